@@ -1,0 +1,7 @@
+//! What bytes mean and what is allowed: no sockets, no clock, no threads.
+//!
+//! Convention of the readers: `&[u8]` in, **error | not yet | value and how much it used** out. A reader consumes nothing
+//! until it can finish. The frame scanner is the one exception, because it works cut-through; see [`frame`].
+
+pub mod admission;
+pub mod refusal;
