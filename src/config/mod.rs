@@ -206,16 +206,7 @@ pub struct Cors {
     pub allow_missing: bool,
 }
 
-/// Which pages may talk to us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AllowOrigins {
-    /// Only pages of the very host they talk to.
-    SameHost,
-    /// `["*"]`.
-    Anyone,
-    /// Exact origins, lower case, without a slash at the end; same host is allowed too.
-    Listed(Vec<String>),
-}
+pub use crate::proto::cors::AllowOrigins;
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,4 +4,8 @@
 //! until it can finish. The frame scanner is the one exception, because it works cut-through; see [`frame`].
 
 pub mod admission;
+pub mod cors;
+pub mod frame;
 pub mod refusal;
+pub mod relay;
+pub mod upgrade;

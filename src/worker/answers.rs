@@ -1,0 +1,184 @@
+//! Answers of the stream manager: remembered in moka, asked for once.
+//!
+//! A hit is taken on the worker. A miss joins the worker's flight for that key, or starts one; the flight asks the control
+//! thread, which has one flight for each key of the whole process. So a question goes out once, a wake crosses threads
+//! once for each worker, and a caller who leaves takes nobody down, since nothing in the air belongs to a caller.
+
+use crate::config;
+use crate::proto::refusal::Refusal;
+use futures_channel::{mpsc, oneshot};
+use moka::Expiry;
+use moka::sync::Cache;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// The exact target as the client wrote it.
+pub type Key = Arc<str>;
+
+/// What the stream manager said: passed on unchanged.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub content_type: Option<String>,
+    pub body: Vec<u8>,
+    /// Nodes that it names.
+    pub nodes: Vec<IpAddr>,
+    /// How long it may be kept; `None` means that it is for those waiting only.
+    pub fresh: Option<Duration>,
+    /// How often it may be given out.
+    pub uses: AtomicU32,
+    /// On the clock of [`Answers::now`].
+    pub made: u64,
+}
+
+impl Answer {
+    /// A value that says "there is none": 404 and 400.
+    pub const fn is_missing(&self) -> bool {
+        matches!(self.status, 404 | 400)
+    }
+
+    /// Takes one use; false when they are used up.
+    pub fn take_use(&self) -> bool {
+        self.uses.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// How much longer it is fresh.
+    pub fn ttl_left(&self, now: u64) -> Duration {
+        self.fresh.unwrap_or_default().saturating_sub(Duration::from_millis(now.saturating_sub(self.made)))
+    }
+}
+
+/// What a flight brought home. Cheap to hand to many.
+pub type Outcome = Result<Arc<Answer>, Refusal>;
+
+/// A question on its way to the control thread.
+#[derive(Debug)]
+pub struct Question {
+    pub key: Key,
+    /// Equal questions may share an answer.
+    pub share: bool,
+    pub reply: oneshot::Sender<Outcome>,
+}
+
+/// A look into the memory.
+#[derive(Debug)]
+pub enum Look {
+    Hit(Arc<Answer>),
+    Miss,
+    /// There was one, but its node refused a dial, or its uses were up.
+    Invalidated,
+}
+
+/// The memory of answers and of the nodes that they named.
+pub struct Answers {
+    cache: Cache<Key, Arc<Answer>>,
+    learned: Cache<IpAddr, ()>,
+    refused: Cache<IpAddr, u64>,
+    last_refused: AtomicU64,
+    ask: mpsc::UnboundedSender<Question>,
+    epoch: Instant,
+}
+
+/// Nodes that may be learned at the most: a stream manager gone mad must not fill the memory.
+const LEARNED_MAX: u64 = 65_536;
+
+struct ByFreshness;
+
+impl Expiry<Key, Arc<Answer>> for ByFreshness {
+    fn expire_after_create(&self, _: &Key, answer: &Arc<Answer>, _: Instant) -> Option<Duration> {
+        Some(answer.fresh.unwrap_or_default())
+    }
+
+    fn expire_after_update(&self, _: &Key, a: &Arc<Answer>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(a.fresh.unwrap_or_default())
+    }
+}
+
+impl Answers {
+    /// An empty memory, and the end where the control thread takes the questions.
+    pub fn new(config: &config::Answers) -> (Self, mpsc::UnboundedReceiver<Question>) {
+        let (ask, questions) = mpsc::unbounded();
+        let longest = config.broadcast_ttl.max(config.subscribe_ttl).max(config.missing_ttl);
+        let cache = Cache::builder()
+            .max_capacity(config.capacity)
+            .weigher(|key: &Key, answer: &Arc<Answer>| weigh(key, answer))
+            .expire_after(ByFreshness)
+            .build();
+        let learned = Cache::builder().max_capacity(LEARNED_MAX).time_to_live(config.learned_ttl).build();
+        // lists live a second whatever is configured: remember a refusal at least as long as any answer
+        let refused = Cache::builder()
+            .max_capacity(LEARNED_MAX)
+            .time_to_live(longest.max(Duration::from_secs(1)) * 2)
+            .build();
+        let answers =
+            Self { cache, learned, refused, last_refused: AtomicU64::new(0), ask, epoch: Instant::now() };
+        (answers, questions)
+    }
+
+    /// Milliseconds on this memory's clock, never 0.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Looks a key up and takes one use of what is found.
+    pub fn look(&self, key: &str) -> Look {
+        let Some(answer) = self.cache.get(key) else { return Look::Miss };
+        if self.is_refused(&answer) || !answer.take_use() {
+            self.cache.invalidate(key);
+            return Look::Invalidated;
+        }
+        Look::Hit(answer)
+    }
+
+    fn is_refused(&self, answer: &Answer) -> bool {
+        self.last_refused.load(Relaxed) >= answer.made
+            && answer
+                .nodes
+                .iter()
+                .any(|node| self.refused.get(node).is_some_and(|refused| refused >= answer.made))
+    }
+
+    /// Keeps an answer as long as it is fresh.
+    pub fn keep(&self, key: Key, answer: &Arc<Answer>) {
+        if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {
+            self.cache.insert(key, answer.clone());
+        }
+    }
+
+    /// A node refused a dial: every answer that names it and was made before now is forgotten.
+    pub fn refused(&self, node: IpAddr) {
+        let now = self.now();
+        self.refused.insert(node, now);
+        self.last_refused.fetch_max(now, Relaxed);
+    }
+
+    /// The stream manager named this node: it may be dialled for `learned_ttl`.
+    pub fn learn(&self, node: IpAddr) {
+        self.learned.insert(node, ());
+    }
+
+    /// Whether the stream manager named this node lately.
+    pub fn is_learned(&self, node: IpAddr) -> bool {
+        self.learned.contains_key(&node)
+    }
+
+    /// Sends a question to the control thread. The receiver hears `Err` if the control thread is gone.
+    pub fn ask(&self, key: Key, share: bool) -> oneshot::Receiver<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        // a failed send drops `reply`, which the receiver sees
+        let _ = self.ask.unbounded_send(Question { key, share, reply });
+        outcome
+    }
+
+    /// How many answers and learned nodes are remembered.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.cache.entry_count(), self.learned.entry_count())
+    }
+}
+
+fn weigh(key: &Key, answer: &Arc<Answer>) -> u32 {
+    let bytes = key.len() + answer.body.len() + answer.nodes.len() * 17 + 256;
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

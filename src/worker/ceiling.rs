@@ -1,0 +1,162 @@
+//! Limits that all workers share: sessions, sessions of one address, new sessions of one address, unfinished heads.
+
+use crate::config::{Limits, Rate};
+use crate::proto::refusal::Refusal;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Locks for addresses: enough that two workers seldom meet.
+const SHARDS: usize = 64;
+
+/// An address that has nothing open and no tokens missing is forgotten; looked for when a shard has grown to this.
+const SHARD_SWEEP: usize = 1024;
+
+/// The shared ceilings. Every admission is a permit that gives its place back when it is dropped.
+#[derive(Debug)]
+pub struct Ceiling {
+    sessions_max: Option<usize>,
+    per_ip_max: Option<usize>,
+    new_per_ip: Option<Rate>,
+    handshakes_max: Option<usize>,
+    sessions: AtomicUsize,
+    handshakes: AtomicUsize,
+    hasher: RandomState,
+    shards: Vec<Mutex<HashMap<IpAddr, Caller>>>,
+}
+
+#[derive(Debug)]
+struct Caller {
+    open: usize,
+    tokens: f64,
+    filled: Instant,
+}
+
+/// A place among the unfinished handshakes and heads.
+#[derive(Debug)]
+pub struct HandshakePermit(Arc<super::gateway::Gateway>);
+
+/// A place among the sessions.
+#[derive(Debug)]
+pub struct SessionPermit {
+    gateway: Arc<super::gateway::Gateway>,
+    address: Option<IpAddr>,
+}
+
+impl std::fmt::Debug for super::gateway::Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}
+
+impl Ceiling {
+    /// Ceilings as configured.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            sessions_max: limits.sessions,
+            per_ip_max: limits.sessions_per_ip,
+            new_per_ip: limits.new_per_ip,
+            handshakes_max: limits.handshakes,
+            sessions: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Sessions now.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Relaxed)
+    }
+
+    /// A place for one more handshake, if there is one.
+    pub fn handshake(gateway: &Arc<super::gateway::Gateway>) -> Option<HandshakePermit> {
+        let ceiling = &gateway.ceiling;
+        let permit = HandshakePermit(gateway.clone());
+        (ceiling.handshakes.fetch_add(1, Relaxed) < ceiling.handshakes_max.unwrap_or(usize::MAX))
+            .then_some(permit)
+    }
+
+    /// A place for one more session of `address`, or the refusal that it gets.
+    pub fn session(
+        gateway: &Arc<super::gateway::Gateway>,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<SessionPermit, Refusal> {
+        let ceiling = &gateway.ceiling;
+        let mut permit = SessionPermit { gateway: gateway.clone(), address: None };
+        if ceiling.sessions.fetch_add(1, Relaxed) >= ceiling.sessions_max.unwrap_or(usize::MAX) {
+            return Err(Refusal::Overloaded);
+        }
+        if ceiling.per_ip_max.is_some() || ceiling.new_per_ip.is_some() {
+            ceiling.enter(address, now)?;
+            permit.address = Some(address);
+        }
+        Ok(permit)
+    }
+
+    fn shard(&self, address: IpAddr) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Caller>> {
+        let shard = usize::try_from(self.hasher.hash_one(address) % SHARDS as u64).unwrap_or(0);
+        // counters can't be left half-changed by a panic
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+        let mut shard = self.shard(address);
+        if shard.len() >= SHARD_SWEEP && !shard.contains_key(&address) {
+            shard.retain(|_, caller| caller.open > 0 || !self.is_rested(caller, now));
+        }
+        let full = self.new_per_ip.map_or(0.0, |rate| f64::from(rate.count));
+        let caller = shard.entry(address).or_insert(Caller { open: 0, tokens: full, filled: now });
+        if caller.open >= self.per_ip_max.unwrap_or(usize::MAX) {
+            return Err(Refusal::TooMany);
+        }
+        if let Some(rate) = self.new_per_ip {
+            caller.tokens = (caller.tokens + refill(rate, caller.filled, now)).min(full);
+            caller.filled = now;
+            if caller.tokens < 1.0 {
+                return Err(Refusal::TooMany);
+            }
+            caller.tokens -= 1.0;
+        }
+        caller.open += 1;
+        Ok(())
+    }
+
+    fn is_rested(&self, caller: &Caller, now: Instant) -> bool {
+        self.new_per_ip
+            .is_none_or(|rate| caller.tokens + refill(rate, caller.filled, now) >= f64::from(rate.count))
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut shard = self.shard(address);
+        if let Some(caller) = shard.get_mut(&address) {
+            caller.open = caller.open.saturating_sub(1);
+            if caller.open == 0 && self.new_per_ip.is_none() {
+                shard.remove(&address);
+            }
+        }
+    }
+}
+
+fn refill(rate: Rate, since: Instant, now: Instant) -> f64 {
+    now.saturating_duration_since(since).as_secs_f64() * f64::from(rate.count) / rate.per.as_secs_f64()
+}
+
+impl Drop for HandshakePermit {
+    fn drop(&mut self) {
+        self.0.ceiling.handshakes.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Drop for SessionPermit {
+    fn drop(&mut self) {
+        self.gateway.ceiling.sessions.fetch_sub(1, Relaxed);
+        if let Some(address) = self.address {
+            self.gateway.ceiling.leave(address);
+        }
+    }
+}
