@@ -4,4 +4,8 @@
 //! until it can finish. The frame scanner is the one exception, because it works cut-through; see [`frame`].
 
 pub mod admission;
+pub mod answer;
+pub mod head;
+pub mod params;
 pub mod refusal;
+pub mod target;
