@@ -4,8 +4,12 @@
 //! until it can finish. The frame scanner is the one exception, because it works cut-through; see [`frame`].
 
 pub mod admission;
+pub mod answer;
 pub mod cors;
 pub mod frame;
+pub mod head;
+pub mod params;
 pub mod refusal;
 pub mod relay;
+pub mod target;
 pub mod upgrade;

@@ -1,0 +1,278 @@
+//! The connection parameters of the two-step route: which node, which app, and what the node is asked for.
+//!
+//! The rules are P1 to P15 of the domain reference; each is named where it is kept. Pure text in, values out: whether the
+//! node may be dialled is for [`admission`](super::admission) to say, and names are resolved elsewhere. Everything but the
+//! routing parameters is carried byte for byte.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use percent_encoding::percent_decode;
+
+use super::head::target_byte;
+use super::refusal::Refusal;
+use super::target::{disguised, escapes_whole, is_leftover};
+
+/// Account that simple-auth on the nodes trusts without a token.
+const RESERVED_ACCOUNT: &str = "cluster-restreamer";
+
+/// Longest segment of an app or context (P10).
+const SEGMENT_MAX: usize = 64;
+
+/// What an operator allows in connection parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamRules {
+    /// First path segments that may be named.
+    pub apps: Vec<String>,
+    /// Path segments of app and context together.
+    pub depth_max: usize,
+    /// Host names that may stand in `host`.
+    pub names: Vec<String>,
+    pub query_size_max: usize,
+    pub pairs_max: usize,
+    pub key_size_max: usize,
+    /// Refuse the account that belongs to the cluster (P14).
+    pub refuse_reserved_account: bool,
+    /// Refuse `accessToken` (P14).
+    pub refuse_admin_parameter: bool,
+}
+
+impl Default for ParamRules {
+    fn default() -> Self {
+        Self {
+            apps: vec!["live".into()],
+            depth_max: 4,
+            names: Vec::new(),
+            query_size_max: 6000,
+            pairs_max: 64,
+            key_size_max: 128,
+            refuse_reserved_account: true,
+            refuse_admin_parameter: true,
+        }
+    }
+}
+
+/// Which node a client names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    Address(IpAddr),
+    /// One of the configured names, as it is written in the configuration.
+    Name(String),
+}
+
+/// Connection parameters that keep all rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionParams {
+    pub host: Host,
+    /// What the node is asked for: `/live/room1/?id=stream1&…`.
+    pub origin_target: String,
+    /// App and context: `live/room1`.
+    pub scope: String,
+}
+
+impl ConnectionParams {
+    /// Reads what stands between `/streammanager` and the query, and the query after its first `?`.
+    pub fn read(suffix: &str, query: &str, rules: &ParamRules) -> Result<Self, Refusal> {
+        let pairs = Pairs::read(query, rules)?;
+        let (Some(host), Some(app)) = (pairs.host, pairs.app) else {
+            return Err(Refusal::BadParams);
+        };
+        let host = read_host(host, rules)?;
+        let scope = read_scope(app, pairs.context, suffix, rules)?;
+        let mut origin_target = String::with_capacity(scope.len() + query.len() + 3);
+        origin_target.push('/');
+        origin_target.push_str(&scope);
+        origin_target.push('/');
+        for (index, pair) in split(query).filter(|pair| !is_routing(key_value(pair).0)).enumerate() {
+            origin_target.push(if index == 0 { '?' } else { '&' });
+            origin_target.push_str(pair);
+        }
+        Ok(Self { host, origin_target, scope })
+    }
+
+    /// Value of the first `id`, as it came: the stream of a publisher, something random from a subscriber.
+    pub fn id(&self) -> Option<&str> {
+        let (_, query) = self.origin_target.split_once('?')?;
+        split(query).map(key_value).find(|(key, _)| *key == "id").and_then(|(_, value)| value)
+    }
+}
+
+/// The pairs of a query: on `&` only, empty ones skipped, one stray `?` in front forgiven (P2).
+fn split(query: &str) -> impl Iterator<Item = &str> {
+    query.strip_prefix('?').unwrap_or(query).split('&').filter(|pair| !pair.is_empty())
+}
+
+/// Key and value; no value without `=` (P3).
+fn key_value(pair: &str) -> (&str, Option<&str>) {
+    match pair.split_once('=') {
+        Some((key, value)) => (key, Some(value)),
+        None => (pair, None),
+    }
+}
+
+fn is_routing(key: &str) -> bool {
+    matches!(key, "host" | "app" | "context")
+}
+
+/// The raw routing values of a query that keeps P1 to P5 and P14.
+struct Pairs<'q> {
+    host: Option<&'q str>,
+    app: Option<&'q str>,
+    context: Option<&'q str>,
+}
+
+impl<'q> Pairs<'q> {
+    /// All pairs are looked at before a verdict, so that it depends on the rules' order and not on the pairs'.
+    fn read(query: &'q str, rules: &ParamRules) -> Result<Self, Refusal> {
+        if query.len() > rules.query_size_max {
+            return Err(Refusal::TargetTooLong);
+        }
+        if !query.bytes().all(target_byte) {
+            return Err(Refusal::BadTarget);
+        }
+        let mut pairs = Self { host: None, app: None, context: None };
+        let mut count = 0;
+        let (mut long, mut twice, mut valueless, mut admin, mut reserved) =
+            (false, false, false, false, false);
+        for pair in split(query) {
+            count += 1;
+            let (key, value) = key_value(pair);
+            if count > rules.pairs_max || key.len() > rules.key_size_max {
+                long = true;
+                break;
+            }
+            let place = match key {
+                "host" => &mut pairs.host,
+                "app" => &mut pairs.app,
+                "context" => &mut pairs.context,
+                _ => {
+                    let plain = disguised(key);
+                    twice |= is_routing(&plain);
+                    admin |= plain == "accesstoken";
+                    reserved |= plain == "username" && value.is_some_and(is_reserved);
+                    continue;
+                }
+            };
+            valueless |= value.is_none();
+            twice |= place.replace(value.unwrap_or_default()).is_some();
+        }
+        if long || (valueless && !twice) {
+            return Err(Refusal::BadParams);
+        }
+        if twice {
+            return Err(Refusal::DuplicateParam);
+        }
+        if admin && rules.refuse_admin_parameter {
+            return Err(Refusal::AdminParameter);
+        }
+        if reserved && rules.refuse_reserved_account {
+            return Err(Refusal::ReservedAccount);
+        }
+        Ok(pairs)
+    }
+}
+
+/// Whether a node would read the reserved account here. It splits with `String.split("=")`, which drops empty ends.
+fn is_reserved(value: &str) -> bool {
+    percent_decode(value.trim_end_matches('=').as_bytes()).eq(RESERVED_ACCOUNT.bytes())
+}
+
+/// A routing value, unescaped once (P6), that no script left over (P7).
+fn routing_value(raw: &str, otherwise: Refusal) -> Result<String, Refusal> {
+    if !escapes_whole(raw) {
+        return Err(otherwise);
+    }
+    let value = percent_decode(raw.as_bytes()).decode_utf8().map_err(|_| otherwise)?;
+    if value.is_empty() || is_leftover(&value) {
+        return Err(Refusal::ScriptLeftover);
+    }
+    if value.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
+        return Err(otherwise);
+    }
+    Ok(value.into_owned())
+}
+
+/// A canonical address or a configured name (P8).
+fn read_host(raw: &str, rules: &ParamRules) -> Result<Host, Refusal> {
+    let value = routing_value(raw, Refusal::BadHost)?;
+    let bracketed = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if bracketed.is_some() || value.contains(':') {
+        let address: Ipv6Addr = bracketed.unwrap_or(&value).parse().map_err(|_| Refusal::BadHost)?;
+        return Ok(Host::Address(address.into()));
+    }
+    if let Ok(address) = value.parse::<Ipv4Addr>() {
+        return Ok(Host::Address(address.into()));
+    }
+    if !is_name(&value) {
+        return Err(Refusal::BadHost);
+    }
+    let configured = rules.names.iter().find(|name| name.eq_ignore_ascii_case(&value));
+    configured.map(|name| Host::Name(name.clone())).ok_or(Refusal::OriginNotAdmitted)
+}
+
+/// Whether this is a host name; what ends in a number is an address gone wrong (`127.1`, `0x7f000001`).
+fn is_name(value: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let last = value.rsplit('.').next().unwrap_or_default();
+    let number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || last
+            .strip_prefix(['0'])
+            .and_then(|rest| rest.strip_prefix(['x', 'X']))
+            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    value.len() <= 253 && !number && value.split('.').all(label)
+}
+
+/// App and context joined once, every segment plain, not too deep, and served here (P10 to P12).
+fn read_scope(app: &str, context: Option<&str>, suffix: &str, rules: &ParamRules) -> Result<String, Refusal> {
+    let app = routing_value(app, Refusal::BadApp)?;
+    let app = segments(&app)?;
+    let asked = match context {
+        // an empty context means none
+        None | Some("") => None,
+        Some(context) => Some(routing_value(context, Refusal::BadApp)?),
+    };
+    let asked = asked.as_deref().map(segments).transpose()?;
+    let context = match (asked, path_context(suffix)?) {
+        (Some(asked), Some(path)) if asked != path => return Err(Refusal::BadParams),
+        (asked, path) => asked.or(path),
+    };
+    let mut scope = app.to_owned();
+    if let Some(context) = context {
+        scope.push('/');
+        scope.push_str(context);
+    }
+    if scope.split('/').count() > rules.depth_max {
+        return Err(Refusal::BadApp);
+    }
+    let first = scope.split('/').next().unwrap_or_default();
+    // the manager's own app is never an origin's, whatever the configuration says
+    if first.eq_ignore_ascii_case("streammanager") || !rules.apps.iter().any(|app| app == first) {
+        return Err(Refusal::AppNotAllowed);
+    }
+    Ok(scope)
+}
+
+/// The context that the path names (P12). It is taken raw: an escape in it is no segment.
+fn path_context(suffix: &str) -> Result<Option<&str>, Refusal> {
+    match suffix.strip_prefix('/').unwrap_or(suffix) {
+        "" => Ok(None),
+        context if is_leftover(context.strip_suffix('/').unwrap_or(context)) => Err(Refusal::ScriptLeftover),
+        context => segments(context).map(Some),
+    }
+}
+
+/// Takes one slash off each end and checks every segment (P10).
+fn segments(value: &str) -> Result<&str, Refusal> {
+    let value = value.strip_prefix('/').unwrap_or(value);
+    let value = value.strip_suffix('/').unwrap_or(value);
+    let fits = |segment: &str| {
+        (1..=SEGMENT_MAX).contains(&segment.len())
+            && !matches!(segment, "." | "..")
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    if value.split('/').all(fits) { Ok(value) } else { Err(Refusal::BadApp) }
+}
