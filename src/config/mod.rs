@@ -4,9 +4,58 @@
 //! The keys, their defaults and their meaning are documented in `docs/configuration.md`; `examples/tidegate.toml` holds
 //! every one of them.
 
+mod keys;
+mod kind;
+mod place;
+mod problem;
+mod sane;
+#[cfg(test)]
+mod tests;
+mod word;
+
+pub use keys::{KEYS, Key, written};
+pub use problem::Problem;
+
+use problem::Report;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Reads a configuration file: the values as used, or every problem at once, in the order of the file.
+pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
+    let mut report = Report::new(text);
+    let (root, errors) = toml::de::DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let mut problems: Vec<_> = errors.iter().map(|error| syntax(error, &report)).collect();
+        problems.sort_by_key(|problem| problem.line);
+        return Err(problems);
+    }
+    keys::unknowns(root.get_ref(), &mut report);
+    let config = keys::read(root.get_ref(), &mut report);
+    sane::check(&config, &mut report);
+    if report.problems.is_empty() {
+        return Ok(config);
+    }
+    report.problems.sort_by_key(|problem| problem.line);
+    Err(report.problems)
+}
+
+/// A text that is no TOML. Only the first line of the message: the rest may quote the file.
+fn syntax(error: &toml::de::Error, report: &Report<'_>) -> Problem {
+    let message = error.message().lines().next().unwrap_or_default();
+    Problem {
+        key: String::new(),
+        line: report.line(&error.span().unwrap_or_default()),
+        found: format!("a mistake of syntax ({message})"),
+        right: "right is TOML (https://toml.io)".to_owned(),
+    }
+}
+
+/// Prints a configuration as used: every key, defaults included, secrets masked. It reads back to the same values, but
+/// for the masked ones.
+pub fn to_toml(config: &Config) -> String {
+    keys::write(config)
+}
 
 /// The whole configuration as used: defaults filled in, texts parsed.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,255 @@
+//! The table of all keys: name, kind and default, once. Reading, printing and the tests of the shipped files use it.
+
+use super::kind::{Count, Kind, List, OrOff, PerTime, Size, Span};
+use super::place::{
+    Address, AdminAddress, App, CERTIFICATE_KEYS, Certificates, Name, NodeOrigin, Pages, Prefix, Url,
+};
+use super::problem::Report;
+use super::word::{Access, CloseCode, File, Flag, Hidden, OrEmpty, Token, WorkerCount};
+use super::{
+    Admin, Answers, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel, Origins,
+    StreamManager, Tls, TlsVersion, WebSocket,
+};
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A key that the reader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    pub table: &'static str,
+    pub name: &'static str,
+    /// The default as TOML; for a required key, an example.
+    pub default: &'static str,
+    pub required: bool,
+}
+
+/// Keys of the contract that wait for their issue: accepted nowhere, but not taken for a slip of the pen either.
+const LATER: [&str; 8] = [
+    "gateway.proxy_protocol",
+    "gateway.trusted_proxies",
+    "tls.ticket_keys",
+    "stream_manager.api",
+    "stream_manager.node_group",
+    "origins.sealed",
+    "origins.attempts",
+    "origins.quarantine",
+];
+
+const KIB: u64 = 1024;
+const MIB: u64 = KIB * KIB;
+
+/// Makes from one table of keys: the list [`KEYS`], the reader of the whole file, and the printer.
+macro_rules! keys {
+    ($($section:ident: $Section:ident { $($key:ident: $kind:ty = $how:ident $text:literal),+ $(,)? })+) => {
+        /// Every key, in the order of the contract.
+        pub const KEYS: &[Key] = &[$($(Key {
+            table: stringify!($section),
+            name: stringify!($key),
+            default: $text,
+            required: keys!(@required $how),
+        }),+),+];
+
+        const TABLES: &[&str] = &[$(stringify!($section)),+];
+
+        /// Reads every table. Where a value is wrong its default stands in, so that reading can go on; the report then
+        /// says that there is no usable configuration.
+        pub(super) fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Config {
+            $(let $section = $Section {
+                $($key: one::<$kind>(root, place(stringify!($section), stringify!($key)), report),)+
+            };)+
+            Config { $($section),+ }
+        }
+
+        /// Prints every key, defaults included.
+        pub(super) fn write(config: &Config) -> String {
+            let mut out = String::new();
+            $(
+                let blank = if out.is_empty() { "" } else { "\n" };
+                out += &format!("{blank}[{}]\n", stringify!($section));
+                $(out += &format!(
+                    "{} = {}\n",
+                    stringify!($key),
+                    <$kind as Kind>::write(&config.$section.$key),
+                );)+
+            )+
+            out
+        }
+    };
+    (@required default) => { false };
+    (@required required) => { true };
+}
+
+keys! {
+    gateway: Gateway {
+        listen: List<Address> = default r#"["0.0.0.0:443", "[::]:443"]"#,
+        workers: WorkerCount = default r#""cores""#,
+        pin: Flag = default "true",
+        driver: Driver = default r#""auto""#,
+        drain: Span = default r#""30s""#,
+        drain_close_code: CloseCode = default "1001",
+    }
+    tls: Tls {
+        min_version: TlsVersion = default r#""1.2""#,
+        handshake_timeout: Span = default r#""5s""#,
+        certificates: Certificates = required
+            r#"[{ chain = "/etc/tidegate/fullchain.pem", key = "/etc/tidegate/privkey.pem" }]"#,
+    }
+    stream_manager: StreamManager {
+        url: Url = required r#""http://10.0.0.2:5080""#,
+        timeout: Span = default r#""3s""#,
+        ca: OrEmpty<File> = default r#""""#,
+        authorization: OrEmpty<Hidden> = default r#""""#,
+    }
+    answers: Answers {
+        capacity: Size<u64, { 64 * KIB }, { 64 * KIB * MIB }> = default r#""64MiB""#,
+        broadcast_ttl: Span = default r#""3s""#,
+        subscribe_ttl: Span = default r#""1s""#,
+        subscribe_uses: Count<u32, 1, 1_000_000_000> = default "50",
+        missing_ttl: Span = default r#""250ms""#,
+        learned_ttl: Span = default r#""15m""#,
+        waiters: Count<usize, 1, 1_000_000_000> = default "10000",
+    }
+    origins: Origins {
+        port: Count<u16, 1, 65535> = default "5080",
+        apps: List<App> = default r#"["live"]"#,
+        depth: Count<usize, 1, 16> = default "4",
+        networks: List<Prefix> = default "[]",
+        learned: Flag = default "true",
+        strict: Flag = default "false",
+        names: List<Name> = default "[]",
+        connect_timeout: Span = default r#""1s""#,
+        upgrade_timeout: Span = default r#""1500ms""#,
+        subprotocol: OrEmpty<Token> = default r#""json""#,
+        origin_header: NodeOrigin = default r#""none""#,
+        extensions: Extensions = default r#""strip""#,
+    }
+    websocket: WebSocket {
+        message_max: OrOff<Size<u64, 125, { 64 * KIB * MIB }>> = default r#""64KiB""#,
+        ping_interval: OrOff<Span> = default r#""15s""#,
+        pong_timeout: Span = default r#""10s""#,
+        idle: OrOff<Span> = default r#""10m""#,
+        lifetime: OrOff<Span> = default r#""off""#,
+        close_timeout: Span = default r#""5s""#,
+    }
+    limits: Limits {
+        sessions: OrOff<Count<usize, 1, 1_000_000_000>> = default "100000",
+        sessions_per_ip: OrOff<Count<usize, 1, 1_000_000_000>> = default "1000",
+        new_per_ip: OrOff<PerTime> = default r#""off""#,
+        handshakes: OrOff<Count<usize, 1, 1_000_000_000>> = default "2000",
+        head_timeout: Span = default r#""5s""#,
+        head_size: Size<usize, KIB, MIB> = default r#""16KiB""#,
+        target_size: Size<usize, 64, MIB> = default r#""6KiB""#,
+        headers: Count<usize, 8, 1000> = default "100",
+        body_max: Size<usize, KIB, { KIB * MIB }> = default r#""256KiB""#,
+        body_timeout: Span = default r#""10s""#,
+    }
+    cors: Cors {
+        allow_origins: Pages = default "[]",
+        allow_missing: Flag = default "true",
+    }
+    log: Log {
+        level: LogLevel = default r#""info""#,
+        format: LogFormat = default r#""text""#,
+        access: Access = default r#""off""#,
+        redact: List<Token> = default
+            r#"["password", "token", "username", "user", "accessToken", "ice-credential", "ice-username"]"#,
+    }
+    admin: Admin {
+        listen: AdminAddress = default r#""127.0.0.1:9180""#,
+    }
+}
+
+/// The row of a key.
+fn place(table: &str, name: &str) -> &'static Key {
+    KEYS.iter()
+        .find(|key| key.table == table && key.name == name)
+        .expect("the macro asks only for its own keys")
+}
+
+/// Reads one key; its default stands in where it is missing or wrong.
+fn one<K: Kind>(root: &DeTable<'_>, key: &'static Key, report: &mut Report<'_>) -> K::Value {
+    let path = format!("{}.{}", key.table, key.name);
+    let table = root.get(key.table);
+    let written = table.and_then(|table| table.get_ref().as_table()).and_then(|table| table.get(key.name));
+    if let Some(value) = written {
+        report.saw(&path, &value.span());
+    } else if key.required {
+        report.clash(
+            &path,
+            "nothing",
+            &format!("it is required: right is, for example, {} = {}", key.name, key.default),
+        );
+    }
+    written.and_then(|value| K::read(value, &path, report)).unwrap_or_else(|| default::<K>(key))
+}
+
+fn default<K: Kind>(key: &'static Key) -> K::Value {
+    let value = DeValue::parse(key.default).expect("defaults are TOML: a test reads every one");
+    K::read(&value, key.name, &mut Report::new(key.default))
+        .expect("defaults are right: a test reads every one")
+}
+
+/// Reports every table and key that nobody knows.
+pub(super) fn unknowns(root: &DeTable<'_>, report: &mut Report<'_>) {
+    for (name, value) in root {
+        let table = name.get_ref().as_ref();
+        report.saw(table, &name.span());
+        if !TABLES.contains(&table) {
+            unknown(table, &name.span(), report);
+            continue;
+        }
+        let Some(entries) = value.get_ref().as_table() else {
+            let found = report.excerpt(&value.span());
+            report.wrong(table, &value.span(), found, format!("right is a table that begins with [{table}]"));
+            continue;
+        };
+        for name in entries.keys() {
+            if !KEYS.iter().any(|key| key.table == table && key.name == name.get_ref()) {
+                unknown(&format!("{table}.{}", name.get_ref()), &name.span(), report);
+            }
+        }
+    }
+}
+
+/// Reports one key that nobody knows, and the nearest that somebody does.
+pub(super) fn unknown(path: &str, span: &Range<usize>, report: &mut Report<'_>) {
+    if LATER.contains(&path) {
+        let (found, right) = ("a key not yet supported by this version", "right is to leave it out");
+        report.wrong(path, span, found.to_owned(), right.to_owned());
+        return;
+    }
+    let known: Vec<String> = if path.contains('.') {
+        let nested = CERTIFICATE_KEYS.iter().map(|key| format!("tls.certificates.{key}"));
+        KEYS.iter().map(|key| format!("{}.{}", key.table, key.name)).chain(nested).collect()
+    } else {
+        let keys =
+            KEYS.iter().filter(|key| key.name == path).map(|key| format!("{}.{}", key.table, key.name));
+        TABLES.iter().map(|table| (*table).to_owned()).chain(keys).collect()
+    };
+    let nearest = known.iter().max_by(|a, b| likeness(path, a).total_cmp(&likeness(path, b)));
+    let right = match nearest {
+        Some(nearest) if likeness(path, nearest) > 0.6 => format!("the nearest known key is {nearest}"),
+        _ => format!("the tables are {}", TABLES.join(", ")),
+    };
+    report.wrong(path, span, "an unknown key".to_owned(), right);
+}
+
+/// How near a known path is to what was written: mostly the last name, and a little the table it stands in. So
+/// `gateway.prot` is nearer to `origins.port` than to `gateway.pin`, and of two equal names that in the same table wins.
+fn likeness(written: &str, known: &str) -> f64 {
+    fn last(path: &str) -> &str {
+        path.rsplit('.').next().unwrap_or(path)
+    }
+    0.85 * strsim::jaro_winkler(last(written), last(known)) + 0.15 * strsim::jaro_winkler(written, known)
+}
+
+/// The key or table at the end of a parsed file, for tests of what the shipped files hold.
+pub fn written(text: &str) -> Result<Vec<String>, toml::de::Error> {
+    let root: Spanned<DeTable<'_>> = DeTable::parse(text)?;
+    let tables =
+        root.get_ref().iter().filter_map(|(name, value)| Some((name.get_ref(), value.get_ref().as_table()?)));
+    Ok(tables
+        .flat_map(|(table, keys)| keys.keys().map(move |key| format!("{table}.{}", key.get_ref())))
+        .collect())
+}

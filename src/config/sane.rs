@@ -1,0 +1,73 @@
+//! Checks across keys: values that are right alone and wrong together.
+
+use super::problem::Report;
+use super::{AdminListen, Config};
+use std::net::SocketAddr;
+
+/// Reports everything in a configuration that contradicts itself.
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
+    listeners(config, report);
+    origins(config, report);
+    answers(config, report);
+    limits(config, report);
+}
+
+/// Whether two listeners would want the same port of the same address. The wildcard of one family does not cover the
+/// other one: IPv6 listeners are IPv6 only.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let reach = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && reach
+}
+
+fn listeners(config: &Config, report: &mut Report<'_>) {
+    let listen = &config.gateway.listen;
+    if listen.is_empty() {
+        report.clash("gateway.listen", "an empty list", "right is at least one address with its port");
+    }
+    let AdminListen::Tcp(admin) = config.admin.listen else { return };
+    if let Some(taken) = listen.iter().find(|address| overlap(**address, admin)) {
+        let found = format!("{admin}, which gateway.listen has as {taken}");
+        report.clash("admin.listen", &found, "right is a port of its own");
+    }
+}
+
+fn origins(config: &Config, report: &mut Report<'_>) {
+    let origins = &config.origins;
+    if origins.apps.is_empty() {
+        report.clash("origins.apps", "an empty list", "right is at least one app, such as \"live\"");
+    }
+    if origins.strict && !origins.learned {
+        let right = "strict admits only learned nodes: right is learned = true, or strict = false";
+        report.clash("origins.strict", "true beside learned = false", right);
+    }
+    if origins.strict && origins.networks.is_empty() {
+        let right =
+            "strict admits only nodes inside networks: right is to list them there, or strict = false";
+        report.clash("origins.strict", "true beside an empty networks", right);
+    }
+    if !origins.learned && origins.networks.is_empty() && origins.names.is_empty() {
+        let right = "no node could ever be dialled: right is learned = true, or nodes in networks or names";
+        report.clash("origins.learned", "false beside empty networks and names", right);
+    }
+}
+
+/// A node must stay admitted at least as long as we hand out the answer that names it.
+fn answers(config: &Config, report: &mut Report<'_>) {
+    let answers = &config.answers;
+    for (key, ttl) in
+        [("answers.broadcast_ttl", answers.broadcast_ttl), ("answers.subscribe_ttl", answers.subscribe_ttl)]
+    {
+        if ttl > answers.learned_ttl {
+            let right = "the node would be forgotten before its answer: right is at most learned_ttl";
+            report.clash(key, "more than answers.learned_ttl", right);
+        }
+    }
+}
+
+fn limits(config: &Config, report: &mut Report<'_>) {
+    let limits = &config.limits;
+    if limits.target_size >= limits.head_size {
+        let right = "the target is a part of the head: right is less than head_size";
+        report.clash("limits.target_size", "as much as limits.head_size or more", right);
+    }
+}
