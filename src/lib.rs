@@ -11,3 +11,5 @@
 pub mod config;
 pub mod metrics;
 pub mod proto;
+#[cfg(feature = "gateway")]
+pub mod worker;

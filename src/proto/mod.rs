@@ -9,6 +9,7 @@ pub mod cors;
 pub mod frame;
 pub mod head;
 pub mod params;
+pub mod redact;
 pub mod refusal;
 pub mod relay;
 pub mod target;

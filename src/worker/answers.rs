@@ -6,6 +6,7 @@
 
 use crate::config;
 use crate::proto::refusal::Refusal;
+use crate::proto::target::{EventKind, Keep};
 use futures_channel::{mpsc, oneshot};
 use moka::Expiry;
 use moka::sync::Cache;
@@ -57,8 +58,9 @@ pub type Outcome = Result<Arc<Answer>, Refusal>;
 #[derive(Debug)]
 pub struct Question {
     pub key: Key,
-    /// Equal questions may share an answer.
-    pub share: bool,
+    pub kind: EventKind,
+    /// Says whether equal questions may share an answer, and what of it may be kept.
+    pub keep: Keep,
     pub reply: oneshot::Sender<Outcome>,
 }
 
@@ -91,7 +93,13 @@ impl Expiry<Key, Arc<Answer>> for ByFreshness {
         Some(answer.fresh.unwrap_or_default())
     }
 
-    fn expire_after_update(&self, _: &Key, a: &Arc<Answer>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        a: &Arc<Answer>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         Some(a.fresh.unwrap_or_default())
     }
 }
@@ -165,10 +173,10 @@ impl Answers {
     }
 
     /// Sends a question to the control thread. The receiver hears `Err` if the control thread is gone.
-    pub fn ask(&self, key: Key, share: bool) -> oneshot::Receiver<Outcome> {
+    pub fn ask(&self, key: Key, kind: EventKind, keep: Keep) -> oneshot::Receiver<Outcome> {
         let (reply, outcome) = oneshot::channel();
         // a failed send drops `reply`, which the receiver sees
-        let _ = self.ask.unbounded_send(Question { key, share, reply });
+        let _ = self.ask.unbounded_send(Question { key, kind, keep, reply });
         outcome
     }
 

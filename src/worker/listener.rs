@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,14 +18,13 @@ const ACCEPT_BATCH: usize = 64;
 /// Pause after an error that will not go away at once, such as no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often a draining worker looks whether it was told to stop accepting.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
-
 /// Accepts until the worker drains; then what already waits in the queue is still taken, since closing a listener resets
 /// it, and the listener is closed.
 pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
     loop {
-        let waited = monoio::time::timeout(DRAIN_LOOK * 10, listener.readable()).await;
+        let (ready, drained) = (pin!(listener.readable()), pin!(worker.draining.wait()));
+        let waited = futures_util::future::select(ready, drained).await;
+        drop(waited);
         let mut taken = 0;
         let failed = loop {
             match listener.accept() {
@@ -34,7 +34,7 @@ pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
                 Err(e) => break Some(e),
             }
             taken += 1;
-            if taken == ACCEPT_BATCH && !worker.draining.get() {
+            if taken == ACCEPT_BATCH && !worker.draining.has_rung() {
                 break None;
             }
         };
@@ -42,17 +42,19 @@ pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
             tracing::warn!(error = %e, "accepting failed; trying again");
             monoio::time::sleep(ACCEPT_PAUSE).await;
         }
-        if worker.draining.get() {
+        if worker.draining.has_rung() {
             return;
         }
-        drop(waited);
     }
 }
 
 /// Errors of one connection that was already gone again.
 fn is_of_the_peer(e: &std::io::Error) -> bool {
     matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted)
-        || matches!(e.raw_os_error(), Some(libc::EPROTO | libc::ENETDOWN | libc::EHOSTUNREACH | libc::ENETUNREACH))
+        || matches!(
+            e.raw_os_error(),
+            Some(libc::EPROTO | libc::ENETDOWN | libc::EHOSTUNREACH | libc::ENETUNREACH)
+        )
 }
 
 fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {

@@ -5,12 +5,12 @@
 //! wrapped, so that a panic ends one session and not the core.
 
 pub mod answers;
+mod bell;
 pub mod ceiling;
 mod conn;
 mod event;
 mod forward;
 pub mod gateway;
-mod head;
 mod listener;
 mod lookup;
 mod net;
@@ -18,6 +18,7 @@ mod origin;
 mod reply;
 mod scratch;
 mod session;
+mod sessions;
 mod tls;
 mod two_step;
 
@@ -27,7 +28,7 @@ use crate::proto::relay::Millis;
 use futures_channel::mpsc;
 use futures_util::StreamExt;
 use gateway::{Gateway, Phase};
-use session::Sessions;
+use sessions::Sessions;
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -93,7 +94,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) sessions: Sessions,
     pub(crate) flights: lookup::Flights,
-    pub(crate) draining: Cell<bool>,
+    pub(crate) draining: bell::Bell,
     epoch: Instant,
     random: Cell<u64>,
 }
@@ -124,9 +125,8 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
         Ok((runtime, driver)) => run(runtime, setup, inbox, || drop(ready.send(Ok(driver)))),
         Err(e) => drop(ready.send(Err(e))),
     })?;
-    let driver = started
-        .recv()
-        .unwrap_or_else(|_| Err(io::Error::other("the worker ended before it listened")))?;
+    let driver =
+        started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it listened")))?;
     Ok(Handle { commands, thread, driver })
 }
 
@@ -200,7 +200,7 @@ async fn serve(setup: Setup, mut inbox: mpsc::UnboundedReceiver<Command>, ready:
         metrics,
         sessions: Sessions::default(),
         flights: lookup::Flights::default(),
-        draining: Cell::new(false),
+        draining: bell::Bell::default(),
         epoch: Instant::now(),
         random: Cell::new(RandomState::new().hash_one(setup.index) | 1),
         gateway: setup.gateway,
@@ -216,7 +216,7 @@ async fn serve(setup: Setup, mut inbox: mpsc::UnboundedReceiver<Command>, ready:
     while let Some(command) = inbox.next().await {
         match command {
             Command::Drain => {
-                worker.draining.set(true);
+                worker.draining.ring();
                 monoio::spawn(drain(worker.clone()));
             }
             Command::Stop => return,
@@ -232,7 +232,7 @@ const DRAIN_PAUSE: Duration = Duration::from_millis(5);
 async fn drain(worker: Rc<Worker>) {
     for batch in worker.sessions.ids().chunks(DRAIN_BATCH) {
         for id in batch {
-            worker.sessions.wake(*id, session::Event::Drain);
+            worker.sessions.wake(*id, sessions::Event::Drain);
         }
         monoio::time::sleep(DRAIN_PAUSE).await;
     }

@@ -8,51 +8,63 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::rc::Rc;
 
 /// A connected TCP socket on this worker's ring.
 #[derive(Debug)]
-pub struct Sock {
+pub(super) struct Sock {
     io: monoio::net::TcpStream,
 }
 
 impl Sock {
     /// Takes over a socket. It is made non-blocking: the epoll driver would otherwise sit in a call.
-    pub fn new(stream: std::net::TcpStream) -> io::Result<Self> {
+    pub(super) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self { io: monoio::net::TcpStream::from_std(stream)? })
     }
 
     /// Waits until a `recv` would say something: bytes, the end, or an error. May be dropped at any time.
-    pub async fn readable(&self) {
+    pub(super) async fn readable(&self) {
         // an error of the poll shows again at the next call on the socket
         let _ = self.io.readable(false).await;
     }
 
     /// Waits until a `send` may take something. May be dropped at any time.
-    pub async fn writable(&self) {
+    pub(super) async fn writable(&self) {
         let _ = self.io.writable(false).await;
     }
 
+    /// As [`Sock::readable`], for a wait that is kept beside the socket.
+    pub(super) async fn until_readable(self: Rc<Self>) {
+        self.readable().await;
+    }
+
+    /// As [`Sock::writable`], for a wait that is kept beside the socket.
+    pub(super) async fn until_writable(self: Rc<Self>) {
+        self.writable().await;
+    }
+
     /// Takes what is there. `Ok(0)` is the peer's end; `WouldBlock` is nothing yet.
-    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (taken, _) = rustix::net::recv(borrow(&self.io), buffer, RecvFlags::DONTWAIT)?;
         Ok(taken)
     }
 
     /// Gives what fits now. `WouldBlock` is nothing.
-    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(borrow(&self.io), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
     }
 
     /// Half-closes: the peer sees our end after everything sent before.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         let _ = rustix::net::shutdown(borrow(&self.io), Shutdown::Write);
     }
 
     /// Connects to `address` without ever blocking the worker.
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let kind = socket2::Type::STREAM.nonblocking();
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), kind, Some(socket2::Protocol::TCP))?;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), kind, Some(socket2::Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         match socket.connect(&address.into()) {
             Ok(()) => return Self::new(socket.into()),
@@ -70,24 +82,24 @@ impl Sock {
 
 /// A listening socket on this worker's ring.
 #[derive(Debug)]
-pub struct Listener {
+pub(super) struct Listener {
     io: monoio::net::TcpListener,
 }
 
 impl Listener {
     /// Takes over a listening socket.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+    pub(super) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self { io: monoio::net::TcpListener::from_std(listener)? })
     }
 
     /// Waits until a connection may be there. May be dropped at any time.
-    pub async fn readable(&self) {
+    pub(super) async fn readable(&self) {
         let _ = self.io.readable(false).await;
     }
 
     /// Takes one connection. An `accept` of the ring that loses a race leaks its socket, this one can't.
-    pub fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    pub(super) fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, peer) = rustix::net::acceptfrom_with(borrow(&self.io), flags)?;
         let peer = peer

@@ -6,17 +6,17 @@
 use std::cell::RefCell;
 
 /// Bytes that one `recv` may take.
-pub const RECEIVE_MAX: usize = 128 * 1024;
+pub(super) const RECEIVE_MAX: usize = 128 * 1024;
 
 /// Room in front of received bytes: for a TLS record begun earlier (at most 16 KiB and its overhead), or for a frame
 /// header begun earlier.
-pub const CARRY_MAX: usize = 80 * 1024;
+pub(super) const CARRY_MAX: usize = 80 * 1024;
 
 /// What TLS adds to [`RECEIVE_MAX`] bytes: at most 29 for each started 16 KiB, and room for alerts and tickets.
 const OUTPUT: usize = RECEIVE_MAX + 8 * 1024;
 
 /// The buffers of one core.
-pub struct Scratch {
+pub(super) struct Scratch {
     /// What was received.
     pub input: Box<[u8]>,
     /// Records on their way to a client.
@@ -34,7 +34,7 @@ thread_local! {
 }
 
 /// Lends this core's buffers.
-pub fn with<R>(use_it: impl FnOnce(&mut Scratch) -> R) -> R {
+pub(super) fn with<R>(use_it: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.gather.clear();
         use_it(scratch)

@@ -15,7 +15,7 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use std::sync::Arc;
 
 /// The TLS side of one client connection.
-pub struct Tls {
+pub(super) struct Tls {
     conn: Box<UnbufferedServerConnection>,
     carry: Vec<u8>,
     peer_closed: bool,
@@ -23,39 +23,39 @@ pub struct Tls {
 }
 
 /// What went wrong, for the log; an alert for the peer may have been written.
-pub type TlsFault = rustls::Error;
+pub(super) type TlsFault = rustls::Error;
 
 impl Tls {
     /// A connection that waits for its ClientHello.
-    pub fn new(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
+    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
         let conn = Box::new(UnbufferedServerConnection::new(config)?);
         Ok(Self { conn, carry: Vec::new(), peer_closed: false, open: false })
     }
 
     /// Bytes that have to stand in front of what is received next.
-    pub fn carry(&self) -> &[u8] {
+    pub(super) fn carry(&self) -> &[u8] {
         &self.carry
     }
 
     /// The handshake is done.
-    pub const fn is_open(&self) -> bool {
+    pub(super) const fn is_open(&self) -> bool {
         self.open
     }
 
     /// The peer said that it will send nothing more.
-    pub const fn peer_closed(&self) -> bool {
+    pub(super) const fn peer_closed(&self) -> bool {
         self.peer_closed
     }
 
     /// Version agreed on, and whether the session was resumed; both known once [`Tls::is_open`].
-    pub fn agreed(&self) -> (Option<ProtocolVersion>, bool) {
+    pub(super) fn agreed(&self) -> (Option<ProtocolVersion>, bool) {
         (self.conn.protocol_version(), self.conn.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
     /// Works off `bytes`, which are the carry followed by what was received. Plaintext goes to `plain`, one record at a
     /// time; its second argument says whether another whole record stands behind it. What the handshake, a KeyUpdate or
     /// an alert wants sent is appended to `out`, also when the result is an error.
-    pub fn feed(
+    pub(super) fn feed(
         &mut self,
         bytes: &mut [u8],
         out: &mut Vec<u8>,
@@ -126,14 +126,14 @@ impl Tls {
 
     /// Writes `plain` as records into `out` and says how many bytes they are. `out` needs room for `plain` and 29 bytes
     /// for each started 16 KiB.
-    pub fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, TlsFault> {
+    pub(super) fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, TlsFault> {
         self.with_writer(out, |writer, out| {
             writer.encrypt(plain, out).map_err(|e| TlsFault::General(e.to_string()))
         })
     }
 
     /// Writes our close_notify into `out` and says how many bytes it is.
-    pub fn close(&mut self, out: &mut [u8]) -> Result<usize, TlsFault> {
+    pub(super) fn close(&mut self, out: &mut [u8]) -> Result<usize, TlsFault> {
         self.with_writer(out, |writer, out| {
             writer.queue_close_notify(out).map_err(|e| TlsFault::General(e.to_string()))
         })

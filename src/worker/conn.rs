@@ -1,0 +1,145 @@
+//! One client connection with TLS: plaintext in and out, before and during a relay.
+
+use super::net::Sock;
+use super::scratch::{self, Scratch};
+use super::tls::{Tls, TlsFault};
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+
+/// Bytes that a socket did not take yet. Frees its memory when it is empty.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Outbox {
+    /// Nothing waits.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// How many bytes wait.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Sends what the socket takes at once and keeps a copy of the rest.
+    pub(super) fn send(&mut self, sock: &Sock, bytes: &[u8]) -> io::Result<()> {
+        let sent = if self.is_empty() { send_some(sock, bytes)? } else { 0 };
+        self.bytes.extend_from_slice(&bytes[sent..]);
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(super) fn flush(&mut self, sock: &Sock) -> io::Result<()> {
+        self.start += send_some(sock, &self.bytes[self.start..])?;
+        if self.start == self.bytes.len() {
+            *self = Self::default();
+        }
+        Ok(())
+    }
+}
+
+fn send_some(sock: &Sock, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match sock.send(&bytes[sent..]) {
+            Ok(n) => sent += n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(sent)
+}
+
+/// What a look at the socket gave.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// Records were worked off; there may or may not have been plaintext in them.
+    Some,
+    /// Nothing is there yet.
+    Nothing,
+    /// The peer has ended: a close_notify, or the connection's end.
+    End,
+    /// The connection is broken.
+    Broken,
+    /// The peer does not speak TLS as it should; an alert was sent.
+    Fault(TlsFault),
+}
+
+/// A client connection.
+pub(super) struct Conn {
+    pub sock: Rc<Sock>,
+    pub tls: Tls,
+    /// Records on their way to the client.
+    pub out: Outbox,
+    /// Plaintext that came together with the end of the handshake.
+    pub early: Vec<u8>,
+}
+
+impl Conn {
+    /// A fresh connection.
+    pub(super) fn new(sock: Sock, tls: Tls) -> Self {
+        Self { sock: Rc::new(sock), tls, out: Outbox::default(), early: Vec::new() }
+    }
+
+    /// Receives once, at most `max` bytes, and hands the plaintext to `plain` with this core's gather buffer; see
+    /// [`Tls::feed`] for its second argument.
+    pub(super) fn receive(
+        &mut self,
+        max: usize,
+        scratch: &mut Scratch,
+        mut plain: impl FnMut(&[u8], bool, &mut Vec<u8>),
+    ) -> Received {
+        let carry = self.tls.carry().len();
+        scratch.input[..carry].copy_from_slice(self.tls.carry());
+        let taken = match self.sock.recv(&mut scratch.input[carry..carry + max]) {
+            Ok(0) => return Received::End,
+            Ok(taken) => taken,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Received::Nothing;
+            }
+            Err(_) => return Received::Broken,
+        };
+        let mut reply = Vec::new();
+        let (input, gather) = (&mut scratch.input[..carry + taken], &mut scratch.gather);
+        let fed = self.tls.feed(input, &mut reply, |bytes, more| plain(bytes, more, gather));
+        if !reply.is_empty() && self.out.send(&self.sock, &reply).is_err() {
+            return Received::Broken;
+        }
+        match fed {
+            Err(fault) => Received::Fault(fault),
+            Ok(()) if self.tls.peer_closed() => Received::End,
+            Ok(()) => Received::Some,
+        }
+    }
+
+    /// Receives once into `inbox`.
+    pub(super) fn receive_into(&mut self, max: usize, inbox: &mut Vec<u8>) -> Received {
+        scratch::with(|scratch| self.receive(max, scratch, |bytes, _, _| inbox.extend_from_slice(bytes)))
+    }
+
+    /// Encrypts `plain` and sends it, or keeps what does not go.
+    pub(super) fn send(&mut self, plain: &[u8]) -> io::Result<()> {
+        scratch::with(|scratch| self.send_with(plain, &mut scratch.output))
+    }
+
+    /// As [`Conn::send`], with a buffer that is at hand already.
+    pub(super) fn send_with(&mut self, plain: &[u8], output: &mut [u8]) -> io::Result<()> {
+        for piece in plain.chunks(scratch::RECEIVE_MAX) {
+            let written = self.tls.encrypt(piece, output).map_err(io::Error::other)?;
+            self.out.send(&self.sock, &output[..written])?;
+        }
+        Ok(())
+    }
+
+    /// Says close_notify, which goes out after everything sent before.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        scratch::with(|scratch| {
+            let written = self.tls.close(&mut scratch.output).map_err(io::Error::other)?;
+            self.out.send(&self.sock, &scratch.output[..written])
+        })
+    }
+}

@@ -1,0 +1,424 @@
+//! The pumps of a relay: both directions in one task, so that an idle session is one small future.
+//!
+//! A direction is not read again until its last write is done, and then no buffer is held: one slow reader stops its peer
+//! with at most one core buffer of bytes kept for it. Which bytes may pass, what we say ourselves and when it is over is
+//! decided by [`Relay`]; this file only moves.
+
+use super::conn::{Conn, Outbox, Received};
+use super::net::Sock;
+use super::scratch::{self, RECEIVE_MAX};
+use super::session::{ActiveGuard, Session};
+use crate::config::AccessLog;
+use crate::metrics::{EndBy, EndHow, From};
+use crate::proto::frame::Side;
+use crate::proto::relay::{By, How, Millis, Relay, RelayRules, Tick};
+use std::io::ErrorKind;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// A session whose handshakes are done on both legs.
+pub(super) struct Ready {
+    pub origin: Sock,
+    /// Bytes that came with the client's head.
+    pub from_client: Vec<u8>,
+    /// Bytes that came with the node's 101.
+    pub from_origin: Vec<u8>,
+    /// An extension was agreed on end to end.
+    pub extensions: bool,
+    pub active: ActiveGuard,
+}
+
+/// Forwards frames both ways until both legs are closed.
+pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Ready) {
+    let Ready { origin, from_client, from_origin, extensions, active } = ready;
+    let (client, origin) = (conn.sock.clone(), Rc::new(origin));
+    let mut pump = Pump::new(session, conn, origin.clone(), extensions);
+    pump.begin(from_client, from_origin);
+    let (mut client_in, mut client_out) = (pin!(None), pin!(None));
+    let (mut origin_in, mut origin_out) = (pin!(None), pin!(None));
+    while !pump.step() {
+        std::future::poll_fn(|cx| {
+            let mut woke = session.pager.listen(cx);
+            pump.ticked |= woke;
+            let want = pump.wants();
+            let (read, write) = (
+                |sock: &Rc<Sock>| sock.clone().until_readable(),
+                |sock: &Rc<Sock>| sock.clone().until_writable(),
+            );
+            pump.client.readable |= poll(client_in.as_mut(), want.client_in, || read(&client), cx, &mut woke);
+            pump.origin.readable |= poll(origin_in.as_mut(), want.origin_in, || read(&origin), cx, &mut woke);
+            pump.client.writable |=
+                poll(client_out.as_mut(), want.client_out, || write(&client), cx, &mut woke);
+            pump.origin.writable |=
+                poll(origin_out.as_mut(), want.origin_out, || write(&origin), cx, &mut woke);
+            if woke { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+    pump.report(&active);
+}
+
+/// Polls a readiness wait that lives on over many wakes: it is armed when it is wanted and not armed yet.
+fn poll<F: Future<Output = ()>>(
+    mut slot: Pin<&mut Option<F>>,
+    want: bool,
+    arm: impl FnOnce() -> F,
+    cx: &mut Context<'_>,
+    woke: &mut bool,
+) -> bool {
+    if want && slot.is_none() {
+        slot.set(Some(arm()));
+    }
+    let ready = slot.as_mut().as_pin_mut().is_some_and(|wait| wait.poll(cx).is_ready());
+    if ready {
+        slot.set(None);
+        *woke = true;
+    }
+    ready
+}
+
+/// What one leg's socket is known to be good for, and whether its writing end is closed.
+#[derive(Debug, Default)]
+struct Leg {
+    readable: bool,
+    writable: bool,
+    finished: bool,
+}
+
+struct Wants {
+    client_in: bool,
+    origin_in: bool,
+    client_out: bool,
+    origin_out: bool,
+}
+
+struct Pump<'s> {
+    session: &'s Session,
+    rules: RelayRules,
+    relay: Relay,
+    conn: &'s mut Conn,
+    origin_sock: Rc<Sock>,
+    /// Frames on their way to the node.
+    origin_outbox: Outbox,
+    client: Leg,
+    origin: Leg,
+    /// The worker rang: a deadline, or a drain.
+    ticked: bool,
+    /// Our close_notify is on its way.
+    notified: bool,
+    cut: bool,
+    lent: i64,
+    frames: [u64; 2],
+    bytes: [u64; 2],
+}
+
+impl<'s> Pump<'s> {
+    fn new(session: &'s Session, conn: &'s mut Conn, origin_sock: Rc<Sock>, extensions: bool) -> Self {
+        let rules = RelayRules { extensions, ..session.worker.gateway.rules().relay.clone() };
+        Self {
+            relay: Relay::new(&rules, session.worker.now()),
+            session,
+            rules,
+            conn,
+            origin_sock,
+            origin_outbox: Outbox::default(),
+            client: Leg::default(),
+            origin: Leg::default(),
+            ticked: session.pager.is_draining(),
+            notified: false,
+            cut: false,
+            lent: 0,
+            frames: [0; 2],
+            bytes: [0; 2],
+        }
+    }
+
+    /// Bytes that came together with the heads go first.
+    fn begin(&mut self, from_client: Vec<u8>, from_origin: Vec<u8>) {
+        let now = self.session.worker.now();
+        scratch::with(|scratch| {
+            let plain = self.flow(now).pass(Side::Origin, &from_origin, &mut scratch.gather, false);
+            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output);
+            scratch.gather.clear();
+            let plain = self.flow(now).pass(Side::Client, &from_client, &mut scratch.gather, false);
+            let passed = self.origin_outbox.send(&self.origin_sock, plain.unwrap_or(&scratch.gather));
+            self.lose_broken(now, sent.is_err(), passed.is_err());
+        });
+        // more may have come while we dialled
+        self.client.readable = true;
+    }
+
+    fn flow(&mut self, now: Millis) -> Flow<'_> {
+        Flow {
+            session: self.session,
+            relay: &mut self.relay,
+            frames: &mut self.frames,
+            bytes: &mut self.bytes,
+            now,
+        }
+    }
+
+    fn wants(&self) -> Wants {
+        Wants {
+            client_in: !self.relay.is_eof(Side::Client)
+                && !self.client.readable
+                && self.origin_outbox.is_empty(),
+            origin_in: !self.relay.is_eof(Side::Origin) && !self.origin.readable && self.conn.out.is_empty(),
+            client_out: !self.conn.out.is_empty() && !self.relay.is_dead(Side::Client),
+            origin_out: !self.origin_outbox.is_empty() && !self.relay.is_dead(Side::Origin),
+        }
+    }
+
+    /// Does everything that can be done now. True when the session is over.
+    fn step(&mut self) -> bool {
+        let now = self.session.worker.now();
+        if std::mem::take(&mut self.client.writable) && self.conn.out.flush(&self.conn.sock).is_err() {
+            self.lose(Side::Client, now);
+        }
+        if std::mem::take(&mut self.origin.writable) && self.origin_outbox.flush(&self.origin_sock).is_err() {
+            self.lose(Side::Origin, now);
+        }
+        if self.client.readable && self.origin_outbox.is_empty() && !self.relay.is_eof(Side::Client) {
+            self.client.readable = false;
+            self.read_client(now);
+        }
+        if self.origin.readable && self.conn.out.is_empty() && !self.relay.is_eof(Side::Origin) {
+            self.origin.readable = false;
+            self.read_origin(now);
+        }
+        if std::mem::take(&mut self.ticked) {
+            self.tick(now);
+        }
+        self.insert(Side::Client, now);
+        self.insert(Side::Origin, now);
+        self.finish_client(now);
+        self.finish_origin();
+        self.account();
+        self.session.pager.set_due(self.relay.next_due(&self.rules));
+        self.is_over()
+    }
+
+    fn read_client(&mut self, now: Millis) {
+        let (received, passed) = scratch::with(|scratch| {
+            let Self { session, relay, frames, bytes, conn, origin_outbox, origin_sock, .. } = self;
+            let mut passed = Ok(());
+            let received = conn.receive(RECEIVE_MAX, scratch, |plain, more, gather| {
+                let mut flow = Flow { session, relay, frames, bytes, now };
+                if let Some(whole) = flow.pass(Side::Client, plain, gather, more)
+                    && passed.is_ok()
+                {
+                    passed = origin_outbox.send(origin_sock, whole);
+                }
+            });
+            if passed.is_ok() && !scratch.gather.is_empty() {
+                passed = origin_outbox.send(origin_sock, &scratch.gather);
+            }
+            (received, passed)
+        });
+        match received {
+            Received::Some | Received::Nothing => {}
+            Received::End => self.relay.eof(Side::Client, now),
+            Received::Broken => self.lose(Side::Client, now),
+            Received::Fault(fault) => {
+                tracing::debug!(session = self.session.id, %fault, "TLS broken by the client");
+                self.lose(Side::Client, now);
+            }
+        }
+        self.lose_broken(now, false, passed.is_err());
+    }
+
+    fn read_origin(&mut self, now: Millis) {
+        let (taken, sent) = scratch::with(|scratch| {
+            let taken = match self.origin_sock.recv(&mut scratch.input[..RECEIVE_MAX]) {
+                Ok(taken) => taken,
+                Err(e) => return (Err(e), Ok(())),
+            };
+            let bytes = &scratch.input[..taken];
+            let plain = self.flow(now).pass(Side::Origin, bytes, &mut scratch.gather, false);
+            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output);
+            (Ok(taken), sent)
+        });
+        match taken {
+            Ok(0) => self.relay.eof(Side::Origin, now),
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => self.lose(Side::Origin, now),
+        }
+        self.lose_broken(now, sent.is_err(), false);
+    }
+
+    fn tick(&mut self, now: Millis) {
+        if self.session.pager.is_draining() {
+            self.relay.drain(self.session.worker.gateway.config.gateway.drain_close_code, now);
+        }
+        let listening = self.origin_outbox.is_empty();
+        self.cut |= self.relay.tick(&self.rules, now, listening) == Tick::Cut;
+    }
+
+    /// Says what the gateway has to say itself, if the lane is at a frame boundary.
+    fn insert(&mut self, to: Side, now: Millis) {
+        if !self.relay.wants_insert(to) {
+            return;
+        }
+        let mut frame = Vec::new();
+        self.relay.insert(to, &self.session.id, mask(self.session), now, &mut frame);
+        let sent = match to {
+            Side::Client => self.conn.send(&frame),
+            Side::Origin => self.origin_outbox.send(&self.origin_sock, &frame),
+        };
+        if sent.is_err() {
+            self.lose(to, now);
+        }
+    }
+
+    /// close_notify and FIN, once nothing more goes to the client.
+    fn finish_client(&mut self, now: Millis) {
+        if self.client.finished || !self.relay.may_finish(Side::Client) {
+            return;
+        }
+        if self.relay.is_dead(Side::Client) {
+            self.client.finished = true;
+            return;
+        }
+        if !std::mem::replace(&mut self.notified, true) && self.conn.close().is_err() {
+            self.lose(Side::Client, now);
+        }
+        if self.conn.out.is_empty() {
+            self.conn.sock.finish();
+            self.client.finished = true;
+        }
+    }
+
+    /// FIN, once nothing more goes to the node.
+    fn finish_origin(&mut self) {
+        if !self.origin.finished && self.relay.may_finish(Side::Origin) && self.origin_outbox.is_empty() {
+            self.origin_sock.finish();
+            self.origin.finished = true;
+        }
+    }
+
+    fn lose_broken(&mut self, now: Millis, client: bool, origin: bool) {
+        if client {
+            self.lose(Side::Client, now);
+        }
+        if origin {
+            self.lose(Side::Origin, now);
+        }
+    }
+
+    /// A leg is broken: what waits for it will never go.
+    fn lose(&mut self, side: Side, now: Millis) {
+        self.relay.lost(side, now);
+        match side {
+            Side::Client => self.conn.out = Outbox::default(),
+            Side::Origin => self.origin_outbox = Outbox::default(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        // a stream that was cut inside a frame must not look as if it had ended well: no close_notify
+        let torn = self.relay.is_torn() && self.conn.out.is_empty();
+        let done = self.relay.is_over() && self.client.finished && self.origin.finished;
+        self.cut || torn || done
+    }
+
+    fn account(&mut self) {
+        let lent = i64::try_from(self.conn.out.len() + self.origin_outbox.len()).unwrap_or(i64::MAX);
+        if lent != self.lent {
+            self.session.worker.metrics.buffers_lent_bytes.add(lent - self.lent);
+            self.lent = lent;
+        }
+    }
+
+    /// Counts and logs the session's end.
+    fn report(&mut self, _active: &ActiveGuard) {
+        let metrics = &self.session.worker.metrics;
+        metrics.buffers_lent_bytes.add(-self.lent);
+        let (by, how) = labels(&self.relay);
+        metrics.ends[by as usize][how as usize].add(1);
+        for from in [From::Client, From::Origin] {
+            metrics.frames[from as usize].add(self.frames[from as usize]);
+            metrics.bytes[from as usize].add(self.bytes[from as usize]);
+        }
+        if self.session.worker.gateway.config.log.access != AccessLog::Off {
+            tracing::info!(
+                target: "access",
+                "{} {} end by={} how={} seconds={:.3} frames={}/{} bytes={}/{}",
+                self.session.id, self.session.peer, by.word(), how.word(),
+                self.session.accepted.elapsed().as_secs_f64(),
+                self.frames[0], self.frames[1], self.bytes[0], self.bytes[1],
+            );
+        }
+    }
+}
+
+/// What passing bytes needs, without the sockets.
+struct Flow<'p> {
+    session: &'p Session,
+    relay: &'p mut Relay,
+    frames: &'p mut [u64; 2],
+    bytes: &'p mut [u64; 2],
+    now: Millis,
+}
+
+impl Flow<'_> {
+    /// Scans `bytes` of `from` and says what goes to the other side: one slice of them, which is the usual case and costs
+    /// no copy, or, when something has to stand before, between or behind, `None` and all of it appended to `gather`.
+    fn pass<'b>(
+        &mut self,
+        from: Side,
+        bytes: &'b [u8],
+        gather: &mut Vec<u8>,
+        more: bool,
+    ) -> Option<&'b [u8]> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let scan = self.relay.scan(from, rest, self.now);
+            let held = scan.held.as_slice();
+            let forward = &rest[scan.forward.clone()];
+            self.frames[from as usize] += u64::from(scan.frames);
+            self.bytes[from as usize] += (held.len() + forward.len()) as u64;
+            let whole = scan.used == bytes.len() && held.is_empty();
+            rest = &rest[scan.used..];
+            let to = from.other();
+            let insert = self.relay.wants_insert(to);
+            if whole && gather.is_empty() && !more && !insert {
+                return Some(forward);
+            }
+            gather.extend_from_slice(held);
+            gather.extend_from_slice(forward);
+            if insert {
+                self.relay.insert(to, &self.session.id, mask(self.session), self.now, gather);
+            }
+        }
+        None
+    }
+}
+
+fn mask(session: &Session) -> [u8; 4] {
+    let [a, b, c, d, ..] = session.worker.random().to_be_bytes();
+    [a, b, c, d]
+}
+
+fn labels(relay: &Relay) -> (EndBy, EndHow) {
+    let Some(end) = relay.end() else { return (EndBy::Gateway, EndHow::Close) };
+    let by = match end.by {
+        By::Client => EndBy::Client,
+        By::Origin => EndBy::Origin,
+        By::Gateway => EndBy::Gateway,
+    };
+    let how = match end.how {
+        How::Close => EndHow::Close,
+        How::Lost => EndHow::Lost,
+        How::Torn => EndHow::Torn,
+        How::Drain => EndHow::Drain,
+        How::Idle => EndHow::Idle,
+        How::Silent => EndHow::Silent,
+        How::Lifetime => EndHow::Lifetime,
+        How::TooBig => EndHow::TooBig,
+        How::Violation => EndHow::Violation,
+        How::Kicked => EndHow::Kicked,
+    };
+    (by, how)
+}

@@ -1,0 +1,101 @@
+//! Asking for an answer from inside a worker: memory first, then the worker's own flight for that key.
+
+use super::Worker;
+use super::answers::{Key, Look, Outcome};
+use crate::metrics::AnswerOutcome;
+use crate::proto::refusal::Refusal;
+use crate::proto::target::{EventKind, Keep};
+use futures_channel::oneshot;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// The flights of one worker: who waits for which key.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(RefCell<HashMap<Key, Vec<oneshot::Sender<Outcome>>>>);
+
+/// How an answer was come by; the words of `Cache-Status` (RFC 9211).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Hit,
+    Miss,
+    Collapsed,
+    Bypass,
+}
+
+/// Asks for the answer to `key`. Dropping the future leaves the flight in the air for the others.
+pub(super) async fn ask(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (By, Outcome) {
+    let started = Instant::now();
+    let (by, outcome) = find(worker, key, kind, keep).await;
+    let count = |outcome: AnswerOutcome| worker.metrics.answers[outcome as usize].add(1);
+    match (&outcome, by) {
+        (Err(_), _) => count(AnswerOutcome::Failed),
+        (Ok(answer), By::Hit) if answer.is_missing() => count(AnswerOutcome::MissingHit),
+        (Ok(_), By::Hit) => count(AnswerOutcome::Hit),
+        (Ok(_), By::Miss) => count(AnswerOutcome::Miss),
+        (Ok(_), By::Collapsed) => count(AnswerOutcome::Collapsed),
+        (Ok(_), By::Bypass) => count(AnswerOutcome::Bypass),
+    }
+    if by != By::Hit {
+        worker.metrics.lookup.observe(started.elapsed());
+    }
+    (by, outcome)
+}
+
+async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (By, Outcome) {
+    let answers = &worker.gateway.answers;
+    if keep == Keep::Never {
+        let outcome = answers.ask(key.into(), kind, keep).await;
+        return (By::Bypass, outcome.unwrap_or(Err(Refusal::ManagerFailed)));
+    }
+    match answers.look(key) {
+        Look::Hit(answer) => return (By::Hit, Ok(answer)),
+        Look::Miss => {}
+        Look::Invalidated => worker.metrics.answers[AnswerOutcome::Invalidated as usize].add(1),
+    }
+    let (mine, outcome) = oneshot::channel();
+    let by = match join(worker, key, mine) {
+        Err(refusal) => return (By::Collapsed, Err(refusal)),
+        Ok(By::Miss) => {
+            let key: Key = key.into();
+            monoio::spawn(fly(worker.clone(), key, kind, keep));
+            By::Miss
+        }
+        Ok(by) => by,
+    };
+    let outcome = outcome.await.unwrap_or(Err(Refusal::ManagerFailed));
+    if by == By::Collapsed
+        && let Ok(answer) = &outcome
+    {
+        // a placement handed to a crowd is used up by the crowd, though none of it is sent away
+        answer.take_use();
+    }
+    (by, outcome)
+}
+
+/// Joins the flight for `key`, or opens one.
+fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Outcome>) -> Result<By, Refusal> {
+    let mut flights = worker.flights.0.borrow_mut();
+    let Some(waiting) = flights.get_mut(key) else {
+        flights.insert(key.into(), vec![waiter]);
+        return Ok(By::Miss);
+    };
+    let share = worker.gateway.config.answers.waiters.div_ceil(worker.gateway.metrics.len().max(1));
+    if waiting.len() >= share {
+        return Err(Refusal::Overloaded);
+    }
+    waiting.push(waiter);
+    Ok(By::Collapsed)
+}
+
+/// The flight itself: belongs to the worker and ends by itself, since the control thread answers within its timeout.
+async fn fly(worker: Rc<Worker>, key: Key, kind: EventKind, keep: Keep) {
+    let outcome = worker.gateway.answers.ask(key.clone(), kind, keep).await;
+    let outcome = outcome.unwrap_or(Err(Refusal::ManagerFailed));
+    let waiting = worker.flights.0.borrow_mut().remove(&key).unwrap_or_default();
+    for waiter in waiting {
+        // a caller who left is no reason to tell the others less
+        let _ = waiter.send(outcome.clone());
+    }
+}
