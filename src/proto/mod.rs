@@ -5,6 +5,10 @@
 
 pub mod admission;
 pub mod answer;
+#[doc(hidden)]
+pub mod check {
+    pub mod frame;
+}
 pub mod cors;
 pub mod frame;
 pub mod head;

@@ -48,7 +48,7 @@ pub struct SessionPermit {
 
 impl std::fmt::Debug for super::gateway::Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("phase", &self.phase()).finish_non_exhaustive()
+        f.debug_struct("Gateway").finish_non_exhaustive()
     }
 }
 

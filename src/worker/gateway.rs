@@ -11,31 +11,7 @@ use crate::proto::relay::RelayRules;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
-
-/// Where the process is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Starting,
-    Serving,
-    Draining,
-    Stopped,
-}
-
-impl Phase {
-    const ALL: [Self; 4] = [Self::Starting, Self::Serving, Self::Draining, Self::Stopped];
-
-    /// The word on the status page.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Serving => "serving",
-            Self::Draining => "draining",
-            Self::Stopped => "stopped",
-        }
-    }
-}
+use std::time::Duration;
 
 /// A page that an embedding program (the demo) serves beside the gateway's own routes. Not configurable.
 #[derive(Debug, Clone)]
@@ -56,8 +32,6 @@ pub struct Gateway {
     /// Names that clients may use as `host`, with the addresses that they resolved to.
     pub names: arc_swap::ArcSwap<HashMap<String, Vec<IpAddr>>>,
     pub pages: Vec<Page>,
-    pub started: Instant,
-    phase: AtomicU8,
     rules: Rules,
 }
 
@@ -88,19 +62,7 @@ impl Gateway {
             metrics,
             names: arc_swap::ArcSwap::default(),
             pages,
-            started: Instant::now(),
-            phase: AtomicU8::new(0),
         }
-    }
-
-    /// The present phase.
-    pub fn phase(&self) -> Phase {
-        Phase::ALL[usize::from(self.phase.load(Ordering::Relaxed))]
-    }
-
-    /// Enters a phase.
-    pub fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     pub(super) const fn rules(&self) -> &Rules {

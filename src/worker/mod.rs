@@ -27,7 +27,7 @@ use crate::metrics::WorkerMetrics;
 use crate::proto::relay::Millis;
 use futures_channel::mpsc;
 use futures_util::StreamExt;
-use gateway::{Gateway, Phase};
+use gateway::Gateway;
 use sessions::Sessions;
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -250,8 +250,5 @@ async fn sweep(worker: Rc<Worker>) {
         worker.metrics.loop_lag_micros.set(i64::try_from(late.as_micros()).unwrap_or(i64::MAX));
         worker.metrics.heartbeat.add(1);
         worker.sessions.wake_due(worker.now());
-        if worker.gateway.phase() == Phase::Stopped {
-            return;
-        }
     }
 }
