@@ -5,6 +5,8 @@
 
 pub mod admission;
 pub mod answer;
+#[doc(hidden)]
+pub mod check;
 pub mod head;
 pub mod params;
 pub mod refusal;
