@@ -109,7 +109,7 @@ fn is_json(content_type: &str) -> bool {
 /// The nodes that a body names, or `None` if it is not one well-formed JSON text. serde_json bounds the depth.
 fn nodes(body: &[u8]) -> Option<Vec<IpAddr>> {
     let mut found = Found::default();
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(body).ok()?);
     Shape { found: &mut found, level: 0 }.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     Some(found.nodes)

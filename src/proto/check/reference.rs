@@ -220,15 +220,15 @@ fn unescape_loosely(bytes: &[u8]) -> Vec<u8> {
 pub fn path_segments(path: &str) -> Option<Vec<Vec<u8>>> {
     let once = unescape(path.as_bytes())?;
     let twice = unescape_loosely(&once);
-    for reading in [path.as_bytes(), &once, &twice] {
-        let odd = |&byte: &u8| byte == b'\\' || (byte == 0 || byte < 0x20 && reading.len() == once.len());
-        let same_slashes = reading.iter().filter(|&&byte| byte == b'/').count() == path.matches('/').count();
-        if reading.iter().any(odd) || !same_slashes {
-            return None;
-        }
+    let slashes = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'/').count();
+    if slashes(&once) != slashes(path.as_bytes()) || slashes(&twice) != slashes(path.as_bytes()) {
+        return None;
     }
-    (!once.contains(&b';') && !path.contains("//"))
-        .then(|| twice.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect())
+    let hidden = once.iter().any(|&byte| byte.is_ascii_control() || byte == b';');
+    if hidden || twice.contains(&0) || twice.contains(&b'\\') || path.contains("//") {
+        return None;
+    }
+    Some(twice.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect())
 }
 
 /// Whether found answers to a question may be kept, by the table of domain part 7.2 with our correction for broadcast.
