@@ -2,6 +2,8 @@
 //!
 //! Whatever a fuzzer once found stays found: its input is put into the corpus together with the repair.
 
+#![allow(clippy::unwrap_used)] // a helper of tests is a test too
+
 use std::path::Path;
 
 use tidegate::proto::check;

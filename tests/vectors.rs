@@ -3,6 +3,8 @@
 //!
 //! The file is the domain's, unchanged. It says status, node and upstream target; nothing here may know more than that.
 
+#![allow(clippy::unwrap_used)] // a helper of tests is a test too
+
 use std::net::IpAddr;
 
 use serde_json::Value;

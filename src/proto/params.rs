@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 
 use super::head::target_byte;
 use super::refusal::Refusal;
-use super::target::{disguised, escapes_whole, is_leftover};
+use super::target::{disguises, escapes_whole, is_leftover};
 
 /// Account that simple-auth on the nodes trusts without a token.
 const RESERVED_ACCOUNT: &str = "cluster-restreamer";
@@ -82,7 +82,7 @@ impl ConnectionParams {
         origin_target.push('/');
         origin_target.push_str(&scope);
         origin_target.push('/');
-        for (index, pair) in split(query).filter(|pair| !is_routing(key_value(pair).0)).enumerate() {
+        for (index, pair) in split(query).filter(|pair| !ROUTING.contains(&key_value(pair).0)).enumerate() {
             origin_target.push(if index == 0 { '?' } else { '&' });
             origin_target.push_str(pair);
         }
@@ -109,9 +109,8 @@ fn key_value(pair: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn is_routing(key: &str) -> bool {
-    matches!(key, "host" | "app" | "context")
-}
+/// Parameters that are for us; everything else is for the node.
+const ROUTING: [&str; 3] = ["host", "app", "context"];
 
 /// The raw routing values of a query that keeps P1 to P5 and P14.
 struct Pairs<'q> {
@@ -145,10 +144,9 @@ impl<'q> Pairs<'q> {
                 "app" => &mut pairs.app,
                 "context" => &mut pairs.context,
                 _ => {
-                    let plain = disguised(key);
-                    twice |= is_routing(&plain);
-                    admin |= plain == "accesstoken";
-                    reserved |= plain == "username" && value.is_some_and(is_reserved);
+                    twice |= ROUTING.iter().any(|name| disguises(key, name));
+                    admin |= disguises(key, "accesstoken");
+                    reserved |= value.is_some_and(is_reserved) && disguises(key, "username");
                     continue;
                 }
             };

@@ -131,11 +131,8 @@ fn has_trick(path: &[u8]) -> bool {
         three[0] == b'%'
             && matches!([three[1], three[2].to_ascii_lowercase()], [b'2', b'f'] | [b'5', b'c'] | [b'0', b'0'])
     });
-    let segment = |segment: &[u8]| {
-        let decoded: Vec<u8> = percent_decode(segment).collect();
-        matches!(decoded.as_slice(), b"." | b"..")
-    };
-    odd || escaped || path.windows(2).any(|two| two == b"//") || path.split(|&byte| byte == b'/').any(segment)
+    let dots = |segment: &[u8]| percent_decode(segment).eq(*b".") || percent_decode(segment).eq(*b"..");
+    odd || escaped || path.windows(2).any(|two| two == b"//") || path.split(|&byte| byte == b'/').any(dots)
 }
 
 /// Whether every `%` begins a whole escape.
@@ -187,7 +184,7 @@ impl<'t> Asked<'t> {
         let mut known = 0_u16;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if disguised(key) == "accesstoken" {
+            if disguises(key, "accesstoken") {
                 return Err(Refusal::AdminParameter);
             }
             if key == "action" {
@@ -230,8 +227,9 @@ pub(crate) fn is_leftover(value: &str) -> bool {
     matches!(value, "undefined" | "null" | "NaN" | "[object Object]" | "true" | "false")
 }
 
-/// A key without its disguise: unescaped once, question marks removed, in lower case (P4).
-pub(crate) fn disguised(key: &str) -> String {
-    let decoded = percent_decode(key.as_bytes()).decode_utf8_lossy();
-    decoded.chars().filter(|&letter| letter != '?').map(|letter| letter.to_ascii_lowercase()).collect()
+/// Whether a key is this name in disguise: unescaped once, question marks removed, in lower case (P4).
+pub(crate) fn disguises(key: &str, name: &str) -> bool {
+    let plain =
+        percent_decode(key.as_bytes()).filter(|&byte| byte != b'?').map(|byte| byte.to_ascii_lowercase());
+    plain.eq(name.bytes())
 }
