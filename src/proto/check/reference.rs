@@ -119,7 +119,7 @@ fn read_host(value: &str, rules: &ParamRules) -> Result<Host, Refusal> {
             return malformed;
         }
     }
-    match rules.names.iter().find(|name| name.to_ascii_lowercase() == value.to_ascii_lowercase()) {
+    match rules.names.iter().find(|name| name.eq_ignore_ascii_case(value)) {
         Some(name) => Ok(Host::Name(name.clone())),
         None => Err(Refusal::OriginNotAdmitted),
     }
@@ -156,7 +156,7 @@ fn read_scope(
     if scope.len() > rules.depth_max {
         return Err(Refusal::BadApp);
     }
-    if scope[0].to_ascii_lowercase() == "streammanager" || !rules.apps.contains(&scope[0]) {
+    if scope[0].eq_ignore_ascii_case("streammanager") || !rules.apps.contains(&scope[0]) {
         return Err(Refusal::AppNotAllowed);
     }
     Ok(scope)
