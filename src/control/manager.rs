@@ -21,10 +21,8 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -34,6 +32,8 @@ const LIST_TTL: Duration = Duration::from_secs(1);
 /// Idle connections to the stream manager are closed after this; Tomcat closes them after 20 s, and meeting its close
 /// with a question costs a retry.
 const POOL_IDLE: Duration = Duration::from_secs(15);
+
+type Flights = HashMap<Key, Vec<oneshot::Sender<Outcome>>>;
 
 type Http = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
@@ -46,16 +46,16 @@ struct Manager {
     timeout: Duration,
     body_max: usize,
     freshness: FreshnessRules,
-    flights: RefCell<HashMap<Key, Vec<oneshot::Sender<Outcome>>>>,
+    flights: Mutex<Flights>,
 }
 
-/// Answers questions until all workers are gone. Has to run inside a `tokio::task::LocalSet`.
+/// Answers questions until all workers are gone. Has to run on tokio.
 pub async fn serve(
     gateway: Arc<Gateway>,
     extra_roots: Vec<CertificateDer<'static>>,
     mut questions: mpsc::UnboundedReceiver<Question>,
 ) {
-    let manager = Rc::new(Manager::new(gateway, extra_roots));
+    let manager = Arc::new(Manager::new(gateway, extra_roots));
     while let Some(question) = questions.next().await {
         manager.clone().take(question);
     }
@@ -82,16 +82,21 @@ impl Manager {
                 list: LIST_TTL,
                 missing: config.answers.missing_ttl,
             },
-            flights: RefCell::default(),
+            flights: Mutex::default(),
             gateway,
         }
     }
 
+    fn flights(&self) -> MutexGuard<'_, Flights> {
+        // every change of the map is a single call: a panic leaves none half done
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes a question: into a flight that is in the air, or into one of its own.
-    fn take(self: Rc<Self>, question: Question) {
+    fn take(self: Arc<Self>, question: Question) {
         let Question { key, kind, keep, reply } = question;
         if keep == Keep::Never {
-            tokio::task::spawn_local(async move {
+            tokio::task::spawn(async move {
                 let _ = reply.send(self.ask(&key, kind, keep).await);
             });
             return;
@@ -101,17 +106,20 @@ impl Manager {
             let _ = reply.send(Ok(answer));
             return;
         }
-        if let Some(waiting) = self.flights.borrow_mut().get_mut(&key) {
+        let mut flights = self.flights();
+        if let Some(waiting) = flights.get_mut(&key) {
             waiting.push(reply);
             return;
         }
-        self.flights.borrow_mut().insert(key.clone(), vec![reply]);
-        tokio::task::spawn_local(async move {
+        flights.insert(key.clone(), vec![reply]);
+        drop(flights);
+        tokio::task::spawn(async move {
             let outcome = self.ask(&key, kind, keep).await;
             if let Ok(answer) = &outcome {
                 self.gateway.answers.keep(key.clone(), answer);
             }
-            for waiter in self.flights.borrow_mut().remove(&key).unwrap_or_default() {
+            let waiting = self.flights().remove(&key).unwrap_or_default();
+            for waiter in waiting {
                 let _ = waiter.send(outcome.clone());
             }
         });

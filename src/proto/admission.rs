@@ -224,3 +224,109 @@ impl Class {
         if denied { Self::Never } else { Self::Ordinary }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(networks: &[&str]) -> AdmissionRules {
+        let networks = networks.iter().map(|text| text.parse().unwrap()).collect();
+        let own = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        AdmissionRules { networks, learned: true, strict: false, own, port: 5080 }
+    }
+
+    fn admits(rules: &AdmissionRules, address: &str, is_learned: bool) -> bool {
+        admit(rules, address.parse().unwrap(), is_learned).is_ok()
+    }
+
+    #[test]
+    fn an_origin_is_learned_or_listed() {
+        let open = rules(&["192.168.1.0/24", "2001:db8:1::/48"]);
+        assert!(admits(&open, "10.0.0.5", true) && !admits(&open, "10.0.0.5", false));
+        assert!(admits(&open, "192.168.1.255", false) && !admits(&open, "192.168.2.0", false));
+        assert!(admits(&open, "2001:db8:1:2::3", false) && !admits(&open, "2001:db8:2::", false));
+        let strict = AdmissionRules { strict: true, ..open.clone() };
+        assert!(!admits(&strict, "10.0.0.5", true) && !admits(&strict, "192.168.1.1", false));
+        assert!(admits(&strict, "192.168.1.1", true));
+        let listed_only = AdmissionRules { learned: false, ..strict };
+        assert!(!admits(&listed_only, "10.0.0.5", true) && admits(&listed_only, "192.168.1.1", false));
+        assert!(!may_learn(&listed_only, "192.168.1.1".parse().unwrap()));
+        let admitted = admit(&open, "192.168.1.1".parse().unwrap(), false).unwrap();
+        assert_eq!(admitted.address().to_string(), "192.168.1.1:5080");
+    }
+
+    #[test]
+    fn only_a_single_address_lifts_loopback_and_our_own() {
+        let wide = rules(&["127.0.0.0/8", "10.0.0.0/8", "::/0"]);
+        for address in ["127.0.0.1", "::1", "10.0.0.1", "10.0.0.2"] {
+            assert!(!admits(&wide, address, true), "{address}");
+            assert!(!may_learn(&wide, address.parse().unwrap()), "{address}");
+        }
+        let single = rules(&["127.0.0.1", "127.0.0.2/32", "::1", "10.0.0.2"]);
+        for address in ["127.0.0.1", "127.0.0.2", "::1", "10.0.0.2"] {
+            assert!(admits(&single, address, false), "{address}");
+            assert!(may_learn(&single, address.parse().unwrap()), "{address}");
+        }
+        assert!(!admits(&single, "127.0.0.3", true) && !admits(&single, "10.0.0.1", true));
+        let strict = AdmissionRules { strict: true, ..single };
+        assert!(admits(&strict, "127.0.0.1", true) && !admits(&strict, "127.0.0.1", false));
+    }
+
+    #[test]
+    fn what_nothing_lifts() {
+        let never = [
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "169.254.0.23",
+            "224.0.0.1",
+            "239.255.255.255",
+            "255.255.255.255",
+            "100.100.100.200",
+            "168.63.129.16",
+            "::",
+            "::10.0.0.5",
+            "::ffff:10.0.0.5",
+            "::ffff:127.0.0.1",
+            "::ffff:0:10.0.0.5",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2001:0:1::1",
+            "fe80::1",
+            "febf::1",
+            "ff02::1",
+            "fd00:ec2::254",
+        ];
+        let rules = rules(&never);
+        for address in never {
+            assert!(!admits(&rules, address, true), "{address}");
+            assert!(!may_learn(&rules, address.parse().unwrap()), "{address}");
+        }
+        for address in ["1.0.0.0", "100.100.100.201", "169.253.0.1", "2001:db8::5", "fd00::1", "2003::1"] {
+            assert!(admits(&rules, address, true), "{address}");
+        }
+    }
+
+    #[test]
+    fn networks_are_read_as_they_are_written() {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "10.0.0.5", "2001:db8::/32", "::1"] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+        }
+        assert_eq!("10.0.0.5/32".parse::<Network>().unwrap().to_string(), "10.0.0.5");
+        for (text, fault) in [
+            ("10.0.0.0/33", NetworkFault::Prefix),
+            ("10.0.0.0/", NetworkFault::Prefix),
+            ("10.0.0.0/+8", NetworkFault::Prefix),
+            ("10.0.0.0/256", NetworkFault::Prefix),
+            ("10.0.0.1/8", NetworkFault::HostBits),
+            ("10.0.0.1/0", NetworkFault::HostBits),
+            ("2001:db8::1/32", NetworkFault::HostBits),
+            ("10.0.0", NetworkFault::Address),
+            ("010.0.0.0/8", NetworkFault::Address),
+            ("node1", NetworkFault::Address),
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(fault), "{text}");
+        }
+    }
+}

@@ -109,7 +109,7 @@ fn is_json(content_type: &str) -> bool {
 /// The nodes that a body names, or `None` if it is not one well-formed JSON text. serde_json bounds the depth.
 fn nodes(body: &[u8]) -> Option<Vec<IpAddr>> {
     let mut found = Found::default();
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(body).ok()?);
     Shape { found: &mut found, level: 0 }.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     Some(found.nodes)
@@ -269,5 +269,126 @@ impl<'de> Visitor<'de> for Address {
 
     fn visit_unit<E>(self) -> Result<Option<IpAddr>, E> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: FreshnessRules = FreshnessRules {
+        broadcast: Duration::from_secs(3),
+        subscribe: Duration::from_secs(1),
+        list: Duration::from_secs(2),
+        missing: Duration::from_millis(250),
+    };
+
+    fn named(body: &str) -> Vec<String> {
+        match read(200, Some("application/json"), body.as_bytes()) {
+            Answer::Found { nodes } => nodes.iter().map(IpAddr::to_string).collect(),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn nodes_in_every_shape() {
+        assert_eq!(
+            named(r#"{"name":"s","scope":"/live","serverAddress":"10.0.0.5","region":"x"}"#),
+            ["10.0.0.5"]
+        );
+        assert_eq!(
+            named(
+                r#"[{"serverAddress":"10.0.0.6"},{"serverAddress":"2001:DB8:0::5"},{"serverAddress":"10.0.0.6"}]"#
+            ),
+            ["10.0.0.6", "2001:db8::5"]
+        );
+        assert_eq!(named(r#"{"serverAddress":"10.0.0.5","serverAddress":"10.0.0.6"}"#), ["10.0.0.6"]);
+        for body in [
+            "[]",
+            "{}",
+            "null",
+            "7",
+            r#""10.0.0.5""#,
+            r#"{"serverAddress":"node1.example"}"#,
+            r#"{"serverAddress":"010.0.0.5"}"#,
+            r#"{"serverAddress":" 10.0.0.5"}"#,
+            r#"{"serverAddress":"10.0.0.5:22"}"#,
+            r#"{"serverAddress":["10.0.0.5"]}"#,
+            r#"{"serverAddress":{"serverAddress":"10.0.0.5"}}"#,
+            r#"{"x":{"serverAddress":"10.0.0.5"}}"#,
+            r#"[[{"serverAddress":"10.0.0.5"}]]"#,
+            r#"{"serveraddress":"10.0.0.5"}"#,
+        ] {
+            assert_eq!(named(body), Vec::<String>::new(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_huge_answer_names_a_bounded_number() {
+        let objects: Vec<String> =
+            (0..5000_u32).map(|n| format!(r#"{{"serverAddress":"10.1.{}.{}"}}"#, n >> 8, n & 255)).collect();
+        assert_eq!(named(&format!("[{}]", objects.join(","))).len(), NODES_MAX);
+    }
+
+    #[test]
+    fn what_is_no_answer() {
+        let body = br#"{"serverAddress":"10.0.0.5"}"#;
+        assert!(matches!(read(200, Some("Application/JSON ; charset=UTF-8"), body), Answer::Found { .. }));
+        for (status, content_type) in [(200, None), (200, Some("text/html")), (201, Some("application/json"))]
+        {
+            assert_eq!(read(status, content_type, body), Answer::Other);
+        }
+        for broken in ["", "{", "{}x", "[1,]", "\u{feff}{}", &"[".repeat(100_000)] {
+            assert_eq!(read(200, Some("application/json"), broken.as_bytes()), Answer::Other);
+        }
+        assert_eq!(read(200, Some("application/json"), b"\"\xff\""), Answer::Other);
+        assert_eq!(read(404, None, b""), Answer::Missing);
+        assert_eq!(read(400, Some("application/json"), b"{}"), Answer::Missing);
+        assert_eq!(read(500, Some("application/json"), b"{}"), Answer::Other);
+    }
+
+    #[test]
+    fn how_long_an_answer_lives() {
+        let found = Answer::Found { nodes: Vec::new() };
+        let fresh = |answer: &Answer, kind, keep| answer.freshness(&RULES, kind, keep, None);
+        assert_eq!(fresh(&found, EventKind::Broadcast, Keep::Both), Some(RULES.broadcast));
+        assert_eq!(fresh(&found, EventKind::Subscribe, Keep::Found), Some(RULES.subscribe));
+        assert_eq!(fresh(&found, EventKind::List, Keep::Both), Some(RULES.list));
+        assert_eq!(fresh(&Answer::Missing, EventKind::Broadcast, Keep::Both), Some(RULES.missing));
+        assert_eq!(fresh(&Answer::Missing, EventKind::Broadcast, Keep::Found), None);
+        assert_eq!(fresh(&found, EventKind::Subscribe, Keep::Never), None);
+        assert_eq!(fresh(&found, EventKind::Other, Keep::Both), None);
+        assert_eq!(fresh(&Answer::Other, EventKind::List, Keep::Both), None);
+    }
+
+    #[test]
+    fn the_manager_can_only_shorten_it() {
+        let fresh = |text| {
+            Answer::Found { nodes: Vec::new() }.freshness(
+                &RULES,
+                EventKind::Broadcast,
+                Keep::Both,
+                Some(text),
+            )
+        };
+        for text in
+            ["", "public, max-age=60", "max-age=99999999999999999999999", "must-revalidate", "max-age=\"60\""]
+        {
+            assert_eq!(fresh(text), Some(RULES.broadcast), "{text}");
+        }
+        assert_eq!(fresh("Max-Age=2"), Some(Duration::from_secs(2)));
+        assert_eq!(fresh("max-age=60, s-maxage=1"), Some(Duration::from_secs(1)));
+        for text in [
+            "no-store",
+            "max-age=60,NO-CACHE",
+            "private=\"x\"",
+            "max-age=0",
+            "max-age=",
+            "max-age=1.5",
+            "max-age=-1",
+            "max-age",
+        ] {
+            assert_eq!(fresh(text), None, "{text}");
+        }
     }
 }

@@ -5,9 +5,16 @@
 
 use std::mem::MaybeUninit;
 
-use memchr::{memchr, memchr3_iter};
+use end::complete;
+pub(super) use value::target_byte;
+use value::{is_authority, names, number, once, origin_form, visible};
 
 use super::refusal::Refusal;
+
+mod end;
+#[cfg(test)]
+mod tests;
+mod value;
 
 /// Most fields that can be configured; they are split into an array of this size on the stack.
 pub const FIELDS_MAX: usize = 256;
@@ -198,66 +205,6 @@ pub fn response<'b>(
     Ok(Some((response, end)))
 }
 
-/// Finds where the head ends, and every fault that can be told before it ends.
-///
-/// Faults are found in the order of their bytes, whatever way the bytes came cut: a limit counts as a fault at its place.
-fn complete(
-    bytes: &[u8],
-    start: usize,
-    seen: usize,
-    line_max: usize,
-    head_max: usize,
-) -> Result<Option<usize>, HeadFault> {
-    // a CR that was the last byte seen could not be judged then
-    let from = seen.saturating_sub(1).max(start);
-    let line_max = line_max.saturating_add(start).min(head_max);
-    if from < line_max {
-        let line = &bytes[..bytes.len().min(line_max)];
-        if let Some(end) = blank_line(line, start, from)? {
-            return Ok(Some(end));
-        }
-        if bytes.len() >= line_max && line_max < head_max && memchr(b'\n', &line[start..]).is_none() {
-            return Err(HeadFault::TargetTooLong);
-        }
-    }
-    let window = &bytes[..bytes.len().min(head_max)];
-    let end = blank_line(window, start, from.max(line_max.saturating_sub(1)))?;
-    if end.is_none() && bytes.len() >= head_max {
-        return Err(HeadFault::TooLarge);
-    }
-    Ok(end)
-}
-
-/// Searches `bytes[from..]` for the blank line, checking on the way that line ends are whole and nothing is NUL.
-fn blank_line(bytes: &[u8], start: usize, from: usize) -> Result<Option<usize>, HeadFault> {
-    let Some(rest) = bytes.get(from..) else { return Ok(None) };
-    for place in memchr3_iter(b'\r', b'\n', 0, rest) {
-        let place = from + place;
-        match bytes[place] {
-            0 => return Err(HeadFault::Nul),
-            b'\r' => {
-                if bytes.get(place + 1).is_some_and(|&next| next != b'\n') {
-                    return Err(HeadFault::BareLineEnd);
-                }
-            }
-            _ => {
-                let line = &bytes[start..place];
-                if line.last() != Some(&b'\r') {
-                    return Err(HeadFault::BareLineEnd);
-                }
-                if line.len() == 1 {
-                    // a second empty line before the first line
-                    return Err(HeadFault::Malformed);
-                }
-                if line.ends_with(b"\r\n\r") {
-                    return Ok(Some(place + 1));
-                }
-            }
-        }
-    }
-    Ok(None)
-}
-
 /// What httparse's verdict on a complete head means.
 fn split_fault(error: httparse::Error, head: &[u8]) -> HeadFault {
     match error {
@@ -278,11 +225,6 @@ fn bad_target_byte(head: &[u8]) -> bool {
         return false;
     };
     !target.iter().all(|&byte| target_byte(byte))
-}
-
-/// Whether a request target may hold this byte (P1).
-pub(crate) fn target_byte(byte: u8) -> bool {
-    matches!(byte, 0x21..=0x7e) && byte != b'#'
 }
 
 /// What both kinds of head have: framing, and who speaks next.
@@ -439,81 +381,5 @@ impl<'b> Response<'b> {
             }
         }
         Ok(response)
-    }
-}
-
-/// Puts a value where none may be yet.
-fn once<'b>(place: &mut Option<&'b str>, value: &'b [u8]) -> Result<(), HeadFault> {
-    let value = visible(value).ok_or(HeadFault::Field)?;
-    if place.replace(value).is_some() { Err(HeadFault::Field) } else { Ok(()) }
-}
-
-/// The value as text if it is visible ASCII, spaces and tabs; httparse lets older bytes (obs-text) through.
-fn visible(value: &[u8]) -> Option<&str> {
-    std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
-}
-
-/// Whether a comma list of tokens names this one.
-fn names(list: &[u8], token: &str) -> bool {
-    list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-}
-
-/// Digits only: no sign, no list, nothing that overflows.
-fn number(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// Whether this is a host name, an address, or a bracketed IPv6 address, with a port or without.
-fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let Some((address, port)) = rest.split_once(']') else { return false };
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return false;
-            }
-            if port.is_empty() {
-                return true;
-            }
-            let Some(port) = port.strip_prefix(':') else { return false };
-            ("", Some(port))
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    let bracketed = text.starts_with('[');
-    let host_fits = bracketed
-        || (!host.is_empty()
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')));
-    let port_fits = port.is_none_or(|port| number(port.as_bytes()).is_some_and(|port| port <= 0xffff));
-    host_fits && port_fits
-}
-
-/// The target in origin-form; an absolute one must name the very host that `Host` names.
-fn origin_form<'b>(target: &'b str, host: &str) -> Result<&'b str, HeadFault> {
-    if !target.bytes().all(target_byte) {
-        return Err(HeadFault::Target);
-    }
-    if target.starts_with('/') {
-        return Ok(target);
-    }
-    let (scheme, rest) = target.split_once("://").ok_or(HeadFault::Target)?;
-    if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
-        return Err(HeadFault::Target);
-    }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let plain = |authority: &str| authority.strip_suffix(":443").unwrap_or(authority).to_ascii_lowercase();
-    if plain(authority) != plain(host) {
-        return Err(HeadFault::OtherHost);
-    }
-    match path {
-        "" => Ok("/"),
-        // a query without a path: nothing of ours is there
-        path if path.starts_with('?') => Err(HeadFault::Target),
-        path => Ok(path),
     }
 }

@@ -6,9 +6,7 @@
 pub mod admission;
 pub mod answer;
 #[doc(hidden)]
-pub mod check {
-    pub mod frame;
-}
+pub mod check;
 pub mod cors;
 pub mod frame;
 pub mod head;

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 
 use super::head::target_byte;
 use super::refusal::Refusal;
-use super::target::{disguised, escapes_whole, is_leftover};
+use super::target::{disguises, escapes_whole, is_leftover};
 
 /// Account that simple-auth on the nodes trusts without a token.
 const RESERVED_ACCOUNT: &str = "cluster-restreamer";
@@ -82,7 +82,7 @@ impl ConnectionParams {
         origin_target.push('/');
         origin_target.push_str(&scope);
         origin_target.push('/');
-        for (index, pair) in split(query).filter(|pair| !is_routing(key_value(pair).0)).enumerate() {
+        for (index, pair) in split(query).filter(|pair| !ROUTING.contains(&key_value(pair).0)).enumerate() {
             origin_target.push(if index == 0 { '?' } else { '&' });
             origin_target.push_str(pair);
         }
@@ -109,9 +109,8 @@ fn key_value(pair: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn is_routing(key: &str) -> bool {
-    matches!(key, "host" | "app" | "context")
-}
+/// Parameters that are for us; everything else is for the node.
+const ROUTING: [&str; 3] = ["host", "app", "context"];
 
 /// The raw routing values of a query that keeps P1 to P5 and P14.
 struct Pairs<'q> {
@@ -145,10 +144,9 @@ impl<'q> Pairs<'q> {
                 "app" => &mut pairs.app,
                 "context" => &mut pairs.context,
                 _ => {
-                    let plain = disguised(key);
-                    twice |= is_routing(&plain);
-                    admin |= plain == "accesstoken";
-                    reserved |= plain == "username" && value.is_some_and(is_reserved);
+                    twice |= ROUTING.iter().any(|name| disguises(key, name));
+                    admin |= disguises(key, "accesstoken");
+                    reserved |= value.is_some_and(is_reserved) && disguises(key, "username");
                     continue;
                 }
             };
@@ -275,4 +273,77 @@ fn segments(value: &str) -> Result<&str, Refusal> {
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
     };
     if value.split('/').all(fits) { Ok(value) } else { Err(Refusal::BadApp) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(suffix: &str, query: &str) -> Result<ConnectionParams, Refusal> {
+        let rules = ParamRules { names: vec!["Node1.example".into()], ..ParamRules::default() };
+        ConnectionParams::read(suffix, query, &rules)
+    }
+
+    // the vectors in tests/vectors.rs say most; here is what they leave open
+
+    #[test]
+    fn what_a_node_is_asked_for() {
+        let params = read("/", "host=node1.EXAMPLE&app=live").unwrap();
+        assert_eq!((params.origin_target.as_str(), params.id()), ("/live/", None));
+        assert_eq!(params.host, Host::Name("Node1.example".into()));
+        let params = read("/room1", "host=10.0.0.5&x=1&id=a%20b&id=c&app=%2Flive%2F").unwrap();
+        assert_eq!((params.scope.as_str(), params.id()), ("live/room1", Some("a%20b")));
+        assert_eq!(params.origin_target, "/live/room1/?x=1&id=a%20b&id=c");
+    }
+
+    #[test]
+    fn the_reserved_account_in_every_spelling_a_node_would_read() {
+        for pair in [
+            "username=cluster-restreamer",
+            "username=%63luster-restreamer",
+            "username=cluster-restreamer==",
+            "?username=cluster-restreamer",
+            "%3Fusername=cluster-restreamer",
+        ] {
+            let query = format!("host=10.0.0.5&app=live&{pair}");
+            assert_eq!(read("/", &query), Err(Refusal::ReservedAccount), "{pair}");
+        }
+        assert!(read("/", "host=10.0.0.5&app=live&username=cluster-restreamer2").is_ok());
+        assert!(read("/", "host=10.0.0.5&app=live&password=cluster-restreamer").is_ok());
+    }
+
+    #[test]
+    fn both_switches_of_p14() {
+        let query = "host=10.0.0.5&app=live&username=cluster-restreamer&accessToken=x";
+        let off = ParamRules {
+            refuse_reserved_account: false,
+            refuse_admin_parameter: false,
+            ..ParamRules::default()
+        };
+        let params = ConnectionParams::read("/", query, &off).unwrap();
+        assert_eq!(params.origin_target, "/live/?username=cluster-restreamer&accessToken=x");
+    }
+
+    #[test]
+    fn the_path_is_a_context_too() {
+        assert_eq!(read("/undefined/", "host=10.0.0.5&app=live"), Err(Refusal::ScriptLeftover));
+        assert_eq!(read("/room%31/", "host=10.0.0.5&app=live"), Err(Refusal::BadApp));
+        assert_eq!(read("/a/b/c/d", "host=10.0.0.5&app=live"), Err(Refusal::BadApp));
+        assert_eq!(read("/room1/", "host=10.0.0.5&app=live&context=").unwrap().scope, "live/room1");
+        assert_eq!(read("/room1/", "host=10.0.0.5&app=live&context=room2"), Err(Refusal::BadParams));
+    }
+
+    #[test]
+    fn limits() {
+        let with = |filler: &str| read("/", &format!("host=10.0.0.5&app=live&{filler}"));
+        let used = "host=10.0.0.5&app=live&".len();
+        assert!(with(&format!("x={}", "a".repeat(6000 - used - 2))).is_ok());
+        assert_eq!(with(&format!("x={}", "a".repeat(6001 - used - 2))), Err(Refusal::TargetTooLong));
+        assert!(with(&"a=1&".repeat(62)).is_ok());
+        assert_eq!(with(&"a=1&".repeat(63)), Err(Refusal::BadParams));
+        assert!(with(&"k".repeat(128)).is_ok());
+        assert_eq!(with(&"k".repeat(129)), Err(Refusal::BadParams));
+        assert_eq!(read("/", "host=10.0.0.5&app=live&context=").unwrap().scope, "live");
+        assert_eq!(with(&format!("context={}", "s".repeat(65))), Err(Refusal::BadApp));
+    }
 }

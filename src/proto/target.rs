@@ -131,11 +131,8 @@ fn has_trick(path: &[u8]) -> bool {
         three[0] == b'%'
             && matches!([three[1], three[2].to_ascii_lowercase()], [b'2', b'f'] | [b'5', b'c'] | [b'0', b'0'])
     });
-    let segment = |segment: &[u8]| {
-        let decoded: Vec<u8> = percent_decode(segment).collect();
-        matches!(decoded.as_slice(), b"." | b"..")
-    };
-    odd || escaped || path.windows(2).any(|two| two == b"//") || path.split(|&byte| byte == b'/').any(segment)
+    let dots = |segment: &[u8]| percent_decode(segment).eq(*b".") || percent_decode(segment).eq(*b"..");
+    odd || escaped || path.windows(2).any(|two| two == b"//") || path.split(|&byte| byte == b'/').any(dots)
 }
 
 /// Whether every `%` begins a whole escape.
@@ -187,7 +184,7 @@ impl<'t> Asked<'t> {
         let mut known = 0_u16;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if disguised(key) == "accesstoken" {
+            if disguises(key, "accesstoken") {
                 return Err(Refusal::AdminParameter);
             }
             if key == "action" {
@@ -230,8 +227,146 @@ pub(crate) fn is_leftover(value: &str) -> bool {
     matches!(value, "undefined" | "null" | "NaN" | "[object Object]" | "true" | "false")
 }
 
-/// A key without its disguise: unescaped once, question marks removed, in lower case (P4).
-pub(crate) fn disguised(key: &str) -> String {
-    let decoded = percent_decode(key.as_bytes()).decode_utf8_lossy();
-    decoded.chars().filter(|&letter| letter != '?').map(|letter| letter.to_ascii_lowercase()).collect()
+/// Whether a key is this name in disguise: unescaped once, question marks removed, in lower case (P4).
+pub(crate) fn disguises(key: &str, name: &str) -> bool {
+    let plain =
+        percent_decode(key.as_bytes()).filter(|&byte| byte != b'?').map(|byte| byte.to_ascii_lowercase());
+    plain.eq(name.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_step_route() {
+        let two_step = |suffix, query| Ok(Route::TwoStep { suffix, query });
+        assert_eq!(route("/streammanager?id=s"), two_step("", "id=s"));
+        assert_eq!(route("/streammanager/??id=s"), two_step("/", "?id=s"));
+        assert_eq!(route("/streammanager/room1/?id=s?x"), two_step("/room1/", "id=s?x"));
+        assert_eq!(route("/streammanager/apis"), two_step("/apis", ""));
+    }
+
+    #[test]
+    fn nothing_else_is_served() {
+        for target in [
+            "/",
+            "/streammanagers/",
+            "/StreamManager/",
+            "/streammanager/api",
+            "/streammanager/api/",
+            "/streammanager/api/4.0/admin/proxy/clients?accessToken=x",
+            "/streammanager/api/4.0/admin/event/meta/live/s",
+            "/streammanager/api/4.0/media/live/mediafiles",
+            "/streammanager/api/4.0/file/live/s.m3u8",
+            "/streammanager/api/5.0/event/live/s",
+            "/streammanager/api/4.0/Event/live/s",
+            "/streammanager/api/4.0/%65vent/live/s",
+            "/streammanager/api/4.0/event",
+            "/streammanager/api/4.0/event/",
+            "/streammanager/api/4.0/event/live",
+            "/streammanager/api/4.0/event/live/",
+            "/streammanager/whip/endpoint/s",
+            "/as/v1/proxy/ws/publish/live/s?id=s",
+            "/as/v1/admin/rtcproxy",
+            "/live/whep/endpoint/s",
+        ] {
+            assert_eq!(route(target), Err(Refusal::NoSuchRoute), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_path_with_two_readings_is_no_path() {
+        for path in [
+            "/streammanager//",
+            "//streammanager/",
+            "/streammanager/%2e%2e/",
+            "/streammanager/.",
+            "/streammanager/api/4.0/event/../admin/x",
+            "/streammanager/api/4.0/event/live/%2E./x",
+            "/streammanager/api/4.0/event/live/%252e%252e/x",
+            "/streammanager/api/4.0/event/live;jsessionid=1/x",
+            "/streammanager/api/4.0/event/live%3Bx/x",
+            "/streammanager/api/4.0/event/live%2fx",
+            "/streammanager/api/4.0/event/live/a%252Fx",
+            "/streammanager/api/4.0/event/live/a%5cx",
+            "/streammanager/api/4.0/event/live/a\\x",
+            "/streammanager/api/4.0/event/live/a%00",
+            "/streammanager/api/4.0/event/live/a%0d%0a",
+            "/streammanager/api/4.0/event/live/100%",
+            "/streammanager/api/4.0/event/live/%zz",
+            "/streammanager/api/4.0/event/live/%c0%ae%c0%ae/x",
+            "/streammanager/api/4.0/event/live/a#b",
+            "streammanager/",
+            "",
+        ] {
+            assert_eq!(route(path), Err(Refusal::BadTarget), "{path}");
+        }
+    }
+
+    fn event(rest: &str) -> Event<'_> {
+        match route(rest) {
+            Ok(Route::Event(event)) => event,
+            other => panic!("{rest}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn events_and_what_may_be_kept_of_them() {
+        use EventKind::*;
+        for (rest, kind, keep) in [
+            ("live/s?action=broadcast", Broadcast, Keep::Both),
+            ("live/room1/a%20b&c?action=subscribe", Subscribe, Keep::Both),
+            ("live/s?action=subscribe&region=us-east-1&strict=true&endpoints=2", Subscribe, Keep::Both),
+            ("live/s?action=broadcast&transcode=false", Broadcast, Keep::Both),
+            ("live/s?action=broadcast&transcode=true", Broadcast, Keep::Never),
+            ("live/s?action=broadcast&restream=1", Broadcast, Keep::Never),
+            ("live/s?action=broadcast&region=a&region=b", Broadcast, Keep::Never),
+            ("live/s?action=subscribe&region=undefined", Subscribe, Keep::Never),
+            ("live/s?action=subscribe&username=u&password=p", Subscribe, Keep::Never),
+            ("live/s?action=subscribe&token=t", Subscribe, Keep::Never),
+            ("live/s?action=subscribe&foo=bar", Subscribe, Keep::Never),
+            ("live/s?action=subscribe&Region=a", Subscribe, Keep::Never),
+            ("live/s?action=subscribe&x", Subscribe, Keep::Never),
+            ("live/s?action=subscribe&action=subscribe", Other, Keep::Never),
+            ("live/s?Action=subscribe", Other, Keep::Never),
+            ("live/s", Other, Keep::Never),
+            ("live/room/join", Other, Keep::Never),
+            ("list", List, Keep::Both),
+            ("list/stats", List, Keep::Both),
+            ("live/s/stats", List, Keep::Both),
+            ("list?foo=bar", List, Keep::Never),
+            ("list?action=subscribe", Other, Keep::Never),
+            ("live/stats?action=subscribe", Subscribe, Keep::Both),
+        ] {
+            let target = format!("/streammanager/api/3.1/event/{rest}");
+            let event = event(&target);
+            assert_eq!((event.kind, event.keep), (kind, keep), "{rest}");
+            assert_eq!(event.target, target);
+        }
+        let target = "/streammanager/api/1.0/event/live/room1/s?action=subscribe";
+        assert_eq!((event(target).name, event(target).stream), ("live/room1/s", "s"));
+    }
+
+    #[test]
+    fn a_long_name_leaves_nothing_missing() {
+        let target = |length: usize| {
+            format!(
+                "/streammanager/api/4.0/event/live/{}?action=subscribe",
+                "a".repeat(length - "live/".len())
+            )
+        };
+        assert!(event(&target(256)).missing_keepable());
+        assert_eq!(event(&target(257)).keep, Keep::Found);
+    }
+
+    #[test]
+    fn an_admin_token_is_refused_in_any_disguise() {
+        for key in
+            ["accessToken", "accesstoken", "ACCESSTOKEN", "acces%73Token", "?accessToken", "%3FaccessToken"]
+        {
+            let target = format!("/streammanager/api/4.0/event/live/s?action=subscribe&{key}=x");
+            assert_eq!(route(&target), Err(Refusal::AdminParameter), "{key}");
+        }
+    }
 }

@@ -1,0 +1,202 @@
+//! What the readers cost for one session, each beside a floor: the same bytes copied, or the same answer known.
+//!
+//! `cargo bench --no-default-features --bench proto`. No sockets here; the relay has its own bench.
+
+#![allow(clippy::unwrap_used)] // inputs are written here
+
+use std::net::IpAddr;
+
+use divan::{Bencher, black_box};
+use tidegate::proto::admission::{self, AdmissionRules};
+use tidegate::proto::answer;
+use tidegate::proto::check::param_rules;
+use tidegate::proto::head::{self, HeadLimits};
+use tidegate::proto::params::ConnectionParams;
+use tidegate::proto::target;
+
+fn main() {
+    divan::main();
+}
+
+/// What Chromium sends to open the vendor's signalling.
+const UPGRADE: &str = "GET /streammanager/?id=stream1&host=10.0.0.5&app=live HTTP/1.1\r\n\
+    Host: edge.example.net\r\n\
+    Connection: Upgrade\r\n\
+    Pragma: no-cache\r\n\
+    Cache-Control: no-cache\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
+    Upgrade: websocket\r\n\
+    Origin: https://edge.example.net\r\n\
+    Sec-WebSocket-Version: 13\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\n\
+    Accept-Language: en-US,en;q=0.9\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+
+const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\n\
+    Upgrade: websocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+const LIMITS: HeadLimits = HeadLimits { head_size_max: 16 << 10, target_size_max: 6 << 10, headers_max: 100 };
+
+const EVENT: &str = "/streammanager/api/4.0/event/live/room1/stream1?action=subscribe&region=us-east-1&strict=true&endpoints=2";
+
+/// With a digest token, as round-trip authentication sends it.
+const QUERY: &str = "id=stream1&region=us-east&strict=true&username=u&password=p&\
+    token=stream1%3Auser%3Astreamer%3Akey1%3Dvalue1%3Aapp%3A1234567891%3A\
+    0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef&host=10.0.0.5&app=live&context=room1";
+
+const ANSWER: &str = r#"{"name":"stream1","scope":"/live","serverAddress":"10.0.0.5","region":"us-east-1"}"#;
+
+/// The floor: these bytes copied once.
+fn copy(bencher: Bencher<'_, '_>, text: &str) {
+    let mut room = vec![0; text.len()];
+    bencher.counter(divan::counter::BytesCount::of_str(text)).bench_local(|| {
+        room.copy_from_slice(black_box(text.as_bytes()));
+        black_box(&mut room);
+    });
+}
+
+mod heads {
+    use super::*;
+
+    #[divan::bench]
+    fn floor_copy(bencher: Bencher<'_, '_>) {
+        copy(bencher, UPGRADE);
+    }
+
+    #[divan::bench]
+    fn request(bencher: Bencher<'_, '_>) {
+        let bytes = divan::counter::BytesCount::of_str(UPGRADE);
+        bencher
+            .counter(bytes)
+            .bench(|| head::request(black_box(UPGRADE.as_bytes()), 0, &LIMITS).unwrap().unwrap().1);
+    }
+
+    /// One byte at a time: what a slow client costs in all.
+    #[divan::bench]
+    fn request_dripping(bencher: Bencher<'_, '_>) {
+        let bytes = UPGRADE.as_bytes();
+        bencher.counter(divan::counter::BytesCount::of_str(UPGRADE)).bench(|| {
+            (1..=bytes.len())
+                .filter(|&end| head::request(black_box(&bytes[..end]), end - 1, &LIMITS).is_ok())
+                .count()
+        });
+    }
+
+    #[divan::bench]
+    fn response(bencher: Bencher<'_, '_>) {
+        let bytes = divan::counter::BytesCount::of_str(SWITCHING);
+        bencher
+            .counter(bytes)
+            .bench(|| head::response(black_box(SWITCHING.as_bytes()), 0, &LIMITS).unwrap().unwrap().1);
+    }
+}
+
+mod targets {
+    use super::*;
+
+    #[divan::bench]
+    fn floor_copy(bencher: Bencher<'_, '_>) {
+        copy(bencher, EVENT);
+    }
+
+    #[divan::bench]
+    fn event() -> bool {
+        target::route(black_box(EVENT)).is_ok()
+    }
+
+    #[divan::bench]
+    fn two_step() -> bool {
+        target::route(black_box("/streammanager/?id=stream1&host=10.0.0.5&app=live")).is_ok()
+    }
+
+    #[divan::bench]
+    fn escaped_name() -> bool {
+        target::route(black_box("/streammanager/api/4.0/event/live/a%20b%26c?action=subscribe")).is_ok()
+    }
+}
+
+mod params {
+    use super::*;
+
+    #[divan::bench]
+    fn floor_copy(bencher: Bencher<'_, '_>) {
+        copy(bencher, QUERY);
+    }
+
+    #[divan::bench]
+    fn plain(bencher: Bencher<'_, '_>) {
+        let rules = param_rules();
+        let query = "id=stream1&host=10.0.0.5&app=live";
+        bencher.bench(|| ConnectionParams::read(black_box("/"), black_box(query), &rules).unwrap());
+    }
+
+    #[divan::bench]
+    fn with_token(bencher: Bencher<'_, '_>) {
+        let rules = param_rules();
+        bencher.bench(|| ConnectionParams::read(black_box("/"), black_box(QUERY), &rules).unwrap());
+    }
+
+    /// The worst that the limits let through.
+    #[divan::bench]
+    fn many_pairs(bencher: Bencher<'_, '_>) {
+        let rules = param_rules();
+        let query = format!("host=10.0.0.5&app=live&{}", "%61%62%63%64=1&".repeat(62));
+        bencher.bench(|| ConnectionParams::read(black_box("/"), black_box(&query), &rules).unwrap());
+    }
+}
+
+mod answers {
+    use super::*;
+
+    #[divan::bench]
+    fn floor_copy(bencher: Bencher<'_, '_>) {
+        copy(bencher, ANSWER);
+    }
+
+    #[divan::bench]
+    fn object(bencher: Bencher<'_, '_>) {
+        let bytes = divan::counter::BytesCount::of_str(ANSWER);
+        bencher
+            .counter(bytes)
+            .bench(|| answer::read(200, Some("application/json"), black_box(ANSWER.as_bytes())));
+    }
+
+    #[divan::bench]
+    fn list_of_1000(bencher: Bencher<'_, '_>) {
+        let list = format!("[{}]", vec![ANSWER; 1000].join(","));
+        let bytes = divan::counter::BytesCount::of_str(&list);
+        bencher
+            .counter(bytes)
+            .bench(|| answer::read(200, Some("application/json"), black_box(list.as_bytes())));
+    }
+}
+
+mod admissions {
+    use super::*;
+
+    fn rules() -> AdmissionRules {
+        let networks = (0..16).map(|n| format!("192.168.{n}.0/24").parse().unwrap()).collect();
+        let own = vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+        AdmissionRules { networks, learned: true, strict: false, own, port: 5080 }
+    }
+
+    #[divan::bench]
+    fn floor_nothing() -> IpAddr {
+        black_box(IpAddr::from([10, 0, 0, 5]))
+    }
+
+    #[divan::bench]
+    fn learned(bencher: Bencher<'_, '_>) {
+        let rules = rules();
+        bencher.bench(|| admission::admit(&rules, black_box(IpAddr::from([10, 0, 0, 5])), true).is_ok());
+    }
+
+    #[divan::bench]
+    fn listed(bencher: Bencher<'_, '_>) {
+        let rules = rules();
+        bencher.bench(|| admission::admit(&rules, black_box(IpAddr::from([192, 168, 15, 5])), false).is_ok());
+    }
+}

@@ -1,0 +1,7 @@
+//! Answers of a stream manager: a Cache-Control value, a line end, the body.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::proto::check;
+
+fuzz_target!(|bytes: &[u8]| check::answer(bytes));

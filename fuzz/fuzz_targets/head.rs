@@ -1,0 +1,7 @@
+//! Request and response heads, cut everywhere.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::proto::check;
+
+fuzz_target!(|bytes: &[u8]| check::head(bytes));

@@ -1,0 +1,7 @@
+//! Routes against a slow second look.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::proto::check;
+
+fuzz_target!(|bytes: &[u8]| check::target(bytes));

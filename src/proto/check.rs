@@ -1,0 +1,149 @@
+//! Oracles: for each reader one function that takes any bytes and asserts what must always hold.
+//!
+//! Unit tests feed them from a printed seed, `tests/corpus.rs` feeds them the committed corpora, and the fuzz targets feed
+//! them everything else. Always compiled, so that no feature can be forgotten; nothing that serves calls them.
+
+use std::net::IpAddr;
+
+use super::admission::{self, AdmissionRules, Network};
+use super::answer::{self, Answer, FreshnessRules};
+use super::head::{self, HeadFault, HeadLimits};
+use super::params::{ConnectionParams, Host, ParamRules};
+use super::target::{self, EventKind, Keep, Route};
+
+pub mod frame;
+pub mod reference;
+#[cfg(test)]
+mod tests;
+
+/// Limits small enough that short inputs reach them.
+const LIMITS: HeadLimits = HeadLimits { head_size_max: 512, target_size_max: 96, headers_max: 12 };
+
+/// A head gives the same answer wherever it is cut, and its length is within what was given.
+pub fn head(bytes: &[u8]) {
+    cut_anywhere(bytes, |bytes, seen| head::request(bytes, seen, &LIMITS));
+    cut_anywhere(bytes, |bytes, seen| head::response(bytes, seen, &LIMITS));
+    if let Ok(Some((request, used))) = head::request(bytes, 0, &LIMITS) {
+        assert!(bytes[..used].ends_with(b"\r\n\r\n"), "a head ends with a blank line");
+        assert!(used <= LIMITS.head_size_max && request.target.len() <= LIMITS.target_size_max);
+        assert!(
+            request.target.starts_with('/') && request.target.bytes().all(|byte| byte.is_ascii_graphic())
+        );
+        assert!(!request.host.is_empty() && request.minor <= 1);
+        let again = head::request(&bytes[..used], 0, &LIMITS);
+        assert_eq!(again, Ok(Some((request, used))), "what follows a head changes nothing in it");
+    }
+}
+
+/// Feeds a reader byte by byte and all at once: both ways the same verdict.
+fn cut_anywhere<'b, T: PartialEq + std::fmt::Debug>(
+    bytes: &'b [u8],
+    read: impl Fn(&'b [u8], usize) -> Result<Option<(T, usize)>, HeadFault>,
+) {
+    let whole = read(bytes, 0);
+    for cut in 1..=bytes.len() {
+        let part = read(&bytes[..cut], cut - 1);
+        if part != Ok(None) {
+            assert_eq!(part, whole, "cut at {cut}");
+            return;
+        }
+    }
+    assert_eq!(whole, Ok(None), "byte by byte it never came to a verdict");
+}
+
+/// A route is found only where a slow second look finds it too, and only plain questions are kept.
+pub fn target(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(route) = target::route(text) else { return };
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'));
+    for segment in reference::path_segments(path).expect("an admitted path has one reading only") {
+        assert!(!matches!(segment.as_slice(), b"." | b".."));
+    }
+    match route {
+        Route::TwoStep { suffix, query: given } => {
+            assert_eq!(format!("/streammanager{suffix}"), path);
+            assert_eq!(given, query);
+            assert!(suffix != "/api" && !suffix.starts_with("/api/"));
+        }
+        Route::Event(event) => {
+            let segments: Vec<&str> = path.split('/').collect();
+            assert_eq!(segments[..3], ["", "streammanager", "api"]);
+            assert!(["1.0", "2.0", "3.0", "3.1", "4.0"].contains(&segments[3]) && segments[4] == "event");
+            assert_eq!((event.target, event.name), (text, segments[5..].join("/").as_str()));
+            assert_eq!(event.keep.found(), reference::may_be_kept(event.kind, query), "{text}");
+            assert!(event.kind != EventKind::Other || event.keep == Keep::Never);
+            assert!(event.keep.found() || !event.missing_keepable());
+        }
+    }
+}
+
+/// The rules under which [`params`] compares; those of the vectors.
+pub fn param_rules() -> ParamRules {
+    ParamRules {
+        apps: vec!["live".into(), "webrtc".into()],
+        names: vec!["node1.example.net".into()],
+        ..ParamRules::default()
+    }
+}
+
+/// Connection parameters come out as the plain reference has them. The first line is the path's suffix, the rest the
+/// query.
+pub fn params(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (suffix, query) = text.split_once('\n').unwrap_or(("/", text));
+    let rules = param_rules();
+    let ours = ConnectionParams::read(suffix, query, &rules);
+    let theirs = reference::read(suffix, query, &rules);
+    let ours_plain = ours.as_ref().map(|params| (params.host.clone(), params.origin_target.clone()));
+    assert_eq!(ours_plain.map_err(|refusal| *refusal), theirs, "suffix {suffix:?}, query {query:?}");
+    let Ok(params) = ours else { return };
+    assert!(params.origin_target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'));
+    assert!(params.origin_target.starts_with(&format!("/{}/", params.scope)));
+    if let Host::Address(address) = params.host {
+        admission(address);
+    }
+}
+
+/// Denied addresses stay denied whatever is learned and whatever prefix is listed.
+fn admission(address: IpAddr) {
+    let everything = ["0.0.0.0/0", "::/0"].map(|text| text.parse::<Network>().expect("a prefix"));
+    let own = IpAddr::from([10, 9, 9, 9]);
+    let rules = AdmissionRules {
+        networks: everything.to_vec(),
+        learned: true,
+        strict: false,
+        own: vec![own],
+        port: 5080,
+    };
+    let admitted = admission::admit(&rules, address, true).is_ok();
+    assert_eq!(admitted, admission::may_learn(&rules, address));
+    assert_eq!(admitted, address != own && !reference::is_denied(address), "{address}");
+}
+
+/// An answer never panics, names only what stands in it, and is never kept longer than our own time.
+pub fn answer(bytes: &[u8]) {
+    const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+    let rules = FreshnessRules { broadcast: SECOND, subscribe: SECOND, list: SECOND, missing: SECOND };
+    let (cache_control, body) = match bytes.iter().position(|&byte| byte == b'\n') {
+        Some(end) => (std::str::from_utf8(&bytes[..end]).ok(), &bytes[end + 1..]),
+        None => (None, bytes),
+    };
+    for status in [200, 404, 500] {
+        let answer = answer::read(status, Some("Application/JSON; charset=utf-8"), body);
+        let fresh = answer.freshness(&rules, EventKind::Subscribe, Keep::Both, cache_control);
+        assert!(fresh.is_none_or(|fresh| fresh <= SECOND && !fresh.is_zero()));
+        assert_eq!(answer.freshness(&rules, EventKind::Subscribe, Keep::Never, cache_control), None);
+        assert!(status != 500 || answer == Answer::Other);
+        let nodes = match answer {
+            Answer::Found { nodes } => Some(nodes),
+            _ => None,
+        };
+        assert!(nodes.as_ref().is_none_or(|nodes| nodes.len() <= answer::NODES_MAX));
+        // a tree can't hold all that is JSON: numbers out of range, halves of surrogate pairs
+        if let (200, Some(expected)) = (status, reference::nodes(body)) {
+            assert_eq!(nodes, Some(expected));
+        }
+    }
+    assert_eq!(answer::read(200, Some("text/html"), body), Answer::Other);
+}

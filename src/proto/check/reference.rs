@@ -1,0 +1,324 @@
+//! The same decisions once more: plain, slow, and written straight from the rules, to be compared with.
+//!
+//! Nothing here may call the readers it is compared with. One rule after the other, in the order of the rules, with as
+//! many copies as make it easy to see.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde_json::Value;
+
+use crate::proto::params::{Host, ParamRules};
+use crate::proto::refusal::Refusal;
+use crate::proto::target::EventKind;
+
+/// What connection parameters come to by P1 to P14: the node, and what it is asked for.
+pub fn read(suffix: &str, query: &str, rules: &ParamRules) -> Result<(Host, String), Refusal> {
+    // P1
+    if query.len() > rules.query_size_max {
+        return Err(Refusal::TargetTooLong);
+    }
+    if query.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || byte == b'#') {
+        return Err(Refusal::BadTarget);
+    }
+    // P2, P3
+    let query = query.strip_prefix('?').unwrap_or(query);
+    let pairs: Vec<(String, Option<String>, &str)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| match pair.find('=') {
+            Some(place) => (pair[..place].to_owned(), Some(pair[place + 1..].to_owned()), pair),
+            None => (pair.to_owned(), None, pair),
+        })
+        .collect();
+    if pairs.len() > rules.pairs_max || pairs.iter().any(|(key, ..)| key.len() > rules.key_size_max) {
+        return Err(Refusal::BadParams);
+    }
+    let routing = ["host", "app", "context"];
+    // P4
+    let plain = |key: &str| {
+        let text = String::from_utf8_lossy(&unescape_loosely(key.as_bytes())).to_ascii_lowercase();
+        text.replace('?', "")
+    };
+    for (key, ..) in &pairs {
+        if !routing.contains(&key.as_str()) && routing.contains(&plain(key).as_str()) {
+            return Err(Refusal::DuplicateParam);
+        }
+    }
+    // P5
+    for name in routing {
+        if pairs.iter().filter(|(key, ..)| key == name).count() > 1 {
+            return Err(Refusal::DuplicateParam);
+        }
+    }
+    if pairs.iter().any(|(key, value, _)| routing.contains(&key.as_str()) && value.is_none()) {
+        return Err(Refusal::BadParams);
+    }
+    // P14
+    if rules.refuse_admin_parameter && pairs.iter().any(|(key, ..)| plain(key) == "accesstoken") {
+        return Err(Refusal::AdminParameter);
+    }
+    let reserved = |value: &Option<String>| {
+        let value = value.as_deref().unwrap_or_default().trim_end_matches('=');
+        unescape_loosely(value.as_bytes()) == b"cluster-restreamer"
+    };
+    if rules.refuse_reserved_account
+        && pairs.iter().any(|(key, value, _)| plain(key) == "username" && reserved(value))
+    {
+        return Err(Refusal::ReservedAccount);
+    }
+    let value =
+        |name: &str| pairs.iter().find(|(key, ..)| key == name).and_then(|(_, value, _)| value.clone());
+    let (Some(host), Some(app)) = (value("host"), value("app")) else { return Err(Refusal::BadParams) };
+    let host = read_host(&decode(&host, Refusal::BadHost)?, rules)?;
+    let scope = read_scope(&app, value("context"), suffix, rules)?;
+    // P13
+    let opaque: Vec<&str> =
+        pairs.iter().filter(|(key, ..)| !routing.contains(&key.as_str())).map(|(_, _, pair)| *pair).collect();
+    let mark = if opaque.is_empty() { "" } else { "?" };
+    Ok((host, format!("/{}/{mark}{}", scope.join("/"), opaque.join("&"))))
+}
+
+/// P6 and P7.
+fn decode(raw: &str, otherwise: Refusal) -> Result<String, Refusal> {
+    let value = unescape(raw.as_bytes()).ok_or(otherwise)?;
+    let value = String::from_utf8(value).map_err(|_| otherwise)?;
+    if ["", "undefined", "null", "NaN", "[object Object]", "true", "false"].contains(&value.as_str()) {
+        return Err(Refusal::ScriptLeftover);
+    }
+    if value.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
+        return Err(otherwise);
+    }
+    Ok(value)
+}
+
+/// P8.
+fn read_host(value: &str, rules: &ParamRules) -> Result<Host, Refusal> {
+    let malformed = Err(Refusal::BadHost);
+    if value.contains(['[', ']']) && !(value.starts_with('[') && value.ends_with(']')) {
+        return malformed;
+    }
+    if value.starts_with('[') || value.contains(':') {
+        let inner = if value.starts_with('[') { &value[1..value.len() - 1] } else { value };
+        return inner.parse::<Ipv6Addr>().map_or(malformed, |address| Ok(Host::Address(address.into())));
+    }
+    let labels: Vec<&str> = value.split('.').collect();
+    let canonical = |label: &&str| label.parse::<u8>().is_ok_and(|number| number.to_string() == **label);
+    if labels.len() == 4 && labels.iter().all(canonical) {
+        let octets: Vec<u8> = labels.iter().filter_map(|label| label.parse().ok()).collect();
+        return Ok(Host::Address(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into()));
+    }
+    let last = labels[labels.len() - 1].to_ascii_lowercase();
+    let hexadecimal = last.starts_with("0x") && last[2..].bytes().all(|byte| byte.is_ascii_hexdigit());
+    if hexadecimal || last.bytes().all(|byte| byte.is_ascii_digit()) || value.len() > 253 {
+        return malformed;
+    }
+    for label in labels {
+        let letters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if label.is_empty() || label.len() > 63 || !letters || label.starts_with('-') || label.ends_with('-')
+        {
+            return malformed;
+        }
+    }
+    match rules.names.iter().find(|name| name.eq_ignore_ascii_case(value)) {
+        Some(name) => Ok(Host::Name(name.clone())),
+        None => Err(Refusal::OriginNotAdmitted),
+    }
+}
+
+/// P10, P11, P12.
+fn read_scope(
+    app: &str,
+    context: Option<String>,
+    suffix: &str,
+    rules: &ParamRules,
+) -> Result<Vec<String>, Refusal> {
+    let mut scope = segments(&decode(app, Refusal::BadApp)?)?;
+    let asked = match context.filter(|context| !context.is_empty()) {
+        Some(context) => Some(segments(&decode(&context, Refusal::BadApp)?)?),
+        None => None,
+    };
+    let path = match suffix {
+        "" | "/" => None,
+        _ => {
+            let word = suffix.strip_prefix('/').unwrap_or(suffix);
+            if ["undefined", "null", "NaN", "[object Object]", "true", "false"]
+                .contains(&word.strip_suffix('/').unwrap_or(word))
+            {
+                return Err(Refusal::ScriptLeftover);
+            }
+            Some(segments(word)?)
+        }
+    };
+    if asked.is_some() && path.is_some() && asked != path {
+        return Err(Refusal::BadParams);
+    }
+    scope.extend(asked.or(path).unwrap_or_default());
+    if scope.len() > rules.depth_max {
+        return Err(Refusal::BadApp);
+    }
+    if scope[0].eq_ignore_ascii_case("streammanager") || !rules.apps.contains(&scope[0]) {
+        return Err(Refusal::AppNotAllowed);
+    }
+    Ok(scope)
+}
+
+fn segments(value: &str) -> Result<Vec<String>, Refusal> {
+    let mut segments: Vec<&str> = value.split('/').collect();
+    if segments.len() > 1 && segments[0].is_empty() {
+        segments.remove(0);
+    }
+    if segments.len() > 1 && segments[segments.len() - 1].is_empty() {
+        segments.pop();
+    }
+    for segment in &segments {
+        let letters = segment.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
+        if segment.is_empty() || segment.len() > 64 || !letters || [".", ".."].contains(segment) {
+            return Err(Refusal::BadApp);
+        }
+    }
+    Ok(segments.into_iter().map(str::to_owned).collect())
+}
+
+/// Unescapes once; `None` if an escape is not whole.
+fn unescape(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    let mut rest = bytes;
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first != b'%' {
+            plain.push(first);
+            continue;
+        }
+        let digits = rest.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+        plain.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = &rest[2..];
+    }
+    Some(plain)
+}
+
+/// Unescapes once; an escape that is not whole stays as it is.
+fn unescape_loosely(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let mut place = 0;
+    while place < bytes.len() {
+        match bytes.get(place..place + 3).filter(|three| three[0] == b'%').and_then(unescape) {
+            Some(one) => {
+                plain.extend(one);
+                place += 3;
+            }
+            None => {
+                plain.push(bytes[place]);
+                place += 1;
+            }
+        }
+    }
+    plain
+}
+
+/// The segments of a path as a reader sees them that unescapes twice, or `None` if there is something in it that two
+/// readers see differently.
+pub fn path_segments(path: &str) -> Option<Vec<Vec<u8>>> {
+    let once = unescape(path.as_bytes())?;
+    let twice = unescape_loosely(&once);
+    let slashes = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'/').count();
+    if slashes(&once) != slashes(path.as_bytes()) || slashes(&twice) != slashes(path.as_bytes()) {
+        return None;
+    }
+    let hidden = once.iter().any(|&byte| byte.is_ascii_control() || byte == b';');
+    if hidden || twice.contains(&0) || twice.contains(&b'\\') || path.contains("//") {
+        return None;
+    }
+    Some(twice.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect())
+}
+
+/// Whether found answers to a question may be kept, by the table of domain part 7.2 with our correction for broadcast.
+pub fn may_be_kept(kind: EventKind, query: &str) -> bool {
+    let mut names = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let word = !["", "undefined", "null", "NaN", "[object Object]", "true", "false"].contains(&value);
+        let fits = match name {
+            "action" => value == "broadcast" || value == "subscribe",
+            "region" | "geozone" | "nodeGroup" | "subgroup" | "subGroup" => word,
+            "strict" => value == "true" || value == "false",
+            "endpoints" => {
+                (1..=4).contains(&value.len()) && value.chars().all(|digit| digit.is_ascii_digit())
+            }
+            "transcode" | "restream" => value == "false",
+            _ => false,
+        };
+        if !fits || names.contains(&name) {
+            return false;
+        }
+        names.push(name);
+    }
+    match kind {
+        EventKind::Broadcast | EventKind::Subscribe => names.contains(&"action"),
+        EventKind::List => !names.contains(&"action"),
+        EventKind::Other => false,
+    }
+}
+
+/// The nodes that a body names, by way of a whole tree.
+pub fn nodes(body: &[u8]) -> Option<Vec<IpAddr>> {
+    let objects = match serde_json::from_slice(body).ok()? {
+        Value::Array(objects) => objects,
+        value => vec![value],
+    };
+    let mut nodes = Vec::new();
+    for object in objects {
+        let text = object.get("serverAddress").and_then(Value::as_str);
+        let Some(address) = text.and_then(|text| text.parse().ok()) else { continue };
+        if !nodes.contains(&address) && nodes.len() < 4096 {
+            nodes.push(address);
+        }
+    }
+    Some(nodes)
+}
+
+/// Denied classes as prefixes in text.
+pub fn is_denied(address: IpAddr) -> bool {
+    let v4 = [
+        ("127.0.0.0", 8),
+        ("0.0.0.0", 8),
+        ("169.254.0.0", 16),
+        ("224.0.0.0", 4),
+        ("255.255.255.255", 32),
+        ("100.100.100.200", 32),
+        ("168.63.129.16", 32),
+        ("192.0.0.192", 32),
+    ];
+    let v6 = [
+        ("::", 96),
+        ("::ffff:0:0", 96),
+        ("::ffff:0:0:0", 96),
+        ("fe80::", 10),
+        ("ff00::", 8),
+        ("2002::", 16),
+        ("2001::", 32),
+        ("64:ff9b::", 96),
+        ("64:ff9b:1::", 48),
+        ("fd00:ec2::254", 128),
+        ("fd00:ec2::23", 128),
+        ("fd20:ce::254", 128),
+        ("fd00:c1::a9fe:a9fe", 128),
+        ("fd00:42::42", 128),
+    ];
+    let bits = |octets: &[u8], length: usize| -> Vec<bool> {
+        octets
+            .iter()
+            .flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1 == 1))
+            .take(length)
+            .collect()
+    };
+    match address {
+        IpAddr::V4(address) => v4.iter().any(|(text, length)| {
+            let prefix: Ipv4Addr = text.parse().expect("written here");
+            bits(&address.octets(), *length) == bits(&prefix.octets(), *length)
+        }),
+        IpAddr::V6(address) => v6.iter().any(|(text, length)| {
+            let prefix: Ipv6Addr = text.parse().expect("written here");
+            bits(&address.octets(), *length) == bits(&prefix.octets(), *length)
+        }),
+    }
+}

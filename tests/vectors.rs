@@ -1,0 +1,128 @@
+//! Every vector for connection parameters, through route, rules and admission, as a request would go; and those cases of
+//! the event route that need no manager.
+//!
+//! The file is the domain's, unchanged. It says status, node and upstream target; nothing here may know more than that.
+
+#![allow(clippy::unwrap_used)] // a helper of tests is a test too
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+use tidegate::proto::admission::{self, AdmissionRules};
+use tidegate::proto::params::{ConnectionParams, Host, ParamRules};
+use tidegate::proto::refusal::Refusal;
+use tidegate::proto::target::{self, EventKind, Keep, Route};
+
+const VECTORS: &str = include_str!("data/connection-params.json");
+
+/// What a gateway would do: which node it would dial, and what it would ask there.
+fn decide(target: &str, fixture: &Value) -> Result<(String, String), Refusal> {
+    let texts = |key: &str| -> Vec<String> {
+        let list = fixture[key].as_array().unwrap();
+        list.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let Route::TwoStep { suffix, query } = target::route(target)? else { panic!("{target} is no event") };
+    let rules = ParamRules {
+        apps: texts("configured_apps"),
+        names: texts("configured_names"),
+        ..ParamRules::default()
+    };
+    let params = ConnectionParams::read(suffix, query, &rules)?;
+    let address = match params.host {
+        Host::Name(name) => return Ok((name, params.origin_target)),
+        Host::Address(address) => address,
+    };
+    let known: Vec<IpAddr> = texts("known_nodes").iter().map(|text| text.parse().unwrap()).collect();
+    let port = fixture["origin_port"].as_u64().unwrap().try_into().unwrap();
+    let rules = AdmissionRules { networks: Vec::new(), learned: true, strict: false, own: Vec::new(), port };
+    let admitted = admission::admit(&rules, address, known.contains(&address))?;
+    assert_eq!(admitted.address().port(), port);
+    Ok((admitted.address().ip().to_string(), params.origin_target))
+}
+
+#[test]
+fn every_vector_comes_out_as_written() {
+    let file: Value = serde_json::from_str(VECTORS).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    assert_eq!(vectors.len(), 130);
+    let mut wrong = Vec::new();
+    for vector in vectors {
+        let text = |key: &str| vector[key].as_str().unwrap();
+        let target = format!("{}?{}", text("path"), text("query"));
+        let expected = match vector.get("accept") {
+            Some(accept) => Ok((
+                accept["node"].as_str().unwrap().to_owned(),
+                accept["target"].as_str().unwrap().to_owned(),
+            )),
+            None => Err(vector["reject"]["status"].as_u64().unwrap()),
+        };
+        let decided = decide(&target, &file["fixture"]);
+        if decided.clone().map_err(|refusal| u64::from(refusal.status())) != expected {
+            wrong.push(format!("{} ({}): {decided:?} instead of {expected:?}", text("id"), text("why")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn refusals_say_what_was_wrong() {
+    use Refusal::*;
+    let expected = [
+        ("V042", BadParams),
+        ("V044", ScriptLeftover),
+        ("V046", ScriptLeftover),
+        ("V052", DuplicateParam),
+        ("V056", DuplicateParam),
+        ("V058", OriginNotAdmitted),
+        ("V059", OriginNotAdmitted),
+        ("V062", BadHost),
+        ("V099", BadApp),
+        ("V107", AppNotAllowed),
+        ("V114", ReservedAccount),
+        ("V116", BadTarget),
+        ("V118", TargetTooLong),
+        ("V123", AdminParameter),
+        ("V129", BadTarget),
+        ("V130", NoSuchRoute),
+    ];
+    let file: Value = serde_json::from_str(VECTORS).unwrap();
+    for (id, refusal) in expected {
+        let vector = file["vectors"].as_array().unwrap().iter().find(|vector| vector["id"] == id).unwrap();
+        let target = format!("{}?{}", vector["path"].as_str().unwrap(), vector["query"].as_str().unwrap());
+        assert_eq!(decide(&target, &file["fixture"]), Err(refusal), "{id}");
+    }
+}
+
+/// Cases W18 to W24 of the domain reference; W25 is about methods, which a route does not know.
+#[test]
+fn questions_to_the_manager_are_kept_only_if_they_are_plain() {
+    let event = |rest: &str| match target::route(&format!("/streammanager/api/4.0/event/{rest}")) {
+        Ok(Route::Event(event)) => Ok((event.kind, event.keep)),
+        Ok(Route::TwoStep { .. }) => panic!("{rest} is an event"),
+        Err(refusal) => Err(refusal.status()),
+    };
+    assert_eq!(
+        target::route("/as/v1/proxy/forward/?target=http%3A%2F%2F169.254.169.254%2F"),
+        Err(Refusal::NoSuchRoute),
+        "W18"
+    );
+    assert_eq!(event("live/stream1?action=subscribe&accessToken=xyz123"), Err(403), "W19");
+    assert_eq!(event("live/..%2f..%2fadmin/proxy/clients?action=subscribe"), Err(400), "W20");
+    assert_eq!(
+        event("live/stream1?action=broadcast&region=true"),
+        Ok((EventKind::Broadcast, Keep::Never)),
+        "W21"
+    );
+    assert_eq!(event("live/stream1?action=Subscribe"), Ok((EventKind::Other, Keep::Never)), "W22");
+    assert_eq!(
+        event("live/stream1?action=subscribe&action=broadcast"),
+        Ok((EventKind::Other, Keep::Never)),
+        "W23"
+    );
+    assert_eq!(
+        event("live/stream1?action=subscribe&endpoints=2"),
+        Ok((EventKind::Subscribe, Keep::Both)),
+        "W24"
+    );
+    assert_eq!(event("live/stream1?action=broadcast"), Ok((EventKind::Broadcast, Keep::Both)));
+}
