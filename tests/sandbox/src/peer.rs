@@ -89,7 +89,7 @@ impl Peer {
     /// The publisher's way: the client's offer, the node's answer.
     pub(crate) fn take_offer(&mut self, sdp: &str, local: SocketAddr) -> Result<String, Failure> {
         let mut rtc = session(local)?;
-        let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(sdp)?)?;
+        let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(&without_bandwidth(sdp))?)?;
         self.rtc = Some(rtc);
         Ok(answer.to_sdp_string())
     }
@@ -118,7 +118,7 @@ impl Peer {
         let (Some(rtc), Some(pending)) = (&mut self.rtc, self.pending.take()) else {
             return Err("an answer without an offer".into());
         };
-        Ok(rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(sdp)?)?)
+        Ok(rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&without_bandwidth(sdp))?)?)
     }
 
     /// Names that only mDNS could resolve are skipped; such a client is found by its own checks.
@@ -255,4 +255,9 @@ fn session(local: SocketAddr) -> Result<Rtc, RtcError> {
 /// The node's one candidate, as text.
 pub(crate) fn candidate_line(local: SocketAddr) -> Option<String> {
     Candidate::host(local, "udp").ok().map(|candidate| candidate.to_sdp_string())
+}
+
+/// The SDK puts its `b=AS:` lines before `c=`, where no strict parser wants them. Nothing here shapes traffic.
+fn without_bandwidth(sdp: &str) -> String {
+    sdp.split_inclusive('\n').filter(|line| !line.starts_with("b=")).collect()
 }
