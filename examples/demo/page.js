@@ -110,7 +110,7 @@ const begin = async (role, media) => {
   trouble()
   resetSteps(role)
   begun[role] = performance.now()
-  for (const field of ['node', 'setup', 'media']) put(role, field, '–')
+  for (const field of ['node', 'setup', 'media', 'extra']) put(role, field, '–')
   chip(role, 'connecting', 'busy')
   const session = new Session(role, $('#name').value, reporter(role), settings.get('direct'))
   sessions[role] = session
@@ -217,13 +217,19 @@ const figures = async (role) => {
   const pc = sessions[role]?.pc
   if (!pc || pc.connectionState !== 'connected') return
   const wanted = role === 'publish' ? 'outbound-rtp' : 'inbound-rtp'
-  for (const report of (await pc.getStats()).values()) {
+  const stats = await pc.getStats()
+  for (const report of stats.values()) {
     if (report.type !== wanted || report.kind !== 'video') continue
     const frames = (role === 'publish' ? report.framesEncoded : report.framesDecoded) || 0
-    const age = role === 'play' ? Picture.age($('video', side('play'))) : undefined
-    const delay = age === undefined ? '' : ` · ${age} ms late`
-    put(role, 'media', `${frames} frames · ${Math.round(report.framesPerSecond || 0)}/s${delay}`)
+    put(role, 'media', `${frames} frames · ${Math.round(report.framesPerSecond || 0)}/s`)
+    if (role === 'publish') put(role, 'extra', stats.get(report.codecId)?.mimeType.replace('video/', '') || '–')
+    else put(role, 'extra', delay())
   }
+}
+
+const delay = () => {
+  const age = Picture.age($('video', side('play')))
+  return age === undefined ? '–' : `${age} ms`
 }
 
 const theme = () => {
@@ -238,11 +244,12 @@ $('#stop').addEventListener('click', () => { sessions.play?.stop(); sessions.pub
 $('#clear').addEventListener('click', () => { $('#log').replaceChildren(); entries = 0; $('#count').textContent = '0 entries' })
 $('#theme').addEventListener('click', theme)
 $('#trouble button').addEventListener('click', () => trouble())
-addEventListener('pagehide', () => { sessions.play?.stop(); sessions.publish?.stop() })
+addEventListener('pagehide', () => { sessions.play?.leave(); sessions.publish?.leave() })
 setInterval(() => { figures('publish'); figures('play') }, 500)
 resetSteps('publish')
 resetSteps('play')
 const admin = document.body.dataset.admin
 if (admin.startsWith('http')) Object.assign($('#admin'), { href: admin, hidden: false })
-if (settings.get('name')) $('#name').value = settings.get('name')
+// A name of its own, so that two people (or a page reloaded at once) don't take each other's.
+$('#name').value = settings.get('name') || `demo-${Math.random().toString(36).slice(2, 6)}`
 if (settings.get('auto') === '1') publish().then(() => sessions.publish && play())

@@ -219,6 +219,12 @@ class Session {
     this.report('over', null, 'Stopped.')
   }
 
+  // The page goes away: nothing can be waited for any more.
+  leave () {
+    if (this.role === 'publish') this.send({ unpublish: this.name })
+    this.close()
+  }
+
   close (gently) {
     this.ended = true
     clearTimeout(this.patience)

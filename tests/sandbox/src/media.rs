@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Gone { peer: PeerId },
 }
 
+/// A connected client is never silent for so long: browsers check their path every few seconds. ICE alone would take 20 s
+/// to notice a browser that was killed, and its stream's name would be taken meanwhile.
+const SILENCE: Duration = Duration::from_secs(6);
+
 pub(crate) struct Media {
     node: usize,
     socket: UdpSocket,
@@ -73,13 +77,17 @@ impl Media {
     }
 
     fn next_wake(&self) -> Instant {
-        let far = Instant::now() + Duration::from_secs(60);
-        self.active.iter().filter_map(|id| self.peers.get(id)).map(|peer| peer.wake).min().unwrap_or(far)
+        let peers = self.active.iter().filter_map(|id| self.peers.get(id));
+        peers.map(|peer| peer.wake).min().unwrap_or_else(|| Instant::now() + Duration::from_secs(60))
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
-        let due = |id: &&PeerId| self.peers.get(id).is_some_and(|peer| peer.wake <= now);
+        let silent = |peer: &Peer| peer.connected && now.duration_since(peer.heard) > SILENCE;
+        for peer in self.peers.values_mut().filter(|peer| silent(peer)) {
+            peer.disconnect();
+        }
+        let due = |id: &&PeerId| self.peers.get(id).is_some_and(|peer| peer.wake <= now || !peer.is_alive());
         let due: Vec<PeerId> = self.active.iter().filter(due).copied().collect();
         self.work.extend(due);
     }

@@ -40,6 +40,8 @@ pub(crate) struct Peer {
     pub(crate) handed_off: bool,
     pub(crate) connected: bool,
     pub(crate) wake: Instant,
+    /// When the last packet of the client came.
+    pub(crate) heard: Instant,
     outbox: UnboundedSender<String>,
     rtc: Option<Rtc>,
     pending: Option<SdpPendingOffer>,
@@ -61,6 +63,7 @@ impl Peer {
             handed_off: false,
             connected: false,
             wake: now,
+            heard: now,
             outbox,
             rtc: None,
             pending: None,
@@ -156,7 +159,17 @@ impl Peer {
         self.rtc.as_ref().is_some_and(|rtc| rtc.accepts(input))
     }
 
+    /// Ends the session; the next poll finds it dead.
+    pub(crate) fn disconnect(&mut self) {
+        if let Some(rtc) = &mut self.rtc {
+            rtc.disconnect();
+        }
+    }
+
     pub(crate) fn input(&mut self, input: Input<'_>) {
+        if let Input::Receive(at, _) = input {
+            self.heard = at;
+        }
         if let Some(rtc) = &mut self.rtc
             && rtc.handle_input(input).is_err()
         {
@@ -212,11 +225,7 @@ impl Peer {
                 self.connected = true;
                 out.push(Happened::Connected);
             }
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                if let Some(rtc) = &mut self.rtc {
-                    rtc.disconnect();
-                }
-            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => self.disconnect(),
             Event::MediaAdded(media) => *self.slot(media.kind) = Some(media.mid),
             Event::MediaData(frame) => out.push(Happened::Frame(Box::new(frame))),
             Event::KeyframeRequest(request) => {
