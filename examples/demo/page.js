@@ -1,0 +1,255 @@
+// The page around two sessions: buttons, the drawn picture, steps, figures, the log.
+'use strict'
+
+const $ = (selector, root = document) => root.querySelector(selector)
+const settings = new URLSearchParams(location.search)
+const STEPS = {
+  publish: { asked: 'manager asked', named: 'node named', open: 'WebSocket open', agreed: 'offer answered', connected: 'media connected', live: 'stream live', handed: 'hand-off' },
+  play: { asked: 'manager asked', named: 'node named', open: 'WebSocket open', agreed: 'offer answered', connected: 'media connected', picture: 'first picture', handed: 'hand-off' }
+}
+const sessions = {}
+const begun = {}
+const opened = performance.now()
+let entries = 0
+
+const side = (role) => $(`[data-side="${role}"]`)
+const put = (role, field, text) => { $(`[data-${field}]`, side(role)).textContent = text }
+const millis = (from) => `${Math.round(performance.now() - from)} ms`
+
+const chip = (role, text, tone = '') => {
+  put(role, 'state', text)
+  $('[data-state]', side(role)).dataset.tone = tone
+}
+
+const trouble = (what, why) => {
+  $('#trouble').hidden = !what
+  $('#trouble strong').textContent = what || ''
+  $('#trouble span').textContent = why || ''
+}
+
+const resetSteps = (role) => {
+  const items = Object.entries(STEPS[role]).map(([key, text]) => {
+    const item = document.createElement('li')
+    item.dataset.step = key
+    item.append(Object.assign(document.createElement('b'), { textContent: '–' }), text)
+    return item
+  })
+  $('.steps', side(role)).replaceChildren(...items)
+}
+
+const step = (role, key) => {
+  const item = $(`[data-step="${key}"]`, side(role))
+  if (!item || item.classList.contains('done')) return
+  item.classList.add('done')
+  $('b', item).textContent = millis(begun[role])
+  if (key === 'live') { put(role, 'setup', millis(begun[role])); chip(role, 'live', 'good') }
+  if (key === 'picture') { put(role, 'setup', millis(begun[role])); chip(role, 'playing', 'good') }
+}
+
+const log = (role, dir, text, whole, tone = '') => {
+  const entry = document.createElement('details')
+  entry.dataset.tone = tone
+  const line = document.createElement('summary')
+  const cell = (name, content, tag = 'span') => line.append(Object.assign(document.createElement(tag), { className: name, textContent: content }))
+  cell('', `${((performance.now() - opened) / 1000).toFixed(3)} s`, 'time')
+  cell('side', role)
+  cell('dir', dir)
+  cell('text', text)
+  entry.append(line)
+  // The whole message is made readable only when somebody looks.
+  entry.addEventListener('toggle', () => {
+    if (entry.open && !$('pre', entry)) entry.append(Object.assign(document.createElement('pre'), { textContent: readable(whole ?? text) }))
+  })
+  const list = $('#log')
+  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40
+  list.append(entry)
+  if (atEnd) list.scrollTop = list.scrollHeight
+  entries += 1
+  $('#count').textContent = `${entries} ${entries === 1 ? 'entry' : 'entries'}`
+}
+
+const readable = (text) => {
+  try { return JSON.stringify(JSON.parse(text), null, 2).replace(/\\r\\n/g, '\n') } catch { return text }
+}
+
+const buttons = () => {
+  $('#publish').disabled = Boolean(sessions.publish)
+  $('#play').disabled = Boolean(sessions.play)
+  $('#stop').disabled = !sessions.publish && !sessions.play
+}
+
+const show = (role, stream) => {
+  const video = $('video', side(role))
+  video.srcObject = stream
+  $('.screen', side(role)).classList.toggle('lit', Boolean(stream))
+  if (stream) video.play().catch(() => {})
+}
+
+const reporter = (role) => (kind, ...rest) => ({
+  log: () => log(role, ...rest),
+  step: () => step(role, rest[0]),
+  node: () => put(role, 'node', rest[0]),
+  state: () => rest[0] === 'disconnected' && chip(role, 'interrupted', 'bad'),
+  stream: () => arriving(rest[0]),
+  over: () => over(role, rest[0], rest[1])
+}[kind]())
+
+const over = (role, error, why) => {
+  delete sessions[role]
+  chip(role, error ? 'failed' : 'ended', error ? 'bad' : '')
+  if (error) {
+    $('.steps li:not(.done)', side(role))?.classList.add('failed')
+    trouble(error.what || 'Something failed', error.message)
+  } else if (why) $('.screen p', side(role)).textContent = why
+  if (role === 'publish') Picture.stop()
+  show(role, null)
+  buttons()
+}
+
+const begin = async (role, media) => {
+  trouble()
+  resetSteps(role)
+  begun[role] = performance.now()
+  for (const field of ['node', 'setup', 'media', 'extra']) put(role, field, '–')
+  chip(role, 'connecting', 'busy')
+  const session = new Session(role, $('#name').value, reporter(role), settings.get('direct'))
+  sessions[role] = session
+  buttons()
+  await session.start(media)
+}
+
+const publish = async () => {
+  if (sessions.publish || !$('#controls').reportValidity()) return
+  const camera = $('[name="source"]:checked').value === 'camera'
+  let media
+  try {
+    media = camera
+      ? await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 1280, height: 720 } })
+      : Picture.start()
+  } catch (error) {
+    return trouble('No camera', `The browser gave none (${error.name}). Choose the drawn clock instead.`)
+  }
+  show('publish', media)
+  await begin('publish', media).catch(() => {})
+}
+
+const play = () => sessions.play || !$('#controls').reportValidity() ? undefined : begin('play').catch(() => {})
+
+const arriving = (stream) => {
+  const video = $('video', side('play'))
+  if (video.srcObject === stream) return
+  const first = () => { step('play', 'picture'); log('play', '·', 'first picture shown', undefined, 'good') }
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(first)
+  else video.addEventListener('loadeddata', first, { once: true })
+  show('play', stream)
+}
+
+// A clock that anybody can see moving, with its milliseconds as black and white boxes so that the player can tell the delay.
+const Picture = {
+  BITS: 16,
+  BOX: 40,
+  canvas: Object.assign(document.createElement('canvas'), { width: 640, height: 360 }),
+
+  start () {
+    this.stop()
+    this.draw()
+    this.timer = setInterval(() => this.draw(), 33)
+    this.stream = this.canvas.captureStream(30)
+    return this.stream
+  },
+
+  stop () {
+    clearInterval(this.timer)
+    for (const track of this.stream?.getTracks() || []) track.stop()
+    this.stream = null
+  },
+
+  draw () {
+    const { canvas, BITS, BOX } = this
+    const pen = canvas.getContext('2d')
+    const now = Date.now()
+    const sky = pen.createLinearGradient(0, 0, 640, 360)
+    sky.addColorStop(0, `hsl(${(now / 60) % 360} 60% 22%)`)
+    sky.addColorStop(1, `hsl(${(now / 60 + 70) % 360} 70% 34%)`)
+    pen.fillStyle = sky
+    pen.fillRect(0, 0, 640, 360)
+    for (let wave = 0; wave < 3; wave++) {
+      pen.beginPath()
+      pen.moveTo(0, 320)
+      for (let x = 0; x <= 640; x += 16) pen.lineTo(x, 250 + wave * 22 + Math.sin(x / 70 + now / (500 + wave * 170)) * 18)
+      pen.lineTo(640, 320)
+      pen.fillStyle = `rgb(255 255 255 / ${0.1 + wave * 0.06})`
+      pen.fill()
+    }
+    const angle = now / 700
+    pen.fillStyle = '#fde68a'
+    pen.beginPath()
+    pen.arc(320 + Math.cos(angle) * 230, 120 + Math.sin(angle * 2) * 60, 22, 0, 7)
+    pen.fill()
+    pen.fillStyle = '#fff'
+    pen.textAlign = 'center'
+    pen.font = '700 64px ui-monospace, Menlo, Consolas, monospace'
+    pen.fillText(new Date(now).toISOString().slice(11, 22), 320, 150)
+    pen.font = '500 22px system-ui, sans-serif'
+    pen.fillText(`tidegate · ${$('#name').value}`, 320, 195)
+    for (let bit = 0; bit < BITS; bit++) {
+      pen.fillStyle = (now >> bit) & 1 ? '#fff' : '#000'
+      pen.fillRect(bit * BOX, 320, BOX, 40)
+    }
+  },
+
+  // Milliseconds since the frame on show was drawn; undefined when it is not our clock.
+  age (video) {
+    this.eye ||= new OffscreenCanvas(640, 40).getContext('2d', { willReadFrequently: true })
+    this.eye.drawImage(video, 0, video.videoHeight * 8 / 9, video.videoWidth, video.videoHeight / 9, 0, 0, 640, 40)
+    let drawn = 0
+    for (let bit = 0; bit < this.BITS; bit++) {
+      const [level] = this.eye.getImageData(bit * this.BOX + this.BOX / 2, 20, 1, 1).data
+      if (level > 60 && level < 195) return undefined
+      if (level > 127) drawn |= 1 << bit
+    }
+    const age = (Date.now() - drawn) & 0xffff
+    return age < 5000 ? age : undefined
+  }
+}
+
+const figures = async (role) => {
+  const pc = sessions[role]?.pc
+  if (!pc || pc.connectionState !== 'connected') return
+  const wanted = role === 'publish' ? 'outbound-rtp' : 'inbound-rtp'
+  const stats = await pc.getStats()
+  for (const report of stats.values()) {
+    if (report.type !== wanted || report.kind !== 'video') continue
+    const frames = (role === 'publish' ? report.framesEncoded : report.framesDecoded) || 0
+    put(role, 'media', `${frames} frames · ${Math.round(report.framesPerSecond || 0)}/s`)
+    if (role === 'publish') put(role, 'extra', stats.get(report.codecId)?.mimeType.replace('video/', '') || '–')
+    else put(role, 'extra', delay())
+  }
+}
+
+const delay = () => {
+  const age = Picture.age($('video', side('play')))
+  return age === undefined ? '–' : `${age} ms`
+}
+
+const theme = () => {
+  const dark = matchMedia('(prefers-color-scheme: dark)').matches
+  const now = document.documentElement.dataset.theme || (dark ? 'dark' : 'light')
+  document.documentElement.dataset.theme = now === 'dark' ? 'light' : 'dark'
+}
+
+$('#controls').addEventListener('submit', (event) => { event.preventDefault(); publish() })
+$('#play').addEventListener('click', play)
+$('#stop').addEventListener('click', () => { sessions.play?.stop(); sessions.publish?.stop() })
+$('#clear').addEventListener('click', () => { $('#log').replaceChildren(); entries = 0; $('#count').textContent = '0 entries' })
+$('#theme').addEventListener('click', theme)
+$('#trouble button').addEventListener('click', () => trouble())
+addEventListener('pagehide', () => { sessions.play?.leave(); sessions.publish?.leave() })
+setInterval(() => { figures('publish'); figures('play') }, 500)
+resetSteps('publish')
+resetSteps('play')
+const admin = document.body.dataset.admin
+if (admin.startsWith('http')) Object.assign($('#admin'), { href: admin, hidden: false })
+// A name of its own, so that two people (or a page reloaded at once) don't take each other's.
+$('#name').value = settings.get('name') || `demo-${Math.random().toString(36).slice(2, 6)}`
+if (settings.get('auto') === '1') publish().then(() => sessions.publish && play())

@@ -1,0 +1,236 @@
+//! What the stream manager says: targets in, status and body out. It touches no socket.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::config::ManagerKnobs;
+use crate::directory::{Directory, Live, now_ms};
+
+/// API versions of the event paths.
+const VERSIONS: [&str; 5] = ["1.0", "2.0", "3.0", "3.1", "4.0"];
+
+/// A status and the JSON that goes with it.
+pub(crate) type Answer = (u16, Value);
+
+/// The manager's view of its cluster.
+pub(crate) struct Answers {
+    pub(crate) nodes: Vec<IpAddr>,
+    next: AtomicUsize,
+}
+
+impl Answers {
+    pub(crate) fn new(nodes: Vec<IpAddr>) -> Self {
+        Self { nodes, next: AtomicUsize::new(0) }
+    }
+
+    /// The answer to a GET of `path?query`.
+    pub(crate) fn answer(
+        &self,
+        path: &str,
+        query: &str,
+        directory: &Directory,
+        knobs: &ManagerKnobs,
+    ) -> Answer {
+        let segments: Vec<String> = path
+            .trim_start_matches('/')
+            .split('/')
+            .map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned())
+            .collect();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match segments.as_slice() {
+            ["streammanager", "api", version, "event", rest @ ..] if VERSIONS.contains(version) => {
+                self.event(rest, query, directory, knobs)
+            }
+            ["as", "v1", "streams", "stream", _group, rest @ ..] => {
+                self.streams(rest, query, directory, knobs)
+            }
+            _ => error(404, "no such path"),
+        }
+    }
+
+    /// The 1.x event API.
+    fn event(&self, rest: &[&str], query: &str, directory: &Directory, knobs: &ManagerKnobs) -> Answer {
+        match rest {
+            ["list"] => (200, self.list(directory, knobs, false)),
+            ["list", "stats"] => (200, self.list(directory, knobs, true)),
+            [scope @ .., name, "stats"] if !scope.is_empty() && param(query, "action").is_none() => {
+                match directory.find(&scope.join("/"), name) {
+                    Some(live) => (200, self.entry(&live, knobs, true)),
+                    None => error(404, "stream not found"),
+                }
+            }
+            [scope @ .., name] if !scope.is_empty() => {
+                self.placement(&scope.join("/"), name, query, directory, knobs)
+            }
+            _ => error(400, "scope and stream are needed"),
+        }
+    }
+
+    fn placement(
+        &self,
+        scope: &str,
+        name: &str,
+        query: &str,
+        directory: &Directory,
+        knobs: &ManagerKnobs,
+    ) -> Answer {
+        let endpoints = param(query, "endpoints").map_or(Ok(1), str::parse::<usize>);
+        let Ok(endpoints) = endpoints else { return error(400, "endpoints must be a number") };
+        let chosen = match param(query, "action") {
+            Some("broadcast") => self.round_robin(endpoints.max(1)),
+            Some("subscribe") => match directory.find(scope, name) {
+                Some(live) => vec![live.node],
+                None => return error(404, "stream not found"),
+            },
+            _ => return error(400, "action must be broadcast or subscribe"),
+        };
+        let place = |node: &usize| {
+            json!({
+                "name": name, "scope": shown_scope(scope, knobs),
+                "serverAddress": self.address(*node, knobs), "region": "local",
+            })
+        };
+        let mut places: Vec<Value> = chosen.iter().map(place).collect();
+        match (places.len(), endpoints) {
+            (0, _) => error(404, "no node is free"),
+            (_, 0 | 1) => (200, places.swap_remove(0)),
+            _ => (200, Value::Array(places)),
+        }
+    }
+
+    /// The 2.0 streams API.
+    fn streams(&self, rest: &[&str], query: &str, directory: &Directory, knobs: &ManagerKnobs) -> Answer {
+        let place = |node: usize, guid: String, subscribers: u64| {
+            json!({
+                "streamGuid": guid, "serverAddress": self.address(node, knobs), "nodeRole": "origin",
+                "subGroup": "default", "nodeState": "INSERVICE", "subscribers": subscribers,
+            })
+        };
+        match rest {
+            [] | [""] => {
+                let all = directory.list();
+                let guid = |live: &Live| format!("{}/{}", live.scope, live.name);
+                (200, all.iter().map(|l| place(l.node, guid(l), l.subscribers)).collect())
+            }
+            ["publish", scope @ .., name] if !scope.is_empty() => {
+                let scope = scope.join("/");
+                if directory.find(&scope, name).is_some() {
+                    return error(409, "stream is live already");
+                }
+                let wanted = param(query, "endpoints").and_then(|n| n.parse().ok()).unwrap_or(1);
+                let nodes = self.round_robin(wanted);
+                (200, nodes.into_iter().map(|n| place(n, format!("{scope}/{name}"), 0)).collect())
+            }
+            ["subscribe" | "stream", scope @ .., name] if !scope.is_empty() => {
+                match directory.find(&scope.join("/"), name) {
+                    Some(l) => {
+                        let guid = format!("{}/{}", l.scope, l.name);
+                        (200, json!([place(l.node, guid, l.subscribers)]))
+                    }
+                    None => error(404, "stream not found"),
+                }
+            }
+            _ => error(400, "publish or subscribe, and a stream are needed"),
+        }
+    }
+
+    fn round_robin(&self, wanted: usize) -> Vec<usize> {
+        let count = self.nodes.len();
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        (0..wanted.min(count)).map(|i| (first + i) % count).collect()
+    }
+
+    fn list(&self, directory: &Directory, knobs: &ManagerKnobs, stats: bool) -> Value {
+        directory.list().iter().map(|live| self.entry(live, knobs, stats)).collect()
+    }
+
+    fn entry(&self, live: &Live, knobs: &ManagerKnobs, stats: bool) -> Value {
+        let mut entry = json!({
+            "name": live.name, "scope": live.scope, "type": "origin",
+            "serverAddress": self.address(live.node, knobs), "region": "local",
+        });
+        if stats {
+            entry["currentSubscribers"] = live.subscribers.into();
+            entry["startTime"] = live.since.into();
+        }
+        entry
+    }
+
+    fn address(&self, node: usize, knobs: &ManagerKnobs) -> String {
+        knobs.named.clone().unwrap_or_else(|| self.nodes[node].to_string())
+    }
+}
+
+/// A refusal in the manager's words, old and new.
+pub(crate) fn error(status: u16, message: &str) -> Answer {
+    (status, json!({ "errorMessage": message, "error": message, "timestamp": now_ms() }))
+}
+
+fn shown_scope(scope: &str, knobs: &ManagerKnobs) -> String {
+    if knobs.slashed_scope { format!("/{scope}") } else { scope.to_owned() }
+}
+
+fn param<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(k, _)| *k == name).map(|(_, v)| v)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(target: &str, directory: &Directory) -> Answer {
+        let answers = Answers::new(vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()]);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        answers.answer(path, query, directory, &ManagerKnobs::default())
+    }
+
+    #[test]
+    fn broadcast_is_an_object_and_an_array_for_more_endpoints() {
+        let directory = Directory::default();
+        let (status, one) = ask("/streammanager/api/4.0/event/live/a?action=broadcast", &directory);
+        assert_eq!(
+            (status, &one["scope"], &one["serverAddress"]),
+            (200, &"/live".into(), &"127.0.0.1".into())
+        );
+        let (_, two) = ask("/streammanager/api/4.0/event/live/a?action=broadcast&endpoints=5", &directory);
+        assert_eq!(two.as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn subscribe_knows_only_what_is_live() {
+        let directory = Directory::default();
+        let target = "/streammanager/api/2.0/event/live/room/a?action=subscribe";
+        let (status, body) = ask(target, &directory);
+        assert_eq!(status, 404);
+        assert!(body["errorMessage"].is_string() && body["timestamp"].is_u64());
+        assert!(directory.publish("live/room", "a", 1));
+        assert_eq!(ask(target, &directory).1["serverAddress"], "127.0.0.2");
+    }
+
+    #[test]
+    fn nonsense_is_400_and_unknown_versions_404() {
+        let directory = Directory::default();
+        for (target, status) in [
+            ("/streammanager/api/4.0/event/live/a", 400),
+            ("/streammanager/api/4.0/event/live/a?action=play", 400),
+            ("/streammanager/api/4.0/event/live/a?action=broadcast&endpoints=x", 400),
+            ("/streammanager/api/9.9/event/live/a?action=broadcast", 404),
+        ] {
+            assert_eq!(ask(target, &directory).0, status, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_streams_api_answers_arrays_and_409() {
+        let directory = Directory::default();
+        let publish = "/as/v1/streams/stream/ng1/publish/live/a";
+        assert_eq!(ask(publish, &directory).1[0]["streamGuid"], "live/a");
+        assert!(directory.publish("live", "a", 0));
+        assert_eq!(ask(publish, &directory).0, 409);
+        let (status, body) = ask("/as/v1/streams/stream/ng1/subscribe/live/a", &directory);
+        assert_eq!((status, &body[0]["serverAddress"]), (200, &"127.0.0.1".into()));
+    }
+}

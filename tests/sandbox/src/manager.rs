@@ -1,0 +1,83 @@
+//! The stream manager's listener: keeps connections, writes down questions, obeys its knobs. What it says is in `answers`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::answers::{Answers, error};
+use crate::config::{ManagerKnobs, Page};
+use crate::directory::Directory;
+use crate::http::{self, Head};
+use crate::record::{Count, Log, Question};
+
+/// Everything the manager's connections share.
+pub(crate) struct Manager {
+    pub(crate) answers: Answers,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) knobs: Mutex<ManagerKnobs>,
+    pub(crate) questions: Log<Question>,
+    pub(crate) asked: Count,
+    pub(crate) connections: Count,
+    pub(crate) pages: Vec<Page>,
+}
+
+impl Manager {
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            // Out of descriptors or a connection that died in the queue: the next one may be fine.
+            let Ok((stream, from)) = listener.accept().await else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            self.connections.up();
+            let manager = Arc::clone(&self);
+            tokio::spawn(async move { manager.connection(stream, from).await });
+        }
+    }
+
+    /// One kept-alive connection. Errors end it, which is all a sandbox does about them.
+    async fn connection(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut rest = Vec::new();
+        while let Some(head) = http::read_head(&mut stream, &mut rest, from).await? {
+            let knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let page = self.pages.iter().find(|page| page.path == head.path());
+            if page.is_none() {
+                self.asked.up();
+                self.questions.push(Question { head: head.clone(), at: Instant::now() });
+                tokio::time::sleep(knobs.delay).await;
+            }
+            if knobs.hang_up {
+                return Ok(());
+            }
+            if let Some(raw) = &knobs.raw {
+                return stream.write_all(raw).await;
+            }
+            let closing = head.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+            let keep = !knobs.no_keep_alive && !closing;
+            let response = match page {
+                Some(page) => http::response(200, &page.content_type, &page.body, keep),
+                None => self.respond(&head, &knobs, keep),
+            };
+            stream.write_all(&response).await?;
+            if !keep {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn respond(&self, head: &Head, knobs: &ManagerKnobs, keep: bool) -> Vec<u8> {
+        let (status, body) = match (knobs.status, head.method.as_str()) {
+            (Some(status), _) => error(status, "as told"),
+            (None, "GET") => self.answers.answer(head.path(), head.query(), &self.directory, knobs),
+            (None, _) => error(405, "only GET"),
+        };
+        let body = knobs.body.clone().unwrap_or_else(|| body.to_string());
+        http::response(status, &knobs.content_type, body.as_bytes(), keep)
+    }
+}

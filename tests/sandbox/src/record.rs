@@ -1,0 +1,124 @@
+//! What a cluster remembers for tests: questions asked of the manager, heads and frames seen by nodes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::http::Head;
+
+/// How many entries a log keeps; benches must not grow the process.
+const KEPT: usize = 4096;
+
+/// A log that forgets its oldest entry when full.
+#[derive(Debug)]
+pub(crate) struct Log<T>(Mutex<std::collections::VecDeque<T>>);
+
+impl<T> Default for Log<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Log<T> {
+    pub(crate) fn push(&self, entry: T) {
+        let mut log = self.lock();
+        if log.len() == KEPT {
+            log.pop_front();
+        }
+        log.push_back(entry);
+    }
+
+    pub(crate) fn all(&self) -> Vec<T> {
+        self.lock().iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, std::collections::VecDeque<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One question the stream manager got.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The whole request head.
+    pub head: Head,
+    /// When its last byte was read.
+    pub at: Instant,
+}
+
+/// How one signalling connection ended, as its node saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseSeen {
+    /// The code of the client's Close frame; 1005 for an empty one, none when the connection just ended.
+    pub code: Option<u16>,
+    /// The reason in it.
+    pub reason: String,
+    /// The last text message before it.
+    pub last_message: Option<String>,
+}
+
+/// What a node counts, readable at any time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// TCP connections taken.
+    pub dials: u64,
+    /// WebSockets open now.
+    pub open: u64,
+    /// Text and binary messages received.
+    pub messages_in: u64,
+    /// Text and binary messages sent.
+    pub messages_out: u64,
+    /// Pongs received.
+    pub pongs: u64,
+    /// Sessions handed to the data channel.
+    pub handed_off: u64,
+    /// Media frames forwarded to subscribers.
+    pub frames_forwarded: u64,
+}
+
+/// A node's counters and logs.
+#[derive(Debug, Default)]
+pub(crate) struct NodeRecord {
+    pub(crate) heads: Log<Head>,
+    pub(crate) messages: Log<String>,
+    pub(crate) closes: Log<CloseSeen>,
+    pub(crate) dials: Count,
+    pub(crate) open: Count,
+    pub(crate) messages_in: Count,
+    pub(crate) messages_out: Count,
+    pub(crate) pongs: Count,
+    pub(crate) handed_off: Count,
+    pub(crate) frames_forwarded: Count,
+}
+
+impl NodeRecord {
+    pub(crate) fn counts(&self) -> NodeCounts {
+        NodeCounts {
+            dials: self.dials.get(),
+            open: self.open.get(),
+            messages_in: self.messages_in.get(),
+            messages_out: self.messages_out.get(),
+            pongs: self.pongs.get(),
+            handed_off: self.handed_off.get(),
+            frames_forwarded: self.frames_forwarded.get(),
+        }
+    }
+}
+
+/// One counter.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
