@@ -9,6 +9,8 @@
 //! the feature `gateway`; without it no runtime is even compiled.
 
 pub mod config;
+#[cfg(feature = "gateway")]
+pub mod control;
 pub mod metrics;
 pub mod proto;
 #[cfg(feature = "gateway")]

@@ -1,1 +1,11 @@
-fn main() {}
+//! The program: an allocator, a command line, and the workers it starts.
+
+use std::process::ExitCode;
+use tidegate::control;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    control::cli::main(|_launch| Err("this build has no workers; take a whole one".to_owned()))
+}

@@ -51,6 +51,30 @@ fn syntax(error: &toml::de::Error, report: &Report<'_>) -> Problem {
     }
 }
 
+/// Line of a key in a file, from 1; where the key is not written, that of what it stands in. Entries of a list are named
+/// by their place, as in `tls.certificates.0.chain`.
+pub fn locate(text: &str, key: &str) -> usize {
+    let (root, _) = toml::de::DeTable::parse_recoverable(text);
+    let report = Report::new(text);
+    let mut parts = key.split('.');
+    let first = parts.next().and_then(|part| root.get_ref().get(part));
+    let Some(mut found) = first else { return 1 };
+    for part in parts {
+        let inner = match part.parse::<usize>() {
+            Ok(place) => found.get_ref().get(place),
+            Err(_) => found.get_ref().get(part),
+        };
+        let Some(inner) = inner else { break };
+        found = inner;
+    }
+    report.line(&found.span())
+}
+
+/// Reads the address of an admin listener as `[admin].listen` has it, or says what would be right.
+pub fn admin_address(text: &str) -> Result<AdminListen, String> {
+    <place::AdminAddress as kind::Scalar>::of(&toml::de::DeValue::String(text.into()))
+}
+
 /// Prints a configuration as used: every key, defaults included, secrets masked. It reads back to the same values, but
 /// for the masked ones.
 pub fn to_toml(config: &Config) -> String {

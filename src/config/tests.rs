@@ -354,3 +354,19 @@ fn nothing_that_is_written_makes_the_reader_panic() {
         let _ = read(&String::from_utf8_lossy(&bytes));
     }
 }
+
+#[test]
+fn lines_of_keys_can_be_asked_for_later() {
+    let text = "[tls]\nmin_version = \"1.3\"\n[[tls.certificates]]\nchain = \"a\"\nkey = \"b\"\n\
+                [[tls.certificates]]\nchain = \"c\"\nkey = \"d\"\n";
+    let keys = [
+        ("tls.min_version", 2),
+        ("tls.certificates.0.key", 5),
+        ("tls.certificates.1.chain", 7),
+        ("log.level", 1),
+    ];
+    for (key, line) in keys {
+        assert_eq!(locate(text, key), line, "{key}");
+    }
+    assert_eq!(locate(text, "tls.certificates.1.none"), 6, "an entry's own line");
+}

@@ -3,6 +3,8 @@
 //! A worker writes only its own block, with relaxed atomics: no line of cache is shared between cores on the hot path.
 //! The text of `/metrics` is made in [`page`]. This floor does not know what the numbers mean.
 
+pub mod page;
+
 use crate::proto::refusal::Refusal;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -128,6 +130,13 @@ pub struct WorkerMetrics {
     pub heartbeat: Counter,
     /// Bytes that sessions hold now because a peer does not read.
     pub buffers_lent_bytes: Gauge,
+}
+
+impl WorkerMetrics {
+    /// Sessions of any route that are open now.
+    pub fn sessions(&self) -> i64 {
+        self.sessions_active.iter().map(Gauge::get).sum()
+    }
 }
 
 /// One counter for each [`Refusal`].

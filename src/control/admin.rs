@@ -1,0 +1,256 @@
+//! The admin listener: metrics for monitoring, health for load balancers, a status page for people.
+//!
+//! It only reads. It runs on the control thread, so a slow reader here never costs a session anything.
+
+use super::cores;
+use super::phase::{Phase, Shared};
+use crate::config::AdminListen;
+use crate::metrics::page::{self, Dialect, Facts};
+use crate::metrics::{AnswerOutcome, Counter, EndBy, Route, WorkerMetrics};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::get;
+use rustls::crypto::aws_lc_rs;
+use serde_json::{Value, json};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const PAGE: &str = include_str!("page.html");
+
+/// A bound admin listener that nobody serves yet.
+#[derive(Debug)]
+pub enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Binds what the configuration says; `None` if it says off. The error is a whole sentence.
+pub fn bind(listen: &AdminListen) -> Result<Option<Bound>, String> {
+    match listen {
+        AdminListen::Off => Ok(None),
+        AdminListen::Tcp(address) => {
+            let bound = TcpListener::bind(address).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(Some(Bound::Tcp(listener)))
+            });
+            bound.map_err(|error| {
+                format!("can't open the admin listener {address} ({error}); choose another one in [admin].listen")
+            })
+        }
+        AdminListen::Unix(path) => bind_unix(path).map(|listener| Some(Bound::Unix(listener))).map_err(|error| {
+            let path = path.display();
+            format!("can't open the admin listener unix:{path} ({error}); choose another one in [admin].listen")
+        }),
+    }
+}
+
+/// Binds a socket file for owner and group, in place of one that a dead process left.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let left = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if left {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    // by umask, so that it is never open to others, not even for a moment
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = listener?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves for as long as the process lives. Call it on the control thread's runtime.
+pub async fn serve(bound: Bound, shared: Arc<Shared>) -> io::Result<()> {
+    match bound {
+        Bound::Tcp(listener) => {
+            let address = listener.local_addr()?;
+            tracing::info!("admin page on http://{address}/");
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            axum::serve(listener, router(shared, Some(address))).await
+        }
+        Bound::Unix(listener) => {
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            axum::serve(listener, router(shared, None)).await
+        }
+    }
+}
+
+/// Everything the listener answers. With an address only requests that name it are answered; a socket file is out of
+/// reach of web pages anyway.
+fn router(shared: Arc<Shared>, address: Option<SocketAddr>) -> Router {
+    Router::new()
+        .route("/", get(people))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/api/status", get(status))
+        .layer(from_fn_with_state(address, host))
+        .layer(from_fn(harden))
+        .with_state(shared)
+}
+
+/// Refuses requests under foreign names: a web page whose name was pointed at us after it was loaded (DNS rebinding)
+/// still sends its own name.
+async fn host(State(address): State<Option<SocketAddr>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+    match (address, host) {
+        (Some(address), Some(host)) if !is_ours(host, address.ip()) => {
+            let text = "This listener answers only under its own address.\n";
+            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Whether a Host field names this listener: loopback, or the bound address; any address when all are bound.
+fn is_ours(host: &str, bound: IpAddr) -> bool {
+    let port = |rest: &str| {
+        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+    };
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) if port(rest) => address,
+        Some(_) => return false,
+        None => {
+            let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
+            if !port(rest) {
+                return false;
+            }
+            name
+        }
+    };
+    match name.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback() || address == bound || bound.is_unspecified(),
+        Err(_) => name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// Fields that every answer carries.
+async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let fields = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in fields {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+        .headers_mut()
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    response
+}
+
+/// The page for people. Its script and style run by a number used once.
+async fn people() -> Response {
+    let mut bytes = [0; 16];
+    if aws_lc_rs::default_provider().secure_random.fill(&mut bytes).is_err() {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    let nonce = format!("{:032x}", u128::from_be_bytes(bytes));
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(PAGE.replace("{nonce}", &nonce))).into_response()
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let dialect = Dialect::accepted(accept);
+    let facts = Facts {
+        driver: shared.driver().to_owned(),
+        revision: shared.revision,
+        process: cores::weigh(shared.started_at),
+    };
+    let page = page::write(&shared.metrics, &facts, dialect);
+    ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
+}
+
+/// Whether a load balancer may send clients here.
+async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+    let phase = shared.phase.get();
+    let code = if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, format!("{}\n", phase.word()))
+}
+
+async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let sum = |of: &dyn Fn(&WorkerMetrics) -> &Counter| -> u64 {
+        shared.metrics.iter().map(|worker| of(worker).get()).sum()
+    };
+    let mut sessions = json!({ "active": shared.sessions() });
+    for route in Route::ALL {
+        let active =
+            shared.metrics.iter().map(|worker| worker.sessions_active[*route as usize].get()).sum::<i64>();
+        let total = sum(&|worker| &worker.sessions_total[*route as usize]);
+        sessions[route.word()] = json!({ "active": active, "total": total });
+    }
+    let mut answers = json!({ "stored": shared.stored_answers.get().map_or(0, |stored| stored()) });
+    for outcome in AnswerOutcome::ALL {
+        answers[outcome.word()] = sum(&|worker| &worker.answers[*outcome as usize]).into();
+    }
+    let mut ends = json!({});
+    for by in EndBy::ALL {
+        let all = shared.metrics.iter().flat_map(|worker| &worker.ends[*by as usize]);
+        ends[by.word()] = all.map(Counter::get).sum::<u64>().into();
+    }
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "phase": shared.phase.get().word(),
+        "revision": shared.revision,
+        "driver": shared.driver(),
+        "uptime_seconds": shared.started.elapsed().as_secs(),
+        "listening": shared.listening,
+        "connections": shared.connections(),
+        "sessions": sessions,
+        "answers": answers,
+        "ends": ends,
+        "bytes": sum(&|worker| &worker.bytes[0]) + sum(&|worker| &worker.bytes[1]),
+        "frames": sum(&|worker| &worker.frames[0]) + sum(&|worker| &worker.frames[1]),
+        "panics": sum(&|worker| &worker.panics),
+        "workers": shared.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
+        "certificates": certificates(&shared),
+    }))
+}
+
+fn worker((index, worker): (usize, &Arc<WorkerMetrics>)) -> Value {
+    json!({
+        "index": index,
+        "sessions": worker.sessions(),
+        "connections": worker.connections.get(),
+        "heartbeat": worker.heartbeat.get(),
+        "loop_lag_seconds": worker.loop_lag_micros.get() as f64 / 1e6,
+        "buffers_lent_bytes": worker.buffers_lent_bytes.get(),
+    })
+}
+
+fn certificates(shared: &Shared) -> Vec<Value> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let one = |facts: &super::certs::Facts| {
+        json!({
+            "names": facts.names,
+            "not_before": facts.not_before,
+            "not_after": facts.not_after,
+            "days_left": (facts.not_after - now).div_euclid(86_400),
+        })
+    };
+    shared.certificates.iter().map(one).collect()
+}
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;

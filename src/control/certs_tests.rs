@@ -1,0 +1,223 @@
+//! Tests of certificates: loading, choosing, and the settings all workers share. The clients are rustls' own.
+
+use super::*;
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ServerConnection, SignatureScheme,
+};
+use std::fs;
+
+/// A folder of its own that is gone after the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tidegate-certs-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn certificate(&self, file: &str, names: &[&str], kind: &'static SignatureAlgorithm) -> Certificate {
+        let key = KeyPair::generate_for(kind).expect("a key");
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate =
+            CertificateParams::new(names).and_then(|params| params.self_signed(&key)).expect("signed");
+        let (chain, path) = (self.0.join(format!("{file}.pem")), self.0.join(format!("{file}.key")));
+        fs::write(&chain, certificate.pem()).expect("written");
+        fs::write(&path, key.serialize_pem()).expect("written");
+        Certificate { chain, key: path }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Trusts anybody and verifies with the schemes it is given.
+#[derive(Debug)]
+struct Trusting(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let supported = &provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, supported)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let supported = &provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, supported)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}
+
+const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
+const RSA: SignatureScheme = SignatureScheme::RSA_PSS_SHA256;
+
+fn client(
+    schemes: &[SignatureScheme],
+    version: &'static rustls::SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[version])
+        .expect("a version we know")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(schemes.to_vec())))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// Shakes hands in memory, until neither side has anything to say.
+fn shake(
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+    name: &str,
+) -> Result<ClientConnection, rustls::Error> {
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let mut client = ClientConnection::new(client, name)?;
+    let mut server = ServerConnection::new(server)?;
+    while client.wants_write() || server.wants_write() {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).expect("memory");
+        }
+        while !wire.is_empty() {
+            let used = server.read_tls(&mut &wire[..]).expect("memory");
+            wire.drain(..used);
+            server.process_new_packets()?;
+        }
+        while server.wants_write() {
+            server.write_tls(&mut wire).expect("memory");
+        }
+        while !wire.is_empty() {
+            let used = client.read_tls(&mut &wire[..]).expect("memory");
+            wire.drain(..used);
+            client.process_new_packets()?;
+        }
+    }
+    Ok(client)
+}
+
+fn settings(certificates: &[Certificate], min_version: TlsVersion) -> (Arc<ServerConfig>, Vec<Facts>) {
+    let loaded: Vec<_> = certificates.iter().map(|certificate| load(certificate).expect("sound")).collect();
+    let facts = loaded.iter().map(|loaded| loaded.facts.clone()).collect();
+    let handshake_timeout = std::time::Duration::from_secs(5);
+    let tls = Tls { min_version, handshake_timeout, certificates: certificates.to_vec() };
+    (server_config(&tls, loaded).expect("settings"), facts)
+}
+
+/// Which of our certificates a client got, by its place.
+fn chosen(client: &ClientConnection, certificates: &[Certificate]) -> usize {
+    let got = &client.peer_certificates().expect("a chain")[0];
+    let same = |certificate: &Certificate| read_chain(&certificate.chain).expect("readable")[0] == *got;
+    certificates.iter().position(same).expect("one of ours")
+}
+
+#[test]
+fn the_certificate_is_chosen_by_name_and_by_what_the_client_can_verify() {
+    let folder = Folder::new("chosen");
+    let certificates = [
+        folder.certificate("first", &["first.example", "127.0.0.1"], &PKCS_ECDSA_P256_SHA256),
+        folder.certificate("wild", &["*.wild.example"], &PKCS_ECDSA_P256_SHA256),
+        folder.certificate("ecdsa", &["Both.example"], &PKCS_ECDSA_P256_SHA256),
+        folder.certificate("rsa", &["both.example"], &PKCS_RSA_SHA256),
+        folder.certificate("exact", &["a.wild.example"], &PKCS_ECDSA_P256_SHA256),
+    ];
+    let (server, facts) = settings(&certificates, TlsVersion::V1_2);
+    assert_eq!(facts[0].names, ["first.example", "127.0.0.1"]);
+    assert!(facts[0].not_before < facts[0].not_after);
+    let wanted: [(&str, &[SignatureScheme], usize); 8] = [
+        ("first.example", &[ECDSA, RSA], 0),
+        ("b.wild.example", &[ECDSA], 1),
+        ("b.b.wild.example", &[ECDSA], 0),
+        ("wild.example", &[ECDSA], 0),
+        ("both.example", &[RSA, ECDSA], 2),
+        ("both.example", &[RSA], 3),
+        ("a.wild.example", &[ECDSA], 4),
+        ("127.0.0.1", &[ECDSA], 0),
+    ];
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        for (name, schemes, place) in wanted {
+            let shaken = shake(client(schemes, version), Arc::clone(&server), name);
+            assert_eq!(chosen(&shaken.expect("a handshake"), &certificates), place, "{name} {version:?}");
+        }
+    }
+}
+
+#[test]
+fn only_http_1_1_is_offered_and_the_key_exchange_is_post_quantum() {
+    let folder = Folder::new("offered");
+    let certificates = [folder.certificate("one", &["a.example"], &PKCS_ECDSA_P256_SHA256)];
+    let (server, _) = settings(&certificates, TlsVersion::V1_3);
+    let shaken =
+        shake(client(&[ECDSA], &rustls::version::TLS13), Arc::clone(&server), "a.example").expect("shaken");
+    assert_eq!(shaken.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let group = shaken.negotiated_key_exchange_group().map(|group| group.name());
+    assert_eq!(group, Some(rustls::NamedGroup::X25519MLKEM768));
+    assert!(
+        shake(client(&[ECDSA], &rustls::version::TLS12), server, "a.example").is_err(),
+        "1.3 is the least"
+    );
+}
+
+#[test]
+fn tickets_resume_without_a_memory_of_sessions() {
+    let folder = Folder::new("tickets");
+    let certificates = [folder.certificate("one", &["a.example"], &PKCS_ECDSA_P256_SHA256)];
+    let (server, _) = settings(&certificates, TlsVersion::V1_2);
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let client = client(&[ECDSA], version);
+        let kinds = [(); 2].map(|()| {
+            let shaken = shake(Arc::clone(&client), Arc::clone(&server), "a.example").expect("shaken");
+            shaken.handshake_kind().expect("it is over")
+        });
+        assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed], "{version:?}");
+    }
+    assert!(!server.session_storage.can_cache());
+}
+
+#[test]
+fn files_that_do_not_fit_are_faults_that_quote_nothing() {
+    let folder = Folder::new("faults");
+    let one = folder.certificate("one", &["a.example"], &PKCS_ECDSA_P256_SHA256);
+    let other = folder.certificate("other", &["a.example"], &PKCS_ECDSA_P256_SHA256);
+    let faults = |chain: &Path, key: &Path| {
+        load(&Certificate { chain: chain.to_owned(), key: key.to_owned() }).expect_err("they do not fit")
+    };
+    let mixed = faults(&one.chain, &other.key);
+    assert!(mixed[0].found.ends_with("is not the key of that certificate") && !mixed[0].missing, "{mixed:?}");
+    let swapped = faults(&one.key, &one.chain);
+    assert_eq!(swapped.iter().map(|fault| fault.entry).collect::<Vec<_>>(), ["chain", "key"]);
+    assert!(swapped[0].found.contains("holds no certificate"), "{swapped:?}");
+    let gone = faults(&folder.0.join("none"), &folder.0);
+    assert!(gone.iter().all(|fault| fault.missing), "{gone:?}");
+    let torn = folder.0.join("torn");
+    fs::write(&torn, "-----BEGIN PRIVATE KEY-----\nhunter2!!\n").expect("written");
+    let torn = faults(&one.chain, &torn);
+    assert!(!format!("{torn:?}").contains("hunter2"), "{torn:?}");
+}

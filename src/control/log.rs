@@ -1,0 +1,147 @@
+//! Logs: to stderr or a file by a thread of their own, so that no worker ever waits for a disk; and what is masked in
+//! them.
+
+use crate::config::{AccessLog, Log, LogFormat, LogLevel};
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+use std::fs::OpenOptions;
+use std::io;
+use std::panic;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Subscriber};
+use tracing_appender::non_blocking;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The target of the access log's lines: `tracing::info!(target: ACCESS, …)`.
+pub const ACCESS: &str = "access";
+
+/// Writes out what is left when it is dropped.
+#[derive(Debug)]
+pub struct Logs {
+    _guards: Vec<WorkerGuard>,
+}
+
+/// Starts logging for the whole process and hooks panics. A second call changes nothing but gives no error.
+pub fn start(log: &Log) -> io::Result<Logs> {
+    let (stderr, guard) = non_blocking(io::stderr());
+    let mut guards = vec![guard];
+    let level = match log.level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    };
+    let access = match &log.access {
+        AccessLog::Off => None,
+        AccessLog::Stderr => Some(stderr.clone()),
+        AccessLog::File(path) => {
+            let (file, guard) = non_blocking(OpenOptions::new().append(true).create(true).open(path)?);
+            guards.push(guard);
+            Some(file)
+        }
+    };
+    let all = Targets::new().with_default(level).with_target(ACCESS, LevelFilter::OFF);
+    let only_access = Targets::new().with_target(ACCESS, LevelFilter::INFO);
+    let registry = tracing_subscriber::registry()
+        .with(layer(log.format, stderr).with_filter(all))
+        .with(access.map(|writer| layer(log.format, writer).with_filter(only_access)));
+    let _ = registry.try_init();
+    hook_panics();
+    Ok(Logs { _guards: guards })
+}
+
+fn layer<S>(format: LogFormat, writer: NonBlocking) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+/// One line for each panic: where, and in which thread. Its message is left out, because it may hold what a client sent.
+fn hook_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(thread = thread.name().unwrap_or("unnamed"), "panic at {place}; this is a bug");
+    }));
+}
+
+/// The target with the values of some parameters masked. Names are compared without regard to case, and as a server
+/// might read them: percent signs and plus signs decoded, as often as it takes.
+pub fn redact_target<'t>(target: &'t str, redact: &[String]) -> Cow<'t, str> {
+    let Some((path, query)) = target.split_once('?') else { return Cow::Borrowed(target) };
+    let mut masked = String::with_capacity(target.len());
+    let mut changed = false;
+    for part in query.split_inclusive(['&', ';', '?']) {
+        let (param, separator) = match part.char_indices().next_back() {
+            Some((end, '&' | ';' | '?')) => part.split_at(end),
+            _ => (part, ""),
+        };
+        match param.split_once('=') {
+            Some((name, value)) if !value.is_empty() && is_listed(name, redact) => {
+                changed = true;
+                masked.extend([name, "=***", separator]);
+            }
+            _ => masked.push_str(part),
+        }
+    }
+    if changed { Cow::Owned(format!("{path}?{masked}")) } else { Cow::Borrowed(target) }
+}
+
+fn is_listed(name: &str, redact: &[String]) -> bool {
+    let mut name = name.replace('+', " ");
+    // each round makes it shorter, so this ends
+    loop {
+        let decoded = percent_decode_str(&name).decode_utf8_lossy().into_owned();
+        if decoded.len() >= name.len() {
+            break;
+        }
+        name = decoded;
+    }
+    redact.iter().any(|listed| listed.eq_ignore_ascii_case(name.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redact(target: &str) -> String {
+        let listed = ["password", "token", "accessToken"].map(str::to_owned);
+        redact_target(target, &listed).into_owned()
+    }
+
+    #[test]
+    fn listed_values_are_masked_and_nothing_else() {
+        let masked = redact("/live?id=a&password=p%26w&x=1&token=t;ACCESSTOKEN=z&tokens=2");
+        assert_eq!(masked, "/live?id=a&password=***&x=1&token=***;ACCESSTOKEN=***&tokens=2");
+        assert_eq!(redact("/live?password=a=b&password=c"), "/live?password=***&password=***");
+    }
+
+    #[test]
+    fn disguised_names_are_masked_too() {
+        for name in ["p%61ssword", "%70%61%73%73%77%6f%72%64", "p%2561ssword", "password+", "%20Password"] {
+            assert_eq!(redact(&format!("/?{name}=s3cret")), format!("/?{name}=***"));
+        }
+        assert_eq!(redact("/?a=1&amp;token=s3cret"), "/?a=1&amp;token=***");
+        assert_eq!(redact("/?a?token=s3cret"), "/?a?token=***");
+    }
+
+    #[test]
+    fn targets_without_secrets_are_not_copied() {
+        for target in ["/", "/?", "/?a", "/?password", "/?password=", "/live/password=1?é=%ff&&=;"] {
+            assert!(
+                matches!(redact_target(target, &["password".to_owned()]), Cow::Borrowed(same) if same == target)
+            );
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The supervisor: waits for the workers, then for somebody to ask for the end, then for the drain.
+//!
+//! It runs on the main thread and only ever sleeps in a wait for signals.
+
+use super::Crew;
+use super::phase::{Phase, Shared};
+use super::report::Stop;
+use super::signals::Ask;
+use super::systemd::{self, Watchdog};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How long workers may take to listen.
+const START: Duration = Duration::from_secs(30);
+/// How often the status line is told, at most.
+const TICK: Duration = Duration::from_secs(10);
+/// How often somebody looks while something is awaited.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Sees the process through its phases, up to a clean end.
+pub fn supervise(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Result<(), Stop> {
+    let mut watchdog = Watchdog::new();
+    if await_workers(shared, crew, asks)? {
+        shared.phase.advance(Phase::Serving);
+        for address in &shared.listening {
+            tracing::info!("listening on {address}");
+        }
+        tracing::info!(workers = shared.metrics.len(), driver = shared.driver(), "serving");
+        systemd::ready(&status_line(shared));
+        await_end(shared, asks, &mut watchdog);
+    }
+    drain(shared, crew, asks, &mut watchdog);
+    shared.phase.advance(Phase::Stopped);
+    Ok(())
+}
+
+/// Waits until every worker listens; false when the end was asked for before.
+fn await_workers(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Result<bool, Stop> {
+    let deadline = Instant::now() + START;
+    while crew.listening().map_err(Stop::os)? < shared.metrics.len() {
+        if asks.recv_timeout(LOOK) == Ok(Ask::End) {
+            return Ok(false);
+        }
+        if Instant::now() > deadline {
+            let text = "a worker did not begin to listen within 30 seconds; look at the log above".to_owned();
+            return Err(Stop::os(text));
+        }
+    }
+    Ok(true)
+}
+
+fn await_end(shared: &Shared, asks: &Receiver<Ask>, watchdog: &mut Watchdog) {
+    let tick = watchdog.every().map_or(TICK, |every| every.min(TICK));
+    loop {
+        match asks.recv_timeout(tick) {
+            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Ask::Reload) => {
+                tracing::warn!("reload is not supported yet: SIGHUP changed nothing, restart instead")
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                systemd::status(&status_line(shared));
+                if watchdog.every().is_some() {
+                    watchdog.feed(&shared.metrics);
+                }
+            }
+        }
+    }
+}
+
+/// Asks the workers to drain and waits until nothing is open, the time is over, or somebody asks a second time.
+fn drain(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>, watchdog: &mut Watchdog) {
+    let window = shared.config.gateway.drain;
+    shared.phase.advance(Phase::Draining);
+    systemd::stopping(&status_line(shared), window);
+    tracing::info!(sessions = shared.sessions(), "draining for at most {window:?}");
+    crew.drain();
+    let deadline = Instant::now() + window;
+    let mut fed = Instant::now();
+    while shared.connections() > 0 || !crew.is_idle() {
+        if asks.recv_timeout(LOOK) == Ok(Ask::End) {
+            tracing::warn!(connections = shared.connections(), "asked a second time: ending at once");
+            return;
+        }
+        if Instant::now() >= deadline {
+            tracing::warn!(connections = shared.connections(), "the drain is over: cutting what is left");
+            return;
+        }
+        if watchdog.every().is_some_and(|every| fed.elapsed() >= every) {
+            watchdog.feed(&shared.metrics);
+            fed = Instant::now();
+        }
+    }
+    tracing::info!("drained");
+}
+
+fn status_line(shared: &Shared) -> String {
+    let (phase, sessions) = (shared.phase.get().word(), shared.sessions());
+    format!("{phase}: {sessions} sessions on {} workers ({})", shared.metrics.len(), shared.driver())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread;
+
+    const CONFIG: &str = "gateway.drain = \"20s\"\nstream_manager.url = \"http://10.0.0.2\"\n\
+                          tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
+
+    /// Workers of a test: they listen at once, or never.
+    struct Fake {
+        fails: bool,
+        drained: Arc<AtomicBool>,
+    }
+
+    impl Crew for Fake {
+        fn listening(&self) -> Result<usize, String> {
+            if self.fails { Err("no ring".to_owned()) } else { Ok(2) }
+        }
+        fn drain(&self) {
+            self.drained.store(true, Ordering::SeqCst);
+        }
+    }
+
+    struct Scene {
+        shared: Arc<Shared>,
+        asks: Sender<Ask>,
+        drained: Arc<AtomicBool>,
+        supervisor: thread::JoinHandle<Result<(), Stop>>,
+    }
+
+    fn begin(fails: bool) -> Scene {
+        let config = crate::config::read(CONFIG).expect("a good configuration");
+        let shared = Arc::new(Shared::new(config, 2, Vec::new(), Vec::new()));
+        let (asks, receiver) = channel();
+        let drained = Arc::new(AtomicBool::new(false));
+        let (fake, inside) = (Fake { fails, drained: Arc::clone(&drained) }, Arc::clone(&shared));
+        let supervisor = thread::spawn(move || supervise(&inside, &fake, &receiver));
+        Scene { shared, asks, drained, supervisor }
+    }
+
+    fn wait_for(what: &str, mut seen: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !seen() {
+            assert!(Instant::now() < deadline, "waited in vain for: {what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_drain_waits_until_the_last_connection_is_gone() {
+        let scene = begin(false);
+        scene.shared.metrics[1].connections.add(1);
+        wait_for("serving", || scene.shared.phase.get() == Phase::Serving);
+        scene.asks.send(Ask::Reload).expect("the supervisor listens");
+        scene.asks.send(Ask::End).expect("the supervisor listens");
+        wait_for("workers asked to drain", || scene.drained.load(Ordering::SeqCst));
+        assert_eq!(scene.shared.phase.get(), Phase::Draining);
+        scene.shared.metrics[1].connections.add(-1);
+        assert!(scene.supervisor.join().expect("no panic").is_ok());
+        assert_eq!(scene.shared.phase.get(), Phase::Stopped);
+    }
+
+    #[test]
+    fn a_second_signal_ends_at_once() {
+        let scene = begin(false);
+        scene.shared.metrics[0].connections.add(1);
+        let began = Instant::now();
+        scene.asks.send(Ask::End).expect("the supervisor listens");
+        scene.asks.send(Ask::End).expect("the supervisor listens");
+        assert!(scene.supervisor.join().expect("no panic").is_ok());
+        assert!(began.elapsed() < Duration::from_secs(15), "it waited for the drain");
+    }
+
+    #[test]
+    fn a_worker_that_can_not_listen_is_told() {
+        let stop = begin(true).supervisor.join().expect("no panic").expect_err("no ring");
+        assert_eq!(stop.code, super::super::report::OS);
+        assert!(stop.text.contains("no ring"));
+    }
+}
