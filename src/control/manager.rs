@@ -22,8 +22,8 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Lists and statistics are believed so long.
@@ -50,7 +50,7 @@ struct Manager {
 }
 
 /// Answers questions until all workers are gone. Has to run on tokio.
-pub async fn serve(
+pub(super) async fn serve(
     gateway: Arc<Gateway>,
     extra_roots: Vec<CertificateDer<'static>>,
     mut questions: mpsc::UnboundedReceiver<Question>,
@@ -127,9 +127,10 @@ impl Manager {
 
     async fn ask(&self, target: &str, kind: EventKind, keep: Keep) -> Outcome {
         let fetched = tokio::time::timeout(self.timeout, self.fetch(target)).await;
-        let (status, headers, body) = fetched.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
-            tracing::warn!(code = refusal.code(), "the stream manager could not be asked");
-        })?;
+        let (status, headers, body) =
+            fetched.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
+                tracing::warn!(code = refusal.code(), "the stream manager could not be asked");
+            })?;
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let content_type = text(header::CONTENT_TYPE);
         let cache_control = all(&headers, header::CACHE_CONTROL);
@@ -145,7 +146,9 @@ impl Manager {
         }
         let uses = match kind {
             // the caller who asked is the first use
-            EventKind::Subscribe if status == 200 => self.gateway.config.answers.subscribe_uses.saturating_sub(1),
+            EventKind::Subscribe if status == 200 => {
+                self.gateway.config.answers.subscribe_uses.saturating_sub(1)
+            }
             _ => u32::MAX,
         };
         Ok(Arc::new(Answer {
