@@ -1,0 +1,177 @@
+//! The whole thing on one machine without any set-up: a certificate made on the spot, a sandbox cluster with real WebRTC, the
+//! gateway in front of it, and a page that publishes and plays. It knows the gateway only as an operator does: by its
+//! configuration.
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tidegate_sandbox::{Cluster, ClusterConfig, Page};
+
+/// Publishes and plays through tidegate on this machine.
+#[derive(Parser)]
+#[command(name = "demo")]
+struct Flags {
+    /// Don't open a browser
+    #[arg(long)]
+    no_open: bool,
+    /// The gateway's port
+    #[arg(long, default_value_t = 8443)]
+    port: u16,
+    /// The admin page's port
+    #[arg(long, default_value_t = 9180)]
+    admin_port: u16,
+    /// The sandbox nodes' signalling port; 0 takes a free one
+    #[arg(long, default_value_t = 5080)]
+    nodes_port: u16,
+}
+
+/// The nodes, each on an address of its own with one port, as in a real cluster.
+const NODES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let flags = Flags::parse();
+    // Asked for before anything starts, so that no moment is left in which Ctrl-C would leave files behind.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let room = Room::new()?;
+    let cluster = Cluster::start(ClusterConfig {
+        nodes: NODES.to_vec(),
+        nodes_port: flags.nodes_port,
+        pages: vec![page(&flags)],
+        ..ClusterConfig::default()
+    })
+    .map_err(|why| {
+        format!("the sandbox nodes can't have port {}: {why}; try --nodes-port 0", flags.nodes_port)
+    })?;
+    certificate(&room.0)?;
+    let config = room.0.join("tidegate.toml");
+    fs::write(&config, configuration(&flags, &room.0, &cluster))?;
+    let gateway = start_gateway(&config)?;
+    announce(&flags, &cluster)?;
+    if !flags.no_open {
+        open_browser(&address(&flags));
+    }
+    signals.forever().next();
+    eprintln!("\nending");
+    drop(gateway);
+    cluster.stop();
+    Ok(())
+}
+
+/// A directory for this run, gone at its end.
+struct Room(PathBuf);
+
+impl Room {
+    fn new() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Nothing can be done about a directory that somebody else holds.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running gateway; it drains and ends with its owner.
+struct Gateway(Child);
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let pid = self.0.id().to_string();
+        let _ = Command::new("kill").arg(&pid).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the gateway with that configuration file.
+fn start_gateway(config: &Path) -> Result<Gateway, Box<dyn Error>> {
+    let own = std::env::current_exe()?;
+    let beside = own.parent().and_then(Path::parent).ok_or("the demo has no place")?.join("tidegate");
+    let child = Command::new(&beside).args(["run", "--config"]).arg(config).stdin(Stdio::null()).spawn();
+    Ok(Gateway(child.map_err(|why| format!("{} can't be started: {why}; build it first", beside.display()))?))
+}
+
+/// `https://localhost:PORT/`.
+fn address(flags: &Flags) -> String {
+    format!("https://localhost:{}/", flags.port)
+}
+
+/// One page with everything in it.
+fn page(flags: &Flags) -> Page {
+    let body = include_str!("demo/page.html")
+        .replace("/*{{style}}*/", include_str!("demo/style.css"))
+        .replace("/*{{session}}*/", include_str!("demo/session.js"))
+        .replace("/*{{page}}*/", include_str!("demo/page.js"))
+        .replace("{{admin}}", &format!("http://127.0.0.1:{}/", flags.admin_port));
+    let content_type = "text/html; charset=utf-8".to_owned();
+    Page { path: "/".to_owned(), content_type, body: body.into_bytes() }
+}
+
+/// A certificate for this machine's own names; browsers will ask about it once.
+fn certificate(room: &Path) -> Result<(), Box<dyn Error>> {
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let made = rcgen::generate_simple_self_signed(names)?;
+    fs::write(room.join("chain.pem"), made.cert.pem())?;
+    let mut key =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(room.join("key.pem"))?;
+    key.write_all(made.signing_key.serialize_pem().as_bytes())?;
+    Ok(())
+}
+
+/// What an operator would write for this machine. Loopback nodes have to be listed one by one.
+fn configuration(flags: &Flags, room: &Path, cluster: &Cluster) -> String {
+    let port = flags.port;
+    let mut listen = vec![format!("127.0.0.1:{port}")];
+    if TcpListener::bind("[::1]:0").is_ok() {
+        listen.push(format!("[::1]:{port}"));
+    }
+    format!(
+        "[gateway]\nlisten = {listen:?}\n\n\
+         [[tls.certificates]]\nchain = {:?}\nkey = {:?}\n\n\
+         [stream_manager]\nurl = {:?}\n\n\
+         [origins]\nport = {}\napps = [\"live\"]\nnetworks = {:?}\n\n\
+         [admin]\nlisten = \"127.0.0.1:{}\"\n",
+        room.join("chain.pem"),
+        room.join("key.pem"),
+        cluster.manager_url(),
+        cluster.nodes_port(),
+        cluster.node_addresses().iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+        flags.admin_port,
+    )
+}
+
+fn announce(flags: &Flags, cluster: &Cluster) -> io::Result<()> {
+    let nodes: Vec<String> =
+        cluster.node_addresses().iter().map(|node| format!("{node}:{}", cluster.nodes_port())).collect();
+    writeln!(
+        io::stdout(),
+        "\n  page     {}   (your browser will ask about its certificate once)\n  \
+           admin    http://127.0.0.1:{}/\n  \
+           manager  {}\n  \
+           nodes    {}\n\n  Ctrl-C ends it.\n",
+        address(flags),
+        flags.admin_port,
+        cluster.manager_url(),
+        nodes.join(", "),
+    )
+}
+
+/// Opens the page where there is a desktop; elsewhere the address that was printed has to do.
+fn open_browser(address: &str) {
+    let desktop = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+    if desktop {
+        // A machine without xdg-open is no reason to fail.
+        let _ = Command::new("xdg-open").arg(address).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    }
+}
