@@ -5,15 +5,19 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tidegate_sandbox::{Cluster, ClusterConfig, Page};
+use tidegate::control;
+use tidegate::worker::gateway::Page;
+use tidegate_sandbox::{Cluster, ClusterConfig};
 
 /// Publishes and plays through tidegate on this machine.
 #[derive(Parser)]
@@ -36,15 +40,15 @@ struct Flags {
 /// The nodes, each on an address of its own with one port, as in a real cluster.
 const NODES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     let flags = Flags::parse();
-    // Asked for before anything starts, so that no moment is left in which Ctrl-C would leave files behind.
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // Taken before anything starts, so that no moment is left in which Ctrl-C would leave files behind; the gateway hears
+    // them too, and drains.
+    let _signals = Signals::new([SIGINT, SIGTERM])?;
     let room = Room::new()?;
     let cluster = Cluster::start(ClusterConfig {
         nodes: NODES.to_vec(),
         nodes_port: flags.nodes_port,
-        pages: vec![page(&flags)],
         ..ClusterConfig::default()
     })
     .map_err(|why| {
@@ -53,16 +57,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     certificate(&room.0)?;
     let config = room.0.join("tidegate.toml");
     fs::write(&config, configuration(&flags, &room.0, &cluster))?;
-    let gateway = start_gateway(&config)?;
-    announce(&flags, &cluster)?;
-    if !flags.no_open {
-        open_browser(&address(&flags));
+    let gateway = start_gateway(config, page(&flags));
+    while !gateway.is_finished() && TcpStream::connect((Ipv4Addr::LOCALHOST, flags.port)).is_err() {
+        thread::sleep(Duration::from_millis(20));
     }
-    signals.forever().next();
-    eprintln!("\nending");
-    drop(gateway);
+    if !gateway.is_finished() {
+        announce(&flags, &cluster)?;
+        if !flags.no_open {
+            open_browser(&address(&flags));
+        }
+    }
+    let ended = gateway.join().map_err(|_| "the gateway panicked");
     cluster.stop();
-    Ok(())
+    Ok(ended?)
 }
 
 /// A directory for this run, gone at its end.
@@ -83,23 +90,9 @@ impl Drop for Room {
     }
 }
 
-/// A running gateway; it drains and ends with its owner.
-struct Gateway(Child);
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let pid = self.0.id().to_string();
-        let _ = Command::new("kill").arg(&pid).status();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts the gateway with that configuration file.
-fn start_gateway(config: &Path) -> Result<Gateway, Box<dyn Error>> {
-    let own = std::env::current_exe()?;
-    let beside = own.parent().and_then(Path::parent).ok_or("the demo has no place")?.join("tidegate");
-    let child = Command::new(&beside).args(["run", "--config"]).arg(config).stdin(Stdio::null()).spawn();
-    Ok(Gateway(child.map_err(|why| format!("{} can't be started: {why}; build it first", beside.display()))?))
+/// Runs the gateway with that configuration file and one page of our own, until a signal ends it.
+fn start_gateway(config: PathBuf, page: Page) -> JoinHandle<ExitCode> {
+    thread::spawn(move || control::run(&config, |launch| control::crew::launch(launch, vec![page])))
 }
 
 /// `https://localhost:PORT/`.
