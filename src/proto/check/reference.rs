@@ -11,71 +11,87 @@ use crate::proto::params::{Host, ParamRules};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::EventKind;
 
+/// Parameters that are for the gateway.
+const ROUTING: [&str; 3] = ["host", "app", "context"];
+
+/// Key, value if there is an `=`, and the whole pair.
+type Pair<'q> = (&'q str, Option<&'q str>, &'q str);
+
 /// What connection parameters come to by P1 to P14: the node, and what it is asked for.
 pub fn read(suffix: &str, query: &str, rules: &ParamRules) -> Result<(Host, String), Refusal> {
-    // P1
+    let pairs = read_pairs(query, rules)?;
+    refuse_confusion(&pairs)?;
+    refuse_secrets(&pairs, rules)?;
+    let value = |name: &str| pairs.iter().find(|(key, ..)| *key == name).and_then(|(_, value, _)| *value);
+    let (Some(host), Some(app)) = (value("host"), value("app")) else { return Err(Refusal::BadParams) };
+    let host = read_host(&decode(host, Refusal::BadHost)?, rules)?;
+    let scope = read_scope(app, value("context"), suffix, rules)?;
+    // P13
+    let opaque: Vec<&str> =
+        pairs.iter().filter(|(key, ..)| !ROUTING.contains(key)).map(|(_, _, pair)| *pair).collect();
+    let mark = if opaque.is_empty() { "" } else { "?" };
+    Ok((host, format!("/{}/{mark}{}", scope.join("/"), opaque.join("&"))))
+}
+
+/// P1, P2, P3.
+fn read_pairs<'q>(query: &'q str, rules: &ParamRules) -> Result<Vec<Pair<'q>>, Refusal> {
     if query.len() > rules.query_size_max {
         return Err(Refusal::TargetTooLong);
     }
     if query.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || byte == b'#') {
         return Err(Refusal::BadTarget);
     }
-    // P2, P3
     let query = query.strip_prefix('?').unwrap_or(query);
-    let pairs: Vec<(String, Option<String>, &str)> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| match pair.find('=') {
-            Some(place) => (pair[..place].to_owned(), Some(pair[place + 1..].to_owned()), pair),
-            None => (pair.to_owned(), None, pair),
-        })
-        .collect();
+    let mut pairs = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        pairs.push(match pair.find('=') {
+            Some(place) => (&pair[..place], Some(&pair[place + 1..]), pair),
+            None => (pair, None, pair),
+        });
+    }
     if pairs.len() > rules.pairs_max || pairs.iter().any(|(key, ..)| key.len() > rules.key_size_max) {
         return Err(Refusal::BadParams);
     }
-    let routing = ["host", "app", "context"];
-    // P4
-    let plain = |key: &str| {
-        let text = String::from_utf8_lossy(&unescape_loosely(key.as_bytes())).to_ascii_lowercase();
-        text.replace('?', "")
-    };
-    for (key, ..) in &pairs {
-        if !routing.contains(&key.as_str()) && routing.contains(&plain(key).as_str()) {
+    Ok(pairs)
+}
+
+/// A key without its disguise.
+fn plain(key: &str) -> String {
+    let text = String::from_utf8_lossy(&unescape_loosely(key.as_bytes())).to_ascii_lowercase();
+    text.replace('?', "")
+}
+
+/// P4, P5.
+fn refuse_confusion(pairs: &[Pair<'_>]) -> Result<(), Refusal> {
+    for (key, ..) in pairs {
+        if !ROUTING.contains(key) && ROUTING.contains(&plain(key).as_str()) {
             return Err(Refusal::DuplicateParam);
         }
     }
-    // P5
-    for name in routing {
-        if pairs.iter().filter(|(key, ..)| key == name).count() > 1 {
+    for name in ROUTING {
+        if pairs.iter().filter(|(key, ..)| *key == name).count() > 1 {
             return Err(Refusal::DuplicateParam);
         }
     }
-    if pairs.iter().any(|(key, value, _)| routing.contains(&key.as_str()) && value.is_none()) {
+    if pairs.iter().any(|(key, value, _)| ROUTING.contains(key) && value.is_none()) {
         return Err(Refusal::BadParams);
     }
-    // P14
+    Ok(())
+}
+
+/// P14.
+fn refuse_secrets(pairs: &[Pair<'_>], rules: &ParamRules) -> Result<(), Refusal> {
     if rules.refuse_admin_parameter && pairs.iter().any(|(key, ..)| plain(key) == "accesstoken") {
         return Err(Refusal::AdminParameter);
     }
-    let reserved = |value: &Option<String>| {
-        let value = value.as_deref().unwrap_or_default().trim_end_matches('=');
-        unescape_loosely(value.as_bytes()) == b"cluster-restreamer"
-    };
-    if rules.refuse_reserved_account
-        && pairs.iter().any(|(key, value, _)| plain(key) == "username" && reserved(value))
-    {
-        return Err(Refusal::ReservedAccount);
+    for (key, value, _) in pairs {
+        // the nodes' `String.split("=")` drops empty ends
+        let value = unescape_loosely(value.unwrap_or_default().trim_end_matches('=').as_bytes());
+        if rules.refuse_reserved_account && plain(key) == "username" && value == b"cluster-restreamer" {
+            return Err(Refusal::ReservedAccount);
+        }
     }
-    let value =
-        |name: &str| pairs.iter().find(|(key, ..)| key == name).and_then(|(_, value, _)| value.clone());
-    let (Some(host), Some(app)) = (value("host"), value("app")) else { return Err(Refusal::BadParams) };
-    let host = read_host(&decode(&host, Refusal::BadHost)?, rules)?;
-    let scope = read_scope(&app, value("context"), suffix, rules)?;
-    // P13
-    let opaque: Vec<&str> =
-        pairs.iter().filter(|(key, ..)| !routing.contains(&key.as_str())).map(|(_, _, pair)| *pair).collect();
-    let mark = if opaque.is_empty() { "" } else { "?" };
-    Ok((host, format!("/{}/{mark}{}", scope.join("/"), opaque.join("&"))))
+    Ok(())
 }
 
 /// P6 and P7.
@@ -128,13 +144,13 @@ fn read_host(value: &str, rules: &ParamRules) -> Result<Host, Refusal> {
 /// P10, P11, P12.
 fn read_scope(
     app: &str,
-    context: Option<String>,
+    context: Option<&str>,
     suffix: &str,
     rules: &ParamRules,
 ) -> Result<Vec<String>, Refusal> {
     let mut scope = segments(&decode(app, Refusal::BadApp)?)?;
     let asked = match context.filter(|context| !context.is_empty()) {
-        Some(context) => Some(segments(&decode(&context, Refusal::BadApp)?)?),
+        Some(context) => Some(segments(&decode(context, Refusal::BadApp)?)?),
         None => None,
     };
     let path = match suffix {

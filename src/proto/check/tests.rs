@@ -56,6 +56,8 @@ fn connection_params_are_what_the_rules_say() {
         "/room1",
         "%2F",
         "&context=",
+        "&host",
+        "&app",
         "&context=room1",
         "..",
         "%2e",
