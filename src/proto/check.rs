@@ -13,6 +13,7 @@ use super::target::{self, EventKind, Keep, Route};
 
 pub mod frame;
 pub mod reference;
+pub mod relay;
 #[cfg(test)]
 mod tests;
 

@@ -406,3 +406,7 @@ impl Relay {
 fn drop_all(bytes: &[u8]) -> Scan {
     Scan { used: bytes.len(), ..Scan::default() }
 }
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;
