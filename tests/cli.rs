@@ -137,6 +137,32 @@ fn files_that_can_not_be_had_are_71_and_wrong_ones_78() {
 }
 
 #[test]
+fn other_files_are_looked_at_too() {
+    let folder = Folder::new("others");
+    let config = folder.config("[log]\naccess = \"/nonexistent/access.log\"");
+    ends(
+        &with("run", &config, &[]),
+        71,
+        "t.toml:2: log.access: found /nonexistent/access.log, which can't be written",
+    );
+    let config = folder.config("");
+    let text = fs::read_to_string(&config).expect("readable");
+    fs::write(&config, text.replacen("hunter2\"", "\"\nca = \"/nonexistent/ca.pem\"", 1)).expect("written");
+    ends(&with("check", &config, &[]), 78, "t.toml:5: stream_manager.ca: found /nonexistent/ca.pem");
+}
+
+#[test]
+fn an_expired_certificate_is_a_warning() {
+    let folder = Folder::new("expired");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    fs::write(folder.path("c.pem"), params.self_signed(&key).expect("signed").pem()).expect("written");
+    fs::write(folder.path("k.pem"), key.serialize_pem()).expect("written");
+    ends(&with("check", &folder.config(""), &[]), 0, "which is expired; clients refuse it: renew it");
+}
+
+#[test]
 fn secrets_come_from_where_they_are_said_to_be() {
     let folder = Folder::new("secrets");
     let config = folder.config("");
