@@ -1,9 +1,8 @@
 //! The table of all keys: name, kind and default, once. Reading, printing and the tests of the shipped files use it.
 
+use super::certificate::{CERTIFICATE_KEYS, Certificates};
 use super::kind::{Count, Kind, List, OrOff, PerTime, Size, Span};
-use super::place::{
-    Address, AdminAddress, App, CERTIFICATE_KEYS, Certificates, Name, NodeOrigin, Pages, Prefix, Url,
-};
+use super::place::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
 use super::problem::Report;
 use super::word::{Access, CloseCode, File, Flag, Hidden, OrEmpty, Token, WorkerCount};
 use super::{
@@ -244,7 +243,7 @@ fn likeness(written: &str, known: &str) -> f64 {
     0.85 * strsim::jaro_winkler(last(written), last(known)) + 0.15 * strsim::jaro_winkler(written, known)
 }
 
-/// The key or table at the end of a parsed file, for tests of what the shipped files hold.
+/// Every `table.key` that a file writes, in no order: for tests of what the shipped files hold.
 pub fn written(text: &str) -> Result<Vec<String>, toml::de::Error> {
     let root: Spanned<DeTable<'_>> = DeTable::parse(text)?;
     let tables =

@@ -4,6 +4,7 @@
 //! The keys, their defaults and their meaning are documented in `docs/configuration.md`; `examples/tidegate.toml` holds
 //! every one of them.
 
+mod certificate;
 mod keys;
 mod kind;
 mod place;

@@ -24,6 +24,15 @@ fn listeners(config: &Config, report: &mut Report<'_>) {
     if listen.is_empty() {
         report.clash("gateway.listen", "an empty list", "right is at least one address with its port");
     }
+    for (place, address) in listen.iter().enumerate() {
+        // equal ones were found when the list was read
+        if let Some(wide) =
+            listen[..place].iter().find(|other| *other != address && overlap(**other, *address))
+        {
+            let found = format!("{address} beside {wide}, which wants the same port");
+            report.clash("gateway.listen", &found, "right is the wildcard alone, or addresses without it");
+        }
+    }
     let AdminListen::Tcp(admin) = config.admin.listen else { return };
     if let Some(taken) = listen.iter().find(|address| overlap(**address, admin)) {
         let found = format!("{admin}, which gateway.listen has as {taken}");

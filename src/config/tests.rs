@@ -108,6 +108,7 @@ fn values_of_each_kind_say_what_would_be_right() {
         ("gateway", "listen = [\"443\"]", "\"0.0.0.0:443\""),
         ("gateway", "listen = [\"0.0.0.0:443\", \"0.0.0.0:443\"]", "name it once"),
         ("gateway", "listen = []", "at least one address"),
+        ("gateway", "listen = [\"10.0.0.1:443\", \"0.0.0.0:443\"]", "the wildcard alone"),
         ("gateway", "workers = 0", "1 to 1024"),
         ("gateway", "drain = 30", "with its unit"),
         ("gateway", "drain = \"0s\"", "\"1ms\""),

@@ -93,6 +93,25 @@ fn pages_say_what_they_should_and_keep_secrets() {
 }
 
 #[test]
+fn the_command_status_reads_it() {
+    let address = free();
+    let shared = begin(&AdminListen::Tcp(address));
+    shared.phase.advance(Phase::Serving);
+    shared.metrics[1].sessions_active[0].add(3);
+    let lines = super::super::status::fetch(&AdminListen::Tcp(address))
+        .map(|answer| super::super::status::lines(&serde_json::from_slice(&answer).expect("JSON")));
+    let lines = lines.expect("it answers");
+    for line in [
+        "phase       serving\n",
+        "sessions    3\n",
+        "worker 1    3 sessions, 0.0 s behind\n",
+        "certificate a.example,",
+    ] {
+        assert!(lines.contains(line), "{lines}");
+    }
+}
+
+#[test]
 fn foreign_names_are_not_answered() {
     let address = free();
     begin(&AdminListen::Tcp(address));

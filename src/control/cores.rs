@@ -1,8 +1,8 @@
-//! Which cores this process may run on, and what the kernel says of the process itself.
+//! What the machine gives this process: cores, open files, memory, time.
 
 use crate::config::{Gateway, Workers};
 use crate::metrics::page::Process;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +22,24 @@ pub fn assign(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
         Workers::Count(count) => count,
     };
     (0..count).map(|worker| gateway.pin.then(|| cores[worker % cores.len()])).collect()
+}
+
+/// Raises the limit of open files as far as we may, and says so if it is too low for that many sessions.
+pub fn raise_files(sessions: Option<usize>) {
+    let limit = getrlimit(Resource::Nofile);
+    // programs without our manners keep the low one because of select(2); nothing here uses it
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::debug!("the limit of open files stays ({error})");
+    }
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // two for each session, and some of our own
+    let wanted = sessions.map_or(0, |sessions| 2 * sessions as u64 + 100);
+    if most < wanted {
+        tracing::warn!(
+            "{most} files may be open, but limits.sessions may need {wanted}: raise LimitNOFILE= or `ulimit -n`, or lower it"
+        );
+    }
 }
 
 /// What this process weighs now. What can't be read is zero.

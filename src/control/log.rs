@@ -28,13 +28,6 @@ pub struct Logs {
 pub fn start(log: &Log) -> io::Result<Logs> {
     let (stderr, guard) = non_blocking(io::stderr());
     let mut guards = vec![guard];
-    let level = match log.level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Trace => Level::TRACE,
-    };
     let access = match &log.access {
         AccessLog::Off => None,
         AccessLog::Stderr => Some(stderr.clone()),
@@ -44,14 +37,29 @@ pub fn start(log: &Log) -> io::Result<Logs> {
             Some(file)
         }
     };
-    let all = Targets::new().with_default(level).with_target(ACCESS, LevelFilter::OFF);
-    let only_access = Targets::new().with_target(ACCESS, LevelFilter::INFO);
-    let registry = tracing_subscriber::registry()
-        .with(layer(log.format, stderr).with_filter(all))
-        .with(access.map(|writer| layer(log.format, writer).with_filter(only_access)));
-    let _ = registry.try_init();
+    let _ = subscriber(log, stderr, access).try_init();
     hook_panics();
     Ok(Logs { _guards: guards })
+}
+
+/// Sends lines of the access log to their own writer, or to none, and all others by level to the first one.
+fn subscriber(
+    log: &Log,
+    all: NonBlocking,
+    access: Option<NonBlocking>,
+) -> impl Subscriber + Send + Sync + use<> {
+    let level = match log.level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    };
+    let others = Targets::new().with_default(level).with_target(ACCESS, LevelFilter::OFF);
+    let only_access = Targets::new().with_target(ACCESS, LevelFilter::INFO);
+    tracing_subscriber::registry()
+        .with(layer(log.format, all).with_filter(others))
+        .with(access.map(|writer| layer(log.format, writer).with_filter(only_access)))
 }
 
 fn layer<S>(format: LogFormat, writer: NonBlocking) -> Box<dyn Layer<S> + Send + Sync>
@@ -72,4 +80,56 @@ fn hook_panics() {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         tracing::error!(thread = thread.name().unwrap_or("unnamed"), "panic at {place}; this is a bug");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// A file of a test: what is written can be read while it is written.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic while writing").write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What stands in the two logs after some lines.
+    fn logged(level: LogLevel, format: LogFormat, access: bool) -> [String; 2] {
+        let log = Log { level, format, access: AccessLog::Off, redact: Vec::new() };
+        let papers = [Paper::default(), Paper::default()];
+        let (all, all_guard) = non_blocking(papers[0].clone());
+        let (own, own_guard) = non_blocking(papers[1].clone());
+        tracing::subscriber::with_default(subscriber(&log, all, access.then_some(own)), || {
+            tracing::info!(number = 7, "a line");
+            tracing::debug!("a detail");
+            tracing::info!(target: ACCESS, "a request");
+        });
+        drop((all_guard, own_guard));
+        papers.map(|paper| String::from_utf8(paper.0.lock().expect("no panic").clone()).expect("UTF-8"))
+    }
+
+    #[test]
+    fn lines_go_by_level_and_requests_go_their_own_way() {
+        let [all, access] = logged(LogLevel::Info, LogFormat::Text, true);
+        assert!(
+            all.contains("a line number=7") && !all.contains("a detail") && !all.contains("a request"),
+            "{all}"
+        );
+        assert!(access.contains("a request") && access.lines().count() == 1, "{access}");
+        let [all, access] = logged(LogLevel::Debug, LogFormat::Json, false);
+        let lines: Vec<serde_json::Value> =
+            all.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(
+            (lines.len(), &lines[0]["number"], &lines[1]["message"]),
+            (2, &7.into(), &"a detail".into())
+        );
+        assert_eq!(access, "");
+    }
 }

@@ -9,7 +9,7 @@ use crate::proto::admission;
 use crate::proto::answer::{self, FreshnessRules};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{EventKind, Keep};
-use crate::worker::answers::{Answer, Key, Look, Outcome, Question};
+use crate::worker::answers::{Answer, By, Key, Look, Outcome, Question, Reply};
 use crate::worker::gateway::Gateway;
 use futures_channel::{mpsc, oneshot};
 use futures_util::StreamExt;
@@ -33,7 +33,7 @@ const LIST_TTL: Duration = Duration::from_secs(1);
 /// with a question costs a retry.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
-type Flights = HashMap<Key, Vec<oneshot::Sender<Outcome>>>;
+type Flights = HashMap<Key, Vec<oneshot::Sender<Reply>>>;
 
 type Http = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
@@ -97,13 +97,13 @@ impl Manager {
         let Question { key, kind, keep, reply } = question;
         if keep == Keep::Never {
             tokio::task::spawn(async move {
-                let _ = reply.send(self.ask(&key, kind, keep).await);
+                let _ = reply.send((By::Bypass, self.ask(&key, kind, keep).await));
             });
             return;
         }
         // another worker's flight may have landed between that worker's look and ours
         if let Look::Hit(answer) = self.gateway.answers.look(&key) {
-            let _ = reply.send(Ok(answer));
+            let _ = reply.send((By::Hit, Ok(answer)));
             return;
         }
         let mut flights = self.flights();
@@ -119,8 +119,9 @@ impl Manager {
                 self.gateway.answers.keep(key.clone(), answer);
             }
             let waiting = self.flights().remove(&key).unwrap_or_default();
-            for waiter in waiting {
-                let _ = waiter.send(outcome.clone());
+            for (place, waiter) in waiting.into_iter().enumerate() {
+                let by = if place == 0 { By::Miss } else { By::Collapsed };
+                let _ = waiter.send((by, outcome.clone()));
             }
         });
     }

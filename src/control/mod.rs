@@ -73,6 +73,11 @@ pub fn run(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Str
 }
 
 fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Result<(), Stop> {
+    let inherited = systemd::inherited().map_err(|error| {
+        Stop::os(format!(
+            "can't take the sockets in LISTEN_FDS ({error}); start it by its socket unit or without one"
+        ))
+    })?;
     let asks = signals::listen().map_err(|error| Stop::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| report::failure(path, &failure))?;
     let _logs = log::start(&loaded.config.log)
@@ -80,8 +85,9 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     for warning in &loaded.warnings {
         tracing::warn!("{}:{}: {warning}", path.display(), warning.line);
     }
+    cores::raise_files(loaded.config.limits.sessions);
     let cores = cores::assign(&loaded.config.gateway, &cores::allowed());
-    let listeners = listen::open(&loaded.config.gateway.listen, cores.len(), systemd::inherited())
+    let listeners = listen::open(&loaded.config.gateway.listen, cores.len(), inherited)
         .map_err(|refused| Stop::os(refused.to_string()))?;
     let admin = admin::bind(&loaded.config.admin.listen).map_err(Stop::os)?;
 

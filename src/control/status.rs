@@ -19,13 +19,6 @@ const LONGEST: usize = 16 << 20;
 
 /// Prints the status, as lines or as JSON.
 pub fn show(admin: &AdminListen, json: bool) -> Result<(), Stop> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let answer = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            let asked = tokio::time::timeout(PATIENCE, ask(admin, "/api/status")).await;
-            asked.unwrap_or_else(|_| Err(io::Error::other("no answer in 5 seconds")))
-        })
-    });
     let place = match admin {
         AdminListen::Tcp(address) => address.to_string(),
         AdminListen::Unix(path) => format!("unix:{}", path.display()),
@@ -36,12 +29,21 @@ pub fn show(admin: &AdminListen, json: bool) -> Result<(), Stop> {
             "no gateway answers on {place} ({why}); is it running, and is --admin what its [admin] says?"
         ))
     };
-    let answer = answer.map_err(|error| failed(error.to_string()))?;
+    let answer = fetch(admin).map_err(|error| failed(error.to_string()))?;
     if json {
         return print(&[&answer[..], b"\n"].concat());
     }
     let status = serde_json::from_slice(&answer).map_err(|_| failed("that is no tidegate".to_owned()))?;
     print(lines(&status).as_bytes())
+}
+
+/// The status as JSON.
+pub(super) fn fetch(admin: &AdminListen) -> io::Result<Bytes> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(async {
+        let asked = tokio::time::timeout(PATIENCE, ask(admin, "/api/status")).await;
+        asked.unwrap_or_else(|_| Err(io::Error::other("no answer in 5 seconds")))
+    })
 }
 
 async fn ask(admin: &AdminListen, path: &str) -> io::Result<Bytes> {
@@ -72,7 +74,7 @@ where
 }
 
 /// The status for people.
-fn lines(status: &Value) -> String {
+pub(super) fn lines(status: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let list =
         |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");

@@ -2,6 +2,7 @@
 
 use crate::metrics::WorkerMetrics;
 use sd_notify::NotifyState;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::FromRawFd;
 use std::sync::Arc;
@@ -29,19 +30,13 @@ pub fn stopping(status: &str, drain: Duration) {
     tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
 }
 
-/// Listening sockets handed to us by `tidegate.socket`. Call it once.
+/// Listening sockets handed to us by `tidegate.socket`. Call it once, before anything else is opened.
 #[allow(unsafe_code)]
-pub fn inherited() -> Vec<TcpListener> {
-    let descriptors = match sd_notify::listen_fds() {
-        Ok(descriptors) => descriptors,
-        Err(error) => {
-            tracing::warn!("the sockets in LISTEN_FDS can't be used: {error}");
-            return Vec::new();
-        }
-    };
-    // SAFETY: LISTEN_PID names this process, so these descriptors are open and were opened for us alone; this is
-    // called once, so each gets one owner.
-    descriptors.map(|descriptor| unsafe { TcpListener::from_raw_fd(descriptor) }).collect()
+pub fn inherited() -> io::Result<Vec<TcpListener>> {
+    let descriptors = sd_notify::listen_fds()?;
+    // SAFETY: LISTEN_PID names this process, so these descriptors are open (setting FD_CLOEXEC on each succeeded) and
+    // were opened for us alone; this is called once, before we open any of our own, so each gets one owner.
+    Ok(descriptors.map(|descriptor| unsafe { TcpListener::from_raw_fd(descriptor) }).collect())
 }
 
 /// Feeds systemd's watchdog, but only while every worker goes round.

@@ -1,7 +1,7 @@
 //! The WebSocket handshake on both legs (RFC 6455, 4): what the node is asked, whether its answer is right, and what the
 //! client hears.
 //!
-//! The client's key is passed on, so the accept value that the node has to give is the one that the client waits for.
+//! Each leg has a key of its own: the node's accept value is checked against ours, the client's is made from its own.
 //! The fields that the node gets are those of the vendor's own proxy, and no others: nothing that a client sends reaches
 //! the node unless it is named here.
 
@@ -17,7 +17,10 @@ const USER_AGENT_MAX: usize = 512;
 pub struct Upgrade {
     /// Target at the node: `/live/?id=stream1`.
     pub target: String,
-    pub key: String,
+    /// Key of the client's leg.
+    pub client_key: String,
+    /// Key of the node's leg, fresh for each dial.
+    pub origin_key: String,
     pub user_agent: Option<String>,
     /// Value of `Sec-WebSocket-Extensions` to pass on; `None` offers none.
     pub extensions: Option<String>,
@@ -61,7 +64,7 @@ impl Upgrade {
              Sec-WebSocket-Version: 13\r\nX-Forwarded-For: {}\r\nX-Forwarded-For-Meta-Port: {}\r\n\
              X-Forwarded-For-Meta-Type: WEB\r\nX-Forwarded-For-Meta-Secure: true\r\n",
             self.target,
-            self.key,
+            self.origin_key,
             plain_address(client.ip()),
             client.port()
         );
@@ -80,11 +83,6 @@ impl Upgrade {
         head.into_bytes()
     }
 
-    /// The accept value that belongs to the key.
-    pub fn accept(&self) -> String {
-        tungstenite::handshake::derive_accept_key(self.key.as_bytes())
-    }
-
     /// Judges the node's answer.
     pub fn check(&self, response: &Response<'_>) -> Result<Agreed, UpgradeFault> {
         if response.status != 101 {
@@ -93,7 +91,7 @@ impl Upgrade {
         if !response.upgrade_websocket {
             return Err(UpgradeFault::NotAnUpgrade);
         }
-        if response.ws_accept != Some(self.accept().as_str()) {
+        if response.ws_accept != Some(accept(&self.origin_key).as_str()) {
             return Err(UpgradeFault::WrongAccept);
         }
         if response.ws_protocol.is_some() && response.ws_protocol != self.origin_protocol.as_deref() {
@@ -115,7 +113,7 @@ impl Upgrade {
         let mut head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\nX-Tidegate-Session: {session}\r\n",
-            self.accept()
+            accept(&self.client_key)
         );
         for (name, value) in
             [("Sec-WebSocket-Protocol", &agreed.protocol), ("Sec-WebSocket-Extensions", &agreed.extensions)]
@@ -127,6 +125,11 @@ impl Upgrade {
         head.push_str("\r\n");
         head.into_bytes()
     }
+}
+
+/// The accept value that belongs to a key.
+fn accept(key: &str) -> String {
+    tungstenite::handshake::derive_accept_key(key.as_bytes())
 }
 
 /// Names in a comma list, without their parameters.

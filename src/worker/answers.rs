@@ -54,6 +54,18 @@ impl Answer {
 /// What a flight brought home. Cheap to hand to many.
 pub type Outcome = Result<Arc<Answer>, Refusal>;
 
+/// How an answer was come by; the words of `Cache-Status` (RFC 9211).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Hit,
+    Miss,
+    Collapsed,
+    Bypass,
+}
+
+/// An outcome and how it was come by.
+pub type Reply = (By, Outcome);
+
 /// A question on its way to the control thread.
 #[derive(Debug)]
 pub struct Question {
@@ -61,7 +73,7 @@ pub struct Question {
     pub kind: EventKind,
     /// Says whether equal questions may share an answer, and what of it may be kept.
     pub keep: Keep,
-    pub reply: oneshot::Sender<Outcome>,
+    pub reply: oneshot::Sender<Reply>,
 }
 
 /// A look into the memory.
@@ -173,7 +185,7 @@ impl Answers {
     }
 
     /// Sends a question to the control thread. The receiver hears `Err` if the control thread is gone.
-    pub fn ask(&self, key: Key, kind: EventKind, keep: Keep) -> oneshot::Receiver<Outcome> {
+    pub fn ask(&self, key: Key, kind: EventKind, keep: Keep) -> oneshot::Receiver<Reply> {
         let (reply, outcome) = oneshot::channel();
         // a failed send drops `reply`, which the receiver sees
         let _ = self.ask.unbounded_send(Question { key, kind, keep, reply });

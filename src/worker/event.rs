@@ -1,8 +1,8 @@
 //! The event API: questions to the stream manager, answered from the memory or from one flight.
 
-use super::answers::Outcome;
+use super::answers::{By, Outcome};
 use super::conn::{Conn, Received};
-use super::lookup::{self, By};
+use super::lookup;
 use super::reply::{self, Shape};
 use super::session::Session;
 use crate::config::AccessLog;

@@ -111,6 +111,8 @@ struct Pump<'s> {
     lent: i64,
     frames: [u64; 2],
     bytes: [u64; 2],
+    /// Of these, what the metrics know already.
+    counted: ([u64; 2], [u64; 2]),
 }
 
 impl<'s> Pump<'s> {
@@ -131,6 +133,7 @@ impl<'s> Pump<'s> {
             lent: 0,
             frames: [0; 2],
             bytes: [0; 2],
+            counted: ([0; 2], [0; 2]),
         }
     }
 
@@ -323,10 +326,17 @@ impl<'s> Pump<'s> {
         self.cut || torn || done
     }
 
+    /// Counts what passed since the last step, so that monitoring sees long sessions too.
     fn account(&mut self) {
+        let metrics = &self.session.worker.metrics;
+        for from in [From::Client, From::Origin].map(|from| from as usize) {
+            metrics.frames[from].add(self.frames[from] - self.counted.0[from]);
+            metrics.bytes[from].add(self.bytes[from] - self.counted.1[from]);
+        }
+        self.counted = (self.frames, self.bytes);
         let lent = i64::try_from(self.conn.out.len() + self.origin_outbox.len()).unwrap_or(i64::MAX);
         if lent != self.lent {
-            self.session.worker.metrics.buffers_lent_bytes.add(lent - self.lent);
+            metrics.buffers_lent_bytes.add(lent - self.lent);
             self.lent = lent;
         }
     }
@@ -337,10 +347,6 @@ impl<'s> Pump<'s> {
         metrics.buffers_lent_bytes.add(-self.lent);
         let (by, how) = labels(&self.relay);
         metrics.ends[by as usize][how as usize].add(1);
-        for from in [From::Client, From::Origin] {
-            metrics.frames[from as usize].add(self.frames[from as usize]);
-            metrics.bytes[from as usize].add(self.bytes[from as usize]);
-        }
         if self.session.worker.gateway.config.log.access != AccessLog::Off {
             tracing::info!(
                 target: "access",

@@ -1,7 +1,7 @@
 //! Asking for an answer from inside a worker: memory first, then the worker's own flight for that key.
 
 use super::Worker;
-use super::answers::{Key, Look, Outcome};
+use super::answers::{By, Key, Look, Outcome, Reply};
 use crate::metrics::AnswerOutcome;
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{EventKind, Keep};
@@ -13,16 +13,7 @@ use std::time::Instant;
 
 /// The flights of one worker: who waits for which key.
 #[derive(Debug, Default)]
-pub(crate) struct Flights(RefCell<HashMap<Key, Vec<oneshot::Sender<Outcome>>>>);
-
-/// How an answer was come by; the words of `Cache-Status` (RFC 9211).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
-    Hit,
-    Miss,
-    Collapsed,
-    Bypass,
-}
+pub(crate) struct Flights(RefCell<HashMap<Key, Vec<oneshot::Sender<Reply>>>>);
 
 /// Asks for the answer to `key`. Dropping the future leaves the flight in the air for the others.
 pub(super) async fn ask(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (By, Outcome) {
@@ -46,15 +37,15 @@ pub(super) async fn ask(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: K
 async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (By, Outcome) {
     let answers = &worker.gateway.answers;
     if keep == Keep::Never {
-        let outcome = answers.ask(key.into(), kind, keep).await;
-        return (By::Bypass, outcome.unwrap_or(Err(Refusal::ManagerFailed)));
+        let reply = answers.ask(key.into(), kind, keep).await;
+        return (By::Bypass, reply.map_or(Err(Refusal::ManagerFailed), |(_, outcome)| outcome));
     }
     match answers.look(key) {
         Look::Hit(answer) => return (By::Hit, Ok(answer)),
         Look::Miss => {}
         Look::Invalidated => worker.metrics.answers[AnswerOutcome::Invalidated as usize].add(1),
     }
-    let (mine, outcome) = oneshot::channel();
+    let (mine, reply) = oneshot::channel();
     let by = match join(worker, key, mine) {
         Err(refusal) => return (By::Collapsed, Err(refusal)),
         Ok(By::Miss) => {
@@ -64,7 +55,9 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (B
         }
         Ok(by) => by,
     };
-    let outcome = outcome.await.unwrap_or(Err(Refusal::ManagerFailed));
+    let (flown, outcome) = reply.await.unwrap_or((By::Miss, Err(Refusal::ManagerFailed)));
+    // this worker's first caller may have joined another worker's flight
+    let by = if by == By::Miss { flown } else { by };
     if by == By::Collapsed
         && let Ok(answer) = &outcome
     {
@@ -75,7 +68,7 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (B
 }
 
 /// Joins the flight for `key`, or opens one.
-fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Outcome>) -> Result<By, Refusal> {
+fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<By, Refusal> {
     let mut flights = worker.flights.0.borrow_mut();
     let Some(waiting) = flights.get_mut(key) else {
         flights.insert(key.into(), vec![waiter]);
@@ -91,11 +84,11 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Outcome>) -> Result<
 
 /// The flight itself: belongs to the worker and ends by itself, since the control thread answers within its timeout.
 async fn fly(worker: Rc<Worker>, key: Key, kind: EventKind, keep: Keep) {
-    let outcome = worker.gateway.answers.ask(key.clone(), kind, keep).await;
-    let outcome = outcome.unwrap_or(Err(Refusal::ManagerFailed));
+    let reply = worker.gateway.answers.ask(key.clone(), kind, keep).await;
+    let reply = reply.unwrap_or((By::Miss, Err(Refusal::ManagerFailed)));
     let waiting = worker.flights.0.borrow_mut().remove(&key).unwrap_or_default();
     for waiter in waiting {
         // a caller who left is no reason to tell the others less
-        let _ = waiter.send(outcome.clone());
+        let _ = waiter.send(reply.clone());
     }
 }

@@ -1,7 +1,6 @@
 //! What we say over HTTP: refusals from the one table, answers of the stream manager, pages.
 
-use super::answers::Answer;
-use super::lookup::By;
+use super::answers::{Answer, By};
 use crate::proto::refusal::Refusal;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -336,7 +336,12 @@ impl Http<'_> {
         }
         match target::route(request.target).map_err(|refusal| (refusal, ""))? {
             Route::Event(event) => match request.method {
-                "GET" => Ok(Plan::Event { key: event.target.to_owned(), kind: event.kind, keep: event.keep }),
+                "GET" => {
+                    // not passed on, but who shows a credential wants an answer of its own (RFC 9111, 3.5)
+                    let personal = request.authorization.is_some();
+                    let keep = if personal { Keep::Never } else { event.keep };
+                    Ok(Plan::Event { key: event.target.to_owned(), kind: event.kind, keep })
+                }
                 "OPTIONS" => Ok(Plan::Preflight {
                     methods: "GET, OPTIONS",
                     headers: request.acr_headers.map(str::to_owned),

@@ -61,7 +61,8 @@ pub(super) fn plan(
     let forward = config.origins.extensions == Extensions::Forward;
     let upgrade = Upgrade {
         target: params.origin_target,
-        key: key.to_owned(),
+        client_key: key.to_owned(),
+        origin_key: tungstenite::handshake::client::generate_key(),
         user_agent: request.user_agent.and_then(trim_user_agent),
         extensions: request.ws_extensions.filter(|_| forward).map(str::to_owned),
         client_protocols: request.ws_protocol.map(str::to_owned),
