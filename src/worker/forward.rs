@@ -5,9 +5,11 @@
 //! decided by [`Relay`]; this file only moves.
 
 use super::conn::{Conn, Outbox, Received};
+use super::flow::{Flow, mask};
 use super::net::Sock;
 use super::scratch::{self, RECEIVE_MAX};
-use super::session::{ActiveGuard, Session};
+use super::session::Session;
+use super::sessions::ActiveGuard;
 use crate::config::AccessLog;
 use crate::metrics::{EndBy, EndHow, From};
 use crate::proto::frame::Side;
@@ -357,54 +359,6 @@ impl<'s> Pump<'s> {
             );
         }
     }
-}
-
-/// What passing bytes needs, without the sockets.
-struct Flow<'p> {
-    session: &'p Session,
-    relay: &'p mut Relay,
-    frames: &'p mut [u64; 2],
-    bytes: &'p mut [u64; 2],
-    now: Millis,
-}
-
-impl Flow<'_> {
-    /// Scans `bytes` of `from` and says what goes to the other side: one slice of them, which is the usual case and costs
-    /// no copy, or, when something has to stand before, between or behind, `None` and all of it appended to `gather`.
-    fn pass<'b>(
-        &mut self,
-        from: Side,
-        bytes: &'b [u8],
-        gather: &mut Vec<u8>,
-        more: bool,
-    ) -> Option<&'b [u8]> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let scan = self.relay.scan(from, rest, self.now);
-            let held = scan.held.as_slice();
-            let forward = &rest[scan.forward.clone()];
-            self.frames[from as usize] += u64::from(scan.frames);
-            self.bytes[from as usize] += (held.len() + forward.len()) as u64;
-            let whole = scan.used == bytes.len() && held.is_empty();
-            rest = &rest[scan.used..];
-            let to = from.other();
-            let insert = self.relay.wants_insert(to);
-            if whole && gather.is_empty() && !more && !insert {
-                return Some(forward);
-            }
-            gather.extend_from_slice(held);
-            gather.extend_from_slice(forward);
-            if insert {
-                self.relay.insert(to, &self.session.id, mask(self.session), self.now, gather);
-            }
-        }
-        None
-    }
-}
-
-fn mask(session: &Session) -> [u8; 4] {
-    let [a, b, c, d, ..] = session.worker.random().to_be_bytes();
-    [a, b, c, d]
 }
 
 fn labels(relay: &Relay) -> (EndBy, EndHow) {

@@ -1,5 +1,7 @@
 //! The sessions of one worker: who is there, and how to wake them.
 
+use super::Worker;
+use crate::metrics::Route;
 use crate::proto::relay::Millis;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -109,5 +111,25 @@ impl Sessions {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.sessions.all.borrow_mut().remove(&self.id);
+    }
+}
+
+/// Counts a session as active for as long as it lives.
+pub(super) struct ActiveGuard {
+    worker: Rc<Worker>,
+    route: Route,
+}
+
+impl ActiveGuard {
+    pub(super) fn new(worker: &Rc<Worker>, route: Route) -> Self {
+        worker.metrics.sessions_active[route as usize].add(1);
+        worker.metrics.sessions_total[route as usize].add(1);
+        Self { worker: worker.clone(), route }
+    }
+}
+
+impl Drop for ActiveGuard {
+    fn drop(&mut self) {
+        self.worker.metrics.sessions_active[self.route as usize].add(-1);
     }
 }
