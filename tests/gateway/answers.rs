@@ -1,0 +1,493 @@
+//! Step one: what the stream manager says reaches the client unchanged, and is asked for no more often than needed.
+
+use crate::town::certs::Identity;
+use crate::town::{
+    Config, Door, Gate, Gateway, Link, Manager, Place, Reply, Request, Response, Town, eventually,
+};
+
+const SUBSCRIBE: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
+const BROADCAST: &str = "/streammanager/api/4.0/event/live/stream1?action=broadcast";
+
+/// A town whose answers never get old by themselves.
+fn patient_town() -> Town {
+    Town::with(|config, _| {
+        for key in ["broadcast_ttl", "subscribe_ttl", "missing_ttl"] {
+            config.set(&format!("answers.{key}"), "60s");
+        }
+    })
+}
+
+/// A town with one reply for everything.
+fn town_that_says(reply: Reply) -> Town {
+    let town = patient_town();
+    town.manager.answer("", reply);
+    town
+}
+
+/// What `Cache-Status` says about us, without its parameters of time.
+#[track_caller]
+fn cache_status(response: &Response) -> String {
+    let value = response.field("cache-status").expect("Cache-Status");
+    let mut parts = value.split(';').map(str::trim);
+    assert_eq!(parts.next(), Some("tidegate"), "{value}");
+    parts.filter(|part| !part.starts_with("ttl=")).collect::<Vec<_>>().join("; ")
+}
+
+/// Asks twice and says how often the stream manager was asked.
+#[track_caller]
+fn questions_for_two(town: &Town, target: &str) -> usize {
+    let before = town.manager.count();
+    let (first, second) = (town.get(target), town.get(target));
+    assert_eq!((first.status(), &first.body), (second.status(), &second.body));
+    town.manager.count() - before
+}
+
+#[test]
+fn answers_pass_unchanged_in_every_shape() {
+    let town = patient_town();
+    let ip = town.place.node(1).ip();
+    let replies = [
+        Reply::node(ip),
+        Reply::node(ip).chunked(),
+        Reply::node(ip).content_type("Application/JSON;charset=UTF-8"),
+        Reply::json(
+            200,
+            format!(r#"{{"name":"s","scope":"live","serverAddress":"{ip}","region":"r","new":[1]}}"#),
+        ),
+        Reply::json(200, format!("[ {{\"serverAddress\" : \"{ip}\",\n\"scope\":\"/live\"}} , {{}} ]")),
+        Reply::json(200, "[]"),
+        Reply::missing(404),
+        Reply::missing(400),
+        Reply::missing(500),
+        Reply::missing(409),
+    ];
+    for (n, reply) in replies.into_iter().enumerate() {
+        let target = format!("/streammanager/api/3.1/event/live/room/s{n}?action=subscribe");
+        town.manager.answer(&format!("/s{n}?"), reply.clone());
+        let mut client = town.client();
+        let response = client.get(&target);
+        assert_eq!(response.text(), reply.body());
+        let again = client.get(&target);
+        assert_eq!((again.status(), again.text()), (response.status(), reply.body()), "also from memory");
+        assert_eq!(again.field("content-type"), response.field("content-type"));
+        assert_eq!(response.field("cache-control"), Some("no-store"), "nobody behind us keeps node choices");
+        assert!(response.field("x-tidegate-session").is_some());
+    }
+    let typed = town.get("/streammanager/api/3.1/event/live/room/s2?action=subscribe");
+    assert_eq!(typed.field("content-type"), Some("Application/JSON;charset=UTF-8"));
+}
+
+#[test]
+fn the_status_of_the_manager_is_the_status_of_the_client() {
+    for status in [200, 400, 404, 409, 500, 503] {
+        let town = town_that_says(Reply::missing(status));
+        assert_eq!(town.get(SUBSCRIBE).status(), status);
+    }
+}
+
+#[test]
+fn the_manager_is_asked_the_raw_target_with_fields_of_ours() {
+    let town = Town::with(|config, place| {
+        config.set("stream_manager.url", format!("http://{}/prefix", place.manager()));
+        config.set("stream_manager.authorization", "Bearer ours");
+    });
+    town.manager.answer("", Reply::node(town.place.node(1).ip()));
+    let target =
+        "/streammanager/api/2.0/event/live/a%20b+c'(d)?action=subscribe&region=us-east-1&strict=true";
+    let request = Request::get(target)
+        .with("Cookie", "secret=1")
+        .with("Authorization", "Bearer theirs")
+        .with("X-Forwarded-For", "6.6.6.6")
+        .with("Accept-Encoding", "br")
+        .with("If-None-Match", "\"x\"");
+    assert_eq!(town.refused(&request).status(), 200);
+    let question = &town.manager.questions()[0];
+    assert_eq!(question.line, format!("GET /prefix{target} HTTP/1.1"));
+    assert_eq!(question.field("host"), Some(town.place.manager().to_string().as_str()));
+    assert_eq!(question.field("authorization"), Some("Bearer ours"));
+    assert_eq!(question.field("cookie"), None);
+    assert_ne!(question.field("x-forwarded-for"), Some("6.6.6.6"));
+    assert!(question.field("accept-encoding").is_none_or(|value| value == "identity"));
+}
+
+#[test]
+fn connections_to_the_manager_are_kept() {
+    let town = Town::open();
+    for n in 0..20 {
+        assert_eq!(
+            town.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe")).status(),
+            404
+        );
+    }
+    assert_eq!(town.manager.count(), 20);
+    assert!(town.manager.connections() <= 3, "{} connections", town.manager.connections());
+}
+
+#[test]
+fn a_manager_on_https_is_asked_through_tls_and_has_to_prove_itself() {
+    let place = Place::claim();
+    let address = (place.ip(2), 5443).into();
+    let (identity, impostor) =
+        (Identity::for_address(place.ip(2).into()), Identity::for_address(place.ip(3).into()));
+    let ca = place.file("manager-ca.pem");
+    std::fs::write(&ca, format!("{}{}", identity.chain_pem, impostor.chain_pem)).unwrap();
+    let mut config = Config::new(&place);
+    config.set("stream_manager.ca", ca.to_str().unwrap());
+    config.set("stream_manager.url", format!("https://{address}"));
+    let _gateway = Gateway::start(&place, &config);
+    let ask = || Door::to(place.gateway()).enter().get(SUBSCRIBE);
+
+    let manager = Manager::start_tls(address, &impostor);
+    ask().assert_refusal(502, "manager_failed");
+    assert_eq!(manager.count(), 0);
+    drop(manager);
+    let manager = Manager::start_tls(address, &identity);
+    manager.answer("/stream1", Reply::node(place.node(1).ip()));
+    eventually("the right one is believed", || ask().status() == 200);
+    assert_eq!(manager.questions()[0].target(), SUBSCRIBE);
+}
+
+#[test]
+fn a_hit_says_so_and_costs_no_question() {
+    let town = town_that_says(Reply::node("10.0.0.5".parse().unwrap()));
+    let first = town.get(SUBSCRIBE);
+    assert!(cache_status(&first).starts_with("fwd="), "{first:?}");
+    let second = town.get(SUBSCRIBE);
+    assert_eq!(cache_status(&second), "hit");
+    let ttl = second.field("cache-status").unwrap().split("ttl=").nth(1).expect("a ttl");
+    assert!((1..=60).contains(&ttl.parse::<i32>().unwrap()), "{ttl}");
+    assert_eq!(town.manager.count(), 1);
+    assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "hit")]), 1.0);
+    assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "miss")]), 1.0);
+}
+
+#[test]
+fn different_targets_are_different_questions() {
+    let town = town_that_says(Reply::node("10.0.0.5".parse().unwrap()));
+    let targets = [
+        SUBSCRIBE.to_owned(),
+        SUBSCRIBE.replace("4.0", "3.1"),
+        SUBSCRIBE.replace("stream1", "Stream1"),
+        SUBSCRIBE.replace("live/", "live/room/"),
+        SUBSCRIBE.replace("stream1", "stream%31"),
+        format!("{SUBSCRIBE}&region=a"),
+        format!("{SUBSCRIBE}&region=a&strict=true"),
+        format!("{SUBSCRIBE}&strict=true&region=a"),
+        format!("{SUBSCRIBE}&endpoints=2"),
+        BROADCAST.to_owned(),
+    ];
+    for target in &targets {
+        assert_eq!(questions_for_two(&town, target), 1, "{target}");
+    }
+    assert_eq!(town.manager.count(), targets.len());
+}
+
+#[test]
+fn what_is_personal_or_unknown_is_never_kept() {
+    let town = town_that_says(Reply::node("10.0.0.5".parse().unwrap()));
+    let targets = [
+        format!("{BROADCAST}&transcode=true"),
+        format!("{SUBSCRIBE}&transcode=true"),
+        format!("{BROADCAST}&username=u&password=p"),
+        format!("{SUBSCRIBE}&token=t"),
+        format!("{SUBSCRIBE}&foo=bar"),
+        format!("{BROADCAST}&foo=bar"),
+        SUBSCRIBE.replace("subscribe", "Subscribe"),
+        format!("{SUBSCRIBE}&action=broadcast"),
+    ];
+    for target in &targets {
+        let first = town.get(target);
+        if first.status() == 400 {
+            // Two actions may be refused as well.
+            assert!(target.ends_with("&action=broadcast"), "{target}: {first:?}");
+            continue;
+        }
+        assert_eq!(questions_for_two(&town, target), 2, "{target}");
+    }
+    let request = Request::get(SUBSCRIBE).with("Authorization", "Bearer theirs");
+    let before = town.manager.count();
+    assert_eq!((town.refused(&request).status(), town.refused(&request).status()), (200, 200));
+    assert_eq!(town.manager.count() - before, 2, "a caller with credentials gets no stored answer");
+}
+
+#[test]
+fn two_hundred_clients_and_one_question() {
+    let town = patient_town();
+    let gate = Gate::default();
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
+    let mut clients: Vec<Link> = (0..200).map(|_| town.client()).collect();
+    clients.iter_mut().for_each(|client| client.ask(&Request::get(SUBSCRIBE)));
+    town.manager.wait_for_questions(1);
+    gate.open();
+    let mut statuses: Vec<String> = Vec::new();
+    for client in &mut clients {
+        let response = client.read_response();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.json()["serverAddress"], town.place.node(1).ip().to_string());
+        statuses.push(cache_status(&response));
+    }
+    assert_eq!(town.manager.count(), 1);
+    assert!(statuses.iter().any(|status| status.contains("collapsed")), "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| *status == "fwd=miss").count(), 1, "{statuses:?}");
+    let outcomes = ["hit", "miss", "collapsed"];
+    let counted: f64 =
+        outcomes.iter().map(|word| town.gateway.metric("tidegate_answers_total", &[("outcome", word)])).sum();
+    assert_eq!(counted, 200.0);
+}
+
+#[test]
+fn a_first_caller_who_leaves_takes_nobody_down() {
+    let town = patient_town();
+    let gate = Gate::default();
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
+    let (mut first, mut second) = (town.client(), town.client());
+    first.ask(&Request::get(SUBSCRIBE));
+    town.manager.wait_for_questions(1);
+    second.ask(&Request::get(SUBSCRIBE));
+    first.abort();
+    gate.open();
+    assert_eq!(second.read_response().status(), 200);
+    assert_eq!(town.manager.count(), 1);
+}
+
+#[test]
+fn a_lone_caller_who_leaves_wastes_nothing() {
+    let town = patient_town();
+    let gate = Gate::default();
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
+    let mut first = town.client();
+    first.ask(&Request::get(SUBSCRIBE));
+    town.manager.wait_for_questions(1);
+    first.abort();
+    gate.open();
+    eventually("the answer is kept all the same", || cache_status(&town.get(SUBSCRIBE)) == "hit");
+    assert!(town.manager.count() <= 2);
+}
+
+#[test]
+fn a_broadcast_answer_is_kept_until_its_node_refuses_a_dial() {
+    let town = patient_town();
+    let ip = town.place.node(1).ip();
+    town.manager.answer("/stream1", Reply::node(ip));
+    assert_eq!(questions_for_two(&town, BROADCAST), 1);
+    // Another node's refusal is not its business.
+    town.refused(&Request::upgrade(&town.socket_target(2))).assert_refusal(502, "origin_refused");
+    assert_eq!(questions_for_two(&town, BROADCAST), 0);
+    town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(502, "origin_refused");
+    assert_eq!(questions_for_two(&town, BROADCAST), 1);
+    assert!(town.gateway.metric("tidegate_answers_total", &[("outcome", "invalidated")]) >= 1.0);
+}
+
+#[test]
+fn a_subscribe_answer_goes_with_its_node_too() {
+    let town = patient_town();
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    assert_eq!(questions_for_two(&town, SUBSCRIBE), 1);
+    town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(502, "origin_refused");
+    assert_eq!(questions_for_two(&town, SUBSCRIBE), 1);
+}
+
+#[test]
+fn answers_get_old() {
+    let town = Town::with(|config, _| {
+        config.set("answers.broadcast_ttl", "100ms");
+        config.set("answers.subscribe_ttl", "100ms");
+        config.set("answers.missing_ttl", "100ms");
+    });
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    let missing = SUBSCRIBE.replace("stream1", "nobody");
+    for target in [BROADCAST, SUBSCRIBE, &missing] {
+        let before = town.manager.count();
+        let mut client = town.client();
+        eventually("the manager is asked again", || {
+            client.get(target);
+            town.manager.count() >= before + 3
+        });
+    }
+}
+
+#[test]
+fn a_subscribe_answer_is_used_up() {
+    let town = Town::with(|config, _| {
+        config.set("answers.subscribe_ttl", "60s");
+        config.set("answers.subscribe_uses", 3);
+    });
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    for _ in 0..12 {
+        assert_eq!(town.get(SUBSCRIBE).status(), 200);
+    }
+    assert!((3..=4).contains(&town.manager.count()), "{} questions for 12 callers", town.manager.count());
+}
+
+#[test]
+fn a_missing_stream_is_a_value_with_a_short_life() {
+    for status in [404, 400] {
+        let town = town_that_says(Reply::missing(status));
+        assert_eq!(questions_for_two(&town, SUBSCRIBE), 1, "{status}");
+        assert_eq!(cache_status(&town.get(SUBSCRIBE)), "hit");
+        assert!(town.gateway.metric("tidegate_answers_total", &[("outcome", "missing_hit")]) >= 2.0);
+    }
+}
+
+#[test]
+fn failures_are_never_kept() {
+    for status in [500, 503, 401, 403, 409] {
+        let town = town_that_says(Reply::missing(status));
+        assert_eq!(questions_for_two(&town, SUBSCRIBE), 2, "{status}");
+    }
+}
+
+#[test]
+fn a_manager_that_forbids_storing_is_obeyed() {
+    for value in ["no-store", "private", "max-age=0"] {
+        let town = town_that_says(Reply::node("10.0.0.5".parse().unwrap()).field("Cache-Control", value));
+        assert_eq!(questions_for_two(&town, SUBSCRIBE), 2, "{value}");
+        let response = town.get(SUBSCRIBE);
+        assert_eq!(response.field("cache-control"), Some("no-store"), "and it is not passed on");
+    }
+}
+
+#[test]
+fn a_slow_manager_is_a_504() {
+    let town = Town::with(|config, _| config.set("stream_manager.timeout", "200ms"));
+    let gate = Gate::default();
+    town.manager.answer("/stream1", Reply::json(200, "{}").held(&gate));
+    town.get(SUBSCRIBE).assert_refusal(504, "manager_timeout");
+    gate.open();
+    assert_eq!(town.get(&SUBSCRIBE.replace("stream1", "other")).status(), 404, "others are served");
+    assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "failed")]), 1.0);
+}
+
+#[test]
+fn a_dead_manager_is_a_502_until_it_is_back() {
+    let mut town = Town::open();
+    let address = town.place.manager();
+    town.manager = Manager::start((town.place.ip(3), 5080).into());
+    let response = town.get(SUBSCRIBE);
+    response.assert_refusal(502, "manager_failed");
+    assert!(!response.text().contains(&address.ip().to_string()), "the manager is not named");
+    town.manager = Manager::start(address);
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    eventually("the manager is back", || town.get(SUBSCRIBE).status() == 200);
+}
+
+#[test]
+fn a_manager_that_hangs_up_is_a_502() {
+    for reply in [Reply::gone(), Reply::node("10.0.0.5".parse().unwrap()).torn()] {
+        let town = town_that_says(reply);
+        for _ in 0..2 {
+            town.get(SUBSCRIBE).assert_refusal(502, "manager_failed");
+        }
+        assert!(town.manager.count() >= 2, "a failure is not kept");
+    }
+}
+
+#[test]
+fn nonsense_of_the_manager_is_never_kept_and_never_half_passed_on() {
+    let replies = [
+        ("no JSON", Reply::json(200, "serverAddress=10.0.0.5")),
+        ("a page", Reply::json(200, "<html>").content_type("text/html")),
+        ("nothing", Reply::json(200, "")),
+        ("half JSON", Reply::json(200, r#"{"serverAddress":"10.0.0.5""#)),
+        ("elsewhere", Reply::json(302, "").field("Location", "http://10.0.0.1/")),
+        ("huge", Reply::json(200, format!(r#"{{"name":"{}"}}"#, "x".repeat(8 << 20)))),
+        ("deep", Reply::json(200, "[".repeat(100_000))),
+        ("no address", Reply::json(200, r#"{"serverAddress":"10.0.0.5/../x"}"#)),
+        ("a number", Reply::json(200, r#"{"serverAddress":12}"#)),
+    ];
+    for (name, reply) in replies {
+        eprintln!("manager says {name}");
+        let mut town = town_that_says(reply.clone());
+        let before = town.manager.count();
+        for _ in 0..2 {
+            let response = town.get(SUBSCRIBE);
+            match response.status() {
+                502 => response.assert_refusal(502, "manager_failed"),
+                _ => assert_eq!(response.body, reply.body().as_bytes(), "whole or not at all"),
+            }
+            assert_eq!(response.field("location"), None);
+        }
+        if !matches!(name, "no address" | "a number") {
+            assert_eq!(town.manager.count() - before, 2, "{name} was kept");
+        }
+        town.gateway.assert_sound();
+    }
+}
+
+#[test]
+fn cross_origin_headers_are_ours_and_made_for_each_caller() {
+    let town = Town::with(|config, _| {
+        config.set("answers.subscribe_ttl", "60s");
+        config.set("cors.allow_origins", vec!["https://a.example", "https://b.example"]);
+    });
+    let reply = Reply::node(town.place.node(1).ip())
+        .field("Access-Control-Allow-Origin", "https://manager.example")
+        .field("Access-Control-Allow-Credentials", "true")
+        .field("Set-Cookie", "manager=1");
+    town.manager.answer("", reply);
+    for page in ["https://a.example", "https://b.example"] {
+        let response = town.refused(&Request::get(SUBSCRIBE).with("Origin", page));
+        assert_eq!(response.field("access-control-allow-origin"), Some(page));
+        assert!(response.field("vary").is_some_and(|vary| vary.to_ascii_lowercase().contains("origin")));
+        assert_eq!(response.field("set-cookie"), None);
+    }
+    for stranger in ["https://c.example", "null"] {
+        let response = town.refused(&Request::get(SUBSCRIBE).with("Origin", stranger));
+        assert_eq!(response.field("access-control-allow-origin"), None);
+    }
+    assert_eq!(town.get(SUBSCRIBE).field("access-control-allow-origin"), None);
+}
+
+#[test]
+fn a_refusal_can_be_read_by_the_page_that_caused_it() {
+    let town = Town::with(|config, _| config.set("cors.allow_origins", vec!["https://a.example"]));
+    let response = town.refused(&Request::get("/nowhere").with("Origin", "https://a.example"));
+    response.assert_refusal(404, "no_such_route");
+    assert_eq!(response.field("access-control-allow-origin"), Some("https://a.example"));
+}
+
+#[test]
+fn a_preflight_is_answered_here() {
+    let town = Town::with(|config, _| config.set("cors.allow_origins", vec!["https://a.example"]));
+    let request = Request::new("OPTIONS", SUBSCRIBE)
+        .with("Origin", "https://a.example")
+        .with("Access-Control-Request-Method", "GET")
+        .with("Access-Control-Request-Headers", "content-type");
+    let response = town.refused(&request);
+    assert!(matches!(response.status(), 200 | 204), "{response:?}");
+    assert_eq!(response.field("access-control-allow-origin"), Some("https://a.example"));
+    assert!(response.field("access-control-allow-methods").is_some_and(|methods| methods.contains("GET")));
+    assert_eq!(town.manager.count(), 0);
+    let foreign = request.instead("Origin", "https://evil.example");
+    assert_eq!(town.refused(&foreign).field("access-control-allow-origin"), None);
+}
+
+#[test]
+fn admin_secrets_and_other_methods_do_not_get_through() {
+    let town = Town::open();
+    for target in [format!("{SUBSCRIBE}&accessToken=xyz123"), format!("{BROADCAST}&accessToken=")] {
+        let response = town.get(&target);
+        response.assert_refusal(403, "admin_parameter");
+        assert!(!response.text().contains("xyz123"));
+    }
+    for method in ["DELETE", "POST", "PUT", "PATCH"] {
+        let response = town.refused(&Request::new(method, SUBSCRIBE).with("Content-Length", "0"));
+        response.assert_refusal(405, "method_not_allowed");
+        assert!(response.field("allow").is_some_and(|methods| methods.contains("GET")));
+    }
+    assert_eq!(town.manager.count(), 0);
+    assert!(!town.gateway.stderr().contains("xyz123"), "no secret in the log");
+}
+
+#[test]
+fn lists_are_shared_for_a_moment() {
+    let town = town_that_says(Reply::json(200, "[]"));
+    let targets = ["/event/list", "/event/list/stats", "/event/live/stream1/stats"];
+    for target in targets {
+        let target = format!("/streammanager/api/4.0{target}");
+        let first = town.get(&target);
+        assert_eq!((first.status(), first.text()), (200, "[]".to_owned()), "{target}");
+        let mut client = town.client();
+        eventually("a list from memory", || cache_status(&client.get(&target)) == "hit");
+    }
+}

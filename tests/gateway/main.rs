@@ -1,0 +1,18 @@
+//! The gateway's behaviour as its neighbours see it: clients, nodes, the stream manager, the operator.
+//!
+//! Each test starts the real program on addresses of its own and talks to it from outside; nothing in here may know how
+//! the gateway is built. The peers live in `town`; the other files are named after what they hold the gateway to.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should fail right there")]
+#![allow(unreachable_pub, reason = "this crate has no outside")]
+
+mod admission;
+mod answers;
+mod drain;
+mod drivers;
+mod handshake;
+mod head;
+mod limits;
+mod peers;
+mod tls;
+mod town;
+mod websocket;
