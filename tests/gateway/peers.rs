@@ -1,7 +1,10 @@
 //! The scripted peers keep their word to each other: without this no other failure here would mean anything.
 
+use crate::town::certs::{ECDSA, NAME, RSA, RSA_NAME};
 use crate::town::link::{End, Side};
-use crate::town::{Frame, Gate, Link, Manager, Origin, Place, Reply, Request};
+use crate::town::origin::{Deaf, Echo};
+use crate::town::record::{self, APPLICATION_DATA, Records};
+use crate::town::{Door, Frame, Gate, Link, Manager, Origin, Place, Reply, Request};
 use std::net::{SocketAddr, TcpStream};
 
 fn connect(address: SocketAddr) -> Link {
@@ -62,4 +65,60 @@ fn a_manager_answers_in_both_framings_and_counts() {
     client.ask(&Request::get("/torn"));
     assert!(client.read_head().line.contains("200"));
     assert_eq!(client.rest(), (b"{}".to_vec(), End::Clean));
+}
+
+#[test]
+fn a_client_comes_in_through_tls_with_either_certificate() {
+    let place = Place::claim();
+    for (identity, name) in [(&ECDSA, NAME), (&RSA, RSA_NAME)] {
+        let manager = Manager::start_tls(place.gateway(), identity);
+        manager.answer("/", Reply::json(200, "[]").chunked());
+        let mut client = Door::to(place.gateway()).from(place.home(1)).sni(name).enter();
+        assert_eq!(client.tcp().local_addr().unwrap().ip(), place.home(1));
+        for n in 0..3 {
+            client.renew_keys();
+            assert_eq!(client.get(&format!("/{n}")).text(), "[]");
+        }
+        let other = if name == NAME { RSA_NAME } else { NAME };
+        assert!(Door::to(place.gateway()).sni(other).try_enter().is_none(), "the wrong certificate");
+    }
+}
+
+#[test]
+fn records_by_hand_are_real_tls() {
+    let place = Place::claim();
+    let manager = Manager::start_tls(place.gateway(), &ECDSA);
+    manager.answer("/", Reply::json(200, "[]"));
+    let mut client = Door::to(place.gateway()).with(record::config()).enter();
+    assert_eq!(client.get("/before").text(), "[]");
+    let mut records = Records::take_over(client);
+    for _ in 0..3 {
+        records.write_record(APPLICATION_DATA, b"");
+        records.write_record(APPLICATION_DATA, &Request::get("/by-hand").bytes());
+        let (kind, content) = records.read_record();
+        assert!(kind == APPLICATION_DATA && content.ends_with(b"\r\n\r\n[]"), "{}", content.escape_ascii());
+    }
+    assert_eq!(manager.count(), 4);
+}
+
+#[test]
+fn an_echo_answers_every_client_and_the_deaf_nobody() {
+    let place = Place::claim();
+    let _echo = Echo::listen(place.node(1));
+    for n in 0..3 {
+        let mut client = connect(place.node(1));
+        client.ask(&Request::upgrade("/"));
+        assert_eq!(client.read_response().status(), 101);
+        client.say(Frame::text(&n.to_string()));
+        assert_eq!(client.hear(), Frame::text(&n.to_string()));
+        client.say(Frame::empty_close());
+        assert_eq!(client.hear(), Frame::empty_close());
+        assert_eq!(client.ended(), End::Clean);
+    }
+    let _deaf = Deaf::listen(place.node(2));
+    let soon = std::time::Duration::from_millis(300);
+    assert_eq!(
+        TcpStream::connect_timeout(&place.node(2), soon).unwrap_err().kind(),
+        std::io::ErrorKind::TimedOut
+    );
 }

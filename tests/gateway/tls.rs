@@ -2,12 +2,10 @@
 
 use crate::town::certs::{ECDSA, NAME, RSA, RSA_NAME};
 use crate::town::client::config;
-use crate::town::link::Side;
+use crate::town::link::{Side, Tls};
+use crate::town::record::{self, APPLICATION_DATA, HANDSHAKE, Records};
 use crate::town::{Frame, Link, Reply, Request, Town};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use rustls::{
-    ClientConfig, ClientConnection, ConnectionTrafficSecrets, HandshakeKind, NamedGroup, StreamOwned,
-};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, NamedGroup, StreamOwned};
 use rustls::{ProtocolVersion, SupportedProtocolVersion};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,8 +14,6 @@ use std::sync::Arc;
 const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
 const ONLY_12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 const ONLY_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-
-type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 fn link(tls: Tls) -> Link {
     Link::new(Box::new(tls), Side::Client)
@@ -210,75 +206,13 @@ fn a_cut_tls_stream_is_a_lost_client() {
     town.gateway.wait_for_metric("tidegate_ends_total", &[("by", "client"), ("how", "lost")], 1.0);
 }
 
-/// TLS 1.3 records by hand, for those that rustls would never write.
-struct Raw {
-    tcp: TcpStream,
-    send: (u64, LessSafeKey, [u8; 12]),
-    receive: (u64, LessSafeKey, [u8; 12]),
-}
-
-const HANDSHAKE: u8 = 22;
-const APPLICATION_DATA: u8 = 23;
-
-impl Raw {
-    /// Takes over a connection on which nothing is under way.
-    fn take_over(tls: Tls) -> Self {
-        let secrets = tls.conn.dangerous_extract_secrets().unwrap();
-        let key = |(sequence, secret): (u64, ConnectionTrafficSecrets)| {
-            let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secret else {
-                panic!("AES-256 was asked for")
-            };
-            let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
-            (sequence, key, iv.as_ref().try_into().unwrap())
-        };
-        Self { tcp: tls.sock, send: key(secrets.tx), receive: key(secrets.rx) }
-    }
-
-    fn nonce((sequence, _, iv): &mut (u64, LessSafeKey, [u8; 12])) -> Nonce {
-        let mut nonce = *iv;
-        nonce[4..].iter_mut().zip(sequence.to_be_bytes()).for_each(|(byte, bit)| *byte ^= bit);
-        *sequence += 1;
-        Nonce::assume_unique_for_key(nonce)
-    }
-
-    /// One record with this content (RFC 8446, 5.2).
-    fn write_record(&mut self, kind: u8, content: &[u8]) {
-        let mut inner = [content, &[kind]].concat();
-        let length = (inner.len() + AES_256_GCM.tag_len()) as u16;
-        let header = [&[APPLICATION_DATA, 3, 3][..], &length.to_be_bytes()].concat();
-        let nonce = Self::nonce(&mut self.send);
-        self.send.1.seal_in_place_append_tag(nonce, Aad::from(&header), &mut inner).unwrap();
-        self.tcp.write_all(&[header, inner].concat()).unwrap();
-    }
-
-    /// The content of the next record and its kind.
-    fn read_record(&mut self) -> (u8, Vec<u8>) {
-        let mut header = [0; 5];
-        self.tcp.read_exact(&mut header).expect("a record in time");
-        let mut sealed = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
-        self.tcp.read_exact(&mut sealed).unwrap();
-        let nonce = Self::nonce(&mut self.receive);
-        let inner = self.receive.1.open_in_place(nonce, Aad::from(header), &mut sealed).unwrap();
-        let end = inner.iter().rposition(|byte| *byte != 0).expect("a content type");
-        (inner[end], inner[..end].to_vec())
-    }
-}
-
 /// A town with one worker, and an open session on it whose TLS records are ours to write.
-fn raw_session() -> (Town, crate::town::Origin, Raw, Link) {
+fn raw_session() -> (Town, crate::town::Origin, Records, Link) {
     let town = Town::with(|config, _| config.set("gateway.workers", 1));
     let origin = town.node(1);
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider.cipher_suites = vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384];
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(ONLY_13).unwrap();
-    let roots = crate::town::certs::roots();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.enable_secret_extraction = true;
-    let mut client = link(town.door().with(Arc::new(config)).enter_tls());
+    let mut client = link(town.door().with(record::config()).enter_tls());
     let node = town.upgrade(&mut client, &origin);
-    let tls = client.into_wire().into_any().downcast::<Tls>().expect("TLS");
-    (town, origin, Raw::take_over(*tls), node)
+    (town, origin, Records::take_over(client), node)
 }
 
 /// KeyUpdate, not asking for one back (RFC 8446, 4.6.3).
@@ -286,24 +220,24 @@ const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
 #[test]
 fn records_by_hand_are_understood() {
-    let (_town, _origin, mut raw, mut node) = raw_session();
-    raw.write_record(APPLICATION_DATA, &Frame::text("by hand").masked([1, 2, 3, 4]));
+    let (_town, _origin, mut records, mut node) = raw_session();
+    records.write_record(APPLICATION_DATA, &Frame::text("by hand").masked([1, 2, 3, 4]));
     assert_eq!(node.hear(), Frame::text("by hand"));
     node.say(Frame::text("heard"));
-    assert_eq!(raw.read_record(), (APPLICATION_DATA, Frame::text("heard").bare()));
+    assert_eq!(records.read_record(), (APPLICATION_DATA, Frame::text("heard").bare()));
 }
 
 #[test]
 fn a_part_of_a_key_update_harms_nobody() {
     for part in 1..KEY_UPDATE.len() {
-        let (mut town, origin, mut raw, mut node) = raw_session();
-        raw.write_record(HANDSHAKE, &KEY_UPDATE[..part]);
+        let (mut town, origin, mut records, mut node) = raw_session();
+        records.write_record(HANDSHAKE, &KEY_UPDATE[..part]);
         // The gateway has to write while half a message is waiting: here rustls panics if it is asked carelessly.
         node.say(Frame::text("meanwhile"));
-        assert_eq!(raw.read_record(), (APPLICATION_DATA, Frame::text("meanwhile").bare()));
-        raw.write_record(HANDSHAKE, &KEY_UPDATE[part..]);
+        assert_eq!(records.read_record(), (APPLICATION_DATA, Frame::text("meanwhile").bare()));
+        records.write_record(HANDSHAKE, &KEY_UPDATE[part..]);
         node.say(Frame::text("afterwards"));
-        assert_eq!(raw.read_record(), (APPLICATION_DATA, Frame::text("afterwards").bare()));
+        assert_eq!(records.read_record(), (APPLICATION_DATA, Frame::text("afterwards").bare()));
         let (mut client, mut other) = town.relay(&origin);
         client.say(Frame::text("still here"));
         assert_eq!(other.hear(), Frame::text("still here"));
@@ -322,8 +256,8 @@ fn records_that_break_tls_end_only_their_own_session() {
     ];
     for (name, kind, content) in cases {
         eprintln!("record with {name}");
-        let (mut town, origin, mut raw, mut node) = raw_session();
-        raw.write_record(kind, content);
+        let (mut town, origin, mut records, mut node) = raw_session();
+        records.write_record(kind, content);
         node.rest();
         let (mut client, mut other) = town.relay(&origin);
         client.say(Frame::text("still here"));
@@ -334,10 +268,10 @@ fn records_that_break_tls_end_only_their_own_session() {
 
 #[test]
 fn empty_records_are_nothing() {
-    let (_town, _origin, mut raw, mut node) = raw_session();
+    let (_town, _origin, mut records, mut node) = raw_session();
     for byte in Frame::text("slowly").masked([1, 2, 3, 4]) {
-        raw.write_record(APPLICATION_DATA, b"");
-        raw.write_record(APPLICATION_DATA, &[byte]);
+        records.write_record(APPLICATION_DATA, b"");
+        records.write_record(APPLICATION_DATA, &[byte]);
     }
     assert_eq!(node.hear(), Frame::text("slowly"));
 }

@@ -5,7 +5,7 @@
 use super::DEADLINE;
 use super::frame::{Fault, Frame};
 use super::message::{Head, Response};
-use rustls::{ConnectionCommon, SideData, StreamOwned};
+use rustls::{ClientConnection, ConnectionCommon, SideData, StreamOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::DerefMut;
@@ -17,6 +17,9 @@ pub enum Side {
     Client,
     Node,
 }
+
+/// A client's TLS.
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// What a link needs from its transport.
 pub trait Wire: Read + Write + Send {

@@ -12,6 +12,7 @@ pub mod manager;
 pub mod message;
 pub mod origin;
 pub mod place;
+pub mod record;
 
 pub use client::{Door, Request};
 pub use frame::Frame;
