@@ -1,6 +1,7 @@
 //! Going down without breaking anything: what is told to whom, when, and that the program then ends.
 
 use crate::town::link::End;
+use crate::town::origin::agreement;
 use crate::town::{Frame, Gate, Link, Origin, Reply, Request, Town, eventually};
 
 /// The gateway is told to go, and says so.
@@ -23,8 +24,7 @@ fn held_back(town: &Town, origin: &Origin) -> (Link, Link, Vec<u8>) {
 
 #[track_caller]
 fn hears_drain(link: &mut Link, code: u16) {
-    let (found, reason) = link.hear_close();
-    assert_eq!(found, Some(code));
+    let reason = link.told(code);
     assert!(reason.starts_with("draining"), "{reason:?}");
 }
 
@@ -44,8 +44,7 @@ fn open_sessions_are_told_and_then_the_program_ends() {
     town.gateway.terminate();
     hears_drain(&mut client, 1001);
     hears_drain(&mut node, 1001);
-    client.say(Frame::close(1001, ""));
-    assert_eq!(client.ended(), End::Clean);
+    client.part(1001);
     assert_eq!(node.ended(), End::Clean);
     assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
 }
@@ -70,8 +69,7 @@ fn a_frame_to_the_client_is_finished_first() {
     assert_eq!(client.take(rest.len()), rest);
     hears_drain(&mut client, 1001);
     hears_drain(&mut node, 1001);
-    client.say(Frame::close(1001, ""));
-    assert_eq!(client.ended(), End::Clean);
+    client.part(1001);
     assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
 }
 
@@ -88,8 +86,7 @@ fn a_frame_to_the_node_is_finished_first() {
     assert_eq!(node.take(frame.len() - 10), &frame[10..]);
     hears_drain(&mut node, 1001);
     hears_drain(&mut client, 1001);
-    client.say(Frame::close(1001, ""));
-    assert_eq!(client.ended(), End::Clean);
+    client.part(1001);
     assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
 }
 
@@ -102,8 +99,7 @@ fn many_sessions_are_all_told() {
     for (client, node) in &mut sessions {
         hears_drain(client, 1001);
         hears_drain(node, 1001);
-        client.say(Frame::close(1001, ""));
-        assert_eq!(client.ended(), End::Clean);
+        client.part(1001);
     }
     assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
 }
@@ -162,7 +158,7 @@ fn a_session_that_is_just_being_opened_is_not_left_hanging() {
     let mut node = origin.accept();
     let head = node.read_head();
     begin(&town);
-    node.try_send(format!("{}\r\n", crate::town::origin::agreement(&head)).as_bytes()).ok();
+    node.try_send(format!("{}\r\n", agreement(&head)).as_bytes()).ok();
     // Either it is refused, or it opens and is told at once.
     let response = client.read_response();
     if response.status() == 101 {

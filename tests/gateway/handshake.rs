@@ -3,17 +3,7 @@
 use crate::town::client::ACCEPT;
 use crate::town::link::End;
 use crate::town::origin::{Deaf, agreement};
-use crate::town::{Frame, Head, Link, Origin, Request, Town};
-
-/// A client asks for a WebSocket; the node has read the upgrade and says nothing yet.
-#[track_caller]
-fn asked(town: &Town, origin: &Origin, request: &Request) -> (Link, Link, Head) {
-    let mut client = town.client();
-    client.ask(request);
-    let mut node = origin.accept();
-    let head = node.read_head();
-    (client, node, head)
-}
+use crate::town::{Frame, Head, Request, Town};
 
 #[test]
 fn the_node_is_asked_what_the_vendors_proxy_would_ask() {
@@ -96,7 +86,7 @@ fn every_session_asks_with_a_key_of_its_own() {
     let town = Town::open();
     let origin = town.node(1);
     let keys = [(); 3].map(|()| {
-        let (_client, _node, head) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+        let (_client, _node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
         head.field("sec-websocket-key").unwrap().to_owned()
     });
     assert!(keys[0] != keys[1] && keys[1] != keys[2]);
@@ -107,9 +97,9 @@ fn every_session_asks_with_a_key_of_its_own() {
 fn the_client_hears_nothing_until_the_node_agreed() {
     let town = Town::open();
     let origin = town.node(1);
-    let (mut client, mut node, head) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
     assert!(!client.hears_something_within(std::time::Duration::from_millis(100)));
-    node.send(format!("{}\r\n", agreement(&head)).as_bytes());
+    node.agree_to(&head, "");
     assert_eq!(client.read_response().status(), 101);
 }
 
@@ -119,7 +109,7 @@ fn extensions_are_negotiated_end_to_end_when_forwarded() {
     let origin = town.node(1);
     let offer = "permessage-deflate; client_max_window_bits";
     let request = Request::upgrade(&town.socket_target(1)).with("Sec-WebSocket-Extensions", offer);
-    let (mut client, mut node, head) = asked(&town, &origin, &request);
+    let (mut client, mut node, head) = town.asked(&origin, &request);
     assert_eq!(head.field("sec-websocket-extensions"), Some(offer));
     node.send(format!("{}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", agreement(&head)).as_bytes());
     let response = client.read_response();
@@ -141,7 +131,7 @@ fn the_origin_field_and_the_subprotocol_follow_the_configuration() {
         });
         let origin = town.node(1);
         let request = Request::upgrade(&town.socket_target(1)).with("Origin", from);
-        let (_client, _node, head) = asked(&town, &origin, &request);
+        let (_client, _node, head) = town.asked(&origin, &request);
         let expected =
             if value == "node" { format!("http://{}:5080", origin.ip()) } else { expected.to_owned() };
         assert_eq!(head.field("origin"), Some(expected.as_str()));
@@ -172,7 +162,7 @@ fn bytes_that_come_with_a_101_are_not_lost() {
 fn a_node_may_say_goodbye_together_with_its_101() {
     let town = Town::open();
     let origin = town.node(1);
-    let (mut client, mut node, head) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
     let close = Frame::close(1013, "busy").bare();
     node.send(&[format!("{}\r\n", agreement(&head)).as_bytes(), &close].concat());
     node.finish();
@@ -184,7 +174,7 @@ fn a_node_may_say_goodbye_together_with_its_101() {
 fn the_head_of_a_node_may_come_in_pieces() {
     let town = Town::open();
     let origin = town.node(1);
-    let (mut client, mut node, head) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
     let answer = format!("{}\r\n", agreement(&head));
     answer.as_bytes().chunks(1).for_each(|byte| node.send(byte));
     assert_eq!(client.read_response().status(), 101);
@@ -224,7 +214,7 @@ fn a_node_that_answers_anything_but_a_proper_101_is_a_bad_handshake() {
     let total = cases.len();
     for (name, answer) in cases {
         eprintln!("node answers {name}");
-        let (mut client, mut node, head) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+        let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
         node.try_send(answer(&head).as_bytes()).ok();
         let response = client.read_response();
         response.assert_refusal(502, "origin_bad_handshake");
@@ -241,7 +231,7 @@ fn a_node_that_hangs_up_instead_of_answering_is_a_502() {
     let town = Town::open();
     let origin = town.node(1);
     for reset in [false, true] {
-        let (mut client, node, _) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+        let (mut client, node, _) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
         if reset {
             node.abort()
         } else {
@@ -275,7 +265,7 @@ fn a_node_that_cannot_be_reached_in_time_is_a_504() {
 fn a_node_that_never_answers_the_upgrade_is_a_504() {
     let town = Town::with(|config, _| config.set("origins.upgrade_timeout", "200ms"));
     let origin = town.node(1);
-    let (mut client, mut node, head) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
     // Half an answer is no answer.
     node.send(&agreement(&head).as_bytes()[..20]);
     client.read_response().assert_refusal(504, "origin_timeout");
@@ -286,7 +276,7 @@ fn a_node_that_never_answers_the_upgrade_is_a_504() {
 fn after_a_refusal_of_the_node_the_connection_still_serves() {
     let town = Town::open();
     let origin = town.node(1);
-    let (mut client, mut node, _) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+    let (mut client, mut node, _) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
     node.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     let response = client.read_response();
     response.assert_refusal(502, "origin_bad_handshake");
@@ -304,7 +294,7 @@ fn a_client_that_leaves_cancels_the_dial() {
     let town = Town::with(|config, _| config.set("origins.upgrade_timeout", "60s"));
     let origin = town.node(1);
     for reset in [false, true] {
-        let (mut client, mut node, _) = asked(&town, &origin, &Request::upgrade(&town.socket_target(1)));
+        let (mut client, mut node, _) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
         if reset {
             client.abort();
         } else {
@@ -369,45 +359,7 @@ fn fields_of_an_upgrade_may_be_lists_in_any_case() {
     let request = Request::upgrade(&town.socket_target(1))
         .instead("Connection", "keep-alive, uPGRADE")
         .instead("Upgrade", "WebSocket");
-    let (mut client, mut node, head) = asked(&town, &origin, &request);
-    node.send(format!("{}\r\n", agreement(&head)).as_bytes());
-    assert_eq!(client.read_response().status(), 101);
-}
-
-#[test]
-fn only_pages_of_known_origins_open_a_socket() {
-    let town = Town::with(|config, _| {
-        config.set("cors.allow_origins", vec!["https://app.example"]);
-        config.set("cors.allow_missing", false);
-    });
-    let origin = town.node(1);
-    let plain = Request::upgrade(&town.socket_target(1));
-    for foreign in [
-        "https://evil.example",
-        "http://app.example",
-        "https://app.example:444",
-        "https://app.example.evil",
-        "null",
-    ] {
-        let response = town.refused(&plain.clone().with("Origin", foreign));
-        response.assert_refusal(403, "cross_site");
-    }
-    town.refused(&plain).assert_refusal(403, "cross_site");
-    assert_eq!(origin.dials(), 0);
-    let (mut client, mut node, head) = asked(&town, &origin, &plain.with("Origin", "https://app.example"));
-    node.send(format!("{}\r\n", agreement(&head)).as_bytes());
-    assert_eq!(client.read_response().status(), 101);
-}
-
-#[test]
-fn by_default_only_pages_of_the_same_host_open_a_socket() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let plain = Request::upgrade(&town.socket_target(1));
-    town.refused(&plain.clone().with("Origin", "https://evil.example")).assert_refusal(403, "cross_site");
-    assert_eq!(origin.dials(), 0);
-    let (mut client, mut node, head) =
-        asked(&town, &origin, &plain.with("Origin", "https://gateway.test:8443"));
-    node.send(format!("{}\r\n", agreement(&head)).as_bytes());
+    let (mut client, mut node, head) = town.asked(&origin, &request);
+    node.agree_to(&head, "");
     assert_eq!(client.read_response().status(), 101);
 }

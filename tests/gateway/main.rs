@@ -7,12 +7,17 @@
 
 mod admission;
 mod answers;
+mod cross_site;
 mod drain;
 mod drivers;
+mod ends;
 mod handshake;
 mod head;
 mod limits;
+mod patience;
 mod peers;
+mod stream_manager;
 mod tls;
 mod town;
+mod violations;
 mod websocket;

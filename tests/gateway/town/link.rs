@@ -227,15 +227,24 @@ impl Link {
         frame.as_close().unwrap_or_else(|| panic!("expected Close, heard {frame:?}"))
     }
 
-    /// Frames until the Close, leaving out what the gateway may ask in between.
+    /// The gateway's last word: a Close with this code, after pings at most. Returns its reason.
     #[track_caller]
-    pub fn hear_close_past_pings(&mut self) -> (Option<u16>, String) {
-        loop {
-            let frame = self.hear();
-            if frame.opcode != Frame::PING {
-                return frame.as_close().unwrap_or_else(|| panic!("expected Close, heard {frame:?}"));
-            }
+    pub fn told(&mut self, code: u16) -> String {
+        let mut frame = self.hear();
+        while frame.opcode == Frame::PING {
+            frame = self.hear();
         }
+        let (found, reason) = frame.as_close().unwrap_or_else(|| panic!("expected Close, heard {frame:?}"));
+        assert_eq!(found, Some(code), "reason {reason:?}");
+        reason
+    }
+
+    /// Answers the gateway's Close; then the connection ends in order.
+    #[track_caller]
+    pub fn part(&mut self, code: u16) {
+        let answer = self.encode(&Frame::close(code, ""));
+        self.try_send(&answer).ok();
+        assert_eq!(self.ended(), End::Clean);
     }
 
     /// Nothing more may come but the end.

@@ -123,7 +123,17 @@ impl Town {
         node
     }
 
-    /// Asks for a WebSocket to the n-th node and takes the refusal.
+    /// A client asks for a WebSocket; the node has read the upgrade and says nothing yet.
+    #[track_caller]
+    pub fn asked(&self, origin: &Origin, request: &Request) -> (Link, Link, Head) {
+        let mut client = self.client();
+        client.ask(request);
+        let mut node = origin.accept();
+        let head = node.read_head();
+        (client, node, head)
+    }
+
+    /// Asks on a connection of its own and takes the answer, mostly a refusal.
     #[track_caller]
     pub fn refused(&self, request: &Request) -> Response {
         let mut client = self.client();

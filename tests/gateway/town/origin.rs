@@ -161,7 +161,13 @@ impl Link {
     #[track_caller]
     pub fn agree_with(&mut self, fields: &str) -> Head {
         let head = self.read_head();
-        self.send(format!("{}{fields}\r\n", agreement(&head)).as_bytes());
+        self.agree_to(&head, fields);
         head
+    }
+
+    /// The 101 to an upgrade that was read before.
+    #[track_caller]
+    pub fn agree_to(&mut self, head: &Head, fields: &str) {
+        self.send(format!("{}{fields}\r\n", agreement(head)).as_bytes());
     }
 }
