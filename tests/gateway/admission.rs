@@ -1,6 +1,7 @@
 //! Which nodes may be dialled: those the stream manager named or the operator listed, and nothing else whatever is said.
 
-use crate::town::{Frame, Reply, Request, Town};
+use crate::town::{Frame, Origin, Reply, Request, Town};
+use std::net::Ipv6Addr;
 
 const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
 
@@ -224,4 +225,19 @@ fn nodes_with_one_port_are_told_apart_by_address() {
     assert_eq!(node_one.hear(), Frame::text("one"));
     assert_eq!(node_two.hear(), Frame::text("two"));
     assert_eq!((one.dials(), two.dials()), (1, 1));
+}
+
+#[test]
+fn a_node_on_ipv6_may_be_written_in_every_standard_way() {
+    let origin = Origin::listen((Ipv6Addr::LOCALHOST, 0).into());
+    let town = Town::with(|config, _| {
+        config.set("origins.port", i64::from(origin.port()));
+        config.set("origins.networks", vec!["::1"]);
+    });
+    for host in ["::1", "[::1]", "%3A%3A1", "%5B::1%5D", "0:0:0:0:0:0:0:1"] {
+        let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&target(host)));
+        assert_eq!(head.field("host"), Some(format!("[::1]:{}", origin.port()).as_str()), "{host}");
+        node.agree_to(&head, "");
+        assert_eq!(client.read_response().status(), 101);
+    }
 }

@@ -14,6 +14,7 @@ mod ends;
 mod handshake;
 mod head;
 mod limits;
+mod operator;
 mod patience;
 mod peers;
 mod stream_manager;

@@ -136,7 +136,8 @@ fn nonsense_of_the_manager_is_never_kept_and_never_half_passed_on() {
             }
             assert_eq!(response.field("location"), None);
         }
-        if !matches!(name, "no address" | "a number") {
+        // Good JSON may be kept if there is room for it.
+        if !matches!(name, "no address" | "a number" | "huge") {
             assert_eq!(town.manager.count() - before, 2, "{name} was kept");
         }
         town.gateway.assert_sound();

@@ -22,6 +22,7 @@ pub struct Origin {
 impl Origin {
     pub fn listen(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
+        let address = listener.local_addr().unwrap();
         let (dials, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (sender, queue) = channel();
         let thread = std::thread::spawn({
@@ -40,6 +41,10 @@ impl Origin {
 
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// The next connection that somebody opened to this node.
