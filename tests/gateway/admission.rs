@@ -98,6 +98,8 @@ fn what_was_learned_is_forgotten_in_time() {
     let town = Town::with(|config, _| {
         config.set("origins.strict", true);
         config.set("answers.learned_ttl", "300ms");
+        config.set("answers.broadcast_ttl", "100ms");
+        config.set("answers.subscribe_ttl", "100ms");
     });
     let origin = town.node(1);
     town.manager.answer("/stream1", Reply::node(origin.ip()));

@@ -80,7 +80,8 @@ impl Link {
         let tcp = wire.tcp();
         tcp.set_nodelay(true).ok();
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
-        tcp.set_write_timeout(Some(DEADLINE)).unwrap();
+        // A writer that is held back on purpose may wait for a whole test.
+        tcp.set_write_timeout(Some(6 * DEADLINE)).unwrap();
         Self { wire, side, inbox: Vec::new() }
     }
 
