@@ -54,7 +54,7 @@ fn hold_back(ends: Ends) {
                 assert!(listener.hear() == Frame::binary(vec![n as u8; SIZE]), "frame {n}");
             }
         }
-        assert!(each < 512 << 10, "{each} bytes for one slow peer");
+        assert!(each < 1 << 20, "{each} bytes for one slow peer");
     });
 }
 
