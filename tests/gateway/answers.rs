@@ -304,3 +304,43 @@ fn lists_are_shared_for_a_moment() {
         eventually("a list from memory", || cache_status(&client.get(&target)) == "hit");
     }
 }
+
+#[test]
+fn answers_take_no_more_memory_than_they_may() {
+    let town = Town::with(|config, _| {
+        config.set("answers.subscribe_ttl", "60s");
+        config.set("answers.capacity", "1MiB");
+    });
+    let big = format!(r#"{{"serverAddress":"{}","note":"{}"}}"#, town.place.node(1).ip(), "x".repeat(60_000));
+    town.manager.answer("", Reply::json(200, big));
+    let mut client = town.client();
+    let mut ask = |n: usize| {
+        let response = client.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe"));
+        assert_eq!(response.status(), 200);
+    };
+    (0..40).for_each(&mut ask);
+    let before = town.gateway.memory();
+    (40..540).for_each(&mut ask);
+    let grown = town.gateway.memory().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes for 30 MB of answers");
+}
+
+#[test]
+fn no_more_callers_wait_for_one_flight_than_may() {
+    let town = Town::with(|config, _| config.set("answers.waiters", 4));
+    let gate = Gate::default();
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
+    let mut clients: Vec<Link> = (0..12).map(|_| town.client()).collect();
+    clients.iter_mut().for_each(|client| client.ask(&Request::get(SUBSCRIBE)));
+    eventually("eight are turned away", || {
+        town.gateway.metric("tidegate_refusals_total", &[("code", "overloaded")]) >= 8.0
+    });
+    gate.open();
+    let responses: Vec<Response> = clients.iter_mut().map(Link::read_response).collect();
+    let (served, refused): (Vec<_>, Vec<_>) = responses.iter().partition(|response| response.status() == 200);
+    assert!((1..=4).contains(&served.len()), "{} served", served.len());
+    for response in refused {
+        response.assert_refusal(503, "overloaded");
+        assert!(response.field("retry-after").is_some());
+    }
+}

@@ -270,3 +270,44 @@ fn paths_that_only_look_like_routes_are_not_found() {
     }
     assert_eq!(town.manager.count(), 0, "nothing was asked: {:?}", town.manager.questions());
 }
+
+#[test]
+fn a_body_is_never_taken_for_a_request() {
+    let town = Town::open();
+    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    let hidden = String::from_utf8(Request::get("/hidden").bytes()).unwrap();
+    let chunked = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
+    for method in ["GET", "POST", "OPTIONS", "DELETE"] {
+        for target in [EVENT, "/nowhere", "/streammanager/?id=s"] {
+            let head = Request::new(method, target);
+            let cases = [
+                (head.clone().with("Content-Length", &hidden.len().to_string()), &hidden),
+                (head.with("Transfer-Encoding", "chunked"), &chunked),
+            ];
+            for (request, body) in cases {
+                let mut client = town.client();
+                let last = Request::get(EVENT).with("Connection", "close");
+                client.try_send(&[request.bytes(), body.as_bytes().to_vec(), last.bytes()].concat()).ok();
+                let (answers, _) = client.rest();
+                let answers = String::from_utf8_lossy(&answers).matches("HTTP/1.1 ").count();
+                assert!(
+                    (1..=2).contains(&answers),
+                    "{answers} answers to {method} {target} and one question"
+                );
+            }
+        }
+    }
+    assert!(town.manager.questions().iter().all(|question| question.target() == EVENT));
+}
+
+#[test]
+fn an_upgrade_over_http_1_0_is_none() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let request = String::from_utf8(Request::upgrade(&town.socket_target(1)).bytes()).unwrap();
+    let mut client = town.client();
+    client.send(request.replace("HTTP/1.1", "HTTP/1.0").as_bytes());
+    let response = client.read_response();
+    assert!(matches!(response.status(), 400 | 426 | 505), "{response:?}");
+    assert_eq!(origin.dials(), 0);
+}

@@ -1,6 +1,6 @@
 //! Slow and silent peers: held back without loss and with bounded memory, pinged, and let go in time.
 
-use crate::town::{Frame, Link, Town, eventually};
+use crate::town::{Frame, Link, Request, Town, eventually};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ fn wait_until_stuck(count: &AtomicUsize) -> usize {
     });
     last
 }
+
+/// What a peer that does not listen may cost on average: some buffers, far less than what was said to it.
+const SLOW_PEER_MAX: u64 = 2 << 20;
 
 /// Which end of a session talks; the other one does not listen.
 type Ends = fn((Link, Link)) -> (Link, Link);
@@ -54,7 +57,7 @@ fn hold_back(ends: Ends) {
                 assert!(listener.hear() == Frame::binary(vec![n as u8; SIZE]), "frame {n}");
             }
         }
-        assert!(each < 1 << 20, "{each} bytes for one slow peer");
+        assert!(each < SLOW_PEER_MAX, "{each} bytes for one slow peer");
     });
 }
 
@@ -165,4 +168,69 @@ fn a_session_past_its_lifetime_ends_although_it_is_busy() {
     assert_eq!(code, Some(1001));
     node.told(1001);
     town.gateway.wait_for_metric("tidegate_ends_total", &[("how", "lifetime")], 1.0);
+}
+
+#[test]
+fn a_client_that_talks_before_its_101_is_held_back_and_loses_nothing() {
+    const FRAMES: usize = 200;
+    let town = Town::with(|config, _| {
+        config.set("origins.upgrade_timeout", "60s");
+        config.set("websocket.ping_interval", "off");
+    });
+    let origin = town.node(1);
+    let said = AtomicUsize::new(0);
+    let talk = |client: &mut Link| {
+        for n in 0..FRAMES {
+            client.say(Frame::binary(vec![n as u8; 60_000]));
+            said.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    std::thread::scope(|scope| {
+        let mut nodes = Vec::new();
+        let mut memory = Vec::new();
+        for sessions in [4, 8] {
+            while nodes.len() < sessions {
+                let (mut client, node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+                nodes.push((node, head));
+                scope.spawn(move || {
+                    talk(&mut client);
+                    assert_eq!(client.read_response().status(), 101);
+                });
+            }
+            assert!(wait_until_stuck(&said) < sessions * FRAMES, "never held back");
+            memory.push(town.gateway.memory());
+        }
+        let each = memory[1].saturating_sub(memory[0]) / 4;
+        for (node, head) in &mut nodes {
+            node.agree_to(head, "");
+            for n in 0..FRAMES {
+                assert!(node.hear() == Frame::binary(vec![n as u8; 60_000]), "frame {n}");
+            }
+        }
+        assert!(each < SLOW_PEER_MAX, "{each} bytes for one hasty client");
+    });
+}
+
+#[test]
+fn a_client_that_asks_and_never_reads_is_held_back() {
+    const QUESTIONS: usize = 20_000;
+    let town = Town::open();
+    let mut client = town.client();
+    assert_eq!(client.get("/nowhere").status(), 404);
+    let before = town.gateway.memory();
+    let questions = Request::get("/nowhere").bytes().repeat(QUESTIONS / 100);
+    let asked = AtomicUsize::new(0);
+    // It never listens, so it can be stopped only from outside.
+    let tcp = client.tcp().try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while client.try_send(&questions).is_ok() {
+                asked.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        assert!(wait_until_stuck(&asked) < 1000, "never held back");
+        let grown = town.gateway.memory().saturating_sub(before);
+        tcp.shutdown(std::net::Shutdown::Both).unwrap();
+        assert!(grown < 6 << 20, "{grown} bytes for one client that never reads");
+    });
 }

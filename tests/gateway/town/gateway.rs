@@ -23,6 +23,10 @@ impl Config {
         config.set("gateway.listen", vec![place.gateway().to_string()]);
         config.set("gateway.workers", 2);
         config.set("gateway.pin", false);
+        // The whole town on one driver: TIDEGATE_TEST_DRIVER=epoll.
+        if let Ok(driver) = std::env::var("TIDEGATE_TEST_DRIVER") {
+            config.set("gateway.driver", driver);
+        }
         config.set("gateway.drain", "5s");
         config.set("stream_manager.url", format!("http://{}", place.manager()));
         config.set("stream_manager.timeout", "5s");
