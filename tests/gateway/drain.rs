@@ -1,0 +1,192 @@
+//! Going down without breaking anything: what is told to whom, when, and that the program then ends.
+
+use crate::town::link::End;
+use crate::town::origin::agreement;
+use crate::town::{Frame, Gate, Link, Origin, Reply, Request, Town, eventually};
+
+/// The gateway is told to go, and says so.
+#[track_caller]
+fn begin(town: &Town) {
+    town.gateway.terminate();
+    eventually("not ready any more", || town.gateway.ready() == Some(503));
+}
+
+/// A session in the middle of a frame from its node: the drain has to wait for the rest of it, which is returned.
+#[track_caller]
+fn held_back(town: &Town, origin: &Origin) -> (Link, Link, Vec<u8>) {
+    let (mut client, mut node) = town.relay(origin);
+    let frame = Frame::text("one half and the other").bare();
+    node.send(&frame[..10]);
+    // What the gateway passed on it has seen; the rest of it comes later.
+    assert_eq!(client.take(10), &frame[..10]);
+    (client, node, frame[10..].to_vec())
+}
+
+#[track_caller]
+fn hears_drain(link: &mut Link, code: u16) {
+    let reason = link.told(code);
+    assert!(reason.starts_with("draining"), "{reason:?}");
+}
+
+#[test]
+fn a_gateway_with_nothing_to_do_ends_at_once() {
+    let mut town = Town::open();
+    town.get("/nowhere");
+    town.gateway.terminate();
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn open_sessions_are_told_and_then_the_program_ends() {
+    let mut town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    town.gateway.terminate();
+    hears_drain(&mut client, 1001);
+    hears_drain(&mut node, 1001);
+    client.part(1001);
+    assert_eq!(node.ended(), End::Clean);
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn the_code_is_the_configured_one() {
+    let town = Town::with(|config, _| config.set("gateway.drain_close_code", 4321));
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    town.gateway.terminate();
+    hears_drain(&mut client, 4321);
+    hears_drain(&mut node, 4321);
+}
+
+#[test]
+fn a_frame_to_the_client_is_finished_first() {
+    let mut town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node, rest) = held_back(&town, &origin);
+    begin(&town);
+    node.send(&rest);
+    assert_eq!(client.take(rest.len()), rest);
+    hears_drain(&mut client, 1001);
+    hears_drain(&mut node, 1001);
+    client.part(1001);
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_frame_to_the_node_is_finished_first() {
+    let mut town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    let frame = client.encode(&Frame::text("one half and the other"));
+    client.send(&frame[..10]);
+    assert_eq!(node.take(10), &frame[..10]);
+    begin(&town);
+    client.send(&frame[10..]);
+    assert_eq!(node.take(frame.len() - 10), &frame[10..]);
+    hears_drain(&mut node, 1001);
+    hears_drain(&mut client, 1001);
+    client.part(1001);
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn many_sessions_are_all_told() {
+    let mut town = Town::open();
+    let origin = town.node(1);
+    let mut sessions: Vec<_> = (0..50).map(|_| town.relay(&origin)).collect();
+    town.gateway.terminate();
+    for (client, node) in &mut sessions {
+        hears_drain(client, 1001);
+        hears_drain(node, 1001);
+        client.part(1001);
+    }
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn newcomers_are_turned_away() {
+    let town = Town::with(|config, _| config.set("gateway.drain", "60s"));
+    let origin = town.node(1);
+    let mut kept = town.client();
+    assert_eq!(kept.get("/nowhere").status(), 404);
+    let (_client, _node, _rest) = held_back(&town, &origin);
+    begin(&town);
+    assert_eq!(town.gateway.admin("/livez").status(), 200, "going down is not being dead");
+    // An address that is closed already is as good an answer as a 503.
+    if let Ok(tcp) = std::net::TcpStream::connect(town.place.gateway()) {
+        drop(tcp);
+        if let Some(mut client) = town.door().try_enter() {
+            client.try_send(&Request::upgrade(&town.socket_target(1)).bytes()).ok();
+            if let Some(head) = client.next_head() {
+                assert!(head.line.contains(" 503 "), "{head:?}");
+                assert!(head.field("retry-after").is_some());
+            }
+        }
+    }
+    // Who is inside already gets no new session either.
+    if kept.try_send(&Request::upgrade(&town.socket_target(1)).bytes()).is_ok()
+        && let Some(head) = kept.next_head()
+    {
+        assert!(head.line.contains(" 503 "), "{head:?}");
+    }
+    assert_eq!(origin.dials(), 1);
+}
+
+#[test]
+fn a_question_under_way_is_answered() {
+    let mut town = Town::open();
+    let gate = Gate::default();
+    town.manager.answer("", Reply::json(200, "[]").held(&gate));
+    let mut client = town.client();
+    client.ask(&Request::get("/streammanager/api/4.0/event/live/stream1?action=subscribe"));
+    town.manager.wait_for_questions(1);
+    begin(&town);
+    gate.open();
+    let response = client.read_response();
+    assert_eq!((response.status(), response.text()), (200, "[]".to_owned()));
+    assert_eq!(client.ended(), End::Clean);
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_session_that_is_just_being_opened_is_not_left_hanging() {
+    let mut town = Town::open();
+    let origin = town.node(1);
+    let mut client = town.client();
+    client.ask(&Request::upgrade(&town.socket_target(1)));
+    let mut node = origin.accept();
+    let head = node.read_head();
+    begin(&town);
+    node.try_send(format!("{}\r\n", agreement(&head)).as_bytes()).ok();
+    // Either it is refused, or it opens and is told at once.
+    let response = client.read_response();
+    if response.status() == 101 {
+        hears_drain(&mut client, 1001);
+    } else {
+        response.assert_refusal(503, "draining");
+    }
+    drop((client, node));
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_ever() {
+    let mut town = Town::with(|config, _| config.set("gateway.drain", "500ms"));
+    let origin = town.node(1);
+    let (mut client, mut node, _rest) = held_back(&town, &origin);
+    town.gateway.terminate();
+    town.gateway.wait_for_exit();
+    client.rest();
+    node.rest();
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut town = Town::with(|config, _| config.set("gateway.drain", "60s"));
+    let origin = town.node(1);
+    let _session = held_back(&town, &origin);
+    begin(&town);
+    town.gateway.terminate();
+    town.gateway.wait_for_exit();
+}

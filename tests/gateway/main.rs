@@ -1,0 +1,24 @@
+//! The gateway's behaviour as its neighbours see it: clients, nodes, the stream manager, the operator.
+//!
+//! Each test starts the real program on addresses of its own and talks to it from outside; nothing in here may know how
+//! the gateway is built. The peers live in `town`; the other files are named after what they hold the gateway to.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should fail right there")]
+#![allow(unreachable_pub, reason = "this crate has no outside")]
+
+mod admission;
+mod answers;
+mod cross_site;
+mod drain;
+mod drivers;
+mod ends;
+mod handshake;
+mod head;
+mod limits;
+mod operator;
+mod patience;
+mod peers;
+mod stream_manager;
+mod tls;
+mod town;
+mod violations;
+mod websocket;

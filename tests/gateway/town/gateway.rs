@@ -1,0 +1,200 @@
+//! The program under test: its configuration, its start and stop, and what it tells its operator.
+
+use super::certs::{ECDSA, Identity, RSA};
+use super::link::{Link, Side};
+use super::message::Response;
+use super::{DEADLINE, Place, Request, eventually};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use toml::{Table, Value};
+
+/// A configuration file in the making; the usual one serves nodes 1 to 9 of its place.
+pub struct Config {
+    table: Table,
+}
+
+impl Config {
+    pub fn new(place: &Place) -> Self {
+        let mut config = Self { table: Table::new() };
+        config.set("gateway.listen", vec![place.gateway().to_string()]);
+        config.set("gateway.workers", 2);
+        config.set("gateway.pin", false);
+        // The whole town on one driver: TIDEGATE_TEST_DRIVER=epoll.
+        if let Ok(driver) = std::env::var("TIDEGATE_TEST_DRIVER") {
+            config.set("gateway.driver", driver);
+        }
+        config.set("gateway.drain", "5s");
+        config.set("stream_manager.url", format!("http://{}", place.manager()));
+        config.set("stream_manager.timeout", "5s");
+        config.set("origins.port", 5080);
+        config.set("origins.networks", (1..=9).map(|n| place.node(n).ip().to_string()).collect::<Vec<_>>());
+        config.set("origins.connect_timeout", "3s");
+        config.set("origins.upgrade_timeout", "3s");
+        config.set("websocket.close_timeout", "1s");
+        config.set("admin.listen", place.admin().to_string());
+        let certificates: [(&str, &Identity); 2] = [("ecdsa", &ECDSA), ("rsa", &RSA)];
+        let certificates =
+            certificates.map(|(name, identity)| Value::Table(write_pair(place, name, identity)));
+        config.set("tls.certificates", certificates.to_vec());
+        config
+    }
+
+    /// Sets one key, given as `table.key`.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        let (table, key) = key.split_once('.').expect("table.key");
+        let table = self.table.entry(table).or_insert_with(|| Table::new().into());
+        table.as_table_mut().unwrap().insert(key.to_owned(), value.into());
+    }
+}
+
+fn write_pair(place: &Place, name: &str, identity: &Identity) -> Table {
+    let files = [("chain", &identity.chain_pem), ("key", &identity.key_pem)];
+    let pair = files.map(|(kind, pem)| {
+        let path = place.file(&format!("{name}.{kind}.pem"));
+        std::fs::write(&path, pem).unwrap();
+        (kind.to_owned(), Value::from(path.to_str().unwrap()))
+    });
+    pair.into_iter().collect()
+}
+
+/// A running gateway. Dropping it ends it at once.
+pub struct Gateway {
+    child: Child,
+    admin: SocketAddr,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Gateway {
+    /// Starts the program and waits until it is ready.
+    #[track_caller]
+    pub fn start(place: &Place, config: &Config) -> Self {
+        let mut gateway = Self::spawn(place, config);
+        let end = Instant::now() + DEADLINE;
+        while gateway.ready() != Some(200) {
+            let ended = gateway.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the gateway ended, {ended:?}:\n{}", gateway.stderr());
+            assert!(Instant::now() < end, "the gateway does not get ready:\n{}", gateway.stderr());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        gateway
+    }
+
+    /// Starts the program, whatever becomes of it.
+    pub fn spawn(place: &Place, config: &Config) -> Self {
+        let file = place.file("tidegate.toml");
+        std::fs::write(&file, config.table.to_string()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args([Path::new("run"), Path::new("--config"), &file])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        std::thread::spawn({
+            let stderr = stderr.clone();
+            move || {
+                for line in lines.map_while(Result::ok) {
+                    let mut text = stderr.lock().unwrap();
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+            }
+        });
+        Self { child, admin: place.admin(), stderr }
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Asks the admin listener; nothing if it does not listen.
+    fn try_admin(&self, target: &str) -> Option<Response> {
+        let tcp = TcpStream::connect_timeout(&self.admin, DEADLINE).ok()?;
+        let mut link = Link::new(Box::new(tcp), Side::Client);
+        let host = self.admin.to_string();
+        let request = Request::get(target).instead("Host", &host).with("Connection", "close");
+        link.try_send(&request.bytes()).ok()?;
+        Some(link.read_response())
+    }
+
+    #[track_caller]
+    pub fn admin(&self, target: &str) -> Response {
+        self.try_admin(target).expect("the admin listener")
+    }
+
+    /// The status of `/readyz`.
+    pub fn ready(&self) -> Option<u16> {
+        Some(self.try_admin("/readyz")?.status())
+    }
+
+    /// The sum of all series of this metric that carry these labels; 0 if there is none.
+    #[track_caller]
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let page = self.admin("/metrics").text();
+        let series = page.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (found, rest) = series.split_once('{').unwrap_or((series, ""));
+            let has = |(label, value): &(&str, &str)| rest.contains(&format!("{label}=\"{value}\""));
+            (found == name && labels.iter().all(has)).then(|| value.parse::<f64>().expect("a number"))
+        });
+        series.sum()
+    }
+
+    #[track_caller]
+    pub fn wait_for_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let now = self.metric(name, labels);
+            if now == value {
+                return;
+            }
+            assert!(Instant::now() < end, "{name}{labels:?} is {now}, waited for {value}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    #[track_caller]
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the gateway's exit", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Nothing panicked, and it still runs.
+    #[track_caller]
+    pub fn assert_sound(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "the gateway ended:\n{}", self.stderr());
+        assert!(!self.stderr().contains("panicked"), "{}", self.stderr());
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway said ---\n{}", self.stderr());
+        }
+    }
+}
