@@ -4,15 +4,13 @@
 //   node run.mjs --direct NODES_PORT http://localhost:MANAGER_PORT   sandbox nodes without a gateway
 //
 // The page is put into the browser below the gateway's own origin, so no CORS rule has to be bent for it.
-import { readFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { chromium } from 'playwright-core'
+import { anyFailed, assert, check, finish, launch, until, watch } from './harness.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
-const DEADLINE = 20_000
 const WANTED_FRAMES = 30
 
 const args = process.argv.slice(2)
@@ -23,67 +21,12 @@ if (!base || !/^https?:\/\//.test(base)) {
   process.exit(64)
 }
 
-let passed = 0
-let failed = 0
-const check = async (title, body) => {
-  try {
-    const note = await within(body(), title)
-    passed += 1
-    console.log(`ok     ${title}${note ? ` (${note})` : ''}`)
-  } catch (error) {
-    failed += 1
-    console.log(`FAILED ${title}: ${String(error.message || error).split('\n')[0]}`)
-  }
-}
-
-const within = (promise, title) => {
-  let timer
-  const late = new Promise((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`not within ${DEADLINE / 1000} s`)), DEADLINE)
-  })
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
-}
-
-// Asks until the answer is right; the deadline is the caller's.
-const until = async (ask, right) => {
-  for (;;) {
-    const answer = await ask()
-    if (right(answer)) return answer
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-}
-
-const assert = (good, text) => {
-  if (!good) throw new Error(text)
-}
-
 const sdkFile = () => {
   const root = dirname(createRequire(import.meta.url).resolve('red5pro-webrtc-sdk/package.json'))
   return join(root, 'red5pro-sdk.min.js')
 }
 
-const browserFile = () => {
-  const wanted = process.env.CHROMIUM || ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
-  if (!wanted) throw new Error('no Chromium: install it (apt install chromium) or name it in CHROMIUM')
-  return wanted
-}
-
-const profile = mkdtempSync(join(tmpdir(), 'tidegate-browser-'))
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: browserFile(),
-  headless: true,
-  ignoreHTTPSErrors: true,
-  args: [
-    '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-    '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
-    '--allow-loopback-in-peer-connection', '--ignore-certificate-errors',
-    // A page that was put into the browser counts as public, and public pages may not reach loopback.
-    '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    '--autoplay-policy=no-user-gesture-required'
-  ]
-})
-
+const context = await launch()
 const files = {
   'page.html': ['text/html; charset=utf-8', join(here, 'page.html')],
   'page.js': ['text/javascript', join(here, 'page.js')],
@@ -96,10 +39,7 @@ await context.route('**/__test/**', (route) => {
 })
 
 const page = await context.newPage()
-const complaints = []
-page.on('pageerror', (error) => complaints.push(error.message))
-const consoleErrors = []
-page.on('console', (message) => message.type() === 'error' && consoleErrors.push(message.text()))
+const heard = watch(page)
 await page.goto(`${base}/__test/page.html${direct ? `?direct=${direct}` : ''}`)
 
 const name = `stream${process.pid}`
@@ -142,15 +82,12 @@ await check('unpublish ends the stream, and its name is free again', async () =>
   await until(() => call('stepOne', 'subscribe', name).then(() => '', (e) => e.message), (error) => error.includes('not found'))
 })
 
-await check('the page met no error of its own', async () => assert(complaints.length === 0, complaints[0]))
+await check('the page met no error of its own', async () => assert(heard.errors.length === 0, heard.errors[0]))
 
-if (failed > 0) {
+if (anyFailed()) {
   console.log('--- signalling frames as the page saw them')
   for (const frame of await call('frames').catch(() => [])) console.log(JSON.stringify(frame))
-  for (const text of consoleErrors) console.log('--- console', text)
+  for (const text of heard.console) console.log('--- console', text)
   console.log('--- events', JSON.stringify(await call('seen').catch(() => [])))
 }
-await context.close()
-rmSync(profile, { recursive: true, force: true, maxRetries: 3 })
-console.log(`${passed} passed, ${failed} failed`)
-process.exit(failed === 0 ? 0 : 1)
+await finish(context)

@@ -83,9 +83,13 @@ impl Media {
 
     fn tick(&mut self) {
         let now = Instant::now();
-        let silent = |peer: &Peer| peer.connected && now.duration_since(peer.heard) > SILENCE;
-        for peer in self.peers.values_mut().filter(|peer| silent(peer)) {
-            peer.disconnect();
+        for id in &self.active {
+            if let Some(peer) = self.peers.get_mut(id)
+                && peer.connected
+                && now.duration_since(peer.heard) > SILENCE
+            {
+                peer.disconnect();
+            }
         }
         let due = |id: &&PeerId| self.peers.get(id).is_some_and(|peer| peer.wake <= now || !peer.is_alive());
         let due: Vec<PeerId> = self.active.iter().filter(due).copied().collect();
