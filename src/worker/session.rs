@@ -351,6 +351,7 @@ impl Http<'_> {
                     .map(|ask| Plan::TwoStep(Box::new(ask)))
                     .map_err(|refusal| (refusal, ""))
             }
+            Route::OneStep(_) | Route::Whip(_) => Err((Refusal::NoSuchRoute, "")),
         }
     }
 
