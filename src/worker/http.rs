@@ -9,7 +9,7 @@ use super::forward;
 use super::reply::{self, Shape};
 use super::session::{HEAD_RECEIVE, Session, Woke};
 use super::sessions::ActiveGuard;
-use super::two_step;
+use super::websocket::{self, No};
 use crate::metrics::Route as RouteLabel;
 use crate::proto::cors::Site;
 use crate::proto::head::{self, BodyLength, Request};
@@ -51,7 +51,7 @@ enum Plan {
     Preflight { methods: &'static str, headers: Option<String> },
     Page(usize),
     Event { key: String, kind: EventKind, keep: Keep },
-    TwoStep(Box<two_step::Ask>),
+    WebSocket(Box<websocket::Ask>),
 }
 
 /// A request as planned.
@@ -91,8 +91,8 @@ impl<'s> Http<'s> {
             Err(None) => return Next::Drop,
         };
         self.handshake = None;
-        if let Plan::TwoStep(ask) = planned.plan {
-            return self.two_step(conn, planned.shape, *ask).await;
+        if let Plan::WebSocket(ask) = planned.plan {
+            return self.websocket(conn, planned.shape, *ask).await;
         }
         self.counted.get_or_insert_with(|| ActiveGuard::new(&self.session.worker, RouteLabel::Http));
         if let Err(refusal) = self.skip_body(conn, planned.body).await {
@@ -191,14 +191,14 @@ impl<'s> Http<'s> {
                 }),
                 _ => Err((Refusal::MethodNotAllowed, "GET, OPTIONS")),
             },
-            Route::TwoStep { suffix, query } => {
-                if request.method != "GET" {
-                    return Err((Refusal::MethodNotAllowed, "GET"));
-                }
-                two_step::plan(self.session, request, suffix, query, site)
-                    .map(|ask| Plan::TwoStep(Box::new(ask)))
-                    .map_err(|refusal| (refusal, ""))
+            Route::TwoStep { .. } | Route::OneStep(_) if request.method != "GET" => {
+                Err((Refusal::MethodNotAllowed, "GET"))
             }
+            Route::TwoStep { suffix, query } => {
+                socket(websocket::plan_two_step(self.session, request, suffix, query, site))
+            }
+            Route::OneStep(route) => socket(websocket::plan_one_step(self.session, request, &route, site)),
+            Route::Whip(_) => Err((Refusal::NoSuchRoute, "")),
         }
     }
 
@@ -248,7 +248,7 @@ impl<'s> Http<'s> {
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)
             }
-            Plan::TwoStep(_) => unreachable!("a WebSocket is answered by its own path"),
+            Plan::WebSocket(_) => unreachable!("a WebSocket is answered by its own path"),
         };
         event::log_access(access, status);
         match session.say(conn, &bytes).await {
@@ -258,15 +258,17 @@ impl<'s> Http<'s> {
         }
     }
 
-    async fn two_step(&mut self, conn: &mut Conn, shape: Shape, ask: two_step::Ask) -> Next {
+    async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::Ask) -> Next {
         self.counted = None;
-        let active = ActiveGuard::new(&self.session.worker, RouteLabel::TwoStep);
-        match two_step::open(self.session, conn, &mut self.inbox, ask, active).await {
+        let active = ActiveGuard::new(&self.session.worker, ask.label());
+        let shape = Shape { close: true, ..shape };
+        match websocket::open(self.session, conn, &mut self.inbox, ask, active).await {
             Ok(ready) => Next::Relay(Box::new(ready)),
-            Err(two_step::No::Gone) => Next::Drop,
-            Err(two_step::No::Refused(refusal)) => {
-                let shape = Shape { close: true, ..shape };
-                self.refuse(conn, &shape, refusal, "").await
+            Err(No::Gone) => Next::Drop,
+            Err(No::Refused(refusal)) => self.refuse(conn, &shape, refusal, "").await,
+            Err(No::Answered(by, answer)) => {
+                let (_, bytes) = event::answer(self.session, &shape, by, Ok(answer));
+                if self.session.say(conn, &bytes).await { Next::Close } else { Next::Drop }
             }
         }
     }
@@ -276,6 +278,10 @@ impl<'s> Http<'s> {
         let bytes = reply::refusal(shape, refusal, allow);
         if self.session.say(conn, &bytes).await { Next::Close } else { Next::Drop }
     }
+}
+
+fn socket(ask: Result<websocket::Ask, Refusal>) -> Result<Plan, (Refusal, &'static str)> {
+    ask.map(|ask| Plan::WebSocket(Box::new(ask))).map_err(|refusal| (refusal, ""))
 }
 
 fn page_path(target: &str) -> &str {

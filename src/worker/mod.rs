@@ -17,12 +17,13 @@ mod listener;
 mod lookup;
 mod net;
 mod origin;
+mod placement;
 mod reply;
 mod scratch;
 mod session;
 mod sessions;
 mod tls;
-mod two_step;
+mod websocket;
 
 use crate::config::Driver;
 use crate::metrics::WorkerMetrics;

@@ -28,8 +28,10 @@ pub(super) struct Opened {
 /// Why a node can't be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DialFault {
-    /// Refused, unreachable, or reset.
+    /// Refused or unreachable.
     Refused,
+    /// Connected, but the connection broke before an answer.
+    Broken,
     ConnectTimeout,
     /// Connected, but no whole answer in time.
     UpgradeTimeout,
@@ -41,11 +43,16 @@ impl DialFault {
     /// Its label in the metrics.
     pub(super) const fn outcome(self) -> DialOutcome {
         match self {
-            Self::Refused => DialOutcome::Refused,
+            Self::Refused | Self::Broken => DialOutcome::Refused,
             Self::ConnectTimeout => DialOutcome::Timeout,
             Self::UpgradeTimeout => DialOutcome::UpgradeTimeout,
             Self::BadHandshake(_) => DialOutcome::BadHandshake,
         }
+    }
+
+    /// Whether bytes of the request may have reached the node.
+    pub(super) const fn reached(self) -> bool {
+        !matches!(self, Self::Refused | Self::ConnectTimeout)
     }
 }
 
@@ -61,18 +68,19 @@ pub(super) async fn open(
         .await
         .map_err(|_| DialFault::ConnectTimeout)?
         .map_err(|_| DialFault::Refused)?;
-    let request = upgrade.request(address, client);
-    monoio::time::timeout(config.upgrade_timeout, exchange(sock, &request, upgrade))
+    let key = tungstenite::handshake::client::generate_key();
+    let request = upgrade.request(&key, address, client);
+    monoio::time::timeout(config.upgrade_timeout, exchange(sock, &request, &key, upgrade))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
 }
 
-async fn exchange(sock: Sock, request: &[u8], upgrade: &Upgrade) -> Result<Opened, DialFault> {
+async fn exchange(sock: Sock, request: &[u8], key: &str, upgrade: &Upgrade) -> Result<Opened, DialFault> {
     let mut out = Outbox::default();
-    out.send(&sock, request).map_err(|_| DialFault::Refused)?;
+    out.send(&sock, request).map_err(|_| DialFault::Broken)?;
     while !out.is_empty() {
         sock.writable().await;
-        out.flush(&sock).map_err(|_| DialFault::Refused)?;
+        out.flush(&sock).map_err(|_| DialFault::Broken)?;
     }
     let mut bytes = Vec::new();
     let mut seen = 0;
@@ -81,7 +89,7 @@ async fn exchange(sock: Sock, request: &[u8], upgrade: &Upgrade) -> Result<Opene
             Err(_) => return Err(DialFault::BadHandshake(None)),
             Ok(Some((response, used))) => {
                 let agreed =
-                    upgrade.check(&response).map_err(|fault| DialFault::BadHandshake(Some(fault)))?;
+                    upgrade.check(key, &response).map_err(|fault| DialFault::BadHandshake(Some(fault)))?;
                 return Ok(Opened { sock, agreed, early: bytes.split_off(used) });
             }
             Ok(None) => seen = bytes.len(),
@@ -96,7 +104,7 @@ async fn exchange(sock: Sock, request: &[u8], upgrade: &Upgrade) -> Result<Opene
             Ok(0) => return Err(DialFault::BadHandshake(None)),
             Ok(_) => {}
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => return Err(DialFault::Refused),
+            Err(_) => return Err(DialFault::Broken),
         }
     }
 }
