@@ -136,7 +136,7 @@ impl Manager {
             let is_dead = |answer: &Arc<Answer>| {
                 !answer.nodes.is_empty() && answer.nodes.iter().all(|node| answers.is_quarantined(*node))
             };
-            if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_dead) {
+            if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_dead) || !answers.knows_healthy_node() {
                 break;
             }
             match self.ask_once(target, kind, keep, deadline).await {

@@ -187,6 +187,11 @@ impl Answers {
         self.refused.get(&node).is_some_and(|refused| self.now().saturating_sub(refused) < quarantine)
     }
 
+    /// Whether any node is known that did not fail lately. Without one, asking again for another node is in vain.
+    pub fn knows_healthy_node(&self) -> bool {
+        self.learned.iter().any(|(node, ())| !self.is_quarantined(*node))
+    }
+
     /// A node refused a dial: every answer that names it and was made before now is forgotten.
     pub fn refused(&self, node: IpAddr) {
         let now = self.now();

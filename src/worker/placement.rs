@@ -87,7 +87,8 @@ fn pick(session: &Session, question: &str, nodes: &[IpAddr], tried: &[IpAddr], a
     let gateway = &session.worker.gateway;
     let untried = || nodes.iter().filter(|node| !tried.contains(node));
     let healthy = untried().find(|node| !gateway.answers.is_quarantined(**node));
-    match healthy.or_else(|| untried().next().filter(|_| !again)) {
+    let wait_for_better = again && gateway.answers.knows_healthy_node();
+    match healthy.or_else(|| untried().next().filter(|_| !wait_for_better)) {
         None => Choice::Again,
         Some(node) => match admission::admit(gateway.admission(), *node, true) {
             Ok(admitted) => Choice::Node(admitted),
