@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod answer;
+pub mod body;
 #[doc(hidden)]
 pub mod check;
 pub mod cors;
@@ -14,6 +15,7 @@ pub mod location;
 pub mod one_step;
 mod pairs;
 pub mod params;
+pub mod pass;
 pub mod redact;
 pub mod refusal;
 pub mod relay;
