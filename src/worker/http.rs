@@ -274,7 +274,7 @@ impl<'s> Http<'s> {
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)
             }
-            Plan::Whip(ask) => match whip::pass(session, conn, &mut self.inbox, &shape, &ask, body).await {
+            Plan::Whip(ask) => match self.passing(conn, &shape, &ask, body).pass().await {
                 Ok(done) => done,
                 Err(whip::No::Gone) => return Next::Drop,
                 Err(whip::No::Answered(by, answer)) => event::answer(session, &shape, by, Ok(answer)),
@@ -288,6 +288,16 @@ impl<'s> Http<'s> {
             true if shape.close => Next::Close,
             true => Next::Again,
         }
+    }
+
+    const fn passing<'p>(
+        &'p mut self,
+        conn: &'p mut Conn,
+        shape: &'p Shape,
+        ask: &'p whip::Ask,
+        body: &'p [u8],
+    ) -> whip::Passing<'p> {
+        whip::Passing { session: self.session, conn, inbox: &mut self.inbox, shape, ask, body }
     }
 
     async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::Ask) -> Next {
