@@ -12,6 +12,11 @@ use super::target::{Action, Kind, Step, WhipForm, WhipRoute};
 pub use handle::Handle;
 
 mod handle;
+#[cfg(test)]
+mod tests;
+
+/// Longest name of a stream, as it is written; keys and targets are made of it.
+const STREAM_MAX: usize = 512;
 
 /// Longest `requestId`; it becomes part of a key.
 const REQUEST_ID_MAX: usize = 256;
@@ -145,6 +150,9 @@ impl Request {
             Step::Endpoint => (route.stream, None),
             Step::Resource => Handle::split(route.stream),
         };
+        if stream.len() > STREAM_MAX {
+            return Err(Refusal::BadTarget);
+        }
         let request_id = split(route.query).map(key_value).find(|(key, _)| *key == "requestId");
         let request_id = request_id.and_then(|(_, value)| value).filter(|value| !value.is_empty());
         if request_id.is_some_and(|id| id.len() > REQUEST_ID_MAX) {
