@@ -40,3 +40,23 @@ fn target() {
 fn answer() {
     replay("answer", check::answer);
 }
+
+#[test]
+fn one_step() {
+    replay("one_step", check::one_step);
+}
+
+#[test]
+fn whip() {
+    replay("whip", check::whip);
+}
+
+#[test]
+fn body() {
+    replay("body", check::body);
+}
+
+#[test]
+fn node_answer() {
+    replay("node_answer", check::node_answer);
+}

@@ -8,7 +8,7 @@
 use super::pairs::{self, append, is_placement, key_value, routing, split};
 use super::params::{Host, ParamRules, path_scope, read_host, read_scope};
 use super::refusal::Refusal;
-use super::target::{Action, Kind, Step, WhipForm, WhipRoute};
+use super::target::{Action, Kind, Step, WhipForm, WhipRoute, is_ambiguous};
 pub use handle::Handle;
 
 mod handle;
@@ -150,7 +150,8 @@ impl Request {
             Step::Endpoint => (route.stream, None),
             Step::Resource => Handle::split(route.stream),
         };
-        if stream.len() > STREAM_MAX {
+        // the path as a whole had one reading only; without the handle its last segment may be dots
+        if stream.len() > STREAM_MAX || (handle.is_some() && is_ambiguous(stream)) {
             return Err(Refusal::BadTarget);
         }
         let request_id = split(route.query).map(key_value).find(|(key, _)| *key == "requestId");

@@ -178,6 +178,10 @@ fn what_only_looks_like_a_handle_is_a_name() {
     ] {
         assert_eq!(Handle::split(&name), (name.as_str(), None));
     }
+    for dots in [".", "..", "%2e%2E", "%252e"] {
+        let resource = format!("/live/whip/resource/{dots}~{digits}");
+        assert_eq!(read("DELETE", &resource), Err(Refusal::BadTarget), "{dots}");
+    }
     let endpoint = format!("/live/whip/endpoint/s~{digits}");
     assert_eq!(read("POST", &endpoint).unwrap().handle, None, "nothing was made there yet");
 }
