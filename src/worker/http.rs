@@ -151,6 +151,7 @@ impl<'s> Http<'s> {
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
             close: !request.keep_alive || draining || self.ended || self.turned_away.is_some(),
+            bodiless: request.method == "HEAD",
         };
         let body = match request.body {
             BodyLength::None => 0,
