@@ -82,6 +82,7 @@ impl<'s> Http<'s> {
     /// Reads one request and answers it.
     pub(super) async fn exchange(&mut self, conn: &mut Conn) -> Next {
         self.inbox.append(&mut conn.early);
+        self.ended |= conn.tls.peer_closed();
         let planned = match self.head(conn).await {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
@@ -244,7 +245,8 @@ impl<'s> Http<'s> {
                 (200, reply::write(&shape, 200, &[("Content-Type", &page.content_type)], &page.body))
             }
             Plan::Event { key, kind, keep } => {
-                let asked = event::ask(session, conn, &mut self.inbox, &key, kind, keep).await;
+                let asked =
+                    event::ask(session, conn, &mut self.inbox, &mut self.ended, &key, kind, keep).await;
                 let Some((by, outcome)) = asked else { return Next::Drop };
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)

@@ -106,6 +106,8 @@ async fn shake(session: &Session, sock: Sock) -> Option<Conn> {
         }
         match conn.receive_into(HEAD_RECEIVE, &mut early) {
             Received::Some | Received::Nothing => {}
+            // a request and a close_notify may have come together with the end of the handshake
+            Received::End if conn.tls.is_open() => {}
             Received::Fault(fault) => {
                 fail(TlsFailure::Protocol);
                 tracing::debug!(session = session.id, peer = %session.peer, %fault, "TLS handshake failed");

@@ -108,7 +108,7 @@ pub(super) async fn open(
     let started = Instant::now();
     let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
     let mut dial = std::pin::pin!(origin::open(&ask.admitted, &ask.upgrade, session.peer, config));
-    let Some(dialled) = unless_gone(conn, inbox, |cx| dial.as_mut().poll(cx)).await else {
+    let Some(dialled) = unless_gone(conn, inbox, None, |cx| dial.as_mut().poll(cx)).await else {
         count(DialOutcome::Cancelled);
         log_access(ask.access, 499);
         return Err(No::Gone);
