@@ -67,7 +67,7 @@ pub(super) async fn choose(
     };
     let asked = lookup::ask(&session.worker, question, kind, keep);
     let mut asked = std::pin::pin!(monoio::time::timeout_at(deadline.into(), asked));
-    let Some(asked) = unless_gone(conn, inbox, |cx| asked.as_mut().poll(cx)).await else {
+    let Some(asked) = unless_gone(conn, inbox, None, |cx| asked.as_mut().poll(cx)).await else {
         return Choice::Gone;
     };
     match asked {

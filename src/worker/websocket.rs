@@ -233,7 +233,7 @@ async fn dial(
     let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
     let config = &session.worker.gateway.config.origins;
     let mut work = std::pin::pin!(origin::open(admitted, upgrade, session.peer, config));
-    let Some(dialled) = unless_gone(conn, inbox, |cx| work.as_mut().poll(cx)).await else {
+    let Some(dialled) = unless_gone(conn, inbox, None, |cx| work.as_mut().poll(cx)).await else {
         count(DialOutcome::Cancelled);
         return Err(Failed::Gone);
     };

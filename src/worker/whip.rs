@@ -169,7 +169,7 @@ impl Passing<'_> {
         let metrics = &session.worker.metrics;
         let started = Instant::now();
         let mut answer = start(session, ask, admitted, target, self.body);
-        let answered = unless_gone(self.conn, self.inbox, |cx| Pin::new(&mut answer).poll(cx)).await;
+        let answered = unless_gone(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
         let Some(answered) = answered else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
             return Err((No::Gone, true));
