@@ -11,13 +11,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, mpsc};
 
 use crate::answers::Answers;
-use crate::config::{ClusterConfig, ManagerKnobs, NodeKnobs};
+use crate::config::{ClusterConfig, ManagerKnobs, NodeFault, NodeKnobs};
 use crate::directory::{Directory, Live};
 use crate::http::Head;
 use crate::manager::Manager;
-use crate::media::Media;
+use crate::media::{Command, Media};
 use crate::node::{Node, listen};
-use crate::record::{CloseSeen, Count, Log, NodeCounts, NodeRecord, Question};
+use crate::record::{CloseSeen, Count, Log, NodeCounts, NodeRecord, Question, WhipSeen};
 
 /// How often a port that turned out to be taken elsewhere is exchanged for another.
 const PORT_TRIES: usize = 20;
@@ -52,7 +52,7 @@ impl Cluster {
         let listener = listen((config.manager, config.manager_port).into(), 1024)?;
         let manager_address = listener.local_addr()?;
         let manager = Arc::new(Manager {
-            answers: Answers::new(config.nodes),
+            answers: Answers::new(config.nodes, config.groups),
             directory: Arc::clone(&directory),
             knobs: Mutex::default(),
             questions: Log::default(),
@@ -176,6 +176,7 @@ fn start_node(
         ping_interval: config.ping_interval,
         knobs: Mutex::default(),
         turned: Notify::new(),
+        cut: Notify::new(),
         record,
         media,
         next_peer: AtomicU64::new(1),
@@ -231,6 +232,19 @@ impl NodeHandle<'_> {
         self.0.turned.notify_one();
     }
 
+    /// Kills it: connections, sessions and streams end at once, and connects are refused until [`up`](Self::up).
+    pub fn down(&self) {
+        self.knobs(|knobs| knobs.fault = Some(NodeFault::Refuse));
+        self.0.cut.notify_waiters();
+        // Media that is gone means a cluster that ends.
+        let _ = self.0.media.send(Command::Down);
+    }
+
+    /// Brings it back, without any of its sessions.
+    pub fn up(&self) {
+        self.knobs(|knobs| knobs.fault = None);
+    }
+
     /// Its counters now.
     #[must_use]
     pub fn counts(&self) -> NodeCounts {
@@ -247,6 +261,12 @@ impl NodeHandle<'_> {
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
         self.0.record.messages.all()
+    }
+
+    /// The latest WHIP and WHEP requests, oldest first.
+    #[must_use]
+    pub fn whip(&self) -> Vec<WhipSeen> {
+        self.0.record.whip.all()
     }
 
     /// How the latest signalling connections ended, oldest first.

@@ -44,8 +44,8 @@ impl Manager {
         stream.set_nodelay(true)?;
         let mut rest = Vec::new();
         while let Some(head) = http::read_head(&mut stream, &mut rest, from).await? {
-            let knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let page = self.pages.iter().find(|page| page.path == head.path());
+            let knobs = self.knobs(page.is_none());
             if page.is_none() {
                 self.asked.up();
                 self.questions.push(Question { head: head.clone(), at: Instant::now() });
@@ -57,8 +57,7 @@ impl Manager {
             if let Some(raw) = &knobs.raw {
                 return stream.write_all(raw).await;
             }
-            let closing = head.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
-            let keep = !knobs.no_keep_alive && !closing;
+            let keep = !knobs.no_keep_alive && head.keeps_alive();
             let response = match page {
                 Some(page) => http::response(200, &page.content_type, &page.body, keep),
                 None => self.respond(&head, &knobs, keep),
@@ -69,6 +68,15 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// The knobs for one request; a question uses up the next of the names to be given.
+    fn knobs(&self, question: bool) -> ManagerKnobs {
+        let mut knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = if question { knobs.named_next.pop_front() } else { None };
+        let mut now = knobs.clone();
+        now.named = next.or(now.named);
+        now
     }
 
     fn respond(&self, head: &Head, knobs: &ManagerKnobs, keep: bool) -> Vec<u8> {
