@@ -11,11 +11,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, mpsc};
 
 use crate::answers::Answers;
-use crate::config::{ClusterConfig, ManagerKnobs, NodeFault, NodeKnobs};
+use crate::config::{ClusterConfig, ManagerKnobs, NodeKnobs};
 use crate::directory::{Directory, Live};
 use crate::http::Head;
 use crate::manager::Manager;
-use crate::media::{Command, Media};
+use crate::media::Media;
 use crate::node::{Node, listen};
 use crate::record::{CloseSeen, Count, Log, NodeCounts, NodeRecord, Question, WhipSeen};
 
@@ -59,6 +59,7 @@ impl Cluster {
             asked: Count::default(),
             connections: Count::default(),
             pages: config.pages,
+            nodes: nodes.clone(),
         });
         tokio::spawn(Arc::clone(&manager).serve(listener));
         drop(entered);
@@ -228,21 +229,17 @@ impl NodeHandle<'_> {
     /// Changes how it treats connections, from the next one on. `Refuse` and `HangConnect` take a moment: wait for the
     /// effect with a deadline.
     pub fn knobs(&self, turn: impl FnOnce(&mut NodeKnobs)) {
-        turn(&mut self.0.knobs.lock().unwrap_or_else(PoisonError::into_inner));
-        self.0.turned.notify_one();
+        self.0.turn(turn);
     }
 
     /// Kills it: connections, sessions and streams end at once, and connects are refused until [`up`](Self::up).
     pub fn down(&self) {
-        self.knobs(|knobs| knobs.fault = Some(NodeFault::Refuse));
-        self.0.cut.notify_waiters();
-        // Media that is gone means a cluster that ends.
-        let _ = self.0.media.send(Command::Down);
+        self.0.down();
     }
 
     /// Brings it back, without any of its sessions.
     pub fn up(&self) {
-        self.knobs(|knobs| knobs.fault = None);
+        self.0.up();
     }
 
     /// Its counters now.

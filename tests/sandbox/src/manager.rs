@@ -12,6 +12,7 @@ use crate::answers::{Answers, error};
 use crate::config::{ManagerKnobs, Page};
 use crate::directory::Directory;
 use crate::http::{self, Head};
+use crate::node::Node;
 use crate::record::{Count, Log, Question};
 
 /// Everything the manager's connections share.
@@ -23,6 +24,7 @@ pub(crate) struct Manager {
     pub(crate) asked: Count,
     pub(crate) connections: Count,
     pub(crate) pages: Vec<Page>,
+    pub(crate) nodes: Vec<Arc<Node>>,
 }
 
 impl Manager {
@@ -45,6 +47,10 @@ impl Manager {
         let mut rest = Vec::new();
         while let Some(head) = http::read_head(&mut stream, &mut rest, from).await? {
             let page = self.pages.iter().find(|page| page.path == head.path());
+            if let Some(status) = self.told(&head) {
+                stream.write_all(&http::response(status, "text/plain", b"", true)).await?;
+                continue;
+            }
             let knobs = self.knobs(page.is_none());
             if page.is_none() {
                 self.asked.up();
@@ -68,6 +74,23 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// Knobs for tests in another process, `POST /sandbox/…`: the status when the request was one of those.
+    fn told(&self, head: &Head) -> Option<u16> {
+        let what = head.path().strip_prefix("/sandbox/").filter(|_| head.method == "POST")?;
+        let node = |index: &str| index.parse().ok().and_then(|index: usize| self.nodes.get(index));
+        let done = match *what.split('/').collect::<Vec<_>>() {
+            ["named-next", address] => {
+                let mut knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner);
+                knobs.named_next.push_back(address.to_owned());
+                true
+            }
+            ["nodes", index, "down"] => node(index).map(|node| node.down()).is_some(),
+            ["nodes", index, "up"] => node(index).map(|node| node.up()).is_some(),
+            _ => false,
+        };
+        Some(if done { 200 } else { 404 })
     }
 
     /// The knobs for one request; a question uses up the next of the names to be given.

@@ -69,6 +69,8 @@ pub(crate) struct Media {
     active: Vec<PeerId>,
     /// Sessions that were made by HTTP.
     resources: HashMap<Resource, PeerId>,
+    /// Those of them that ended lately.
+    ended: VecDeque<Resource>,
     /// Peers to be polled before the next wait.
     work: VecDeque<PeerId>,
 }
@@ -82,8 +84,8 @@ impl Media {
     ) -> std::io::Result<Self> {
         let local = socket.local_addr()?;
         let (peers, resources) = (HashMap::new(), HashMap::new());
-        let (active, work) = (Vec::new(), VecDeque::new());
-        Ok(Self { node, socket, local, directory, record, peers, active, resources, work })
+        let (active, work, ended) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        Ok(Self { node, socket, local, directory, record, peers, active, resources, ended, work })
     }
 
     pub(crate) async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
@@ -364,7 +366,7 @@ impl Media {
         self.stop(id);
         self.peers.remove(&id);
         self.active.retain(|active| *active != id);
-        self.resources.retain(|_, peer| *peer != id);
+        self.end_resource(id);
     }
 
     fn publisher(&self, scope: &str, wanted: &str) -> Option<PeerId> {

@@ -46,6 +46,23 @@ impl Node {
         self.knobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn turn(&self, turn: impl FnOnce(&mut NodeKnobs)) {
+        turn(&mut self.knobs.lock().unwrap_or_else(PoisonError::into_inner));
+        self.turned.notify_one();
+    }
+
+    /// Ends every connection, session and stream, and listens no more.
+    pub(crate) fn down(&self) {
+        self.turn(|knobs| knobs.fault = Some(NodeFault::Refuse));
+        self.cut.notify_waiters();
+        // Media that is gone means a cluster that ends.
+        let _ = self.media.send(Command::Down);
+    }
+
+    pub(crate) fn up(&self) {
+        self.turn(|knobs| knobs.fault = None);
+    }
+
     /// Serves for ever; the listener exists only while the knobs allow it.
     pub(crate) async fn serve(self: Arc<Self>, first: TcpListener) {
         let mut listener = Some(first);

@@ -6,6 +6,9 @@ use std::time::Instant;
 use super::{Media, PeerId};
 use crate::peer::{Peer, Role};
 
+/// How many ended sessions a node remembers for their clients' DELETE.
+const REMEMBERED: usize = 256;
+
 /// Which side of a stream a resource is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
@@ -69,7 +72,11 @@ impl Media {
         if let Ask::Create { offer } = ask {
             return self.create(fresh, resource, offer.as_deref());
         }
-        let id = self.resources.get(&resource).copied().ok_or(404_u16)?;
+        let Some(id) = self.resources.get(&resource).copied() else {
+            // Clients that leave close their media first, which is quicker than their DELETE.
+            let just_ended = matches!(ask, Ask::Delete) && self.forget(&resource);
+            return if just_ended { Ok(Given { peer: 0, sdp: String::new() }) } else { Err(404) };
+        };
         if if_match.is_some_and(|wanted| wanted != "*" && wanted != etag(id)) {
             return Err(412);
         }
@@ -83,10 +90,33 @@ impl Media {
                     peer.take_candidate(line);
                 }
             }
-            Ask::Delete => self.end(id),
+            Ask::Delete => {
+                self.end(id);
+                self.forget(&resource);
+            }
         }
         self.work.push_back(id);
         Ok(Given { peer: id, sdp: String::new() })
+    }
+
+    /// Takes the session's resource away and remembers that it was there.
+    pub(super) fn end_resource(&mut self, peer: PeerId) {
+        let Some(resource) = self.resources.iter().find(|(_, id)| **id == peer).map(|(r, _)| r.clone())
+        else {
+            return;
+        };
+        self.resources.remove(&resource);
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(resource);
+    }
+
+    /// Whether a session of that resource ended lately and nobody asked about it since.
+    fn forget(&mut self, resource: &Resource) -> bool {
+        let before = self.ended.len();
+        self.ended.retain(|ended| ended != resource);
+        self.ended.len() < before
     }
 
     fn create(&mut self, id: PeerId, resource: Resource, offer: Option<&str>) -> Result<Given, u16> {
@@ -95,6 +125,7 @@ impl Media {
         if busy || self.resources.contains_key(&resource) {
             return Err(409);
         }
+        self.forget(&resource);
         let kinds = match side {
             Side::Publish => Vec::new(),
             Side::Play => self.peers[&self.publisher(scope, name).ok_or(404_u16)?].kinds(),
