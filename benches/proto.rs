@@ -10,12 +10,62 @@ use divan::{Bencher, black_box};
 use tidegate::proto::admission::{self, AdmissionRules};
 use tidegate::proto::answer;
 use tidegate::proto::check::param_rules;
+use tidegate::proto::frame::{FrameRules, Scanner, Side};
 use tidegate::proto::head::{self, HeadLimits};
 use tidegate::proto::params::ConnectionParams;
 use tidegate::proto::target;
 
 fn main() {
     divan::main();
+}
+
+/// A stream of masked client frames with payloads of `size`, at least 64 KiB of it.
+fn frames(size: usize) -> Vec<u8> {
+    let mut frame = vec![0x82];
+    match size {
+        0..126 => frame.push(0x80 | u8::try_from(size).expect("short")),
+        126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(size).expect("medium").to_be_bytes());
+        }
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend((size as u64).to_be_bytes());
+        }
+    }
+    frame.extend([1, 2, 3, 4]);
+    frame.resize(frame.len() + size, b'x');
+    frame.repeat((64 * 1024_usize).div_ceil(frame.len()))
+}
+
+#[divan::bench(args = [64, 256, 1024, 65_536])]
+fn scan(bencher: divan::Bencher<'_, '_>, size: usize) {
+    let bytes = frames(size);
+    let rules = FrameRules { message_max: 1 << 20, extensions: false };
+    bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench(|| {
+        Scanner::new(Side::Client, rules).scan(divan::black_box(&bytes), false).expect("legal frames").frames
+    });
+}
+
+#[divan::bench(args = [64, 256, 1024, 65_536])]
+fn scan_in_segments(bencher: divan::Bencher<'_, '_>, size: usize) {
+    let bytes = frames(size);
+    let rules = FrameRules { message_max: 1 << 20, extensions: false };
+    bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench(|| {
+        let mut scanner = Scanner::new(Side::Client, rules);
+        bytes.chunks(1460).map(|piece| scanner.scan(piece, false).expect("legal frames").frames).sum::<u32>()
+    });
+}
+
+/// The floor of the scanner: the same bytes copied once.
+#[divan::bench(args = [64, 256, 1024, 65_536])]
+fn scan_floor_copy(bencher: divan::Bencher<'_, '_>, size: usize) {
+    let bytes = frames(size);
+    let mut out = vec![0; bytes.len()];
+    bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench_local(|| {
+        out.copy_from_slice(divan::black_box(&bytes));
+        out[0]
+    });
 }
 
 /// What Chromium sends to open the vendor's signalling.

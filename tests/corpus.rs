@@ -40,3 +40,13 @@ fn target() {
 fn answer() {
     replay("answer", check::answer);
 }
+
+#[test]
+fn frame() {
+    replay("frame", check::frame::scanner);
+}
+
+#[test]
+fn relay() {
+    replay("relay", check::relay::relay);
+}

@@ -6,9 +6,10 @@ use super::place::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, 
 use super::problem::Report;
 use super::word::{Access, CloseCode, File, Flag, Hidden, OrEmpty, Token, WorkerCount};
 use super::{
-    Admin, Answers, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel, Origins,
-    StreamManager, Tls, TlsVersion, WebSocket,
+    Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel,
+    Origins, StreamManager, Tls, TlsVersion, WebSocket,
 };
+use crate::proto::head::FIELDS_MAX;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -24,16 +25,8 @@ pub struct Key {
 }
 
 /// Keys of the contract that wait for their issue: accepted nowhere, but not taken for a slip of the pen either.
-const LATER: [&str; 8] = [
-    "gateway.proxy_protocol",
-    "gateway.trusted_proxies",
-    "tls.ticket_keys",
-    "stream_manager.api",
-    "stream_manager.node_group",
-    "origins.sealed",
-    "origins.attempts",
-    "origins.quarantine",
-];
+const LATER: [&str; 4] =
+    ["gateway.proxy_protocol", "gateway.trusted_proxies", "tls.ticket_keys", "origins.sealed"];
 
 const KIB: u64 = 1024;
 const MIB: u64 = KIB * KIB;
@@ -97,6 +90,8 @@ keys! {
     stream_manager: StreamManager {
         url: Url = required r#""http://10.0.0.2:5080""#,
         timeout: Span = default r#""3s""#,
+        api: ApiVersion = default r#""4.0""#,
+        node_group: OrEmpty<Token> = default r#""""#,
         ca: OrEmpty<File> = default r#""""#,
         authorization: OrEmpty<Hidden> = default r#""""#,
     }
@@ -119,6 +114,8 @@ keys! {
         names: List<Name> = default "[]",
         connect_timeout: Span = default r#""1s""#,
         upgrade_timeout: Span = default r#""1500ms""#,
+        attempts: Count<u32, 1, 10> = default "3",
+        quarantine: OrOff<Span> = default r#""5s""#,
         subprotocol: OrEmpty<Token> = default r#""json""#,
         origin_header: NodeOrigin = default r#""none""#,
         extensions: Extensions = default r#""strip""#,
@@ -139,7 +136,7 @@ keys! {
         head_timeout: Span = default r#""5s""#,
         head_size: Size<usize, KIB, MIB> = default r#""16KiB""#,
         target_size: Size<usize, 64, MIB> = default r#""6KiB""#,
-        headers: Count<usize, 8, 1000> = default "100",
+        headers: Count<usize, 8, { FIELDS_MAX as u64 }> = default "100",
         body_max: Size<usize, KIB, { KIB * MIB }> = default r#""256KiB""#,
         body_timeout: Span = default r#""10s""#,
     }

@@ -156,10 +156,25 @@ pub struct Certificate {
 pub struct StreamManager {
     pub url: ManagerUrl,
     pub timeout: Duration,
+    /// Version for questions that the gateway asks itself on 1.x paths.
+    pub api: ApiVersion,
+    /// Group for one-step requests that name none, or `default`.
+    pub node_group: Option<String>,
     /// Extra CA bundle (PEM) for https.
     pub ca: Option<PathBuf>,
     /// Value of the `Authorization` field sent to the stream manager, and to nobody else.
     pub authorization: Option<Secret>,
+}
+
+/// A version of the stream manager's 1.x API, as it stands in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiVersion(pub(super) &'static str);
+
+impl ApiVersion {
+    /// `4.0` and the like.
+    pub const fn text(self) -> &'static str {
+        self.0
+    }
 }
 
 /// Where the stream manager is.
@@ -211,6 +226,10 @@ pub struct Origins {
     pub names: Vec<String>,
     pub connect_timeout: Duration,
     pub upgrade_timeout: Duration,
+    /// One-step routes only: how many nodes are tried.
+    pub attempts: u32,
+    /// A node that failed is avoided so long; `None` means "off".
+    pub quarantine: Option<Duration>,
     /// Subprotocol sent to the node; `None` sends none.
     pub subprotocol: Option<String>,
     pub origin_header: OriginHeader,

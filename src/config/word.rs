@@ -1,7 +1,7 @@
 //! Kinds of values that are words: flags, closed sets, codes, paths, tokens, secrets.
 
 use super::kind::{Count, Scalar, integer, quote, text};
-use super::{AccessLog, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Workers};
+use super::{AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Workers};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use toml::de::DeValue;
@@ -51,6 +51,16 @@ impl Words for Driver {
 
 impl Words for TlsVersion {
     const ALL: &'static [(&'static str, Self)] = &[("1.2", Self::V1_2), ("1.3", Self::V1_3)];
+}
+
+impl Words for ApiVersion {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("1.0", Self("1.0")),
+        ("2.0", Self("2.0")),
+        ("3.0", Self("3.0")),
+        ("3.1", Self("3.1")),
+        ("4.0", Self("4.0")),
+    ];
 }
 
 impl Words for Extensions {

@@ -35,7 +35,7 @@ impl Drop for Workers {
 pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String> {
     let Launch { shared, tls, seats, control } = launch;
     let config = shared.config.clone();
-    let (answers, questions) = Answers::new(&config.answers);
+    let (answers, questions) = Answers::new(&config.answers, config.origins.quarantine);
     let own = names::own_addresses(&config);
     let gateway = Arc::new(Gateway::new(config.clone(), tls, answers, shared.metrics.clone(), own, pages));
     let counted = gateway.clone();

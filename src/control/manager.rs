@@ -126,8 +126,35 @@ impl Manager {
         });
     }
 
+    /// Asks, and asks again while only nodes are named that failed a moment ago: another one may be had. If none is,
+    /// the last answer stands; a node that failed is better than no node.
     async fn ask(&self, target: &str, kind: EventKind, keep: Keep) -> Outcome {
-        let fetched = tokio::time::timeout(self.timeout, self.fetch(target)).await;
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let mut outcome = self.ask_once(target, kind, keep, deadline).await;
+        for _ in 1..self.gateway.config.origins.attempts {
+            let answers = &self.gateway.answers;
+            let is_dead = |answer: &Arc<Answer>| {
+                !answer.nodes.is_empty() && answer.nodes.iter().all(|node| answers.is_quarantined(*node))
+            };
+            if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_dead) || !answers.knows_healthy_node() {
+                break;
+            }
+            match self.ask_once(target, kind, keep, deadline).await {
+                Ok(better) => outcome = Ok(better),
+                Err(_) => break,
+            }
+        }
+        outcome
+    }
+
+    async fn ask_once(
+        &self,
+        target: &str,
+        kind: EventKind,
+        keep: Keep,
+        deadline: tokio::time::Instant,
+    ) -> Outcome {
+        let fetched = tokio::time::timeout_at(deadline, self.fetch(target, kind)).await;
         let (status, headers, body) =
             fetched.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
                 tracing::warn!(code = refusal.code(), "the stream manager could not be asked");
@@ -164,9 +191,10 @@ impl Manager {
     }
 
     /// One exchange. A kept-alive connection that the stream manager closed under our question is tried once more.
-    async fn fetch(&self, target: &str) -> Result<(u16, HeaderMap, Bytes), Refusal> {
+    async fn fetch(&self, target: &str, kind: EventKind) -> Result<(u16, HeaderMap, Bytes), Refusal> {
         let uri: Uri = format!("{}{target}", self.base).parse().map_err(|_| Refusal::BadTarget)?;
-        let mut again = true;
+        // what may have an effect, such as a publish, is never said twice
+        let mut again = kind != EventKind::Other;
         let response = loop {
             match self.http.request(self.request(&uri)).await {
                 Ok(response) => break response,

@@ -9,7 +9,7 @@ use super::admission::{self, AdmissionRules, Network};
 use super::answer::{self, Answer, FreshnessRules};
 use super::head::{self, HeadFault, HeadLimits};
 use super::params::{ConnectionParams, Host, ParamRules};
-use super::target::{self, EventKind, Keep, Route};
+use super::target::{self, EventKind, Keep, Route, StreamPath, WhipForm};
 
 pub mod frame;
 pub mod reference;
@@ -66,6 +66,38 @@ pub fn target(bytes: &[u8]) {
             assert_eq!(format!("/streammanager{suffix}"), path);
             assert_eq!(given, query);
             assert!(suffix != "/api" && !suffix.starts_with("/api/"));
+        }
+        Route::Event(event) if path.starts_with("/as/") => {
+            let segments: Vec<&str> = path.split('/').collect();
+            assert_eq!(segments[..5], ["", "as", "v1", "streams", "stream"]);
+            assert_eq!((event.target, event.name), (text, segments[7..].join("/").as_str()));
+            assert!(event.name.contains('/') && event.name.ends_with(event.stream));
+            let subscribe = segments[6] == "subscribe";
+            assert!(
+                subscribe == (event.kind == EventKind::Subscribe) && (subscribe || segments[6] == "publish")
+            );
+            assert_eq!(event.keep.found(), subscribe && reference::streams_may_be_kept(segments[5], query));
+        }
+        Route::OneStep(route) => {
+            let StreamPath { app, stream } = route.path;
+            assert_eq!(format!("/as/v1/proxy/ws/{}/{app}/{stream}", route.action.word()), path);
+            assert_eq!(route.query, query);
+            assert!(!app.is_empty() && !stream.is_empty() && !stream.contains('/'));
+        }
+        Route::Whip(route) => {
+            let (kind, stream) = (route.kind.word(), route.stream);
+            let whole = match route.form {
+                WhipForm::Proxy { app } => format!("/as/v1/proxy/{kind}/{app}/{stream}"),
+                WhipForm::Direct { app, step } => format!("/{app}/{kind}/{}/{stream}", step.word()),
+                WhipForm::Manager { suffix, step } => {
+                    format!("/streammanager{suffix}/{kind}/{}/{stream}", step.word())
+                }
+            };
+            assert_eq!((whole.as_str(), route.query), (path, query));
+            assert!(!stream.is_empty() && !stream.contains('/'));
+            let first = path.split('/').nth(1).unwrap_or_default();
+            assert_eq!(first == "as", matches!(route.form, WhipForm::Proxy { .. }));
+            assert_eq!(first == "streammanager", matches!(route.form, WhipForm::Manager { .. }));
         }
         Route::Event(event) => {
             let segments: Vec<&str> = path.split('/').collect();

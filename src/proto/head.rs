@@ -6,8 +6,8 @@
 use std::mem::MaybeUninit;
 
 use end::complete;
-pub(super) use value::target_byte;
-use value::{is_authority, names, number, once, origin_form, visible};
+pub(super) use value::{is_authority, target_byte, visible};
+use value::{names, number, once, origin_form};
 
 use super::refusal::Refusal;
 
@@ -111,6 +111,11 @@ pub struct Request<'b> {
     /// Only if it is visible ASCII.
     pub user_agent: Option<&'b str>,
     pub authorization: Option<&'b str>,
+    pub content_type: Option<&'b str>,
+    pub if_match: Option<&'b str>,
+    pub if_none_match: Option<&'b str>,
+    /// Only if it is visible ASCII; of several fields the last.
+    pub accept: Option<&'b str>,
     /// `Access-Control-Request-Method`: with it an OPTIONS is a preflight.
     pub acr_method: Option<&'b str>,
     /// `Access-Control-Request-Headers`.
@@ -297,6 +302,10 @@ impl<'b> Request<'b> {
             origin: None,
             user_agent: None,
             authorization: None,
+            content_type: None,
+            if_match: None,
+            if_none_match: None,
+            accept: None,
             acr_method: None,
             acr_headers: None,
             cookie: false,
@@ -327,6 +336,12 @@ impl<'b> Request<'b> {
             once(&mut self.origin, value)
         } else if is("authorization") {
             once(&mut self.authorization, value)
+        } else if is("content-type") {
+            once(&mut self.content_type, value)
+        } else if is("if-match") {
+            once(&mut self.if_match, value)
+        } else if is("if-none-match") {
+            once(&mut self.if_none_match, value)
         } else if is("access-control-request-method") {
             once(&mut self.acr_method, value)
         } else if is("access-control-request-headers") {
@@ -335,6 +350,8 @@ impl<'b> Request<'b> {
             // these can't make two readers disagree
             if is("user-agent") {
                 self.user_agent = visible(value);
+            } else if is("accept") {
+                self.accept = visible(value);
             } else if is("cookie") {
                 self.cookie = true;
             } else if is("expect") {

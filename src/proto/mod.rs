@@ -5,14 +5,20 @@
 
 pub mod admission;
 pub mod answer;
+pub mod body;
 #[doc(hidden)]
 pub mod check;
 pub mod cors;
 pub mod frame;
 pub mod head;
+pub mod location;
+pub mod one_step;
+mod pairs;
 pub mod params;
+pub mod pass;
 pub mod redact;
 pub mod refusal;
 pub mod relay;
 pub mod target;
 pub mod upgrade;
+pub mod whip;

@@ -6,14 +6,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use percent_encoding::percent_decode;
-
-use super::head::target_byte;
+use super::pairs::{self, key_value, routing_value, split};
 use super::refusal::Refusal;
-use super::target::{disguises, escapes_whole, is_leftover};
-
-/// Account that simple-auth on the nodes trusts without a token.
-const RESERVED_ACCOUNT: &str = "cluster-restreamer";
+use super::target::is_leftover;
 
 /// Longest segment of an app or context (P10).
 const SEGMENT_MAX: usize = 64;
@@ -72,12 +67,12 @@ pub struct ConnectionParams {
 impl ConnectionParams {
     /// Reads what stands between `/streammanager` and the query, and the query after its first `?`.
     pub fn read(suffix: &str, query: &str, rules: &ParamRules) -> Result<Self, Refusal> {
-        let pairs = Pairs::read(query, rules)?;
-        let (Some(host), Some(app)) = (pairs.host, pairs.app) else {
+        let [host, app, context] = pairs::routing(query, split(query), &ROUTING, rules)?;
+        let (Some(host), Some(app)) = (host, app) else {
             return Err(Refusal::BadParams);
         };
         let host = read_host(host, rules)?;
-        let scope = read_scope(app, pairs.context, suffix, rules)?;
+        let scope = read_scope(app, context, suffix, rules)?;
         let mut origin_target = String::with_capacity(scope.len() + query.len() + 3);
         origin_target.push('/');
         origin_target.push_str(&scope);
@@ -96,101 +91,11 @@ impl ConnectionParams {
     }
 }
 
-/// The pairs of a query: on `&` only, empty ones skipped, one stray `?` in front forgiven (P2).
-fn split(query: &str) -> impl Iterator<Item = &str> {
-    query.strip_prefix('?').unwrap_or(query).split('&').filter(|pair| !pair.is_empty())
-}
-
-/// Key and value; no value without `=` (P3).
-fn key_value(pair: &str) -> (&str, Option<&str>) {
-    match pair.split_once('=') {
-        Some((key, value)) => (key, Some(value)),
-        None => (pair, None),
-    }
-}
-
 /// Parameters that are for us; everything else is for the node.
 const ROUTING: [&str; 3] = ["host", "app", "context"];
 
-/// The raw routing values of a query that keeps P1 to P5 and P14.
-struct Pairs<'q> {
-    host: Option<&'q str>,
-    app: Option<&'q str>,
-    context: Option<&'q str>,
-}
-
-impl<'q> Pairs<'q> {
-    /// All pairs are looked at before a verdict, so that it depends on the rules' order and not on the pairs'.
-    fn read(query: &'q str, rules: &ParamRules) -> Result<Self, Refusal> {
-        if query.len() > rules.query_size_max {
-            return Err(Refusal::TargetTooLong);
-        }
-        if !query.bytes().all(target_byte) {
-            return Err(Refusal::BadTarget);
-        }
-        let mut pairs = Self { host: None, app: None, context: None };
-        let mut count = 0;
-        let (mut long, mut twice, mut valueless, mut admin, mut reserved) =
-            (false, false, false, false, false);
-        for pair in split(query) {
-            count += 1;
-            let (key, value) = key_value(pair);
-            if count > rules.pairs_max || key.len() > rules.key_size_max {
-                long = true;
-                break;
-            }
-            let place = match key {
-                "host" => &mut pairs.host,
-                "app" => &mut pairs.app,
-                "context" => &mut pairs.context,
-                _ => {
-                    twice |= ROUTING.iter().any(|name| disguises(key, name));
-                    admin |= disguises(key, "accesstoken");
-                    reserved |= value.is_some_and(is_reserved) && disguises(key, "username");
-                    continue;
-                }
-            };
-            valueless |= value.is_none();
-            twice |= place.replace(value.unwrap_or_default()).is_some();
-        }
-        if long || (valueless && !twice) {
-            return Err(Refusal::BadParams);
-        }
-        if twice {
-            return Err(Refusal::DuplicateParam);
-        }
-        if admin && rules.refuse_admin_parameter {
-            return Err(Refusal::AdminParameter);
-        }
-        if reserved && rules.refuse_reserved_account {
-            return Err(Refusal::ReservedAccount);
-        }
-        Ok(pairs)
-    }
-}
-
-/// Whether a node would read the reserved account here. It splits with `String.split("=")`, which drops empty ends.
-fn is_reserved(value: &str) -> bool {
-    percent_decode(value.trim_end_matches('=').as_bytes()).eq(RESERVED_ACCOUNT.bytes())
-}
-
-/// A routing value, unescaped once (P6), that no script left over (P7).
-fn routing_value(raw: &str, otherwise: Refusal) -> Result<String, Refusal> {
-    if !escapes_whole(raw) {
-        return Err(otherwise);
-    }
-    let value = percent_decode(raw.as_bytes()).decode_utf8().map_err(|_| otherwise)?;
-    if value.is_empty() || is_leftover(&value) {
-        return Err(Refusal::ScriptLeftover);
-    }
-    if value.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
-        return Err(otherwise);
-    }
-    Ok(value.into_owned())
-}
-
 /// A canonical address or a configured name (P8).
-fn read_host(raw: &str, rules: &ParamRules) -> Result<Host, Refusal> {
+pub(super) fn read_host(raw: &str, rules: &ParamRules) -> Result<Host, Refusal> {
     let value = routing_value(raw, Refusal::BadHost)?;
     let bracketed = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if bracketed.is_some() || value.contains(':') {
@@ -225,7 +130,12 @@ fn is_name(value: &str) -> bool {
 }
 
 /// App and context joined once, every segment plain, not too deep, and served here (P10 to P12).
-fn read_scope(app: &str, context: Option<&str>, suffix: &str, rules: &ParamRules) -> Result<String, Refusal> {
+pub(super) fn read_scope(
+    app: &str,
+    context: Option<&str>,
+    suffix: &str,
+    rules: &ParamRules,
+) -> Result<String, Refusal> {
     let app = routing_value(app, Refusal::BadApp)?;
     let app = segments(&app)?;
     let asked = match context {
@@ -243,6 +153,12 @@ fn read_scope(app: &str, context: Option<&str>, suffix: &str, rules: &ParamRules
         scope.push('/');
         scope.push_str(context);
     }
+    check_scope(&scope, rules)?;
+    Ok(scope)
+}
+
+/// Whether joined segments are not too deep, and served here (P10, P11).
+fn check_scope(scope: &str, rules: &ParamRules) -> Result<(), Refusal> {
     if scope.split('/').count() > rules.depth_max {
         return Err(Refusal::BadApp);
     }
@@ -251,6 +167,19 @@ fn read_scope(app: &str, context: Option<&str>, suffix: &str, rules: &ParamRules
     if first.eq_ignore_ascii_case("streammanager") || !rules.apps.iter().any(|app| app == first) {
         return Err(Refusal::AppNotAllowed);
     }
+    Ok(())
+}
+
+/// The app that the path of a 2.0 or WHIP route names. It is taken raw, since an escape in it is no segment.
+pub(super) fn path_scope<'t>(app: &'t str, rules: &ParamRules) -> Result<&'t str, Refusal> {
+    if app.split('/').any(is_leftover) {
+        return Err(Refusal::ScriptLeftover);
+    }
+    if app.starts_with('/') || app.ends_with('/') {
+        return Err(Refusal::BadApp);
+    }
+    let scope = segments(app)?;
+    check_scope(scope, rules)?;
     Ok(scope)
 }
 

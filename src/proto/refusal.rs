@@ -16,6 +16,7 @@ pub enum Refusal {
     AdminParameter,
     ReservedAccount,
     NoSuchRoute,
+    NoSuchResource,
     MethodNotAllowed,
     UpgradeRequired,
     WebsocketVersion,
@@ -36,7 +37,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of the enum: the index of a counter is its place here.
-    pub const ALL: [Self; 29] = {
+    pub const ALL: [Self; 30] = {
         use Refusal::*;
         [
             BadRequest,
@@ -52,6 +53,7 @@ impl Refusal {
             AdminParameter,
             ReservedAccount,
             NoSuchRoute,
+            NoSuchResource,
             MethodNotAllowed,
             UpgradeRequired,
             WebsocketVersion,
@@ -95,6 +97,7 @@ impl Refusal {
             Self::AdminParameter => (403, "admin_parameter", "An admin parameter is not accepted here."),
             Self::ReservedAccount => (403, "reserved_account", "This account is reserved for the cluster."),
             Self::NoSuchRoute => (404, "no_such_route", "Nothing is served here."),
+            Self::NoSuchResource => (404, "no_such_resource", "There is no such session, or it is over."),
             Self::MethodNotAllowed => (405, "method_not_allowed", "This method is not allowed here."),
             Self::UpgradeRequired => (426, "upgrade_required", "This route speaks WebSocket only."),
             Self::WebsocketVersion => {

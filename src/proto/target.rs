@@ -8,6 +8,11 @@ use percent_encoding::percent_decode;
 
 use super::head::target_byte;
 use super::refusal::Refusal;
+pub use routes::{Action, Kind, OneStepRoute, Step, StreamPath, WhipForm, WhipRoute};
+
+mod routes;
+#[cfg(test)]
+mod tests;
 
 /// Names longer than this leave no negative answer behind: they are the attacker's to choose.
 pub const MISSING_NAME_MAX: usize = 256;
@@ -27,16 +32,19 @@ pub enum Route<'t> {
     },
     /// A question to the stream manager.
     Event(Event<'t>),
+    /// The WebSocket for which the gateway finds the node.
+    OneStep(OneStepRoute<'t>),
+    Whip(WhipRoute<'t>),
 }
 
-/// A question to the stream manager's event API.
+/// A question to the stream manager: to the event API of 1.x, or to the streams service of 2.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'t> {
     pub kind: EventKind,
     pub keep: Keep,
     /// All of it, as it came: also the key under which an answer is kept.
     pub target: &'t str,
-    /// Scope and stream, raw: `live/room1/stream1`, or `list`.
+    /// Scope and stream, raw: `live/room1/stream1` (the guid of 2.0), or `list`.
     pub name: &'t str,
     /// Last segment of the path, raw.
     pub stream: &'t str,
@@ -54,11 +62,12 @@ impl Event<'_> {
 pub enum EventKind {
     /// Exactly one `action=broadcast`.
     Broadcast,
-    /// Exactly one `action=subscribe`.
+    /// Exactly one `action=subscribe`, or the streams service's `subscribe`.
     Subscribe,
     /// `list`, `list/stats`, `{scope}/{stream}/stats`.
     List,
-    /// Anything else the stream manager may know: passed, never kept.
+    /// Anything else the stream manager may know, and the streams service's `publish`: passed, never kept, shared or
+    /// repeated.
     Other,
 }
 
@@ -97,23 +106,28 @@ pub fn route(target: &str) -> Result<Route<'_>, Refusal> {
     if is_ambiguous(path) {
         return Err(Refusal::BadTarget);
     }
-    // The 2.0 routes (/as/v1/…) and WHIP/WHEP outside of /streammanager get their branch here.
-    let suffix = path.strip_prefix("/streammanager").ok_or(Refusal::NoSuchRoute)?;
-    let first = match suffix.strip_prefix('/') {
-        Some(inside) => inside.split('/').next().unwrap_or_default(),
-        None if suffix.is_empty() => "",
-        None => return Err(Refusal::NoSuchRoute),
+    let (first, suffix) = match path[1..].find('/') {
+        Some(end) => path.split_at(end + 1),
+        None => (path, ""),
     };
     match first {
-        "api" => event(target, suffix, query),
-        // WHIP and WHEP 1.x live here one day; until then they are not a context
-        "whip" | "whep" => Err(Refusal::NoSuchRoute),
-        _ => Ok(Route::TwoStep { suffix, query }),
+        "/streammanager" => below_manager(target, suffix, query),
+        "/as" => routes::below_as(target, path, query),
+        _ => routes::direct(path, query),
+    }
+}
+
+/// What the stream manager's own app serves; any other word is a context of the two-step route.
+fn below_manager<'t>(target: &'t str, suffix: &'t str, query: &'t str) -> Result<Route<'t>, Refusal> {
+    match suffix.split('/').nth(1) {
+        Some("api") => event(target, suffix, query),
+        Some("whip" | "whep") => routes::below_manager(suffix, query).ok_or(Refusal::NoSuchRoute),
+        _ => Ok(routes::below_manager(suffix, query).unwrap_or(Route::TwoStep { suffix, query })),
     }
 }
 
 /// Whether two readers could find different paths in this one: before unescaping it, or after having done so once.
-fn is_ambiguous(path: &str) -> bool {
+pub(super) fn is_ambiguous(path: &str) -> bool {
     if has_trick(path.as_bytes()) {
         return true;
     }
@@ -203,6 +217,13 @@ impl<'t> Asked<'t> {
     }
 }
 
+/// Whether a question to the streams service holds nothing but placement.
+fn asked_streams(query: &str) -> Result<bool, Refusal> {
+    let asked = Asked::read(query)?;
+    let decides = |pair: &str| pair.starts_with("transcode=") || pair.starts_with("restream=");
+    Ok(asked.placement_only && asked.actions == 0 && !query.split('&').any(decides))
+}
+
 /// Which placement parameter this is, and whether its value can be trusted to mean just that.
 fn placement(key: &str, value: &str) -> Option<(u8, bool)> {
     let name = !value.is_empty() && !is_leftover(value) && value.bytes().all(|byte| byte.is_ascii_graphic());
@@ -231,142 +252,5 @@ pub(crate) fn is_leftover(value: &str) -> bool {
 pub(crate) fn disguises(key: &str, name: &str) -> bool {
     let plain =
         percent_decode(key.as_bytes()).filter(|&byte| byte != b'?').map(|byte| byte.to_ascii_lowercase());
-    plain.eq(name.bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_two_step_route() {
-        let two_step = |suffix, query| Ok(Route::TwoStep { suffix, query });
-        assert_eq!(route("/streammanager?id=s"), two_step("", "id=s"));
-        assert_eq!(route("/streammanager/??id=s"), two_step("/", "?id=s"));
-        assert_eq!(route("/streammanager/room1/?id=s?x"), two_step("/room1/", "id=s?x"));
-        assert_eq!(route("/streammanager/apis"), two_step("/apis", ""));
-    }
-
-    #[test]
-    fn nothing_else_is_served() {
-        for target in [
-            "/",
-            "/streammanagers/",
-            "/StreamManager/",
-            "/streammanager/api",
-            "/streammanager/api/",
-            "/streammanager/api/4.0/admin/proxy/clients?accessToken=x",
-            "/streammanager/api/4.0/admin/event/meta/live/s",
-            "/streammanager/api/4.0/media/live/mediafiles",
-            "/streammanager/api/4.0/file/live/s.m3u8",
-            "/streammanager/api/5.0/event/live/s",
-            "/streammanager/api/4.0/Event/live/s",
-            "/streammanager/api/4.0/%65vent/live/s",
-            "/streammanager/api/4.0/event",
-            "/streammanager/api/4.0/event/",
-            "/streammanager/api/4.0/event/live",
-            "/streammanager/api/4.0/event/live/",
-            "/streammanager/whip/endpoint/s",
-            "/as/v1/proxy/ws/publish/live/s?id=s",
-            "/as/v1/admin/rtcproxy",
-            "/live/whep/endpoint/s",
-        ] {
-            assert_eq!(route(target), Err(Refusal::NoSuchRoute), "{target}");
-        }
-    }
-
-    #[test]
-    fn a_path_with_two_readings_is_no_path() {
-        for path in [
-            "/streammanager//",
-            "//streammanager/",
-            "/streammanager/%2e%2e/",
-            "/streammanager/.",
-            "/streammanager/api/4.0/event/../admin/x",
-            "/streammanager/api/4.0/event/live/%2E./x",
-            "/streammanager/api/4.0/event/live/%252e%252e/x",
-            "/streammanager/api/4.0/event/live;jsessionid=1/x",
-            "/streammanager/api/4.0/event/live%3Bx/x",
-            "/streammanager/api/4.0/event/live%2fx",
-            "/streammanager/api/4.0/event/live/a%252Fx",
-            "/streammanager/api/4.0/event/live/a%5cx",
-            "/streammanager/api/4.0/event/live/a\\x",
-            "/streammanager/api/4.0/event/live/a%00",
-            "/streammanager/api/4.0/event/live/a%0d%0a",
-            "/streammanager/api/4.0/event/live/100%",
-            "/streammanager/api/4.0/event/live/%zz",
-            "/streammanager/api/4.0/event/live/%c0%ae%c0%ae/x",
-            "/streammanager/api/4.0/event/live/a#b",
-            "streammanager/",
-            "",
-        ] {
-            assert_eq!(route(path), Err(Refusal::BadTarget), "{path}");
-        }
-    }
-
-    fn event(rest: &str) -> Event<'_> {
-        match route(rest) {
-            Ok(Route::Event(event)) => event,
-            other => panic!("{rest}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn events_and_what_may_be_kept_of_them() {
-        use EventKind::*;
-        for (rest, kind, keep) in [
-            ("live/s?action=broadcast", Broadcast, Keep::Both),
-            ("live/room1/a%20b&c?action=subscribe", Subscribe, Keep::Both),
-            ("live/s?action=subscribe&region=us-east-1&strict=true&endpoints=2", Subscribe, Keep::Both),
-            ("live/s?action=broadcast&transcode=false", Broadcast, Keep::Both),
-            ("live/s?action=broadcast&transcode=true", Broadcast, Keep::Never),
-            ("live/s?action=broadcast&restream=1", Broadcast, Keep::Never),
-            ("live/s?action=broadcast&region=a&region=b", Broadcast, Keep::Never),
-            ("live/s?action=subscribe&region=undefined", Subscribe, Keep::Never),
-            ("live/s?action=subscribe&username=u&password=p", Subscribe, Keep::Never),
-            ("live/s?action=subscribe&token=t", Subscribe, Keep::Never),
-            ("live/s?action=subscribe&foo=bar", Subscribe, Keep::Never),
-            ("live/s?action=subscribe&Region=a", Subscribe, Keep::Never),
-            ("live/s?action=subscribe&x", Subscribe, Keep::Never),
-            ("live/s?action=subscribe&action=subscribe", Other, Keep::Never),
-            ("live/s?Action=subscribe", Other, Keep::Never),
-            ("live/s", Other, Keep::Never),
-            ("live/room/join", Other, Keep::Never),
-            ("list", List, Keep::Both),
-            ("list/stats", List, Keep::Both),
-            ("live/s/stats", List, Keep::Both),
-            ("list?foo=bar", List, Keep::Never),
-            ("list?action=subscribe", Other, Keep::Never),
-            ("live/stats?action=subscribe", Subscribe, Keep::Both),
-        ] {
-            let target = format!("/streammanager/api/3.1/event/{rest}");
-            let event = event(&target);
-            assert_eq!((event.kind, event.keep), (kind, keep), "{rest}");
-            assert_eq!(event.target, target);
-        }
-        let target = "/streammanager/api/1.0/event/live/room1/s?action=subscribe";
-        assert_eq!((event(target).name, event(target).stream), ("live/room1/s", "s"));
-    }
-
-    #[test]
-    fn a_long_name_leaves_nothing_missing() {
-        let target = |length: usize| {
-            format!(
-                "/streammanager/api/4.0/event/live/{}?action=subscribe",
-                "a".repeat(length - "live/".len())
-            )
-        };
-        assert!(event(&target(256)).missing_keepable());
-        assert_eq!(event(&target(257)).keep, Keep::Found);
-    }
-
-    #[test]
-    fn an_admin_token_is_refused_in_any_disguise() {
-        for key in
-            ["accessToken", "accesstoken", "ACCESSTOKEN", "acces%73Token", "?accessToken", "%3FaccessToken"]
-        {
-            let target = format!("/streammanager/api/4.0/event/live/s?action=subscribe&{key}=x");
-            assert_eq!(route(&target), Err(Refusal::AdminParameter), "{key}");
-        }
-    }
+    plain.eq(name.bytes().map(|byte| byte.to_ascii_lowercase()))
 }

@@ -19,8 +19,6 @@ pub struct Upgrade {
     pub target: String,
     /// Key of the client's leg.
     pub client_key: String,
-    /// Key of the node's leg, fresh for each dial.
-    pub origin_key: String,
     pub user_agent: Option<String>,
     /// Value of `Sec-WebSocket-Extensions` to pass on; `None` offers none.
     pub extensions: Option<String>,
@@ -28,8 +26,16 @@ pub struct Upgrade {
     pub client_protocols: Option<String>,
     /// Subprotocol that the node is asked for.
     pub origin_protocol: Option<String>,
-    /// Value of `Origin` at the node.
-    pub origin: Option<String>,
+    /// `Origin` at the node.
+    pub origin: Option<NodeOrigin>,
+}
+
+/// Value of the `Origin` field that a node gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeOrigin {
+    /// The node's own: `http://{node}:{port}`.
+    Itself,
+    Text(String),
 }
 
 /// What the node agreed to.
@@ -55,8 +61,8 @@ pub enum UpgradeFault {
 }
 
 impl Upgrade {
-    /// The request that the node gets. `client` is who it is for.
-    pub fn request(&self, node: SocketAddr, client: SocketAddr) -> Vec<u8> {
+    /// The request that the node gets. `key` is fresh for each dial, `client` is who it is for.
+    pub fn request(&self, key: &str, node: SocketAddr, client: SocketAddr) -> Vec<u8> {
         let mut head = String::with_capacity(512 + self.target.len());
         let _ = write!(
             head,
@@ -64,14 +70,18 @@ impl Upgrade {
              Sec-WebSocket-Version: 13\r\nX-Forwarded-For: {}\r\nX-Forwarded-For-Meta-Port: {}\r\n\
              X-Forwarded-For-Meta-Type: WEB\r\nX-Forwarded-For-Meta-Secure: true\r\n",
             self.target,
-            self.origin_key,
+            key,
             plain_address(client.ip()),
             client.port()
         );
+        let origin = self.origin.as_ref().map(|origin| match origin {
+            NodeOrigin::Itself => format!("http://{node}"),
+            NodeOrigin::Text(text) => text.clone(),
+        });
         let fields = [
             ("Sec-WebSocket-Protocol", &self.origin_protocol),
             ("Sec-WebSocket-Extensions", &self.extensions),
-            ("Origin", &self.origin),
+            ("Origin", &origin),
             ("User-Agent", &self.user_agent),
         ];
         for (name, value) in fields {
@@ -83,15 +93,15 @@ impl Upgrade {
         head.into_bytes()
     }
 
-    /// Judges the node's answer.
-    pub fn check(&self, response: &Response<'_>) -> Result<Agreed, UpgradeFault> {
+    /// Judges the node's answer to a request with this key.
+    pub fn check(&self, key: &str, response: &Response<'_>) -> Result<Agreed, UpgradeFault> {
         if response.status != 101 {
             return Err(UpgradeFault::Status(response.status));
         }
         if !response.upgrade_websocket {
             return Err(UpgradeFault::NotAnUpgrade);
         }
-        if response.ws_accept != Some(accept(&self.origin_key).as_str()) {
+        if response.ws_accept != Some(accept(key).as_str()) {
             return Err(UpgradeFault::WrongAccept);
         }
         if response.ws_protocol.is_some() && response.ws_protocol != self.origin_protocol.as_deref() {

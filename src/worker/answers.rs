@@ -91,6 +91,8 @@ pub struct Answers {
     learned: Cache<IpAddr, ()>,
     refused: Cache<IpAddr, u64>,
     last_refused: AtomicU64,
+    /// How long a node that refused is avoided, in milliseconds; `None` is "off".
+    quarantine: Option<u64>,
     ask: mpsc::UnboundedSender<Question>,
     epoch: Instant,
 }
@@ -118,7 +120,10 @@ impl Expiry<Key, Arc<Answer>> for ByFreshness {
 
 impl Answers {
     /// An empty memory, and the end where the control thread takes the questions.
-    pub fn new(config: &config::Answers) -> (Self, mpsc::UnboundedReceiver<Question>) {
+    pub fn new(
+        config: &config::Answers,
+        quarantine: Option<Duration>,
+    ) -> (Self, mpsc::UnboundedReceiver<Question>) {
         let (ask, questions) = mpsc::unbounded();
         let longest = config.broadcast_ttl.max(config.subscribe_ttl).max(config.missing_ttl);
         let cache = Cache::builder()
@@ -130,10 +135,19 @@ impl Answers {
         // lists live a second whatever is configured: remember a refusal at least as long as any answer
         let refused = Cache::builder()
             .max_capacity(LEARNED_MAX)
-            .time_to_live(longest.max(Duration::from_secs(1)) * 2)
+            .time_to_live((longest.max(Duration::from_secs(1)) * 2).max(quarantine.unwrap_or_default()))
             .build();
-        let answers =
-            Self { cache, learned, refused, last_refused: AtomicU64::new(0), ask, epoch: Instant::now() };
+        let quarantine =
+            quarantine.map(|quarantine| u64::try_from(quarantine.as_millis()).unwrap_or(u64::MAX));
+        let answers = Self {
+            cache,
+            learned,
+            refused,
+            last_refused: AtomicU64::new(0),
+            quarantine,
+            ask,
+            epoch: Instant::now(),
+        };
         (answers, questions)
     }
 
@@ -165,6 +179,17 @@ impl Answers {
         if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {
             self.cache.insert(key, answer.clone());
         }
+    }
+
+    /// Whether a node refused a dial so lately that another one is better.
+    pub fn is_quarantined(&self, node: IpAddr) -> bool {
+        let Some(quarantine) = self.quarantine else { return false };
+        self.refused.get(&node).is_some_and(|refused| self.now().saturating_sub(refused) < quarantine)
+    }
+
+    /// Whether any node is known that did not fail lately. Without one, asking again for another node is in vain.
+    pub fn knows_healthy_node(&self) -> bool {
+        self.learned.iter().any(|(node, ())| !self.is_quarantined(*node))
     }
 
     /// A node refused a dial: every answer that names it and was made before now is forgotten.

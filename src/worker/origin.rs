@@ -1,21 +1,13 @@
 //! Dialling an admitted node and upgrading the connection to WebSocket.
 
-use super::conn::Outbox;
 use super::net::Sock;
-use super::scratch;
+use super::node;
 use crate::config::Origins;
 use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
-use crate::proto::head::{self, HeadLimits};
+use crate::proto::head;
 use crate::proto::upgrade::{Agreed, Upgrade, UpgradeFault};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-
-/// A node's answer to an upgrade is small; Tomcat's limit is the same.
-const RESPONSE: HeadLimits = HeadLimits { head_size_max: 8192, target_size_max: 8192, headers_max: 64 };
-
-/// Bytes that a node may send together with its 101.
-const EARLY_MAX: usize = 64 * 1024;
 
 /// An upgraded connection to a node.
 pub(super) struct Opened {
@@ -28,8 +20,10 @@ pub(super) struct Opened {
 /// Why a node can't be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DialFault {
-    /// Refused, unreachable, or reset.
+    /// Refused or unreachable.
     Refused,
+    /// Connected, but the connection broke before an answer.
+    Broken,
     ConnectTimeout,
     /// Connected, but no whole answer in time.
     UpgradeTimeout,
@@ -41,11 +35,16 @@ impl DialFault {
     /// Its label in the metrics.
     pub(super) const fn outcome(self) -> DialOutcome {
         match self {
-            Self::Refused => DialOutcome::Refused,
+            Self::Refused | Self::Broken => DialOutcome::Refused,
             Self::ConnectTimeout => DialOutcome::Timeout,
             Self::UpgradeTimeout => DialOutcome::UpgradeTimeout,
             Self::BadHandshake(_) => DialOutcome::BadHandshake,
         }
+    }
+
+    /// Whether bytes of the request may have reached the node.
+    pub(super) const fn reached(self) -> bool {
+        !matches!(self, Self::Refused | Self::ConnectTimeout)
     }
 }
 
@@ -61,42 +60,29 @@ pub(super) async fn open(
         .await
         .map_err(|_| DialFault::ConnectTimeout)?
         .map_err(|_| DialFault::Refused)?;
-    let request = upgrade.request(address, client);
-    monoio::time::timeout(config.upgrade_timeout, exchange(sock, &request, upgrade))
+    let key = tungstenite::handshake::client::generate_key();
+    let request = upgrade.request(&key, address, client);
+    monoio::time::timeout(config.upgrade_timeout, exchange(sock, &request, &key, upgrade))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
 }
 
-async fn exchange(sock: Sock, request: &[u8], upgrade: &Upgrade) -> Result<Opened, DialFault> {
-    let mut out = Outbox::default();
-    out.send(&sock, request).map_err(|_| DialFault::Refused)?;
-    while !out.is_empty() {
-        sock.writable().await;
-        out.flush(&sock).map_err(|_| DialFault::Refused)?;
-    }
+async fn exchange(sock: Sock, request: &[u8], key: &str, upgrade: &Upgrade) -> Result<Opened, DialFault> {
+    node::send(&sock, request).await?;
     let mut bytes = Vec::new();
     let mut seen = 0;
     loop {
-        match head::response(&bytes, seen, &RESPONSE) {
+        match head::response(&bytes, seen, &node::HEAD) {
             Err(_) => return Err(DialFault::BadHandshake(None)),
             Ok(Some((response, used))) => {
                 let agreed =
-                    upgrade.check(&response).map_err(|fault| DialFault::BadHandshake(Some(fault)))?;
+                    upgrade.check(key, &response).map_err(|fault| DialFault::BadHandshake(Some(fault)))?;
                 return Ok(Opened { sock, agreed, early: bytes.split_off(used) });
             }
             Ok(None) => seen = bytes.len(),
         }
-        sock.readable().await;
-        let taken = scratch::with(|scratch| {
-            let taken = sock.recv(&mut scratch.input[..EARLY_MAX])?;
-            bytes.extend_from_slice(&scratch.input[..taken]);
-            Ok::<_, std::io::Error>(taken)
-        });
-        match taken {
-            Ok(0) => return Err(DialFault::BadHandshake(None)),
-            Ok(_) => {}
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => return Err(DialFault::Refused),
+        if node::receive(&sock, &mut bytes).await? == 0 {
+            return Err(DialFault::BadHandshake(None));
         }
     }
 }

@@ -6,9 +6,10 @@ pub const SUBSCRIBE: &str = "/streammanager/api/4.0/event/live/stream1?action=su
 
 const BROADCAST: &str = "/streammanager/api/4.0/event/live/stream1?action=broadcast";
 
-/// A town whose answers never get old by themselves.
+/// A town whose answers never get old by themselves, and are not used up either.
 fn patient_town() -> Town {
     Town::with(|config, _| {
+        config.set("answers.subscribe_uses", 100_000);
         for key in ["broadcast_ttl", "subscribe_ttl", "missing_ttl"] {
             config.set(&format!("answers.{key}"), "60s");
         }

@@ -17,8 +17,9 @@ fn wait_until_stuck(count: &AtomicUsize) -> usize {
     last
 }
 
-/// What a peer that does not listen may cost on average: some buffers, far less than what was said to it.
-const SLOW_PEER_MAX: u64 = 2 << 20;
+/// What a peer that does not listen may cost on average. It costs some buffers, but allocators take memory in steps of
+/// several megabytes; without a bound it would cost all that was said, 12 MB and more.
+const SLOW_PEER_MAX: u64 = 4 << 20;
 
 /// Which end of a session talks; the other one does not listen.
 type Ends = fn((Link, Link)) -> (Link, Link);

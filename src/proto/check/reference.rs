@@ -275,6 +275,14 @@ pub fn may_be_kept(kind: EventKind, query: &str) -> bool {
     }
 }
 
+/// Whether answers of the streams service to a subscriber may be kept.
+pub fn streams_may_be_kept(group: &str, query: &str) -> bool {
+    let plain = ["undefined", "null", "NaN", "[object Object]", "true", "false"];
+    let named = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    let decides = named("transcode") || named("restream") || named("action");
+    !plain.contains(&group) && !decides && may_be_kept(EventKind::List, query)
+}
+
 /// The nodes that a body names, by way of a whole tree.
 pub fn nodes(body: &[u8]) -> Option<Vec<IpAddr>> {
     let objects = match serde_json::from_slice(body).ok()? {

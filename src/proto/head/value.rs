@@ -16,7 +16,7 @@ pub(super) fn once<'b>(place: &mut Option<&'b str>, value: &'b [u8]) -> Result<(
 }
 
 /// The value as text if it is visible ASCII, spaces and tabs; httparse lets older bytes (obs-text) through.
-pub(super) fn visible(value: &[u8]) -> Option<&str> {
+pub(in crate::proto) fn visible(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
 }
 
@@ -34,7 +34,7 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// Whether this is a host name, an address, or a bracketed IPv6 address, with a port or without.
-pub(super) fn is_authority(text: &str) -> bool {
+pub(in crate::proto) fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let Some((address, port)) = rest.split_once(']') else { return false };

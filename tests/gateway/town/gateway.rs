@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
@@ -66,6 +67,7 @@ pub struct Gateway {
     child: Child,
     admin: SocketAddr,
     stderr: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -96,7 +98,7 @@ impl Gateway {
             .expect("the program starts");
         let stderr = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        std::thread::spawn({
+        let reader = std::thread::spawn({
             let stderr = stderr.clone();
             move || {
                 for line in lines.map_while(Result::ok) {
@@ -106,7 +108,7 @@ impl Gateway {
                 }
             }
         });
-        Self { child, admin: place.admin(), stderr }
+        Self { child, admin: place.admin(), stderr, reader: Some(reader) }
     }
 
     pub fn stderr(&self) -> String {
@@ -171,6 +173,7 @@ impl Gateway {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
+    /// Its exit, and with it everything it had to say.
     #[track_caller]
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
@@ -178,6 +181,7 @@ impl Gateway {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
+        self.reader.take().map(JoinHandle::join);
         status.unwrap()
     }
 

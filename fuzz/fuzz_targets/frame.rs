@@ -1,0 +1,7 @@
+//! WebSocket frames in any pieces, against a slow reference.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::proto::check;
+
+fuzz_target!(|bytes: &[u8]| check::frame::scanner(bytes));

@@ -1,0 +1,7 @@
+//! Whole sessions: what two sides and the gateway may do to one another.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::proto::check;
+
+fuzz_target!(|bytes: &[u8]| check::relay::relay(bytes));

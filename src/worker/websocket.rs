@@ -1,0 +1,245 @@
+//! WebSockets: a node is found or was named, dialled, asked to upgrade; then the client gets its 101 and the relay begins.
+//!
+//! Everything that can be refused is refused before anything is dialled, and the node is dialled before the client gets
+//! its 101: browsers show a refused handshake as a failure, but a socket that opens and closes as nothing at all.
+
+use super::answers::{Answer, By};
+use super::conn::Conn;
+use super::event::{access_line, log_access, unless_gone};
+use super::forward::Ready;
+use super::origin::{self, Opened};
+use super::placement::{self, Choice, Way};
+use super::session::Session;
+use super::sessions::ActiveGuard;
+use crate::config::{Extensions, OriginHeader};
+use crate::metrics::{DialOutcome, Route as RouteLabel};
+use crate::proto::admission::Admitted;
+use crate::proto::cors::Site;
+use crate::proto::head::{BodyLength, Request};
+use crate::proto::one_step::OneStep;
+use crate::proto::params::ConnectionParams;
+use crate::proto::refusal::Refusal;
+use crate::proto::target::{Action, OneStepRoute};
+use crate::proto::upgrade::{NodeOrigin, Upgrade, is_key, trim_user_agent};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Clients give a handshake up after 5.5 s; what is tried has to be over before.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a client asked for, checked.
+pub(super) struct Ask {
+    way: Way,
+    publish: bool,
+    upgrade: Upgrade,
+    access: Option<String>,
+}
+
+impl Ask {
+    /// Label of the session in the metrics.
+    pub(super) const fn label(&self) -> RouteLabel {
+        match self.way {
+            Way::Named(_) => RouteLabel::TwoStep,
+            Way::Asked(_) => RouteLabel::OneStep,
+        }
+    }
+}
+
+/// Why there is no relay.
+#[derive(Debug)]
+pub(super) enum No {
+    Refused(Refusal),
+    /// The stream manager's own no, passed on.
+    Answered(By, Arc<Answer>),
+    /// The client left.
+    Gone,
+}
+
+/// Checks a request in which the client names the node. Nothing is dialled here.
+pub(super) fn plan_two_step(
+    session: &Session,
+    request: &Request<'_>,
+    suffix: &str,
+    query: &str,
+    site: Site,
+) -> Result<Ask, Refusal> {
+    let key = check(session, request, site)?;
+    let params = ConnectionParams::read(suffix, query, &session.worker.gateway.rules().params)?;
+    let admitted = placement::admit(session, &params.host)?;
+    Ok(ask(session, request, key, Way::Named(admitted), false, params.origin_target))
+}
+
+/// Checks a request for which the gateway finds the node itself, unless the client names one. Nothing is dialled here.
+pub(super) fn plan_one_step(
+    session: &Session,
+    request: &Request<'_>,
+    route: &OneStepRoute<'_>,
+    site: Site,
+) -> Result<Ask, Refusal> {
+    let key = check(session, request, site)?;
+    let gateway = &session.worker.gateway;
+    let group = gateway.config.stream_manager.node_group.as_deref().unwrap_or_default();
+    let step = OneStep::read(route, &gateway.rules().params, group)?;
+    let way = match &step.host {
+        Some(host) => Way::Named(placement::admit(session, host)?),
+        None => Way::Asked(step.question().ok_or(Refusal::BadParams)?),
+    };
+    Ok(ask(session, request, key, way, step.action == Action::Publish, step.origin_target))
+}
+
+/// What every WebSocket request has to be; gives its key.
+fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r str, Refusal> {
+    if !request.upgrade_websocket {
+        return Err(Refusal::UpgradeRequired);
+    }
+    if request.ws_version != Some("13") {
+        return Err(Refusal::WebsocketVersion);
+    }
+    // bytes of a body would be taken for frames
+    if request.body != BodyLength::None {
+        return Err(Refusal::BadRequest);
+    }
+    let key = request.ws_key.filter(|key| is_key(key)).ok_or(Refusal::BadRequest)?;
+    let allow_missing = session.worker.gateway.config.cors.allow_missing;
+    if site == Site::Foreign || (site == Site::Unnamed && !allow_missing) {
+        return Err(Refusal::CrossSite);
+    }
+    if session.pager.is_draining() {
+        return Err(Refusal::Draining);
+    }
+    Ok(key)
+}
+
+fn ask(session: &Session, request: &Request<'_>, key: &str, way: Way, publish: bool, target: String) -> Ask {
+    let config = &session.worker.gateway.config.origins;
+    let forward = config.extensions == Extensions::Forward;
+    let upgrade = Upgrade {
+        target,
+        client_key: key.to_owned(),
+        user_agent: request.user_agent.and_then(trim_user_agent),
+        extensions: request.ws_extensions.filter(|_| forward).map(str::to_owned),
+        client_protocols: request.ws_protocol.map(str::to_owned),
+        origin_protocol: config.subprotocol.clone(),
+        origin: match &config.origin_header {
+            OriginHeader::None => None,
+            OriginHeader::Node => Some(NodeOrigin::Itself),
+            OriginHeader::Client => request.origin.map(|origin| NodeOrigin::Text(origin.to_owned())),
+            OriginHeader::Fixed(value) => Some(NodeOrigin::Text(value.clone())),
+        },
+    };
+    Ask { way, publish, upgrade, access: access_line(session, request) }
+}
+
+/// Finds a node that takes the session, and answers the client 101.
+pub(super) async fn open(
+    session: &Session,
+    conn: &mut Conn,
+    inbox: &mut Vec<u8>,
+    ask: Ask,
+    active: ActiveGuard,
+) -> Result<Ready, No> {
+    let found = match &ask.way {
+        Way::Named(admitted) => dial(session, conn, inbox, admitted, &ask.upgrade).await.map_err(No::from),
+        Way::Asked(question) => find(session, conn, inbox, &ask, question).await,
+    };
+    let status = match &found {
+        Ok(_) => 101,
+        Err(No::Gone) => 499,
+        Err(No::Refused(refusal)) => refusal.status(),
+        Err(No::Answered(_, answer)) => answer.status,
+    };
+    log_access(ask.access, status);
+    let opened = found?;
+    let response = ask.upgrade.response(&opened.agreed, &session.id);
+    if conn.send(&response).is_err() {
+        return Err(No::Gone);
+    }
+    session.worker.metrics.setup.observe(session.accepted.elapsed());
+    Ok(Ready {
+        origin: opened.sock,
+        from_client: std::mem::take(inbox),
+        from_origin: opened.early,
+        extensions: opened.agreed.extensions.is_some(),
+        active,
+    })
+}
+
+/// Asks for a node and dials it; when it does not take the session, asks again and tries another one. A publish is not
+/// tried again once bytes of it reached a node: the node may have taken the name.
+async fn find(
+    session: &Session,
+    conn: &mut Conn,
+    inbox: &mut Vec<u8>,
+    ask: &Ask,
+    question: &str,
+) -> Result<Opened, No> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut tried = Vec::new();
+    let mut last = Refusal::OriginTimeout;
+    for left in (0..session.worker.gateway.config.origins.attempts).rev() {
+        let admitted =
+            match placement::choose(session, conn, inbox, question, &tried, left > 0, deadline).await {
+                Choice::Node(admitted) => admitted,
+                Choice::Again => continue,
+                Choice::Refused(refusal) if tried.is_empty() => return Err(No::Refused(refusal)),
+                Choice::Refused(_) => break,
+                Choice::Answered(by, answer) => return Err(No::Answered(by, answer)),
+                Choice::Gone => return Err(No::Gone),
+            };
+        match dial(session, conn, inbox, &admitted, &ask.upgrade).await {
+            Ok(opened) => return Ok(opened),
+            Err(Failed::Gone) => return Err(No::Gone),
+            Err(Failed::Node { refusal, reached }) => {
+                last = refusal;
+                tried.push(admitted.address().ip());
+                if (ask.publish && reached) || Instant::now() >= deadline {
+                    break;
+                }
+            }
+        }
+    }
+    Err(No::Refused(last))
+}
+
+/// Why a dial gave nothing.
+enum Failed {
+    Gone,
+    Node {
+        refusal: Refusal,
+        /// Bytes of the request may have reached the node.
+        reached: bool,
+    },
+}
+
+impl From<Failed> for No {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Gone => Self::Gone,
+            Failed::Node { refusal, .. } => Self::Refused(refusal),
+        }
+    }
+}
+
+/// Dials one node and asks it to upgrade. A client that leaves cancels it.
+async fn dial(
+    session: &Session,
+    conn: &mut Conn,
+    inbox: &mut Vec<u8>,
+    admitted: &Admitted,
+    upgrade: &Upgrade,
+) -> Result<Opened, Failed> {
+    let metrics = &session.worker.metrics;
+    let started = Instant::now();
+    let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
+    let config = &session.worker.gateway.config.origins;
+    let mut work = std::pin::pin!(origin::open(admitted, upgrade, session.peer, config));
+    let Some(dialled) = unless_gone(conn, inbox, |cx| work.as_mut().poll(cx)).await else {
+        count(DialOutcome::Cancelled);
+        return Err(Failed::Gone);
+    };
+    metrics.dial.observe(started.elapsed());
+    dialled.inspect(|_| count(DialOutcome::Connected)).map_err(|fault| {
+        count(fault.outcome());
+        Failed::Node { refusal: placement::blame(session, admitted, fault), reached: fault.reached() }
+    })
+}
