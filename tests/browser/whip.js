@@ -120,7 +120,7 @@ const stop = async (key) => {
 const placed = async (name) => (await realFetch(new URL(`/streammanager/api/4.0/event/live/${name}?action=subscribe`, base))).status
 
 // What SDKs reject with is sometimes no error at all.
-const said = (error) => String(error?.message || error)
+const said = (error) => String(error?.message || error?.type || error)
 const begin = (kind, ...rest) => start[kind](...rest).then(() => '', (error) => `${error?.status || ''} ${said(error)}`.trim())
 
 window.run = { begin, playing, stop, placed, traffic: () => traffic }

@@ -12,7 +12,7 @@ const WANTED_FRAMES = 30
 
 const { values: flags, positionals: [base] } = parseArgs({
   allowPositionals: true,
-  options: { direct: { type: 'string' }, manager: { type: 'string' }, page: { type: 'string' }, group: { type: 'string', default: 'ng1' } }
+  options: { direct: { type: 'string' }, manager: { type: 'string' }, page: { type: 'string' }, group: { type: 'string', default: 'demo' } }
 })
 if (!base || !/^https?:\/\//.test(base)) {
   console.error('usage: node whip.mjs [--direct NODES_PORT] [--manager URL] [--page ORIGIN] [--group NAME] BASE_URL')
