@@ -48,8 +48,12 @@ impl Manager {
         while let Some(head) = http::read_head(&mut stream, &mut rest, from).await? {
             let page = self.pages.iter().find(|page| page.path == head.path());
             if let Some(status) = self.told(&head) {
-                stream.write_all(&http::response(status, "text/plain", b"", true)).await?;
-                continue;
+                let keep = head.keeps_alive();
+                stream.write_all(&http::response(status, "text/plain", b"", keep)).await?;
+                if keep {
+                    continue;
+                }
+                return Ok(());
             }
             let knobs = self.knobs(page.is_none());
             if page.is_none() {

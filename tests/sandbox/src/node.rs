@@ -15,7 +15,7 @@ use tokio_tungstenite::WebSocketStream;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::config::{Framing, NodeFault, NodeKnobs};
+use crate::config::{Framing, NodeFault, NodeKnobs, WhipKnobs};
 use crate::http::{self, Head};
 use crate::media::Command;
 use crate::messages;
@@ -139,46 +139,45 @@ impl Node {
         knobs: NodeKnobs,
     ) -> io::Result<bool> {
         let body = http::read_body(stream, rest, &head, whip::BODY_MAX).await?;
-        let told = match knobs.fault {
-            Some(NodeFault::Answer(status)) => Some(status),
-            _ => None,
-        };
-        let whip = knobs.whip;
+        let whip = &knobs.whip;
         let meant = whip.only.as_ref().is_none_or(|method| *method == head.method);
         if meant {
             tokio::time::sleep(whip.delay).await;
         }
-        let told = told.or(whip.status.filter(|_| meant));
-        let known = self.knows(&route.scope);
-        let mut reply = match (&body, told) {
+        let told = match knobs.fault {
+            Some(NodeFault::Answer(status)) => Some(status),
+            _ => whip.status.filter(|_| meant),
+        };
+        let reply = match (&body, told) {
             (Err(status), _) => Reply::of(*status),
             (Ok(_), Some(status)) => Reply::of(status),
-            (Ok(_), None) if !known => Reply::of(404),
-            (Ok(body), None) => {
-                let authority = self.address.to_string();
-                let peer = self.next_peer.fetch_add(1, Ordering::Relaxed);
-                let exchange = Exchange {
-                    route,
-                    head: &head,
-                    knobs: &whip,
-                    media: &self.media,
-                    peer,
-                    authority: &authority,
-                };
-                exchange.answer(body).await
-            }
+            (Ok(body), None) => self.exchange(route, &head, body, whip).await,
         };
-        if !whip.no_cors {
-            reply = reply.with_cors();
-        }
+        let reply = if whip.no_cors { reply } else { reply.with_cors() };
         let framing = if meant { whip.framing } else { Framing::Length };
         // A body that was not read to its end leaves nothing to go on with.
         let keep =
             body.is_ok() && head.keeps_alive() && matches!(framing, Framing::Length | Framing::Chunked);
+        let unread = body.is_err();
         let (status, body) = (reply.status, body.unwrap_or_default());
         self.record.whip.push(WhipSeen { head, body, status });
         stream.write_all(&http::framed(&reply, framing, keep)).await?;
+        if unread {
+            // Closing with bytes unread would reset the connection, and the answer with it.
+            stream.shutdown().await?;
+            let _ = timeout(Duration::from_secs(1), tokio::io::copy(stream, &mut tokio::io::sink())).await;
+        }
         Ok(keep)
+    }
+
+    async fn exchange(&self, route: &Route, head: &Head, body: &[u8], knobs: &WhipKnobs) -> Reply {
+        if !self.knows(&route.scope) {
+            return Reply::of(404);
+        }
+        let peer = self.next_peer.fetch_add(1, Ordering::Relaxed);
+        let authority = self.address.to_string();
+        let exchange = Exchange { route, head, knobs, media: &self.media, peer, authority: &authority };
+        exchange.answer(body).await
     }
 
     async fn upgrade(
