@@ -169,7 +169,7 @@ fn measure(flags: &Flags, scene: &Scene, targets: &[Target], rows: &[Row]) -> Re
             for target in targets.iter().filter(|target| row.has_floor() || target.tls) {
                 // a process of its own each time: no row inherits another's memory
                 let running = target.start(flags.gateway_core, flags.load_core)?;
-                let sample = row.measure(&running, scene)?;
+                let sample = row.measure(&running, scene).unwrap_or_else(Sample::from);
                 eprintln!(
                     "round {round}: {}, {}: {:.2} {} ({})",
                     row.title(),

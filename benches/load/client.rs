@@ -140,7 +140,12 @@ impl Fleet {
     /// Begins one more session.
     pub fn connect(&mut self) -> Result<()> {
         let name = ServerName::try_from("localhost")?;
-        let tls = self.tls.as_ref().map(|config| ClientConnection::new(config.clone(), name)).transpose()?;
+        let mut tls =
+            self.tls.as_ref().map(|config| ClientConnection::new(config.clone(), name)).transpose()?;
+        if let Some(tls) = &mut tls {
+            // scripts look whether the socket is full; half a message would be of no use to them
+            tls.set_buffer_limit(None);
+        }
         let number = self.free.pop().unwrap_or_else(|| {
             self.sessions.push(None);
             self.sessions.len() - 1
@@ -176,6 +181,9 @@ impl Fleet {
                 begun += 1;
             }
             self.turn(script, Duration::from_millis(20))?;
+            if self.faults > 0 {
+                return Err(self.complaint().into());
+            }
         }
         Ok(())
     }
@@ -195,7 +203,7 @@ impl Fleet {
             self.look(*number, *ended, script);
         }
         self.ready = ready;
-        if self.faults > 100 {
+        if self.faults > 100 || self.faults > 0 && self.open == 0 {
             return Err(format!("giving up; {}", self.complaint()).into());
         }
         Ok(())

@@ -30,6 +30,14 @@ impl Sample {
     }
 }
 
+impl From<super::Error> for Sample {
+    /// A round that could not be measured.
+    fn from(why: super::Error) -> Self {
+        let (value, busy, note) = (f64::NAN, f64::NAN, String::new());
+        Self { value, busy, faults: 1, first_fault: Some(why.to_string()), note }
+    }
+}
+
 /// All rounds of one row.
 #[derive(Debug)]
 pub struct Summary {

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long one may take to listen.
 const START: Duration = Duration::from_secs(15);
 
+/// How often somebody looks whether it does.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// What has to be known of a gateway.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -35,6 +38,7 @@ impl Target {
     /// Starts it on `core` and waits until it listens. This thread is on `own_core` before and after.
     pub fn start(&self, core: usize, own_core: usize) -> Result<Running> {
         let [program, arguments @ ..] = &self.command[..] else { return Err("an empty command".into()) };
+        self.wait_for_silence()?;
         // a child begins on the core of the thread that makes it
         process::pin(core)?;
         let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn();
@@ -49,9 +53,22 @@ impl Target {
             if Instant::now() > deadline {
                 return Err(format!("{} does not listen at {}", self.name, self.address).into());
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(LOOK);
         }
         Ok(running)
+    }
+
+    /// Waits until nobody listens there: the kernel takes a ring down, and with it the listener of a process that is
+    /// gone already, when it finds the time.
+    fn wait_for_silence(&self) -> Result<()> {
+        let deadline = Instant::now() + START;
+        while TcpStream::connect(self.address).is_ok() {
+            if Instant::now() > deadline {
+                return Err(format!("somebody else listens at {}", self.address).into());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
     }
 }
 
