@@ -49,6 +49,11 @@ impl Tls {
         self.peer_closed
     }
 
+    /// Whether TLS 1.3 was agreed on.
+    pub(super) fn is_version_13(&self) -> bool {
+        self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
     /// Version agreed on, and whether the session was resumed; both known once [`Tls::is_open`].
     pub(super) fn agreed(&self) -> (Option<ProtocolVersion>, bool) {
         (self.conn.protocol_version(), self.conn.handshake_kind() == Some(HandshakeKind::Resumed))
