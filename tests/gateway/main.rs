@@ -14,6 +14,7 @@ mod ends;
 mod handshake;
 mod head;
 mod limits;
+mod one_step;
 mod operator;
 mod patience;
 mod peers;
