@@ -18,6 +18,7 @@ mod one_step;
 mod operator;
 mod patience;
 mod peers;
+mod quarantine;
 mod stream_manager;
 mod tls;
 mod town;
