@@ -39,16 +39,16 @@ fn frames(size: usize) -> Vec<u8> {
 }
 
 #[divan::bench(args = [64, 256, 1024, 65_536])]
-fn scan(bencher: divan::Bencher<'_, '_>, size: usize) {
+fn scan(bencher: Bencher<'_, '_>, size: usize) {
     let bytes = frames(size);
     let rules = FrameRules { message_max: 1 << 20, extensions: false };
     bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench(|| {
-        Scanner::new(Side::Client, rules).scan(divan::black_box(&bytes), false).expect("legal frames").frames
+        Scanner::new(Side::Client, rules).scan(black_box(&bytes), false).expect("legal frames").frames
     });
 }
 
 #[divan::bench(args = [64, 256, 1024, 65_536])]
-fn scan_in_segments(bencher: divan::Bencher<'_, '_>, size: usize) {
+fn scan_in_segments(bencher: Bencher<'_, '_>, size: usize) {
     let bytes = frames(size);
     let rules = FrameRules { message_max: 1 << 20, extensions: false };
     bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench(|| {
@@ -59,11 +59,11 @@ fn scan_in_segments(bencher: divan::Bencher<'_, '_>, size: usize) {
 
 /// The floor of the scanner: the same bytes copied once.
 #[divan::bench(args = [64, 256, 1024, 65_536])]
-fn scan_floor_copy(bencher: divan::Bencher<'_, '_>, size: usize) {
+fn scan_floor_copy(bencher: Bencher<'_, '_>, size: usize) {
     let bytes = frames(size);
     let mut out = vec![0; bytes.len()];
     bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench_local(|| {
-        out.copy_from_slice(divan::black_box(&bytes));
+        out.copy_from_slice(black_box(&bytes));
         out[0]
     });
 }

@@ -27,6 +27,7 @@ pub struct Gateway {
     pub config: Arc<Config>,
     pub tls: Arc<rustls::ServerConfig>,
     pub answers: Answers,
+    pub(crate) affinity: super::affinity::Affinity,
     pub ceiling: Ceiling,
     pub metrics: Vec<Arc<WorkerMetrics>>,
     /// Names that clients may use as `host`, with the addresses that they resolved to.
@@ -54,6 +55,7 @@ impl Gateway {
         pages: Vec<Page>,
     ) -> Self {
         Self {
+            affinity: super::affinity::Affinity::default(),
             ceiling: Ceiling::new(&config.limits),
             rules: Rules::new(&config, own),
             config,

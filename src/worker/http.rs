@@ -2,6 +2,7 @@
 //!
 //! Planning takes everything it needs out of the head, owned, so that nothing borrowed from the inbox lives across a wait.
 
+use super::answers::By;
 use super::ceiling::HandshakePermit;
 use super::conn::{Conn, Received};
 use super::event;
@@ -10,7 +11,9 @@ use super::reply::{self, Shape};
 use super::session::{HEAD_RECEIVE, Session, Woke};
 use super::sessions::ActiveGuard;
 use super::websocket::{self, No};
+use super::whip;
 use crate::metrics::Route as RouteLabel;
+use crate::proto::body::{Body, BodyFault};
 use crate::proto::cors::Site;
 use crate::proto::head::{self, BodyLength, Request};
 use crate::proto::refusal::Refusal;
@@ -19,6 +22,9 @@ use std::time::{Duration, Instant};
 
 /// How long a kept-alive connection may wait for its next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Go on and send the body.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What follows a request.
 pub(super) enum Next {
@@ -48,17 +54,25 @@ pub(super) struct Http<'s> {
 /// What has to be done for a request: everything that is needed of its head, owned.
 enum Plan {
     Refuse(Refusal, &'static str),
-    Preflight { methods: &'static str, headers: Option<String> },
+    /// Answered by us; the methods that it may be followed by.
+    Preflight(&'static str),
     Page(usize),
-    Event { key: String, kind: EventKind, keep: Keep },
+    Event {
+        key: String,
+        kind: EventKind,
+        keep: Keep,
+    },
     WebSocket(Box<websocket::Ask>),
+    Whip(Box<whip::Ask>),
 }
 
 /// A request as planned.
 struct Planned {
     plan: Plan,
     shape: Shape,
-    body: usize,
+    body: BodyLength,
+    /// The client waits for a word before it sends its body (RFC 9110, 10.1.1).
+    expects_continue: bool,
     access: Option<String>,
 }
 
@@ -95,11 +109,18 @@ impl<'s> Http<'s> {
             return self.websocket(conn, planned.shape, *ask).await;
         }
         self.counted.get_or_insert_with(|| ActiveGuard::new(&self.session.worker, RouteLabel::Http));
-        if let Err(refusal) = self.skip_body(conn, planned.body).await {
-            let shape = Shape { close: true, ..planned.shape };
-            return self.refuse(conn, &shape, refusal, "").await;
+        if planned.expects_continue && self.inbox.is_empty() && !self.session.say(conn, CONTINUE).await {
+            return Next::Drop;
         }
-        self.answer(conn, planned).await
+        let wanted = matches!(planned.plan, Plan::Whip(_));
+        match self.body(conn, planned.body, wanted).await {
+            Ok(body) => self.answer(conn, planned, &body).await,
+            Err(Some(refusal)) => {
+                let shape = Shape { close: true, ..planned.shape };
+                self.refuse(conn, &shape, refusal, "").await
+            }
+            Err(None) => Next::Drop,
+        }
     }
 
     /// Waits for a whole head and plans what to do. `Err(None)`: the client went, or had nothing to say.
@@ -146,17 +167,11 @@ impl<'s> Http<'s> {
         let cors = &gateway.config.cors;
         let site = cors.allow_origins.judge(request.origin, request.host);
         let draining = self.session.pager.is_draining();
-        let mut shape = Shape {
+        let shape = Shape {
             session: self.session.id.clone(),
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
             close: !request.keep_alive || draining || self.ended || self.turned_away.is_some(),
-        };
-        let body = match request.body {
-            BodyLength::None => 0,
-            BodyLength::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
-            // no route of ours takes a body; one without a length is not read to its end, the connection ends instead
-            BodyLength::Chunked => usize::MAX,
         };
         let plan = match self.turned_away {
             Some(refusal) => Plan::Refuse(refusal, ""),
@@ -164,9 +179,8 @@ impl<'s> Http<'s> {
                 self.plan_route(request, site).unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow))
             }
         };
-        shape.close |= body > gateway.config.limits.body_max;
         let access = event::access_line(self.session, request);
-        Planned { plan, shape, body, access }
+        Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
     }
 
     fn plan_route(&self, request: &Request<'_>, site: Site) -> Result<Plan, (Refusal, &'static str)> {
@@ -185,10 +199,7 @@ impl<'s> Http<'s> {
                     let keep = if personal { Keep::Never } else { event.keep };
                     Ok(Plan::Event { key: event.target.to_owned(), kind: event.kind, keep })
                 }
-                "OPTIONS" => Ok(Plan::Preflight {
-                    methods: "GET, OPTIONS",
-                    headers: request.acr_headers.map(str::to_owned),
-                }),
+                "OPTIONS" => Ok(Plan::Preflight("GET, OPTIONS")),
                 _ => Err((Refusal::MethodNotAllowed, "GET, OPTIONS")),
             },
             Route::TwoStep { .. } | Route::OneStep(_) if request.method != "GET" => {
@@ -198,35 +209,52 @@ impl<'s> Http<'s> {
                 socket(websocket::plan_two_step(self.session, request, suffix, query, site))
             }
             Route::OneStep(route) => socket(websocket::plan_one_step(self.session, request, &route, site)),
-            Route::Whip(_) => Err((Refusal::NoSuchRoute, "")),
+            Route::Whip(route) => Ok(match whip::plan(self.session, request, &route, site)? {
+                whip::Planned::Preflight(methods) => Plan::Preflight(methods),
+                whip::Planned::Ask(ask) => Plan::Whip(ask),
+            }),
         }
     }
 
-    /// Reads a body that no route wants, so that the connection can go on.
-    async fn skip_body(&mut self, conn: &mut Conn, mut left: usize) -> Result<(), Refusal> {
+    /// Reads a request's body to its end, within its limits; `keep` says whether anybody wants it. `Err(None)`: the client
+    /// is gone.
+    async fn body(
+        &mut self,
+        conn: &mut Conn,
+        length: BodyLength,
+        keep: bool,
+    ) -> Result<Vec<u8>, Option<Refusal>> {
         let limits = &self.session.worker.gateway.config.limits;
-        if left > limits.body_max {
-            return Err(Refusal::BodyTooLarge);
-        }
         let deadline = Instant::now() + limits.body_timeout;
+        let refuse = |fault: BodyFault| Some(fault.refusal());
+        let mut body = Body::new(length, limits.body_max as u64).map_err(refuse)?;
+        let mut kept = Vec::new();
         loop {
-            let now = left.min(self.inbox.len());
-            self.inbox.drain(..now);
-            left -= now;
-            if left == 0 {
-                return Ok(());
+            let mut at = 0;
+            while !body.is_done() && at < self.inbox.len() {
+                let piece = body.next(&self.inbox[at..]).map_err(refuse)?;
+                kept.extend_from_slice(if keep { piece.payload } else { &[] });
+                at += piece.used;
+            }
+            self.inbox.drain(..at);
+            if body.is_done() {
+                return Ok(kept);
+            }
+            if self.ended {
+                return Err(None);
             }
             if self.session.readable(&conn.sock, deadline).await == Woke::Deadline {
-                return Err(Refusal::BodyTimeout);
+                return Err(Some(Refusal::BodyTimeout));
             }
             match conn.receive_into(HEAD_RECEIVE, &mut self.inbox) {
                 Received::Some | Received::Nothing => {}
-                Received::End | Received::Broken | Received::Fault(_) => return Err(Refusal::BadRequest),
+                Received::End => self.ended = true,
+                Received::Broken | Received::Fault(_) => return Err(None),
             }
         }
     }
 
-    async fn answer(&mut self, conn: &mut Conn, planned: Planned) -> Next {
+    async fn answer(&mut self, conn: &mut Conn, planned: Planned, body: &[u8]) -> Next {
         let Planned { plan, mut shape, access, .. } = planned;
         let session = self.session;
         let gateway = &session.worker.gateway;
@@ -235,9 +263,7 @@ impl<'s> Http<'s> {
                 session.worker.metrics.refusals.of(refusal).add(1);
                 (refusal.status(), reply::refusal(&shape, refusal, allow))
             }
-            Plan::Preflight { methods, headers } => {
-                (204, reply::preflight(&shape, methods, headers.as_deref()))
-            }
+            Plan::Preflight(methods) => (204, reply::preflight(&shape, methods)),
             Plan::Page(index) => {
                 let page = &gateway.pages[index];
                 (200, reply::write(&shape, 200, &[("Content-Type", &page.content_type)], &page.body))
@@ -248,6 +274,12 @@ impl<'s> Http<'s> {
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)
             }
+            Plan::Whip(ask) => match self.passing(conn, &shape, &ask, body).pass().await {
+                Ok(done) => done,
+                Err(whip::No::Gone) => return Next::Drop,
+                Err(whip::No::Answered(by, answer)) => event::answer(session, &shape, by, Ok(answer)),
+                Err(whip::No::Refused(refusal)) => event::answer(session, &shape, By::Bypass, Err(refusal)),
+            },
             Plan::WebSocket(_) => unreachable!("a WebSocket is answered by its own path"),
         };
         event::log_access(access, status);
@@ -256,6 +288,16 @@ impl<'s> Http<'s> {
             true if shape.close => Next::Close,
             true => Next::Again,
         }
+    }
+
+    const fn passing<'p>(
+        &'p mut self,
+        conn: &'p mut Conn,
+        shape: &'p Shape,
+        ask: &'p whip::Ask,
+        body: &'p [u8],
+    ) -> whip::Passing<'p> {
+        whip::Passing { session: self.session, conn, inbox: &mut self.inbox, shape, ask, body }
     }
 
     async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::Ask) -> Next {

@@ -4,6 +4,7 @@
 //! (why: `docs/architecture.md`): only readiness is raced; idle holds nothing; no call blocks; every session's future is
 //! wrapped, so that a panic ends one session and not the core.
 
+mod affinity;
 pub mod answers;
 mod bell;
 pub mod ceiling;
@@ -16,6 +17,7 @@ mod http;
 mod listener;
 mod lookup;
 mod net;
+mod node;
 mod origin;
 mod placement;
 mod reply;
@@ -24,6 +26,7 @@ mod session;
 mod sessions;
 mod tls;
 mod websocket;
+mod whip;
 
 use crate::config::Driver;
 use crate::metrics::WorkerMetrics;

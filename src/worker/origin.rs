@@ -1,21 +1,13 @@
 //! Dialling an admitted node and upgrading the connection to WebSocket.
 
-use super::conn::Outbox;
 use super::net::Sock;
-use super::scratch;
+use super::node;
 use crate::config::Origins;
 use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
-use crate::proto::head::{self, HeadLimits};
+use crate::proto::head;
 use crate::proto::upgrade::{Agreed, Upgrade, UpgradeFault};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-
-/// A node's answer to an upgrade is small; Tomcat's limit is the same.
-const RESPONSE: HeadLimits = HeadLimits { head_size_max: 8192, target_size_max: 8192, headers_max: 64 };
-
-/// Bytes that a node may send together with its 101.
-const EARLY_MAX: usize = 64 * 1024;
 
 /// An upgraded connection to a node.
 pub(super) struct Opened {
@@ -76,16 +68,11 @@ pub(super) async fn open(
 }
 
 async fn exchange(sock: Sock, request: &[u8], key: &str, upgrade: &Upgrade) -> Result<Opened, DialFault> {
-    let mut out = Outbox::default();
-    out.send(&sock, request).map_err(|_| DialFault::Broken)?;
-    while !out.is_empty() {
-        sock.writable().await;
-        out.flush(&sock).map_err(|_| DialFault::Broken)?;
-    }
+    node::send(&sock, request).await?;
     let mut bytes = Vec::new();
     let mut seen = 0;
     loop {
-        match head::response(&bytes, seen, &RESPONSE) {
+        match head::response(&bytes, seen, &node::HEAD) {
             Err(_) => return Err(DialFault::BadHandshake(None)),
             Ok(Some((response, used))) => {
                 let agreed =
@@ -94,17 +81,8 @@ async fn exchange(sock: Sock, request: &[u8], key: &str, upgrade: &Upgrade) -> R
             }
             Ok(None) => seen = bytes.len(),
         }
-        sock.readable().await;
-        let taken = scratch::with(|scratch| {
-            let taken = sock.recv(&mut scratch.input[..EARLY_MAX])?;
-            bytes.extend_from_slice(&scratch.input[..taken]);
-            Ok::<_, std::io::Error>(taken)
-        });
-        match taken {
-            Ok(0) => return Err(DialFault::BadHandshake(None)),
-            Ok(_) => {}
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => return Err(DialFault::Broken),
+        if node::receive(&sock, &mut bytes).await? == 0 {
+            return Err(DialFault::BadHandshake(None));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What we say over HTTP: refusals from the one table, answers of the stream manager, pages.
 
 use super::answers::{Answer, By};
+use crate::proto::pass;
 use crate::proto::refusal::Refusal;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,14 +32,14 @@ pub(super) fn write(shape: &Shape, status: u16, fields: &[Field<'_>], body: &[u8
     for (name, value) in fields {
         let _ = write!(head, "{name}: {value}\r\n");
     }
-    if status != 204 {
+    if !matches!(status, 204 | 304) {
         let _ = write!(head, "Content-Length: {}\r\n", body.len());
     }
     if let Some(origin) = &shape.allow_origin {
         let _ = write!(
             head,
-            "Access-Control-Allow-Origin: {origin}\r\n\
-             Access-Control-Expose-Headers: Cache-Status, X-Tidegate-Session\r\n"
+            "Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Expose-Headers: {}\r\n",
+            pass::EXPOSED
         );
     }
     if shape.vary_origin {
@@ -90,36 +91,19 @@ pub(super) fn answer(shape: &Shape, answer: &Answer, by: By, now: u64) -> Vec<u8
 }
 
 /// The answer to a browser's preflight (Fetch standard, 3.2.2).
-pub(super) fn preflight(shape: &Shape, methods: &str, headers: Option<&str>) -> Vec<u8> {
+pub(super) fn preflight(shape: &Shape, methods: &str) -> Vec<u8> {
     let mut fields: Vec<Field<'_>> = vec![("Allow", methods)];
     if shape.allow_origin.is_some() {
-        fields.extend([("Access-Control-Allow-Methods", methods), ("Access-Control-Max-Age", "600")]);
-        fields.extend(headers.map(|headers| ("Access-Control-Allow-Headers", headers)));
+        fields.extend([
+            ("Access-Control-Allow-Methods", methods),
+            ("Access-Control-Allow-Headers", pass::ALLOWED),
+            ("Access-Control-Max-Age", "600"),
+        ]);
     }
     write(shape, 204, &fields, b"")
 }
 
-/// Reason phrases of RFC 9110 and 6585; of a status that we do not know, none.
-const fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        204 => "No Content",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        426 => "Upgrade Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        _ => "",
-    }
+/// Reason phrases as they are registered; of a status that nobody registered, none.
+fn reason(status: u16) -> &'static str {
+    hyper::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use crate::config::{Extensions, OriginHeader};
 use crate::metrics::{DialOutcome, Route as RouteLabel};
 use crate::proto::admission::Admitted;
 use crate::proto::cors::Site;
-use crate::proto::head::Request;
+use crate::proto::head::{BodyLength, Request};
 use crate::proto::one_step::OneStep;
 use crate::proto::params::ConnectionParams;
 use crate::proto::refusal::Refusal;
@@ -94,6 +94,10 @@ fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r
     }
     if request.ws_version != Some("13") {
         return Err(Refusal::WebsocketVersion);
+    }
+    // bytes of a body would be taken for frames
+    if request.body != BodyLength::None {
+        return Err(Refusal::BadRequest);
     }
     let key = request.ws_key.filter(|key| is_key(key)).ok_or(Refusal::BadRequest)?;
     let allow_missing = session.worker.gateway.config.cors.allow_missing;

@@ -1,0 +1,73 @@
+//! Which node made a WHIP or WHEP session: PATCH and DELETE have to find it again, from any connection on any worker.
+
+use crate::proto::whip::{AffinityKey, Handle};
+use moka::sync::Cache;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Memory for all sessions together; the least used go first.
+const BYTES_MAX: u64 = 32 << 20;
+
+/// Nobody publishes longer under one handle; a session that was never deleted is forgotten then.
+const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A session that a node made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(super) node: IpAddr,
+    /// Its resource at the node.
+    pub(super) at_node: String,
+    pub(super) handle: Handle,
+    pub(super) key: AffinityKey,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Slot {
+    Handle(Handle),
+    Key(AffinityKey),
+}
+
+/// All sessions that are remembered, for all workers.
+pub(crate) struct Affinity(Cache<Slot, Arc<Made>>);
+
+impl Default for Affinity {
+    fn default() -> Self {
+        let cache = Cache::builder()
+            .max_capacity(BYTES_MAX)
+            .weigher(|_, made: &Arc<Made>| {
+                u32::try_from(256 + made.at_node.len() + made.key.size() * 2).unwrap_or(u32::MAX)
+            })
+            .time_to_live(LIFE)
+            .build();
+        Self(cache)
+    }
+}
+
+impl Affinity {
+    /// Remembers a session. A newer one of the same name takes the older one's place for clients without a handle.
+    pub(super) fn remember(&self, made: Made) {
+        let made = Arc::new(made);
+        self.0.insert(Slot::Handle(made.handle), made.clone());
+        self.0.insert(Slot::Key(made.key.clone()), made);
+    }
+
+    /// Finds a session by the handle in its path.
+    pub(super) fn by_handle(&self, handle: Handle) -> Option<Arc<Made>> {
+        self.0.get(&Slot::Handle(handle))
+    }
+
+    /// Finds the newest session of a name.
+    pub(super) fn by_key(&self, key: AffinityKey) -> Option<Arc<Made>> {
+        self.0.get(&Slot::Key(key))
+    }
+
+    /// A session has ended.
+    pub(super) fn forget(&self, made: &Made) {
+        self.0.invalidate(&Slot::Handle(made.handle));
+        let slot = Slot::Key(made.key.clone());
+        if self.0.get(&slot).is_some_and(|newest| newest.handle == made.handle) {
+            self.0.invalidate(&slot);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! WHIP and WHEP: requests are passed to the node that has, or will have, the session, and its answers back.
+//!
+//! A POST makes a session and is remembered; whatever the client then follows, the `Location` with our handle, the
+//! `Session-Host` that it repeats, or nothing at all, PATCH and DELETE reach the node that made it.
+
+use super::affinity::Made;
+use super::answers::{Answer, By};
+use super::conn::Conn;
+use super::event::unless_gone;
+use super::node::{self, Answered, Patience};
+use super::origin::DialFault;
+use super::placement::{self, Choice};
+use super::reply::{self, Shape};
+use super::session::Session;
+use crate::config::OriginHeader;
+use crate::metrics::DialOutcome;
+use crate::proto::admission::{self, Admitted};
+use crate::proto::cors::Site;
+use crate::proto::head::{self, BodyLength};
+use crate::proto::location;
+use crate::proto::pass::{Fields, Forward};
+use crate::proto::refusal::Refusal;
+use crate::proto::target::{Step, WhipRoute};
+use crate::proto::whip::{Api, Handle, Method, Request, allowed, check_body};
+use futures_channel::oneshot;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Finding a node and making a session on it; SDKs wait longer for this than for a WebSocket.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a client asked for, checked.
+pub(super) struct Ask {
+    request: Request,
+    method: Method,
+    fields: Fields,
+    /// The node that the client named.
+    named: Option<Admitted>,
+}
+
+/// Why there is no answer of a node.
+pub(super) enum No {
+    Refused(Refusal),
+    /// The stream manager's own no, passed on.
+    Answered(By, Arc<Answer>),
+    /// The client left.
+    Gone,
+}
+
+/// A request is a browser's preflight, or one to be passed on.
+pub(super) enum Planned {
+    Preflight(&'static str),
+    Ask(Box<Ask>),
+}
+
+/// Checks a request. Nothing is dialled here.
+pub(super) fn plan(
+    session: &Session,
+    request: &head::Request<'_>,
+    route: &WhipRoute<'_>,
+    site: Site,
+) -> Result<Planned, (Refusal, &'static str)> {
+    let plain = |refusal: Refusal| (refusal, "");
+    let method = Method::read(request.method, route).map_err(|allow| (Refusal::MethodNotAllowed, allow))?;
+    if method == Method::Options && request.acr_method.is_some() {
+        return Ok(Planned::Preflight(allowed(route)));
+    }
+    if site == Site::Foreign {
+        return Err(plain(Refusal::CrossSite));
+    }
+    let gateway = &session.worker.gateway;
+    let config = &gateway.config;
+    let group = config.stream_manager.node_group.as_deref().unwrap_or_default();
+    let ask = Request::read(route, method, &gateway.rules().params, group).map_err(plain)?;
+    check_body(ask.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
+    let named = ask.host.as_ref().map(|host| placement::admit(session, host)).transpose().map_err(plain)?;
+    let mut fields = Fields::of(request, ask.api == Api::Two);
+    fields.origin = match &config.origins.origin_header {
+        OriginHeader::Client => request.origin.map(str::to_owned),
+        OriginHeader::Fixed(value) => Some(value.clone()),
+        OriginHeader::None | OriginHeader::Node => None,
+    };
+    Ok(Planned::Ask(Box::new(Ask { request: ask, method, fields, named })))
+}
+
+/// A request on its way to a node.
+pub(super) struct Passing<'p> {
+    pub session: &'p Session,
+    pub conn: &'p mut Conn,
+    pub inbox: &'p mut Vec<u8>,
+    pub shape: &'p Shape,
+    pub ask: &'p Ask,
+    pub body: &'p [u8],
+}
+
+impl Passing<'_> {
+    /// Passes the request to its node. Gives the status and the bytes for the client.
+    pub(super) async fn pass(mut self) -> Result<(u16, Vec<u8>), No> {
+        match self.ask.request.step {
+            Step::Resource => self.on_resource().await,
+            Step::Endpoint => self.on_endpoint().await,
+        }
+    }
+
+    /// OPTIONS and POST: a node is found; one that can't be reached is replaced by another.
+    async fn on_endpoint(&mut self) -> Result<(u16, Vec<u8>), No> {
+        let config = &self.session.worker.gateway.config;
+        let request = &self.ask.request;
+        let target = request.node_target();
+        if let Some(named) = &self.ask.named {
+            return self.try_node(named, &target).await.map_err(|(no, _)| no);
+        }
+        let question = request.question(config.stream_manager.api.text());
+        let question = question.ok_or(No::Refused(Refusal::BadParams))?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut tried = Vec::new();
+        let mut last = Refusal::OriginTimeout;
+        for left in (0..config.origins.attempts).rev() {
+            let (session, again) = (self.session, left > 0);
+            let found =
+                placement::choose(session, self.conn, self.inbox, &question, &tried, again, deadline).await;
+            let admitted = match found {
+                Choice::Node(admitted) => admitted,
+                Choice::Again => continue,
+                Choice::Refused(refusal) if tried.is_empty() => return Err(No::Refused(refusal)),
+                Choice::Refused(_) => break,
+                Choice::Answered(by, answer) => return Err(No::Answered(by, answer)),
+                Choice::Gone => return Err(No::Gone),
+            };
+            match self.try_node(&admitted, &target).await {
+                Err((No::Refused(refusal), false)) if Instant::now() < deadline => last = refusal,
+                done => return done.map_err(|(no, _)| no),
+            }
+            tried.push(admitted.address().ip());
+        }
+        Err(No::Refused(last))
+    }
+
+    /// PATCH and DELETE, and OPTIONS on a resource: only the node that made the session will do.
+    async fn on_resource(&mut self) -> Result<(u16, Vec<u8>), No> {
+        let gateway = &self.session.worker.gateway;
+        let (request, named) = (&self.ask.request, self.ask.named);
+        let is_there = |made: &Arc<Made>| named.is_none_or(|named| named.address().ip() == made.node);
+        let by_handle = request.handle.and_then(|handle| gateway.affinity.by_handle(handle));
+        let by_key = || gateway.affinity.by_key(request.affinity_key()).filter(is_there);
+        let made = by_handle.or_else(by_key);
+        let (admitted, target) = match (&made, named) {
+            (Some(made), _) => {
+                let admitted = admission::admit(gateway.admission(), made.node, true).map_err(No::Refused)?;
+                (admitted, request.resource_target(&made.at_node))
+            }
+            (None, Some(named)) => (named, request.node_target()),
+            (None, None) => return Err(No::Refused(Refusal::NoSuchResource)),
+        };
+        let done = self.try_node(&admitted, &target).await;
+        let ended = matches!(&done, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
+        if let Some(made) = made.filter(|_| self.ask.method == Method::Delete && ended) {
+            gateway.affinity.forget(&made);
+        }
+        done.map_err(|(no, _)| no)
+    }
+
+    /// One exchange with one node. In the error the flag says whether bytes may have reached it.
+    async fn try_node(&mut self, admitted: &Admitted, target: &str) -> Result<(u16, Vec<u8>), (No, bool)> {
+        let (session, ask) = (self.session, self.ask);
+        let metrics = &session.worker.metrics;
+        let started = Instant::now();
+        let mut answer = start(session, ask, admitted, target, self.body);
+        let answered = unless_gone(self.conn, self.inbox, |cx| Pin::new(&mut answer).poll(cx)).await;
+        let Some(answered) = answered else {
+            metrics.dials[DialOutcome::Cancelled as usize].add(1);
+            return Err((No::Gone, true));
+        };
+        metrics.dial.observe(started.elapsed());
+        let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
+            Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
+                metrics.dials[DialOutcome::Connected as usize].add(1);
+                return for_client(session, self.shape, ask, admitted, answered).map_err(|no| (no, true));
+            }
+            // a redirect would lead the client past the gateway
+            Ok(_) => DialFault::BadHandshake(None),
+            Err(fault) => fault,
+        };
+        metrics.dials[fault.outcome() as usize].add(1);
+        Err((No::Refused(placement::blame(session, admitted, fault)), fault.reached()))
+    }
+}
+
+/// Sends the request in a task of its own. When the client has left before a session was made, the session is deleted
+/// again: its name has to be free for the next one.
+fn start(
+    session: &Session,
+    ask: &Ask,
+    admitted: &Admitted,
+    target: &str,
+    body: &[u8],
+) -> oneshot::Receiver<Result<Answered, DialFault>> {
+    let request = whole_request(session.peer, ask, ask.method.word(), admitted, target, body);
+    let patience = patience(session);
+    let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
+    let delete = (ask.method == Method::Post).then(|| Undo::new(session.peer, ask, &admitted));
+    let (tell, answer) = oneshot::channel();
+    monoio::spawn(async move {
+        let answered = node::exchange(&admitted, &request, patience).await;
+        if let (Err(Ok(answered)), Some(undo)) = (tell.send(answered), delete)
+            && matches!(answered.status, 200..=299)
+        {
+            undo.run(&worker, &admitted, answered.location.as_deref(), patience).await;
+        }
+    });
+    answer
+}
+
+fn patience(session: &Session) -> Patience {
+    let config = &session.worker.gateway.config;
+    Patience {
+        connect: config.origins.connect_timeout,
+        answer: config.limits.body_timeout,
+        body_max: config.limits.body_max as u64,
+    }
+}
+
+fn whole_request(
+    client: SocketAddr,
+    ask: &Ask,
+    method: &str,
+    admitted: &Admitted,
+    target: &str,
+    body: &[u8],
+) -> Vec<u8> {
+    let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
+    let forward = Forward {
+        method,
+        target,
+        node: admitted.address(),
+        client,
+        body: length,
+        close: true,
+        fields: ask.fields.clone(),
+    };
+    [&forward.head(), body].concat()
+}
+
+/// How to delete a session that nobody wants any more.
+struct Undo {
+    client: SocketAddr,
+    request: Request,
+    node: SocketAddr,
+}
+
+impl Undo {
+    fn new(client: SocketAddr, ask: &Ask, admitted: &Admitted) -> Self {
+        Self { client, request: ask.request.clone(), node: admitted.address() }
+    }
+
+    async fn run(
+        &self,
+        worker: &super::Worker,
+        admitted: &Admitted,
+        location: Option<&str>,
+        patience: Patience,
+    ) {
+        let at_node = location::at_node(location, &self.request);
+        let target = at_node.unwrap_or_else(|_| location::default_at_node(&self.request));
+        let forward = Forward {
+            method: Method::Delete.word(),
+            target: &self.request.resource_target(&target),
+            node: self.node,
+            client: self.client,
+            body: BodyLength::None,
+            close: true,
+            fields: Fields::default(),
+        };
+        let outcome = match node::exchange(admitted, &forward.head(), patience).await {
+            Ok(_) => DialOutcome::Connected,
+            Err(fault) => fault.outcome(),
+        };
+        worker.metrics.dials[outcome as usize].add(1);
+    }
+}
+
+/// The node's answer as the client gets it; a new session is remembered.
+fn for_client(
+    session: &Session,
+    shape: &Shape,
+    ask: &Ask,
+    admitted: &Admitted,
+    answered: Answered,
+) -> Result<(u16, Vec<u8>), No> {
+    let mut fields: Vec<(&str, &str)> =
+        answered.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let success = matches!(answered.status, 200..=299);
+    let made = match success && ask.method == Method::Post {
+        true => Some(remember(session, ask, admitted, answered.location.as_deref())?),
+        false => None,
+    };
+    if let Some(location) = &made {
+        fields.push(("Location", location));
+    }
+    let host = location::session_host(admitted.address());
+    if success && ask.request.step == Step::Endpoint {
+        fields.push(("Session-Host", &host));
+    }
+    Ok((answered.status, reply::write(shape, answered.status, &fields, &answered.body)))
+}
+
+/// Remembers a session and gives the `Location` that the client gets.
+fn remember(session: &Session, ask: &Ask, admitted: &Admitted, location: Option<&str>) -> Result<String, No> {
+    let gateway = &session.worker.gateway;
+    let at_node = location::at_node(location, &ask.request).map_err(|unusable| {
+        let undo = Undo::new(session.peer, ask, admitted);
+        let (worker, admitted, patience) = (Rc::clone(&session.worker), *admitted, patience(session));
+        monoio::spawn(async move { undo.run(&worker, &admitted, None, patience).await });
+        No::Refused(unusable.refusal())
+    })?;
+    let mut random = [0; 16];
+    let secure = gateway.tls.crypto_provider().secure_random.fill(&mut random);
+    secure.map_err(|_| No::Refused(Refusal::Overloaded))?;
+    let handle = Handle::new(random);
+    let key = ask.request.affinity_key();
+    gateway.affinity.remember(Made { node: admitted.address().ip(), at_node, handle, key });
+    Ok(location::for_client(&ask.request, handle))
+}
