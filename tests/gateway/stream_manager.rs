@@ -2,7 +2,7 @@
 
 use crate::answers::{SUBSCRIBE, questions_for_two, town_that_says};
 use crate::town::certs::Identity;
-use crate::town::{Config, DEADLINE, Door, Gate, Gateway, Manager, Place, Reply, Request, Town, eventually};
+use crate::town::{Config, DEADLINE, Door, Gate, Gateway, HttpPeer, Place, Reply, Request, Town, eventually};
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
@@ -21,11 +21,11 @@ fn a_manager_on_https_is_asked_through_tls_and_has_to_prove_itself() {
     let _gateway = Gateway::start(&place, &config);
     let ask = || Door::to(place.gateway()).enter().get(SUBSCRIBE);
 
-    let manager = Manager::start_tls(address, &impostor);
+    let manager = HttpPeer::start_tls(address, &impostor);
     ask().assert_refusal(502, "manager_failed");
     assert_eq!(manager.count(), 0);
     drop(manager);
-    let manager = Manager::start_tls(address, &identity);
+    let manager = HttpPeer::start_tls(address, &identity);
     manager.answer("/stream1", Reply::node(place.node(1).ip()));
     eventually("the right one is believed", || ask().status() == 200);
     assert_eq!(manager.questions()[0].target(), SUBSCRIBE);
@@ -94,11 +94,11 @@ fn a_slow_manager_is_a_504() {
 fn a_dead_manager_is_a_502_until_it_is_back() {
     let mut town = Town::open();
     let address = town.place.manager();
-    town.manager = Manager::start((town.place.ip(3), 5080).into());
+    town.manager = HttpPeer::start((town.place.ip(3), 5080).into());
     let response = town.get(SUBSCRIBE);
     response.assert_refusal(502, "manager_failed");
     assert!(!response.text().contains(&address.ip().to_string()), "the manager is not named");
-    town.manager = Manager::start(address);
+    town.manager = HttpPeer::start(address);
     town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
     eventually("the manager is back", || town.get(SUBSCRIBE).status() == 200);
 }
