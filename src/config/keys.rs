@@ -139,7 +139,7 @@ keys! {
         head_timeout: Span = default r#""5s""#,
         head_size: Size<usize, KIB, MIB> = default r#""16KiB""#,
         target_size: Size<usize, 64, MIB> = default r#""6KiB""#,
-        headers: Count<usize, 8, 1000> = default "100",
+        headers: Count<usize, 8, 256> = default "100",
         body_max: Size<usize, KIB, { KIB * MIB }> = default r#""256KiB""#,
         body_timeout: Span = default r#""10s""#,
     }
