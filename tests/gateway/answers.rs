@@ -377,7 +377,7 @@ fn callers_who_left_take_no_place_from_those_who_wait() {
     };
     let left = [ask(), ask()];
     town.manager.wait_for_questions(1);
-    left.map(Link::abort);
+    left.into_iter().for_each(Link::abort);
     town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
     let mut waiting = ask();
     assert!(!waiting.hears_something_within(std::time::Duration::from_millis(200)), "it is turned away");
