@@ -142,7 +142,7 @@ pub(super) async fn open(
         Way::Named(admitted) => {
             // whoever names the node has only the node's own waits
             let origins = &session.worker.gateway.config.origins;
-            let deadline = Instant::now() + origins.connect_timeout + origins.upgrade_timeout;
+            let deadline = Instant::now() + origins.connect_timeout + origins.upgrade_timeout + PATIENCE;
             dial(session, conn, inbox, admitted, &ask.upgrade, deadline).await.map_err(No::from)
         }
         Way::Asked(question) => find(session, conn, inbox, &ask, question).await,
