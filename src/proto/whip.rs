@@ -93,6 +93,13 @@ pub enum Api {
 pub struct AffinityKey(Box<str>);
 
 impl AffinityKey {
+    /// Whether it is of this request's kind, app and stream, whatever the `requestId`: a client that follows a handle need
+    /// not repeat that.
+    pub fn is_of(&self, request: &Request) -> bool {
+        let stream = |key: &Self| key.0.split('\n').next().unwrap_or_default().to_owned();
+        stream(self) == stream(&request.affinity_key())
+    }
+
     /// Bytes that it takes, for a table with a limit.
     pub fn size(&self) -> usize {
         self.0.len()
