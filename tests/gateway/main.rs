@@ -24,3 +24,6 @@ mod tls;
 mod town;
 mod violations;
 mod websocket;
+mod whip;
+mod whip_affinity;
+mod whip_location;

@@ -14,6 +14,7 @@ pub mod origin;
 pub mod place;
 pub mod record;
 pub mod reply;
+pub mod whip;
 
 pub use client::{Door, Request};
 pub use frame::Frame;
