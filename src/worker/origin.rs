@@ -30,6 +30,8 @@ pub(super) struct Opened {
 pub(super) enum DialFault {
     /// Refused, unreachable, or reset.
     Refused,
+    /// This machine has no descriptor, port or memory left for it: no fault of the node.
+    Exhausted,
     ConnectTimeout,
     /// Connected, but no whole answer in time.
     UpgradeTimeout,
@@ -42,6 +44,7 @@ impl DialFault {
     pub(super) const fn outcome(self) -> DialOutcome {
         match self {
             Self::Refused => DialOutcome::Refused,
+            Self::Exhausted => DialOutcome::Exhausted,
             Self::ConnectTimeout => DialOutcome::Timeout,
             Self::UpgradeTimeout => DialOutcome::UpgradeTimeout,
             Self::BadHandshake(_) => DialOutcome::BadHandshake,
@@ -60,11 +63,21 @@ pub(super) async fn open(
     let sock = monoio::time::timeout(config.connect_timeout, Sock::connect(address))
         .await
         .map_err(|_| DialFault::ConnectTimeout)?
-        .map_err(|_| DialFault::Refused)?;
+        .map_err(|e| connect_fault(&e))?;
     let request = upgrade.request(address, client);
     monoio::time::timeout(config.upgrade_timeout, exchange(sock, &request, upgrade))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
+}
+
+fn connect_fault(e: &std::io::Error) -> DialFault {
+    match e.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
+            tracing::warn!(error = %e, "a node could not be dialled for want of descriptors, ports or memory");
+            DialFault::Exhausted
+        }
+        _ => DialFault::Refused,
+    }
 }
 
 async fn exchange(sock: Sock, request: &[u8], upgrade: &Upgrade) -> Result<Opened, DialFault> {

@@ -142,11 +142,12 @@ pub(super) async fn open(
 /// What the client is told; and everybody forgets the answers that name a node which did not answer.
 fn refusal_of(session: &Session, admitted: &Admitted, fault: DialFault) -> Refusal {
     tracing::debug!(session = session.id, ?fault, "a node did not take the session");
-    if !matches!(fault, DialFault::BadHandshake(_)) {
+    if !matches!(fault, DialFault::BadHandshake(_) | DialFault::Exhausted) {
         session.worker.gateway.answers.refused(admitted.address().ip());
     }
     match fault {
         DialFault::Refused => Refusal::OriginRefused,
+        DialFault::Exhausted => Refusal::Overloaded,
         DialFault::BadHandshake(_) => Refusal::OriginBadHandshake,
         DialFault::ConnectTimeout | DialFault::UpgradeTimeout => Refusal::OriginTimeout,
     }
