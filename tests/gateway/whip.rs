@@ -147,7 +147,7 @@ fn a_real_options_reaches_the_node_and_brings_its_ice_servers() {
     for form in FORMS {
         let request = Request::new("OPTIONS", &form.endpoint("whip", "s", town.ip(1), "&signal=true"));
         // a page of our own origin sends one without asking for permission first
-        let request = request.from_page("https://gateway.test:8443");
+        let request = request.by_page("https://gateway.test:8443");
         let response = town.refused(&request);
         assert_eq!(response.status(), 200, "{response:?}");
         assert_eq!(response.all("link"), [ICE, other]);
@@ -176,7 +176,7 @@ fn the_node_is_told_who_asks_and_nothing_that_is_not_its_business() {
         let mut client = town.door().from(town.place.home(1)).enter();
         let port = client.tcp().local_addr().unwrap().port().to_string();
         let request = post(&form.endpoint("whip", "s", town.ip(1), ""))
-            .from_page("https://gateway.test:8443")
+            .by_page("https://gateway.test:8443")
             .with("User-Agent", "Mozilla/5.0 (iPhone)")
             .with("Accept", "application/sdp")
             .with("Accept-Encoding", "gzip, br")
@@ -405,7 +405,7 @@ fn the_origin_that_a_node_sees_is_the_configured_one() {
         let town = Town::with(|config, _| config.set("origins.origin_header", configured));
         let node = town.whip_node(1);
         let seen = seen.map(|seen| seen.replace("NODE", &town.ip(1).to_string()));
-        town.created(&post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).from_page(page));
+        town.created(&post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).by_page(page));
         assert_eq!(node.last().field("origin"), seen.as_deref(), "{configured}");
     }
 }

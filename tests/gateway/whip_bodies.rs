@@ -160,7 +160,7 @@ fn a_body_that_is_too_large_is_refused_and_the_node_sees_no_whole_one() {
         let announced = Request::new("POST", &endpoint).body(SDP, &offer);
         let chunked = Request::new("POST", &endpoint).chunked_body(SDP, &offer, 1000);
         for request in [announced, chunked] {
-            let response = town.refused(&request.from_page("https://app.example"));
+            let response = town.refused(&request.by_page("https://app.example"));
             response.assert_refusal(413, "body_too_large");
             assert_eq!(response.field("access-control-allow-origin"), Some("https://app.example"));
         }
@@ -191,7 +191,7 @@ fn a_body_that_does_not_come_is_a_408() {
     });
     let node = town.whip_node(1);
     for request in [post(ENDPOINT), Request::new("POST", ENDPOINT).chunked_body(SDP, OFFER, 9)] {
-        let bytes = request.from_page("https://app.example").bytes();
+        let bytes = request.by_page("https://app.example").bytes();
         let mut client = town.client();
         client.send(&bytes[..bytes.len() - 6]);
         let response = client.read_response();

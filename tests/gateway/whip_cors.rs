@@ -50,7 +50,7 @@ fn a_preflight_is_answered_here() {
             let cases = [(&endpoint, "POST"), (&resource, "PATCH"), (&resource, "DELETE")];
             for (target, method) in cases {
                 for page in [PAGE, OTHER, "https://gateway.test:8443"] {
-                    let response = town.refused(&preflight(target, method).from_page(page));
+                    let response = town.refused(&preflight(target, method).by_page(page));
                     assert!(matches!(response.status(), 200 | 204), "{response:?}");
                     assert_eq!(response.field("access-control-allow-origin"), Some(page));
                     assert!(list(&response, "vary").contains(&"origin".to_owned()));
@@ -72,7 +72,7 @@ fn a_preflight_allows_what_others_clients_send() {
     let endpoint = Form::Proxy.endpoint("whip", "s", town.ip(1), "");
     let request = preflight(&endpoint, "PATCH")
         .instead("Access-Control-Request-Headers", "authorization,content-type,if-match")
-        .from_page(PAGE);
+        .by_page(PAGE);
     let response = town.refused(&request);
     let headers = list(&response, "access-control-allow-headers");
     for name in ["authorization", "content-type", "if-match"] {
@@ -87,7 +87,7 @@ fn a_preflight_of_a_foreign_page_permits_nothing() {
     for form in FORMS {
         for page in ["https://evil.example", "http://app.example", "https://app.example:444", "null"] {
             let target = form.endpoint("whip", "s", town.ip(1), "");
-            let response = town.refused(&preflight(&target, "POST").from_page(page));
+            let response = town.refused(&preflight(&target, "POST").by_page(page));
             assert_eq!(response.field("access-control-allow-origin"), None, "{response:?}");
         }
     }
@@ -99,7 +99,7 @@ fn an_options_of_another_page_without_the_preflights_mark_is_real() {
     let town = town();
     let node = town.whip_node(1);
     for form in FORMS {
-        let request = Request::new("OPTIONS", &form.endpoint("whip", "s", town.ip(1), "")).from_page(PAGE);
+        let request = Request::new("OPTIONS", &form.endpoint("whip", "s", town.ip(1), "")).by_page(PAGE);
         let response = town.refused(&request);
         assert_eq!(response.status(), 204);
         assert_readable(&response, PAGE);
@@ -126,10 +126,10 @@ fn every_answer_of_the_course_can_be_read() {
     for form in FORMS {
         for page in [PAGE, OTHER] {
             let endpoint = form.endpoint("whip", "s", town.ip(1), "");
-            let options = town.refused(&Request::new("OPTIONS", &endpoint).from_page(page));
-            let created = town.created(&post(&endpoint).from_page(page));
-            let patched = town.refused(&patch(created.location()).from_page(page));
-            let deleted = town.refused(&delete(created.location()).from_page(page));
+            let options = town.refused(&Request::new("OPTIONS", &endpoint).by_page(page));
+            let created = town.created(&post(&endpoint).by_page(page));
+            let patched = town.refused(&patch(created.location()).by_page(page));
+            let deleted = town.refused(&delete(created.location()).by_page(page));
             for response in [options, created, patched, deleted] {
                 assert!(matches!(response.status(), 200 | 201 | 204), "{response:?}");
                 assert_readable(&response, page);
@@ -162,7 +162,7 @@ fn every_no_can_be_read() {
         (post(&dead), 502),
         (Request::new("POST", &whip("live/s?nodeGroup=ng1")).body("application/sdp", &long), 413),
     ] {
-        let response = town.refused(&request.from_page(PAGE));
+        let response = town.refused(&request.by_page(PAGE));
         assert_eq!(response.status(), status, "{response:?}");
         assert_readable(&response, PAGE);
     }
@@ -183,7 +183,7 @@ fn a_foreign_page_gets_nothing_done() {
                 patch(created.location()),
                 delete(created.location()),
             ] {
-                let response = town.refused(&request.from_page(page));
+                let response = town.refused(&request.by_page(page));
                 response.assert_refusal(403, "cross_site");
                 assert_eq!(response.field("access-control-allow-origin"), None);
                 assert!(list(&response, "vary").contains(&"origin".to_owned()), "{response:?}");
@@ -211,9 +211,9 @@ fn by_default_only_pages_of_the_same_host_are_served() {
     let town = Town::open();
     let _node = town.whip_node(1);
     let endpoint = Form::Proxy.endpoint("whip", "s", town.ip(1), "");
-    let own = town.created(&post(&endpoint).from_page("https://gateway.test:8443"));
+    let own = town.created(&post(&endpoint).by_page("https://gateway.test:8443"));
     assert_readable(&own, "https://gateway.test:8443");
-    town.refused(&post(&endpoint).from_page(PAGE)).assert_refusal(403, "cross_site");
+    town.refused(&post(&endpoint).by_page(PAGE)).assert_refusal(403, "cross_site");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn anyone_may_be_allowed() {
     let town = Town::with(|config, _| config.set("cors.allow_origins", vec!["*"]));
     let _node = town.whip_node(1);
     for page in ["https://whoever.example", "null"] {
-        let request = post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).from_page(page);
+        let request = post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).by_page(page);
         let allowed = town.created(&request).field("access-control-allow-origin").map(str::to_owned);
         assert!(allowed.as_deref() == Some("*") || allowed.as_deref() == Some(page), "{allowed:?}");
     }

@@ -155,7 +155,7 @@ fn the_no_of_the_manager_is_the_no_of_the_gateway() {
         for form in [Form::Proxy, Form::Direct] {
             for kind in ["whip", "whep"] {
                 let endpoint = form.endpoint(kind, &format!("s{status}"), town.ip(1), "");
-                let response = town.refused(&post(&endpoint).from_page("https://app.example"));
+                let response = town.refused(&post(&endpoint).by_page("https://app.example"));
                 assert_eq!((response.status(), response.text().as_str()), (status, body), "{form:?} {kind}");
                 assert_eq!(response.field("access-control-allow-origin"), Some("https://app.example"));
             }
