@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::control;
 use tidegate::worker::gateway::Page;
-use tidegate_sandbox::{Cluster, ClusterConfig};
+use tidegate_sandbox::{Cluster, ClusterConfig, Group};
 
 /// Publishes and plays through tidegate on this machine.
 #[derive(Parser)]
@@ -35,10 +35,16 @@ struct Flags {
     /// The sandbox nodes' signalling port; 0 takes a free one
     #[arg(long, default_value_t = 5080)]
     nodes_port: u16,
+    /// Pages of this origin may use the gateway as well; may be given several times
+    #[arg(long)]
+    allow_origin: Vec<String>,
 }
 
 /// The nodes, each on an address of its own with one port, as in a real cluster.
 const NODES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))];
+
+/// The node group that Stream Manager 2.0's requests mean here.
+const GROUP: &str = "demo";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let flags = Flags::parse();
@@ -49,6 +55,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let cluster = Cluster::start(ClusterConfig {
         nodes: NODES.to_vec(),
         nodes_port: flags.nodes_port,
+        groups: vec![Group { name: GROUP.to_owned(), nodes: Vec::new() }],
         ..ClusterConfig::default()
     })
     .map_err(|why| {
@@ -132,14 +139,16 @@ fn configuration(flags: &Flags, room: &Path, cluster: &Cluster) -> String {
     format!(
         "[gateway]\nlisten = {listen:?}\n\n\
          [[tls.certificates]]\nchain = {:?}\nkey = {:?}\n\n\
-         [stream_manager]\nurl = {:?}\n\n\
+         [stream_manager]\nurl = {:?}\nnode_group = {GROUP:?}\n\n\
          [origins]\nport = {}\napps = [\"live\"]\nnetworks = {:?}\n\n\
+         [cors]\nallow_origins = {:?}\n\n\
          [admin]\nlisten = \"127.0.0.1:{}\"\n",
         room.join("chain.pem"),
         room.join("key.pem"),
         cluster.manager_url(),
         cluster.nodes_port(),
         cluster.node_addresses().iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+        flags.allow_origin,
         flags.admin_port,
     )
 }

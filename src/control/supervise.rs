@@ -57,6 +57,9 @@ fn await_end(shared: &Shared, asks: &Receiver<Ask>, watchdog: &mut Watchdog) {
             Ok(Ask::Reload) => {
                 tracing::warn!("reload is not supported yet: SIGHUP changed nothing, restart instead")
             }
+            Ok(Ask::HandOver) => {
+                tracing::warn!("handing over to a new binary is not supported yet: SIGUSR2 changed nothing")
+            }
             Err(RecvTimeoutError::Timeout) => {
                 systemd::status(&status_line(shared));
                 if watchdog.every().is_some() {

@@ -96,6 +96,7 @@ impl<'s> Http<'s> {
     /// Reads one request and answers it.
     pub(super) async fn exchange(&mut self, conn: &mut Conn) -> Next {
         self.inbox.append(&mut conn.early);
+        self.ended |= conn.tls.peer_closed();
         let planned = match self.head(conn).await {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
@@ -172,6 +173,7 @@ impl<'s> Http<'s> {
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
             close: !request.keep_alive || draining || self.ended || self.turned_away.is_some(),
+            bodiless: request.method == "HEAD",
         };
         let plan = match self.turned_away {
             Some(refusal) => Plan::Refuse(refusal, ""),
@@ -269,7 +271,8 @@ impl<'s> Http<'s> {
                 (200, reply::write(&shape, 200, &[("Content-Type", &page.content_type)], &page.body))
             }
             Plan::Event { key, kind, keep } => {
-                let asked = event::ask(session, conn, &mut self.inbox, &key, kind, keep).await;
+                let asked =
+                    event::ask(session, conn, &mut self.inbox, &mut self.ended, &key, kind, keep).await;
                 let Some((by, outcome)) = asked else { return Next::Drop };
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)

@@ -19,6 +19,8 @@ pub(super) struct Shape {
     pub vary_origin: bool,
     /// The connection ends after this answer.
     pub close: bool,
+    /// The request was a HEAD: its answer has no body, or the client takes that for the next answer.
+    pub bodiless: bool,
 }
 
 /// Fields that an answer adds to those all answers have.
@@ -46,9 +48,18 @@ pub(super) fn write(shape: &Shape, status: u16, fields: &[Field<'_>], body: &[u8
         head.push_str("Vary: Origin\r\n");
     }
     let _ = write!(head, "Cache-Control: no-store\r\nX-Tidegate-Session: {}\r\n", shape.session);
-    head.push_str(if shape.close { "Connection: close\r\n\r\n" } else { "\r\n" });
+    // RFC 9110, 7.8: who names an upgrade says so in Connection too
+    let upgrade = fields.iter().any(|(name, _)| *name == "Upgrade");
+    head.push_str(match (shape.close, upgrade) {
+        (true, false) => "Connection: close\r\n\r\n",
+        (true, true) => "Connection: close, Upgrade\r\n\r\n",
+        (false, true) => "Connection: Upgrade\r\n\r\n",
+        (false, false) => "\r\n",
+    });
     let mut bytes = head.into_bytes();
-    bytes.extend_from_slice(body);
+    if !shape.bodiless {
+        bytes.extend_from_slice(body);
+    }
     bytes
 }
 
@@ -79,8 +90,8 @@ pub(super) fn answer(shape: &Shape, answer: &Answer, by: By, now: u64) -> Vec<u8
     let stored = if answer.fresh.is_some() { "; stored" } else { "" };
     let status = match by {
         By::Hit => format!("tidegate; hit; ttl={}", answer.ttl_left(now).as_millis().div_ceil(1000)),
-        By::Miss => format!("tidegate; fwd=miss; fwd-status={}{stored}", answer.status),
-        By::Collapsed => format!("tidegate; fwd=miss; fwd-status={}; collapsed", answer.status),
+        By::Miss => format!("tidegate; fwd=miss{stored}; fwd-status={}", answer.status),
+        By::Collapsed => format!("tidegate; fwd=miss; collapsed; fwd-status={}", answer.status),
         By::Bypass => format!("tidegate; fwd=bypass; fwd-status={}", answer.status),
     };
     let mut fields: Vec<Field<'_>> = vec![("Cache-Status", &status)];

@@ -144,9 +144,11 @@ impl Passing<'_> {
         let gateway = &self.session.worker.gateway;
         let (request, named) = (&self.ask.request, self.ask.named);
         let is_there = |made: &Arc<Made>| named.is_none_or(|named| named.address().ip() == made.node);
-        let by_handle = request.handle.and_then(|handle| gateway.affinity.by_handle(handle));
-        let by_key = || gateway.affinity.by_key(request.affinity_key()).filter(is_there);
-        let made = by_handle.or_else(by_key);
+        // a handle opens its own session and no other; without one, the name finds the newest
+        let made = match request.handle {
+            Some(handle) => gateway.affinity.by_handle(handle).filter(|made| made.key.is_of(request)),
+            None => gateway.affinity.by_key(request.affinity_key()).filter(is_there),
+        };
         let (admitted, target) = match (&made, named) {
             (Some(made), _) => {
                 let admitted = admission::admit(gateway.admission(), made.node, true).map_err(No::Refused)?;
@@ -169,7 +171,7 @@ impl Passing<'_> {
         let metrics = &session.worker.metrics;
         let started = Instant::now();
         let mut answer = start(session, ask, admitted, target, self.body);
-        let answered = unless_gone(self.conn, self.inbox, |cx| Pin::new(&mut answer).poll(cx)).await;
+        let answered = unless_gone(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
         let Some(answered) = answered else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
             return Err((No::Gone, true));
@@ -249,11 +251,12 @@ struct Undo {
     client: SocketAddr,
     request: Request,
     node: SocketAddr,
+    fields: Fields,
 }
 
 impl Undo {
     fn new(client: SocketAddr, ask: &Ask, admitted: &Admitted) -> Self {
-        Self { client, request: ask.request.clone(), node: admitted.address() }
+        Self { client, request: ask.request.clone(), node: admitted.address(), fields: ask.fields.bodiless() }
     }
 
     async fn run(
@@ -272,7 +275,7 @@ impl Undo {
             client: self.client,
             body: BodyLength::None,
             close: true,
-            fields: Fields::default(),
+            fields: self.fields.clone(),
         };
         let outcome = match node::exchange(admitted, &forward.head(), patience).await {
             Ok(_) => DialOutcome::Connected,

@@ -1,7 +1,9 @@
-// A real Chromium with fake media, checks with a deadline, and the closing line. It knows neither SDK nor demo.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+// A real Chromium with fake media, checks with a deadline, and the closing line. It knows no protocol and no demo.
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { chromium } from 'playwright-core'
 
 const DEADLINE = 20_000
@@ -60,6 +62,18 @@ export const launch = () => chromium.launchPersistentContext(profile, {
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
     '--autoplay-policy=no-user-gesture-required'
   ]
+})
+
+const here = dirname(fileURLToPath(import.meta.url))
+const sdkFile = () => join(dirname(createRequire(import.meta.url).resolve('red5pro-webrtc-sdk/package.json')), 'red5pro-sdk.min.js')
+const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript' }
+
+// Puts files of this directory and the SDK below `/__test/` of every origin, without any server having them.
+export const pages = (context, names) => context.route('**/__test/**', (route) => {
+  const name = new URL(route.request().url()).pathname.split('/').pop()
+  const file = name === 'sdk.js' ? sdkFile() : names.includes(name) && join(here, name)
+  const contentType = TYPES[name.split('.').pop()]
+  return file ? route.fulfill({ contentType, body: readFileSync(file) }) : route.fulfill({ status: 404, body: '' })
 })
 
 // Complaints of a page: its own errors, and what the browser wrote to its console.

@@ -4,13 +4,8 @@
 //   node run.mjs --direct NODES_PORT http://localhost:MANAGER_PORT   sandbox nodes without a gateway
 //
 // The page is put into the browser below the gateway's own origin, so no CORS rule has to be bent for it.
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { anyFailed, assert, check, finish, launch, until, watch } from './harness.mjs'
+import { anyFailed, assert, check, finish, launch, pages, until, watch } from './harness.mjs'
 
-const here = dirname(fileURLToPath(import.meta.url))
 const WANTED_FRAMES = 30
 
 const args = process.argv.slice(2)
@@ -21,22 +16,8 @@ if (!base || !/^https?:\/\//.test(base)) {
   process.exit(64)
 }
 
-const sdkFile = () => {
-  const root = dirname(createRequire(import.meta.url).resolve('red5pro-webrtc-sdk/package.json'))
-  return join(root, 'red5pro-sdk.min.js')
-}
-
 const context = await launch()
-const files = {
-  'page.html': ['text/html; charset=utf-8', join(here, 'page.html')],
-  'page.js': ['text/javascript', join(here, 'page.js')],
-  'sdk.js': ['text/javascript', sdkFile()]
-}
-await context.route('**/__test/**', (route) => {
-  const name = new URL(route.request().url()).pathname.split('/').pop()
-  const [contentType, file] = files[name] || []
-  return file ? route.fulfill({ contentType, body: readFileSync(file) }) : route.fulfill({ status: 404, body: '' })
-})
+await pages(context, ['page.html', 'page.js'])
 
 const page = await context.newPage()
 const heard = watch(page)

@@ -73,7 +73,10 @@ impl Door {
 
     /// The handshake, which may be refused.
     pub fn try_enter_tls(&self) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        let mut tcp = self.knock();
+        self.shake(self.knock())
+    }
+
+    fn shake(&self, mut tcp: TcpStream) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from(self.name).expect("a name");
         let mut tls = ClientConnection::new(self.config.clone(), name).expect("a client");
@@ -81,6 +84,13 @@ impl Door {
             tls.complete_io(&mut tcp)?;
         }
         Ok(StreamOwned::new(tls, tcp))
+    }
+
+    /// The handshake on a connection that was made before.
+    #[track_caller]
+    pub fn enter_on(&self, tcp: TcpStream) -> Link {
+        let tls = self.shake(tcp).expect("a TLS handshake");
+        Link::new(Box::new(tls), Side::Client)
     }
 
     #[track_caller]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::config::ManagerKnobs;
+use crate::config::{Group, ManagerKnobs};
 use crate::directory::{Directory, Live, now_ms};
 
 /// API versions of the event paths.
@@ -17,13 +17,14 @@ pub(crate) type Answer = (u16, Value);
 
 /// The manager's view of its cluster.
 pub(crate) struct Answers {
-    pub(crate) nodes: Vec<IpAddr>,
+    nodes: Vec<IpAddr>,
+    groups: Vec<Group>,
     next: AtomicUsize,
 }
 
 impl Answers {
-    pub(crate) fn new(nodes: Vec<IpAddr>) -> Self {
-        Self { nodes, next: AtomicUsize::new(0) }
+    pub(crate) fn new(nodes: Vec<IpAddr>, groups: Vec<Group>) -> Self {
+        Self { nodes, groups, next: AtomicUsize::new(0) }
     }
 
     /// The answer to a GET of `path?query`.
@@ -44,9 +45,10 @@ impl Answers {
             ["streammanager", "api", version, "event", rest @ ..] if VERSIONS.contains(version) => {
                 self.event(rest, query, directory, knobs)
             }
-            ["as", "v1", "streams", "stream", _group, rest @ ..] => {
-                self.streams(rest, query, directory, knobs)
-            }
+            ["as", "v1", "streams", "stream", group, rest @ ..] => match self.group(group) {
+                Some(nodes) => self.streams(&nodes, rest, query, directory, knobs),
+                None => new_error(404, "node group not found"),
+            },
             _ => error(404, "no such path"),
         }
     }
@@ -101,39 +103,50 @@ impl Answers {
         }
     }
 
-    /// The 2.0 streams API.
-    fn streams(&self, rest: &[&str], query: &str, directory: &Directory, knobs: &ManagerKnobs) -> Answer {
+    /// The nodes of a group.
+    fn group(&self, name: &str) -> Option<Vec<usize>> {
+        let group = match self.groups.as_slice() {
+            [only] if name == "default" => only,
+            groups => groups.iter().find(|group| group.name == name)?,
+        };
+        Some(if group.nodes.is_empty() { (0..self.nodes.len()).collect() } else { group.nodes.clone() })
+    }
+
+    /// The 2.0 streams API, as far as the nodes of one group go.
+    fn streams(
+        &self,
+        nodes: &[usize],
+        rest: &[&str],
+        query: &str,
+        directory: &Directory,
+        knobs: &ManagerKnobs,
+    ) -> Answer {
         let place = |node: usize, guid: String, subscribers: u64| {
             json!({
                 "streamGuid": guid, "serverAddress": self.address(node, knobs), "nodeRole": "origin",
                 "subGroup": "default", "nodeState": "INSERVICE", "subscribers": subscribers,
             })
         };
+        let here = |live: &Live| nodes.contains(&live.node);
+        let shown = |live: Live| place(live.node, format!("{}/{}", live.scope, live.name), live.subscribers);
         match rest {
-            [] | [""] => {
-                let all = directory.list();
-                let guid = |live: &Live| format!("{}/{}", live.scope, live.name);
-                (200, all.iter().map(|l| place(l.node, guid(l), l.subscribers)).collect())
-            }
+            [] | [""] => (200, directory.list().into_iter().filter(here).map(shown).collect()),
             ["publish", scope @ .., name] if !scope.is_empty() => {
                 let scope = scope.join("/");
-                if directory.find(&scope, name).is_some() {
-                    return error(409, "stream is live already");
+                if directory.find(&scope, name).is_some_and(|live| here(&live)) {
+                    return new_error(409, "stream is live already");
                 }
                 let wanted = param(query, "endpoints").and_then(|n| n.parse().ok()).unwrap_or(1);
-                let nodes = self.round_robin(wanted);
-                (200, nodes.into_iter().map(|n| place(n, format!("{scope}/{name}"), 0)).collect())
+                let chosen = self.round_robin(wanted).into_iter().map(|turn| nodes[turn % nodes.len()]);
+                (200, chosen.map(|node| place(node, format!("{scope}/{name}"), 0)).collect())
             }
             ["subscribe" | "stream", scope @ .., name] if !scope.is_empty() => {
-                match directory.find(&scope.join("/"), name) {
-                    Some(l) => {
-                        let guid = format!("{}/{}", l.scope, l.name);
-                        (200, json!([place(l.node, guid, l.subscribers)]))
-                    }
-                    None => error(404, "stream not found"),
+                match directory.find(&scope.join("/"), name).filter(here) {
+                    Some(live) => (200, json!([shown(live)])),
+                    None => new_error(404, "stream not found"),
                 }
             }
-            _ => error(400, "publish or subscribe, and a stream are needed"),
+            _ => new_error(400, "publish or subscribe, and a stream are needed"),
         }
     }
 
@@ -169,6 +182,11 @@ pub(crate) fn error(status: u16, message: &str) -> Answer {
     (status, json!({ "errorMessage": message, "error": message, "timestamp": now_ms() }))
 }
 
+/// A refusal of the streams service, which has a word of its own for it.
+fn new_error(status: u16, message: &str) -> Answer {
+    (status, json!({ "error": message }))
+}
+
 fn shown_scope(scope: &str, knobs: &ManagerKnobs) -> String {
     if knobs.slashed_scope { format!("/{scope}") } else { scope.to_owned() }
 }
@@ -182,7 +200,9 @@ mod tests {
     use super::*;
 
     fn ask(target: &str, directory: &Directory) -> Answer {
-        let answers = Answers::new(vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()]);
+        let nodes = vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()];
+        let group = |name: &str, nodes| Group { name: name.to_owned(), nodes };
+        let answers = Answers::new(nodes, vec![group("ng1", vec![]), group("ng2", vec![1])]);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         answers.answer(path, query, directory, &ManagerKnobs::default())
     }
@@ -232,5 +252,20 @@ mod tests {
         assert_eq!(ask(publish, &directory).0, 409);
         let (status, body) = ask("/as/v1/streams/stream/ng1/subscribe/live/a", &directory);
         assert_eq!((status, &body[0]["serverAddress"]), (200, &"127.0.0.1".into()));
+    }
+
+    #[test]
+    fn groups_have_nodes_and_streams_of_their_own() {
+        let directory = Directory::default();
+        assert!(directory.publish("live", "a", 0));
+        for target in ["/as/v1/streams/stream/ng2/publish/live/a", "/as/v1/streams/stream/ng2/publish/live/b"]
+        {
+            assert_eq!(ask(target, &directory).1[0]["serverAddress"], "127.0.0.2", "{target}");
+        }
+        for target in ["ng2/subscribe/live/a", "ng3/publish/live/a", "default/publish/live/b"] {
+            let (status, body) = ask(&format!("/as/v1/streams/stream/{target}"), &directory);
+            assert_eq!(status, 404, "{target}");
+            assert!(body["error"].is_string() && body["errorMessage"].is_null(), "{body}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::http::Head;
 use crate::manager::Manager;
 use crate::media::Media;
 use crate::node::{Node, listen};
-use crate::record::{CloseSeen, Count, Log, NodeCounts, NodeRecord, Question};
+use crate::record::{CloseSeen, Count, Log, NodeCounts, NodeRecord, Question, WhipSeen};
 
 /// How often a port that turned out to be taken elsewhere is exchanged for another.
 const PORT_TRIES: usize = 20;
@@ -52,13 +52,14 @@ impl Cluster {
         let listener = listen((config.manager, config.manager_port).into(), 1024)?;
         let manager_address = listener.local_addr()?;
         let manager = Arc::new(Manager {
-            answers: Answers::new(config.nodes),
+            answers: Answers::new(config.nodes, config.groups),
             directory: Arc::clone(&directory),
             knobs: Mutex::default(),
             questions: Log::default(),
             asked: Count::default(),
             connections: Count::default(),
             pages: config.pages,
+            nodes: nodes.clone(),
         });
         tokio::spawn(Arc::clone(&manager).serve(listener));
         drop(entered);
@@ -176,6 +177,7 @@ fn start_node(
         ping_interval: config.ping_interval,
         knobs: Mutex::default(),
         turned: Notify::new(),
+        cut: Notify::new(),
         record,
         media,
         next_peer: AtomicU64::new(1),
@@ -227,8 +229,17 @@ impl NodeHandle<'_> {
     /// Changes how it treats connections, from the next one on. `Refuse` and `HangConnect` take a moment: wait for the
     /// effect with a deadline.
     pub fn knobs(&self, turn: impl FnOnce(&mut NodeKnobs)) {
-        turn(&mut self.0.knobs.lock().unwrap_or_else(PoisonError::into_inner));
-        self.0.turned.notify_one();
+        self.0.turn(turn);
+    }
+
+    /// Kills it: connections, sessions and streams end at once, and connects are refused until [`up`](Self::up).
+    pub fn down(&self) {
+        self.0.down();
+    }
+
+    /// Brings it back, without any of its sessions.
+    pub fn up(&self) {
+        self.0.up();
     }
 
     /// Its counters now.
@@ -247,6 +258,12 @@ impl NodeHandle<'_> {
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
         self.0.record.messages.all()
+    }
+
+    /// The latest WHIP and WHEP requests, oldest first.
+    #[must_use]
+    pub fn whip(&self) -> Vec<WhipSeen> {
+        self.0.record.whip.all()
     }
 
     /// How the latest signalling connections ended, oldest first.

@@ -1,5 +1,6 @@
 //! What a cluster is started with, and the knobs that make a part of it misbehave while it runs.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct ClusterConfig {
     pub apps: Vec<String>,
     /// How often a node pings, with `PING!` as payload.
     pub ping_interval: Duration,
+    /// The node groups of the streams service.
+    pub groups: Vec<Group>,
     /// Files the manager hands out as well, so that a page can be tried without a gateway.
     pub pages: Vec<Page>,
 }
@@ -31,9 +34,19 @@ impl Default for ClusterConfig {
             nodes_port: 0,
             apps: vec!["live".to_owned()],
             ping_interval: Duration::from_secs(5),
+            groups: vec![Group { name: "ng1".to_owned(), nodes: Vec::new() }],
             pages: Vec::new(),
         }
     }
+}
+
+/// One node group of Stream Manager 2.0. The name `default` means the only group when there is just one.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// What clients call it.
+    pub name: String,
+    /// Indexes of its nodes; none means all.
+    pub nodes: Vec<usize>,
 }
 
 /// One file for the manager to hand out.
@@ -60,6 +73,8 @@ pub struct ManagerKnobs {
     pub content_type: String,
     /// Name this address instead of a node's, in every answer.
     pub named: Option<String>,
+    /// Addresses to name in the next answers, one each, before `named` and the real ones.
+    pub named_next: VecDeque<String>,
     /// `/live` (as event answers are documented) or `live`.
     pub slashed_scope: bool,
     /// Write these bytes instead of any HTTP response, then close.
@@ -78,6 +93,7 @@ impl Default for ManagerKnobs {
             body: None,
             content_type: "application/json;charset=UTF-8".to_owned(),
             named: None,
+            named_next: VecDeque::new(),
             slashed_scope: true,
             raw: None,
             hang_up: false,
@@ -95,6 +111,57 @@ pub struct NodeKnobs {
     pub coalesce: bool,
     /// Never ping.
     pub no_pings: bool,
+    /// How WHIP and WHEP are answered.
+    pub whip: WhipKnobs,
+}
+
+/// How a node answers WHIP and WHEP; the default is: rightly and at once.
+#[derive(Debug, Clone, Default)]
+pub struct WhipKnobs {
+    /// Only requests of this method are treated so; `location` and `links` are for all.
+    pub only: Option<String>,
+    /// Wait so long before the answer.
+    pub delay: Duration,
+    /// Answer with this status and do nothing else.
+    pub status: Option<u16>,
+    /// How the body of an answer goes over the wire.
+    pub framing: Framing,
+    /// What a new session's `Location` looks like.
+    pub location: LocationKnob,
+    /// Values of `Link` fields, for example `<stun:127.0.0.1:3478>; rel=\"ice-server\"`.
+    pub links: Vec<String>,
+    /// Leave the node's own CORS fields out.
+    pub no_cors: bool,
+}
+
+/// How the end of an answer is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// By `Content-Length`.
+    #[default]
+    Length,
+    /// In chunks of a few bytes.
+    Chunked,
+    /// By the end of the connection.
+    UntilClose,
+    /// `Content-Length` promises all of it; the connection closes after half.
+    Cut,
+}
+
+/// What a new session's `Location` looks like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LocationKnob {
+    /// `/live/whip/resource/stream1`.
+    #[default]
+    Path,
+    /// The same below `http://NODE:PORT`.
+    Absolute,
+    /// The same with a query of this text.
+    Query(String),
+    /// There is none.
+    Missing,
+    /// Exactly this, however wrong.
+    Text(String),
 }
 
 /// One way a node fails.

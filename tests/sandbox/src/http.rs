@@ -1,9 +1,12 @@
-//! Just enough HTTP/1.1 for a sandbox: read a head, write a response. Bodies of requests are not read.
+//! Just enough HTTP/1.1 for a sandbox: read a head, read a body, write a response.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::config::Framing;
+use crate::whip::Reply;
 
 /// The longest head that is read; real nodes stop at 8 KiB.
 const HEAD_MAX: usize = 32 * 1024;
@@ -40,6 +43,18 @@ impl Head {
     #[must_use]
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// The first query parameter of that name, undecoded.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&str> {
+        let pairs = self.query().split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Whether the client means to go on after this request.
+    pub(crate) fn keeps_alive(&self) -> bool {
+        !self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
@@ -92,13 +107,118 @@ pub(crate) fn response(status: u16, content_type: &str, body: &[u8], keep: bool)
     [head.as_bytes(), body].concat()
 }
 
+/// Reads the body of a request; the inner error is the status for one that can't be read.
+pub(crate) async fn read_body<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    rest: &mut Vec<u8>,
+    head: &Head,
+    max: usize,
+) -> io::Result<Result<Vec<u8>, u16>> {
+    if head.header("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
+        return read_chunks(stream, rest, max).await;
+    }
+    let len = head.header("content-length").map_or(Ok(0), str::parse::<usize>);
+    match len {
+        Ok(len) if len <= max => take(stream, rest, len).await.map(Ok),
+        Ok(_) => Ok(Err(413)),
+        Err(_) => Ok(Err(400)),
+    }
+}
+
+async fn read_chunks<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    rest: &mut Vec<u8>,
+    max: usize,
+) -> io::Result<Result<Vec<u8>, u16>> {
+    let mut body = Vec::new();
+    loop {
+        let line = take_line(stream, rest).await?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let Ok(size) = usize::from_str_radix(size, 16) else { return Ok(Err(400)) };
+        if size > max - body.len() {
+            return Ok(Err(413));
+        }
+        if size == 0 {
+            // Trailers, up to their empty line.
+            while !take_line(stream, rest).await?.is_empty() {}
+            return Ok(Ok(body));
+        }
+        body.extend(take(stream, rest, size).await?);
+        if !take_line(stream, rest).await?.is_empty() {
+            return Ok(Err(400));
+        }
+    }
+}
+
+/// One line without its end.
+async fn take_line<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>) -> io::Result<String> {
+    loop {
+        if let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
+            let line = take(stream, rest, end + 2).await?;
+            return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+        }
+        if rest.len() > HEAD_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"));
+        }
+        if stream.read_buf(rest).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// Exactly so many bytes.
+async fn take<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>, len: usize) -> io::Result<Vec<u8>> {
+    while rest.len() < len {
+        if stream.read_buf(rest).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let behind = rest.split_off(len);
+    Ok(std::mem::replace(rest, behind))
+}
+
+/// A whole response with fields of its own, framed as told. Whether the connection lives on is the caller's to obey.
+pub(crate) fn framed(reply: &Reply, framing: Framing, keep: bool) -> Vec<u8> {
+    let body = &reply.body;
+    let connection = if keep { "keep-alive" } else { "close" };
+    let mut head =
+        format!("HTTP/1.1 {} {}\r\nConnection: {connection}\r\n", reply.status, reason(reply.status));
+    for (name, value) in &reply.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let sent = match framing {
+        // A 204 has neither a body nor a word about its length.
+        _ if reply.status == 204 => Vec::new(),
+        Framing::Length | Framing::Cut => {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            if framing == Framing::Cut { body[..body.len() / 2].to_vec() } else { body.clone() }
+        }
+        Framing::UntilClose => body.clone(),
+        Framing::Chunked => {
+            head.push_str("Transfer-Encoding: chunked\r\n");
+            let mut chunks = Vec::new();
+            for chunk in body.chunks(100) {
+                chunks.extend([format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+            }
+            chunks.extend(b"0\r\n\r\n");
+            chunks
+        }
+    };
+    [head.as_bytes(), b"\r\n", &sent].concat()
+}
+
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
+        204 => "No Content",
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         409 => "Conflict",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
         426 => "Upgrade Required",
         500 => "Internal Server Error",
         503 => "Service Unavailable",

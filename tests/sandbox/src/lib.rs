@@ -24,9 +24,12 @@ mod node;
 mod peer;
 mod record;
 mod signalling;
+mod whip;
 
 pub use cluster::{Cluster, ManagerHandle, NodeHandle};
-pub use config::{ClusterConfig, ManagerKnobs, NodeFault, NodeKnobs, Page};
+pub use config::{
+    ClusterConfig, Framing, Group, LocationKnob, ManagerKnobs, NodeFault, NodeKnobs, Page, WhipKnobs,
+};
 pub use directory::Live;
 pub use http::Head;
-pub use record::{CloseSeen, NodeCounts, Question};
+pub use record::{CloseSeen, NodeCounts, Question, WhipSeen};

@@ -12,6 +12,7 @@ use crate::answers::{Answers, error};
 use crate::config::{ManagerKnobs, Page};
 use crate::directory::Directory;
 use crate::http::{self, Head};
+use crate::node::Node;
 use crate::record::{Count, Log, Question};
 
 /// Everything the manager's connections share.
@@ -23,6 +24,7 @@ pub(crate) struct Manager {
     pub(crate) asked: Count,
     pub(crate) connections: Count,
     pub(crate) pages: Vec<Page>,
+    pub(crate) nodes: Vec<Arc<Node>>,
 }
 
 impl Manager {
@@ -44,8 +46,16 @@ impl Manager {
         stream.set_nodelay(true)?;
         let mut rest = Vec::new();
         while let Some(head) = http::read_head(&mut stream, &mut rest, from).await? {
-            let knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let page = self.pages.iter().find(|page| page.path == head.path());
+            if let Some(status) = self.told(&head) {
+                let keep = head.keeps_alive();
+                stream.write_all(&http::response(status, "text/plain", b"", keep)).await?;
+                if keep {
+                    continue;
+                }
+                return Ok(());
+            }
+            let knobs = self.knobs(page.is_none());
             if page.is_none() {
                 self.asked.up();
                 self.questions.push(Question { head: head.clone(), at: Instant::now() });
@@ -57,8 +67,7 @@ impl Manager {
             if let Some(raw) = &knobs.raw {
                 return stream.write_all(raw).await;
             }
-            let closing = head.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
-            let keep = !knobs.no_keep_alive && !closing;
+            let keep = !knobs.no_keep_alive && head.keeps_alive();
             let response = match page {
                 Some(page) => http::response(200, &page.content_type, &page.body, keep),
                 None => self.respond(&head, &knobs, keep),
@@ -69,6 +78,32 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// Knobs for tests in another process, `POST /sandbox/…`: the status when the request was one of those.
+    fn told(&self, head: &Head) -> Option<u16> {
+        let what = head.path().strip_prefix("/sandbox/").filter(|_| head.method == "POST")?;
+        let node = |index: &str| index.parse().ok().and_then(|index: usize| self.nodes.get(index));
+        let done = match *what.split('/').collect::<Vec<_>>() {
+            ["named-next", address] => {
+                let mut knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner);
+                knobs.named_next.push_back(address.to_owned());
+                true
+            }
+            ["nodes", index, "down"] => node(index).map(|node| node.down()).is_some(),
+            ["nodes", index, "up"] => node(index).map(|node| node.up()).is_some(),
+            _ => false,
+        };
+        Some(if done { 200 } else { 404 })
+    }
+
+    /// The knobs for one request; a question uses up the next of the names to be given.
+    fn knobs(&self, question: bool) -> ManagerKnobs {
+        let mut knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = if question { knobs.named_next.pop_front() } else { None };
+        let mut now = knobs.clone();
+        now.named = next.or(now.named);
+        now
     }
 
     fn respond(&self, head: &Head, knobs: &ManagerKnobs, keep: bool) -> Vec<u8> {

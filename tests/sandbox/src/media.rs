@@ -11,25 +11,52 @@ use str0m::media::{KeyframeRequestKind, MediaData, MediaKind};
 use str0m::net::{Protocol, Receive};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 use crate::directory::Directory;
 use crate::messages::{self, Request};
 use crate::peer::{Failure, Happened, Peer, Role, candidate_line};
 use crate::record::NodeRecord;
 
+mod resources;
+
+pub(crate) use resources::{Ask, Given, Resource, Side};
+
 /// One signalling connection of a node, and the session that may outlive it.
 pub(crate) type PeerId = u64;
 
 /// What signalling tells media.
 pub(crate) enum Command {
-    Opened { peer: PeerId, scope: String, outbox: UnboundedSender<String> },
-    Asked { peer: PeerId, request: Request },
-    Gone { peer: PeerId },
+    Opened {
+        peer: PeerId,
+        scope: String,
+        outbox: UnboundedSender<String>,
+    },
+    Asked {
+        peer: PeerId,
+        request: Request,
+    },
+    Gone {
+        peer: PeerId,
+    },
+    /// `peer` is the id of the session that may come of it.
+    Resource {
+        peer: PeerId,
+        resource: Resource,
+        ask: Ask,
+        if_match: Option<String>,
+        reply: oneshot::Sender<Result<Given, u16>>,
+    },
+    /// The whole node dies.
+    Down,
 }
 
 /// A connected client is never silent for so long: browsers check their path every few seconds. ICE alone would take 20 s
 /// to notice a browser that was killed, and its stream's name would be taken meanwhile.
 const SILENCE: Duration = Duration::from_secs(6);
+
+/// A session made by HTTP has no socket whose end would tell that nobody will come.
+const NEVER_CONNECTED: Duration = Duration::from_secs(15);
 
 pub(crate) struct Media {
     node: usize,
@@ -40,6 +67,10 @@ pub(crate) struct Media {
     peers: HashMap<PeerId, Peer>,
     /// Peers with a session; idle sockets cost nothing here.
     active: Vec<PeerId>,
+    /// Sessions that were made by HTTP.
+    resources: HashMap<Resource, PeerId>,
+    /// Those of them that ended lately.
+    ended: VecDeque<Resource>,
     /// Peers to be polled before the next wait.
     work: VecDeque<PeerId>,
 }
@@ -52,8 +83,9 @@ impl Media {
         record: Arc<NodeRecord>,
     ) -> std::io::Result<Self> {
         let local = socket.local_addr()?;
-        let (peers, active, work) = (HashMap::new(), Vec::new(), VecDeque::new());
-        Ok(Self { node, socket, local, directory, record, peers, active, work })
+        let (peers, resources) = (HashMap::new(), HashMap::new());
+        let (active, work, ended) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        Ok(Self { node, socket, local, directory, record, peers, active, resources, ended, work })
     }
 
     pub(crate) async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
@@ -78,15 +110,16 @@ impl Media {
 
     fn next_wake(&self) -> Instant {
         let peers = self.active.iter().filter_map(|id| self.peers.get(id));
-        peers.map(|peer| peer.wake).min().unwrap_or_else(|| Instant::now() + Duration::from_secs(60))
+        // Whoever is silent or never came is looked for once a second.
+        let idle = Duration::from_secs(if self.active.is_empty() { 60 } else { 1 });
+        peers.map(|peer| peer.wake).chain([Instant::now() + idle]).min().expect("there is one at least")
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
         for id in &self.active {
             if let Some(peer) = self.peers.get_mut(id)
-                && peer.connected
-                && now.duration_since(peer.heard) > SILENCE
+                && now.duration_since(peer.heard) > patience(peer)
             {
                 peer.disconnect();
             }
@@ -119,6 +152,14 @@ impl Media {
                 if self.peers.get(&peer).is_some_and(|peer| !peer.handed_off) {
                     self.end(peer);
                 }
+            }
+            Command::Resource { peer, resource, ask, if_match, reply } => {
+                // A client that went away meanwhile has no use for the answer; its session waits for its end.
+                let _ = reply.send(self.resource(peer, resource, ask, if_match.as_deref()));
+            }
+            Command::Down => {
+                let all: Vec<PeerId> = self.peers.keys().copied().collect();
+                all.into_iter().for_each(|id| self.end(id));
             }
         }
     }
@@ -325,6 +366,7 @@ impl Media {
         self.stop(id);
         self.peers.remove(&id);
         self.active.retain(|active| *active != id);
+        self.end_resource(id);
     }
 
     fn publisher(&self, scope: &str, wanted: &str) -> Option<PeerId> {
@@ -344,5 +386,14 @@ impl Media {
                 && matches!(&other.role, Role::Subscriber { name, live: true, .. } if name == published)
         };
         self.active.iter().copied().filter(|id| self.peers.get(id).is_some_and(plays)).collect()
+    }
+}
+
+/// How long a peer may say nothing; before it connected, only those that have no socket are watched.
+fn patience(peer: &Peer) -> Duration {
+    match (peer.connected, peer.handed_off) {
+        (true, _) => SILENCE,
+        (false, true) => NEVER_CONNECTED,
+        (false, false) => Duration::MAX,
     }
 }

@@ -15,12 +15,13 @@ use tokio_tungstenite::WebSocketStream;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::config::{NodeFault, NodeKnobs};
+use crate::config::{Framing, NodeFault, NodeKnobs, WhipKnobs};
 use crate::http::{self, Head};
 use crate::media::Command;
 use crate::messages;
-use crate::record::NodeRecord;
+use crate::record::{NodeRecord, WhipSeen};
 use crate::signalling::Session;
+use crate::whip::{self, Exchange, Reply, Route};
 
 /// How long a client may take for its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) knobs: Mutex<NodeKnobs>,
     /// Rung when a knob was turned: the listener may have to go or come back.
     pub(crate) turned: Notify,
+    /// Rung when the node dies: every connection ends at once.
+    pub(crate) cut: Notify,
     pub(crate) record: Arc<NodeRecord>,
     pub(crate) media: UnboundedSender<Command>,
     pub(crate) next_peer: AtomicU64,
@@ -41,6 +44,23 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn knobs(&self) -> NodeKnobs {
         self.knobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn turn(&self, turn: impl FnOnce(&mut NodeKnobs)) {
+        turn(&mut self.knobs.lock().unwrap_or_else(PoisonError::into_inner));
+        self.turned.notify_one();
+    }
+
+    /// Ends every connection, session and stream, and listens no more.
+    pub(crate) fn down(&self) {
+        self.turn(|knobs| knobs.fault = Some(NodeFault::Refuse));
+        self.cut.notify_waiters();
+        // Media that is gone means a cluster that ends.
+        let _ = self.media.send(Command::Down);
+    }
+
+    pub(crate) fn up(&self) {
+        self.turn(|knobs| knobs.fault = None);
     }
 
     /// Serves for ever; the listener exists only while the knobs allow it.
@@ -78,23 +98,99 @@ impl Node {
         let Ok((stream, from)) = taken else { return };
         self.record.dials.up();
         let node = Arc::clone(self);
-        tokio::spawn(async move { node.connection(stream, from).await });
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = node.connection(stream, from) => ended,
+                () = node.cut.notified() => Ok(()),
+            }
+        });
     }
 
+    /// Requests one after the other, until one of them is an upgrade or the connection ends.
     async fn connection(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut rest = Vec::new();
-        let head = timeout(HEAD_TIMEOUT, http::read_head(&mut stream, &mut rest, from)).await??;
-        let Some(head) = head else { return Ok(()) };
-        self.record.heads.push(head.clone());
-        let knobs = self.knobs();
-        match &knobs.fault {
-            Some(NodeFault::HangUpgrade) => return hang(stream).await,
-            Some(NodeFault::CloseAtUpgrade) => return Ok(()),
-            Some(NodeFault::Answer(status)) => return refuse(stream, *status).await,
-            _ => {}
+        loop {
+            let head = timeout(HEAD_TIMEOUT, http::read_head(&mut stream, &mut rest, from)).await??;
+            let Some(head) = head else { return Ok(()) };
+            self.record.heads.push(head.clone());
+            let knobs = self.knobs();
+            match &knobs.fault {
+                Some(NodeFault::HangUpgrade) => return hang(stream).await,
+                Some(NodeFault::CloseAtUpgrade) => return Ok(()),
+                _ => {}
+            }
+            let Some(route) = Route::of(head.path()) else {
+                return self.upgrade(stream, rest, &head, knobs).await;
+            };
+            if !self.whip(&mut stream, &mut rest, head, &route, knobs).await? {
+                return Ok(());
+            }
         }
-        let (scope, key) = match self.judge(&head) {
+    }
+
+    /// One WHIP or WHEP request; says whether the connection can have another.
+    async fn whip(
+        &self,
+        stream: &mut TcpStream,
+        rest: &mut Vec<u8>,
+        head: Head,
+        route: &Route,
+        knobs: NodeKnobs,
+    ) -> io::Result<bool> {
+        let body = http::read_body(stream, rest, &head, whip::BODY_MAX).await?;
+        let whip = &knobs.whip;
+        let meant = whip.only.as_ref().is_none_or(|method| *method == head.method);
+        if meant {
+            tokio::time::sleep(whip.delay).await;
+        }
+        let told = match knobs.fault {
+            Some(NodeFault::Answer(status)) => Some(status),
+            _ => whip.status.filter(|_| meant),
+        };
+        let reply = match (&body, told) {
+            (Err(status), _) => Reply::of(*status),
+            (Ok(_), Some(status)) => Reply::of(status),
+            (Ok(body), None) => self.exchange(route, &head, body, whip).await,
+        };
+        let reply = if whip.no_cors { reply } else { reply.with_cors() };
+        let framing = if meant { whip.framing } else { Framing::Length };
+        // A body that was not read to its end leaves nothing to go on with.
+        let keep =
+            body.is_ok() && head.keeps_alive() && matches!(framing, Framing::Length | Framing::Chunked);
+        let unread = body.is_err();
+        let (status, body) = (reply.status, body.unwrap_or_default());
+        self.record.whip.push(WhipSeen { head, body, status });
+        stream.write_all(&http::framed(&reply, framing, keep)).await?;
+        if unread {
+            // Closing with bytes unread would reset the connection, and the answer with it.
+            stream.shutdown().await?;
+            let _ = timeout(Duration::from_secs(1), tokio::io::copy(stream, &mut tokio::io::sink())).await;
+        }
+        Ok(keep)
+    }
+
+    async fn exchange(&self, route: &Route, head: &Head, body: &[u8], knobs: &WhipKnobs) -> Reply {
+        if !self.knows(&route.scope) {
+            return Reply::of(404);
+        }
+        let peer = self.next_peer.fetch_add(1, Ordering::Relaxed);
+        let authority = self.address.to_string();
+        let exchange = Exchange { route, head, knobs, media: &self.media, peer, authority: &authority };
+        exchange.answer(body).await
+    }
+
+    async fn upgrade(
+        &self,
+        mut stream: TcpStream,
+        rest: Vec<u8>,
+        head: &Head,
+        knobs: NodeKnobs,
+    ) -> io::Result<()> {
+        if let Some(NodeFault::Answer(status)) = knobs.fault {
+            return refuse(stream, status).await;
+        }
+        let (scope, key) = match self.judge(head) {
             Ok(good) => good,
             Err(status) => return refuse(stream, status).await,
         };
@@ -120,10 +216,15 @@ impl Node {
         Ok(())
     }
 
+    /// Whether the first segment of a scope is an application here.
+    fn knows(&self, scope: &str) -> bool {
+        self.apps.iter().any(|app| scope.split('/').next() == Some(app))
+    }
+
     /// The scope and the key of a good handshake, or the status a node answers with.
     fn judge(&self, head: &Head) -> Result<(String, String), u16> {
         let scope = head.path().trim_matches('/').to_owned();
-        if !self.apps.iter().any(|app| scope.split('/').next() == Some(app)) {
+        if !self.knows(&scope) {
             return Err(404);
         }
         let upgrade = head.header("upgrade").is_some_and(|v| v.eq_ignore_ascii_case("websocket"));

@@ -76,6 +76,13 @@ impl Peer {
         }
     }
 
+    /// A peer without a socket: what the node has to say goes to its data channel, and the hand-off needs no words.
+    pub(crate) fn by_http(scope: String, now: Instant) -> Self {
+        // Nobody reads at the other end, and nothing is said there.
+        let (nowhere, _) = tokio::sync::mpsc::unbounded_channel();
+        Self { handed_off: true, told_trickle: true, told_channel: true, ..Self::new(scope, nowhere, now) }
+    }
+
     /// Says something on the socket, or on the data channel once that took over.
     pub(crate) fn say(&mut self, text: String) {
         if !self.handed_off {

@@ -46,6 +46,17 @@ pub struct Question {
     pub at: Instant,
 }
 
+/// One WHIP or WHEP request, with what the node answered.
+#[derive(Debug, Clone)]
+pub struct WhipSeen {
+    /// The whole request head.
+    pub head: Head,
+    /// The request's body, without any framing.
+    pub body: Vec<u8>,
+    /// The status of the answer.
+    pub status: u16,
+}
+
 /// How one signalling connection ended, as its node saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseSeen {
@@ -82,6 +93,7 @@ pub(crate) struct NodeRecord {
     pub(crate) heads: Log<Head>,
     pub(crate) messages: Log<String>,
     pub(crate) closes: Log<CloseSeen>,
+    pub(crate) whip: Log<WhipSeen>,
     pub(crate) dials: Count,
     pub(crate) open: Count,
     pub(crate) messages_in: Count,
