@@ -168,7 +168,7 @@ fn only_a_websocket_is_one() {
         .assert_refusal(405, "method_not_allowed");
     let old = Request::upgrade(PUBLISH).instead("Sec-WebSocket-Version", "8");
     town.refused(&old).assert_refusal(426, "websocket_version");
-    let foreign = Request::upgrade(PUBLISH).from_page("https://evil.example");
+    let foreign = Request::upgrade(PUBLISH).by_page("https://evil.example");
     town.refused(&foreign).assert_refusal(403, "cross_site");
     for target in ["/as/v1/proxy/ws/watch/live/s?nodeGroup=a", "/as/v2/proxy/ws/publish/live/s?nodeGroup=a"] {
         town.refused(&Request::upgrade(target)).assert_refusal(404, "no_such_route");
@@ -370,7 +370,7 @@ fn the_no_of_the_manager_is_the_no_of_the_gateway() {
         for target in [PUBLISH, SUBSCRIBE] {
             // a name of its own, so that no stored 404 answers
             let target = target.replace("stream1?", &format!("s{status}?"));
-            let response = town.refused(&Request::upgrade(&target).from_page("https://app.example"));
+            let response = town.refused(&Request::upgrade(&target).by_page("https://app.example"));
             assert_eq!((response.status(), response.text().as_str()), (status, body), "{response:?}");
             assert_eq!(response.field("access-control-allow-origin"), Some("https://app.example"));
             assert_eq!(response.field("cache-control"), Some("no-store"));

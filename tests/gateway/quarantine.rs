@@ -1,8 +1,8 @@
 //! Quarantine: a node that refused or timed out is forgotten at once and avoided for a while, as long as there is another.
 
 use crate::one_step::names;
-use crate::town::origin::Deaf;
-use crate::town::{Config, Origin, Place, Reply, Request, Response, Town, eventually};
+use crate::town::origin::{Deaf, Echo};
+use crate::town::{Config, Link, Origin, Place, Reply, Request, Response, Town, eventually};
 
 /// Answers that never get old by themselves, and a quarantine that outlasts the test.
 fn lasting(config: &mut Config, _: &Place) {
@@ -230,4 +230,23 @@ fn a_client_may_name_a_node_that_failed() {
     is_down(&town, 1);
     let back = town.node(1);
     town.relay(&back);
+}
+
+#[test]
+fn a_crowd_moves_on_to_the_next_node() {
+    let town = Town::with(lasting);
+    town.manager.answer("", Reply::nodes(&[town.ip(1)]));
+    let question = "/as/v1/streams/stream/ng1/subscribe/live/stream1";
+    assert_eq!(town.get(question).status(), 200, "an answer to be kept");
+    town.manager.answer("", Reply::nodes(&[town.ip(2)]));
+    let _echo = Echo::listen(town.place.node(2));
+    let mut clients: Vec<Link> = (0..40).map(|_| town.client()).collect();
+    for client in &mut clients {
+        client.ask(&Request::upgrade(&subscribe("stream1")));
+    }
+    for client in &mut clients {
+        let response = client.read_response();
+        assert_eq!(response.status(), 101, "{response:?}");
+    }
+    assert!(town.manager.count() < 10, "{} questions for one crowd", town.manager.count());
 }

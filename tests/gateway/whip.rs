@@ -147,7 +147,7 @@ fn a_real_options_reaches_the_node_and_brings_its_ice_servers() {
     for form in FORMS {
         let request = Request::new("OPTIONS", &form.endpoint("whip", "s", town.ip(1), "&signal=true"));
         // a page of our own origin sends one without asking for permission first
-        let request = request.from_page("https://gateway.test:8443");
+        let request = request.by_page("https://gateway.test:8443");
         let response = town.refused(&request);
         assert_eq!(response.status(), 200, "{response:?}");
         assert_eq!(response.all("link"), [ICE, other]);
@@ -176,7 +176,7 @@ fn the_node_is_told_who_asks_and_nothing_that_is_not_its_business() {
         let mut client = town.door().from(town.place.home(1)).enter();
         let port = client.tcp().local_addr().unwrap().port().to_string();
         let request = post(&form.endpoint("whip", "s", town.ip(1), ""))
-            .from_page("https://gateway.test:8443")
+            .by_page("https://gateway.test:8443")
             .with("User-Agent", "Mozilla/5.0 (iPhone)")
             .with("Accept", "application/sdp")
             .with("Accept-Encoding", "gzip, br")
@@ -391,4 +391,86 @@ fn it_is_counted_as_http() {
     assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[("outcome", "connected")]), 1.0);
     drop(client);
     town.gateway.wait_for_metric("tidegate_sessions_active", &labels, 0.0);
+}
+
+#[test]
+fn the_origin_that_a_node_sees_is_the_configured_one() {
+    let page = "https://gateway.test:8443";
+    for (configured, seen) in [
+        ("none", None),
+        ("client", Some(page.to_owned())),
+        ("https://fixed.example", Some("https://fixed.example".to_owned())),
+        ("node", Some("http://NODE:5080".to_owned())),
+    ] {
+        let town = Town::with(|config, _| config.set("origins.origin_header", configured));
+        let node = town.whip_node(1);
+        let seen = seen.map(|seen| seen.replace("NODE", &town.ip(1).to_string()));
+        town.created(&post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).by_page(page));
+        assert_eq!(node.last().field("origin"), seen.as_deref(), "{configured}");
+    }
+}
+
+#[test]
+fn a_type_may_have_parameters_and_capitals() {
+    let town = Town::open();
+    let node = town.whip_node(1);
+    let endpoint = Form::Proxy.endpoint("whip", "s", town.ip(1), "");
+    for kind in ["Application/SDP", "application/sdp; charset=utf-8", "application/sdp;x=\"y\""] {
+        town.created(&Request::new("POST", &endpoint).body(kind, OFFER));
+        assert_eq!(node.last().field("content-type"), Some(kind));
+    }
+}
+
+#[test]
+fn every_status_on_a_resource_passes_and_only_the_end_is_the_end() {
+    let town = Town::open();
+    let node = town.whip_node(1);
+    for form in FORMS {
+        let created = town.created(&post(&form.endpoint("whip", "s", town.ip(1), "")));
+        let location = created.location();
+        for status in [200, 400, 401, 405, 409, 412, 417, 500, 503] {
+            let reply = Reply::typed(status, "text/plain", "why").field("ETag", "\"2\"");
+            node.answer("PATCH ", reply.clone());
+            node.answer("DELETE ", reply);
+            let patched = town.refused(&patch(location).with("If-Match", "\"1\""));
+            assert_eq!((patched.status(), patched.text().as_str()), (status, "why"));
+            assert_eq!(patched.field("etag"), Some("\"2\""));
+            assert_eq!(node.last().field("if-match"), Some("\"1\""));
+            if status != 200 {
+                assert_eq!(town.refused(&delete(location)).status(), status);
+            }
+        }
+        node.answer("DELETE ", Reply::empty(204));
+        assert_eq!(town.refused(&delete(location)).status(), 204, "after all those failures");
+        town.refused(&delete(location)).assert_refusal(404, "no_such_resource");
+    }
+}
+
+#[test]
+fn a_second_question_mark_is_part_of_the_query() {
+    let town = Town::open();
+    let node = town.whip_node(1);
+    town.created(&post("/live/whip/endpoint/s?flag?signal=true"));
+    assert_eq!(node.last().line(), "POST /live/whip/endpoint/s?flag?signal=true");
+}
+
+#[test]
+fn the_group_of_those_who_name_none_is_the_configured_one() {
+    let town = Town::with(|config, _| config.set("stream_manager.node_group", "ng7"));
+    let _node = town.whip_node(1);
+    for rest in ["", "?nodeGroup=default", "?nodeGroup=ng1"] {
+        town.created(&post(&format!("/as/v1/proxy/whip/live/s{rest}")));
+    }
+    let question = |group| format!("GET /as/v1/streams/stream/{group}/publish/live/s");
+    assert_eq!(town.manager.lines(), [question("ng7"), question("ng7"), question("ng1")]);
+}
+
+#[test]
+fn a_client_that_wants_no_more_gets_its_answer_and_the_end() {
+    let town = Town::open();
+    let _node = town.whip_node(1);
+    let mut client = town.client();
+    let request = post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).with("Connection", "close");
+    assert_eq!(client.exchange(&request).status(), 201);
+    client.ended();
 }

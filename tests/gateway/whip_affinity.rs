@@ -1,7 +1,7 @@
 //! PATCH and DELETE reach the node that took the POST, whatever the client remembers and wherever it comes in.
 
 use crate::town::whip::{FORMS, Form, delete, empty_post, patch, post};
-use crate::town::{HttpPeer, Reply, Town, eventually};
+use crate::town::{Config, Gateway, HttpPeer, Reply, Town, eventually};
 
 /// Enough connections that both workers get some.
 const CONNECTIONS: usize = 8;
@@ -296,4 +296,19 @@ fn many_sessions_are_told_apart() {
         assert_eq!(other.exchange(&delete(location)).status(), 200);
         assert_eq!(node.last().line(), format!("DELETE /live/whip/resource/r{n}"));
     }
+}
+
+#[test]
+fn after_a_restart_a_host_still_leads_a_location_to_its_node() {
+    let mut town = Town::open();
+    let node = town.whip_node(1);
+    let created = town.created(&post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")));
+    town.gateway.terminate();
+    town.gateway.wait_for_exit();
+    let config = Config::new(&town.place);
+    town.gateway = Gateway::start(&town.place, &config);
+    let with_host = format!("{}?nodeGroup=ng1&host={}", created.location(), town.ip(1));
+    assert_eq!(town.refused(&patch(&with_host)).status(), 204);
+    assert_eq!(node.last().line(), "PATCH /live/whip/resource/s");
+    town.refused(&patch(created.location())).assert_refusal(404, "no_such_resource");
 }

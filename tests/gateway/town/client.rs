@@ -151,7 +151,7 @@ impl Request {
     }
 
     /// Like a page that asks from another origin, or from our own.
-    pub fn from_page(self, origin: &str) -> Self {
+    pub fn by_page(self, origin: &str) -> Self {
         self.with("Origin", origin)
     }
 

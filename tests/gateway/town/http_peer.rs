@@ -6,7 +6,7 @@ use super::message::{Asked, Head};
 use super::{Reply, certs, eventually};
 use rustls::{ServerConnection, StreamOwned};
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -59,10 +59,6 @@ impl HttpPeer {
             }
         });
         Self { address, state, thread: Some(thread) }
-    }
-
-    pub fn ip(&self) -> IpAddr {
-        self.address.ip()
     }
 
     /// From now on requests with this part in their first line get that answer.

@@ -21,7 +21,7 @@ pub use frame::Frame;
 pub use gateway::{Config, Gateway};
 pub use http_peer::HttpPeer;
 pub use link::Link;
-pub use message::{Asked, Head, Response};
+pub use message::{Head, Response};
 pub use origin::Origin;
 pub use place::Place;
 pub use reply::Reply;
