@@ -9,11 +9,14 @@ use std::net::IpAddr;
 use divan::{Bencher, black_box};
 use tidegate::proto::admission::{self, AdmissionRules};
 use tidegate::proto::answer;
+use tidegate::proto::body::Body;
 use tidegate::proto::check::param_rules;
 use tidegate::proto::frame::{FrameRules, Scanner, Side};
-use tidegate::proto::head::{self, HeadLimits};
+use tidegate::proto::head::{self, BodyLength, HeadLimits};
+use tidegate::proto::one_step::OneStep;
 use tidegate::proto::params::ConnectionParams;
-use tidegate::proto::target;
+use tidegate::proto::target::{self, Route};
+use tidegate::proto::whip::{Method, Request};
 
 fn main() {
     divan::main();
@@ -39,16 +42,16 @@ fn frames(size: usize) -> Vec<u8> {
 }
 
 #[divan::bench(args = [64, 256, 1024, 65_536])]
-fn scan(bencher: divan::Bencher<'_, '_>, size: usize) {
+fn scan(bencher: Bencher<'_, '_>, size: usize) {
     let bytes = frames(size);
     let rules = FrameRules { message_max: 1 << 20, extensions: false };
     bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench(|| {
-        Scanner::new(Side::Client, rules).scan(divan::black_box(&bytes), false).expect("legal frames").frames
+        Scanner::new(Side::Client, rules).scan(black_box(&bytes), false).expect("legal frames").frames
     });
 }
 
 #[divan::bench(args = [64, 256, 1024, 65_536])]
-fn scan_in_segments(bencher: divan::Bencher<'_, '_>, size: usize) {
+fn scan_in_segments(bencher: Bencher<'_, '_>, size: usize) {
     let bytes = frames(size);
     let rules = FrameRules { message_max: 1 << 20, extensions: false };
     bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench(|| {
@@ -59,11 +62,11 @@ fn scan_in_segments(bencher: divan::Bencher<'_, '_>, size: usize) {
 
 /// The floor of the scanner: the same bytes copied once.
 #[divan::bench(args = [64, 256, 1024, 65_536])]
-fn scan_floor_copy(bencher: divan::Bencher<'_, '_>, size: usize) {
+fn scan_floor_copy(bencher: Bencher<'_, '_>, size: usize) {
     let bytes = frames(size);
     let mut out = vec![0; bytes.len()];
     bencher.counter(divan::counter::ItemsCount::new(bytes.len().div_ceil(size))).bench_local(|| {
-        out.copy_from_slice(divan::black_box(&bytes));
+        out.copy_from_slice(black_box(&bytes));
         out[0]
     });
 }
@@ -195,6 +198,81 @@ mod params {
         let rules = param_rules();
         let query = format!("host=10.0.0.5&app=live&{}", "%61%62%63%64=1&".repeat(62));
         bencher.bench(|| ConnectionParams::read(black_box("/"), black_box(&query), &rules).unwrap());
+    }
+}
+
+/// One request of each of today's clients: route, parameters, and what the node is asked.
+mod requests {
+    use super::*;
+
+    const ONE_STEP: &str = "/as/v1/proxy/ws/publish/live/stream1?id=stream1&nodeGroup=ng1&region=us-east";
+    const WHIP: &str = "/as/v1/proxy/whip/live/stream1?signal=true&nodeGroup=ng1&mode=live&transport=udp&\
+        keyFramerate=3000&host=10.0.0.7";
+    const RESOURCE: &str =
+        "/as/v1/proxy/whip/live/stream1~00112233445566778899aabbccddeeff?nodeGroup=ng1&host=10.0.0.7";
+
+    #[divan::bench]
+    fn floor_copy(bencher: Bencher<'_, '_>) {
+        copy(bencher, WHIP);
+    }
+
+    #[divan::bench]
+    fn one_step(bencher: Bencher<'_, '_>) {
+        let rules = param_rules();
+        bencher.bench(|| {
+            let Ok(Route::OneStep(route)) = target::route(black_box(ONE_STEP)) else { unreachable!() };
+            OneStep::read(&route, &rules, "").unwrap().question()
+        });
+    }
+
+    fn whip(bencher: Bencher<'_, '_>, method: Method, target: &str) {
+        let rules = param_rules();
+        bencher.bench(|| {
+            let Ok(Route::Whip(route)) = target::route(black_box(target)) else { unreachable!() };
+            let request = Request::read(&route, method, &rules, "").unwrap();
+            (request.node_target(), request.affinity_key())
+        });
+    }
+
+    #[divan::bench]
+    fn whip_post(bencher: Bencher<'_, '_>) {
+        whip(bencher, Method::Post, WHIP);
+    }
+
+    #[divan::bench]
+    fn whip_patch(bencher: Bencher<'_, '_>) {
+        whip(bencher, Method::Patch, RESOURCE);
+    }
+}
+
+/// An SDP of the size that browsers make, in chunks and in one piece.
+mod bodies {
+    use super::*;
+
+    fn read(bencher: Bencher<'_, '_>, length: BodyLength, bytes: &[u8]) {
+        bencher.counter(divan::counter::BytesCount::new(bytes.len())).bench(|| {
+            let (mut body, mut used) = (Body::new(length, 1 << 18).unwrap(), 0);
+            while !body.is_done() {
+                used += body.next(black_box(&bytes[used..])).unwrap().used;
+            }
+            used
+        });
+    }
+
+    #[divan::bench]
+    fn floor_copy(bencher: Bencher<'_, '_>) {
+        copy(bencher, &"a".repeat(8000));
+    }
+
+    #[divan::bench]
+    fn counted(bencher: Bencher<'_, '_>) {
+        read(bencher, BodyLength::Length(8000), &[b'a'; 8000]);
+    }
+
+    #[divan::bench]
+    fn chunked(bencher: Bencher<'_, '_>) {
+        let sent = format!("{}0\r\n\r\n", format!("3e8\r\n{}\r\n", "a".repeat(1000)).repeat(8));
+        read(bencher, BodyLength::Chunked, sent.as_bytes());
     }
 }
 

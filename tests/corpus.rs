@@ -42,6 +42,26 @@ fn answer() {
 }
 
 #[test]
+fn one_step() {
+    replay("one_step", check::one_step);
+}
+
+#[test]
+fn whip() {
+    replay("whip", check::whip);
+}
+
+#[test]
+fn body() {
+    replay("body", check::body);
+}
+
+#[test]
+fn node_answer() {
+    replay("node_answer", check::node_answer);
+}
+
+#[test]
 fn frame() {
     replay("frame", check::frame::scanner);
 }

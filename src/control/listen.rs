@@ -14,16 +14,11 @@ const BACKLOG: i32 = 4096;
 pub struct Refused {
     pub address: SocketAddr,
     pub error: io::Error,
-    /// Whether a listener of this address was inherited.
-    pub inherited: bool,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let next = match self.error.kind() {
-            io::ErrorKind::AddrInUse if self.inherited => {
-                "its inherited socket is not shared: set ReusePort=yes in the socket unit"
-            }
             io::ErrorKind::AddrInUse => {
                 "another program listens there: stop it (ss -ltnp shows it) or choose another port"
             }
@@ -57,9 +52,12 @@ pub fn open(
         inherited = rest;
         let taken = own.len();
         for (place, (_, socket)) in own.into_iter().enumerate() {
-            let refused = |error| Refused { address: *address, error, inherited: true };
+            let refused = |error| Refused { address: *address, error };
             socket.set_nonblocking(true).map_err(refused)?;
             per_worker[place % workers].push(socket);
+        }
+        if taken == 0 {
+            probe(*address).map_err(|error| Refused { address: *address, error })?;
         }
         bind_missing(*address, taken, &mut per_worker)?;
     }
@@ -70,16 +68,22 @@ pub fn open(
 }
 
 /// Binds one address for every worker from `taken` on. Port 0 is chosen by the kernel for the first one.
+///
+/// An inherited socket is often not shared with us: systemd opens it as root, and the kernel lets only sockets of one
+/// user stand beside each other. Then the workers take turns at the one queue; its load is spread less evenly.
 fn bind_missing(mut address: SocketAddr, taken: usize, per_worker: &mut PerWorker) -> Result<(), Refused> {
     let wanted = address;
-    let refused = |error| Refused { address: wanted, error, inherited: taken > 0 };
-    if taken == 0 {
-        probe(address).map_err(refused)?;
-    }
-    for listeners in per_worker.iter_mut().skip(taken) {
-        let listener = bind(address).map_err(refused)?;
+    let refused = |error| Refused { address: wanted, error };
+    for worker in taken..per_worker.len() {
+        let listener = match bind(address) {
+            Err(error) if taken > 0 && error.kind() == io::ErrorKind::AddrInUse => {
+                let inherited = per_worker[worker % taken].last().ok_or(error);
+                inherited.and_then(TcpListener::try_clone).map_err(refused)?
+            }
+            bound => bound.map_err(refused)?,
+        };
         address.set_port(listener.local_addr().map_err(refused)?.port());
-        listeners.push(listener);
+        per_worker[worker].push(listener);
     }
     Ok(())
 }
@@ -145,10 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn an_inherited_socket_that_is_not_shared_names_the_remedy() {
+    fn an_inherited_socket_that_is_not_shared_serves_all_workers() {
         let alone = TcpListener::bind(any()).expect("a free port");
         let address = alone.local_addr().expect("bound");
-        let refused = open(&[address], 2, vec![alone]).expect_err("it is not shared");
-        assert!(refused.to_string().contains("ReusePort=yes"), "{refused}");
+        let listeners = open(&[address], 3, vec![alone]).expect("one queue for all");
+        for own in &listeners {
+            let _client = std::net::TcpStream::connect(address).expect("it listens");
+            assert_eq!((own.len(), own[0].local_addr().expect("bound")), (1, address));
+            assert!(own[0].accept().is_ok(), "every worker reaches the queue");
+        }
     }
 }

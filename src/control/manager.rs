@@ -13,6 +13,7 @@ use crate::worker::answers::{Answer, By, Key, Look, Outcome, Question, Reply};
 use crate::worker::gateway::Gateway;
 use futures_channel::{mpsc, oneshot};
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -22,9 +23,11 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Lists and statistics are believed so long.
 const LIST_TTL: Duration = Duration::from_secs(1);
@@ -32,6 +35,10 @@ const LIST_TTL: Duration = Duration::from_secs(1);
 /// Idle connections to the stream manager are closed after this; Tomcat closes them after 20 s, and meeting its close
 /// with a question costs a retry.
 const POOL_IDLE: Duration = Duration::from_secs(15);
+
+/// Questions in the air at once; each may hold a connection to the stream manager. Names are the clients' to choose, so
+/// without it a slow stream manager would be met by as many connections as there are clients.
+const QUESTIONS_MAX: usize = 1024;
 
 type Flights = HashMap<Key, Vec<oneshot::Sender<Reply>>>;
 
@@ -47,6 +54,7 @@ struct Manager {
     body_max: usize,
     freshness: FreshnessRules,
     flights: Mutex<Flights>,
+    air: Arc<Semaphore>,
 }
 
 /// Answers questions until all workers are gone. Has to run on tokio.
@@ -83,6 +91,7 @@ impl Manager {
                 missing: config.answers.missing_ttl,
             },
             flights: Mutex::default(),
+            air: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             gateway,
         }
     }
@@ -96,9 +105,7 @@ impl Manager {
     fn take(self: Arc<Self>, question: Question) {
         let Question { key, kind, keep, reply } = question;
         if keep == Keep::Never {
-            tokio::task::spawn(async move {
-                let _ = reply.send((By::Bypass, self.ask(&key, kind, keep).await));
-            });
+            self.take_alone(key, kind, reply);
             return;
         }
         // another worker's flight may have landed between that worker's look and ours
@@ -111,10 +118,15 @@ impl Manager {
             waiting.push(reply);
             return;
         }
+        let Ok(place) = self.air.clone().try_acquire_owned() else {
+            let _ = reply.send((By::Miss, Err(Refusal::Overloaded)));
+            return;
+        };
         flights.insert(key.clone(), vec![reply]);
         drop(flights);
         tokio::task::spawn(async move {
             let outcome = self.ask(&key, kind, keep).await;
+            drop(place);
             if let Ok(answer) = &outcome {
                 self.gateway.answers.keep(key.clone(), answer);
             }
@@ -123,6 +135,24 @@ impl Manager {
                 let by = if place == 0 { By::Miss } else { By::Collapsed };
                 let _ = waiter.send((by, outcome.clone()));
             }
+        });
+    }
+
+    /// A question that is nobody else's: it ends when its caller leaves.
+    fn take_alone(self: Arc<Self>, key: Key, kind: EventKind, mut reply: oneshot::Sender<Reply>) {
+        let Ok(place) = self.air.clone().try_acquire_owned() else {
+            let _ = reply.send((By::Bypass, Err(Refusal::Overloaded)));
+            return;
+        };
+        tokio::task::spawn(async move {
+            let ask = pin!(self.ask(&key, kind, Keep::Never));
+            let asked = select(ask, reply.cancellation()).await;
+            drop(place);
+            let outcome = match asked {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => return,
+            };
+            let _ = reply.send((By::Bypass, outcome));
         });
     }
 

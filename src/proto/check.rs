@@ -11,9 +11,12 @@ use super::head::{self, HeadFault, HeadLimits};
 use super::params::{ConnectionParams, Host, ParamRules};
 use super::target::{self, EventKind, Keep, Route, StreamPath, WhipForm};
 
+pub use routes::{body, node_answer, one_step, whip};
+
 pub mod frame;
 pub mod reference;
 pub mod relay;
+mod routes;
 #[cfg(test)]
 mod tests;
 

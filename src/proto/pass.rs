@@ -43,6 +43,11 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// What of them passes with a request that we add in the same client's name, without a body.
+    pub fn bodiless(&self) -> Self {
+        Self { content_type: None, if_match: None, if_none_match: None, ..self.clone() }
+    }
+
     /// What passes of a request. `authorization`: whether this route passes credentials (those of 2.0 do).
     pub fn of(request: &Request<'_>, authorization: bool) -> Self {
         let pass = |value: Option<&str>| value.filter(|value| value.len() <= VALUE_MAX).map(str::to_owned);

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// The target with the values of some parameters masked. Names are compared without regard to case, and as a server
-/// might read them: percent signs and plus signs decoded, as often as it takes.
+/// might read them: percent signs and plus signs decoded, as often as it takes, question marks removed.
 pub fn redact_target<'t>(target: &'t str, redact: &[String]) -> Cow<'t, str> {
     let Some((path, query)) = target.split_once('?') else { return Cow::Borrowed(target) };
     let mut masked = String::with_capacity(target.len());
@@ -35,7 +35,7 @@ fn is_listed(name: &str, redact: &[String]) -> bool {
         }
         name = decoded;
     }
-    redact.iter().any(|listed| listed.eq_ignore_ascii_case(name.trim()))
+    redact.iter().any(|listed| listed.eq_ignore_ascii_case(name.replace('?', "").trim()))
 }
 
 #[cfg(test)]
@@ -56,7 +56,15 @@ mod tests {
 
     #[test]
     fn disguised_names_are_masked_too() {
-        for name in ["p%61ssword", "%70%61%73%73%77%6f%72%64", "p%2561ssword", "password+", "%20Password"] {
+        for name in [
+            "p%61ssword",
+            "%70%61%73%73%77%6f%72%64",
+            "p%2561ssword",
+            "password+",
+            "%20Password",
+            "%3Fpassword",
+            "pass%253fword",
+        ] {
             assert_eq!(redact(&format!("/?{name}=s3cret")), format!("/?{name}=***"));
         }
         assert_eq!(redact("/?a=1&amp;token=s3cret"), "/?a=1&amp;token=***");

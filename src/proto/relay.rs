@@ -258,13 +258,20 @@ impl Relay {
         self.ending(End { by: from.into(), how }, now);
     }
 
-    /// The connection to `side` is broken both ways.
+    /// The connection to `side` is broken both ways, and read to its end.
     pub fn lost(&mut self, side: Side, now: Millis) {
         self.eof(side, now);
+        self.deaf(side, now);
+    }
+
+    /// `side` takes nothing more, but what it said before may still wait to be read: its end comes by reading, and
+    /// within `close_timeout` in any case.
+    pub fn deaf(&mut self, side: Side, now: Millis) {
         let towards = self.lane(side.other());
         towards.dead = true;
         towards.shut = true;
         towards.own_close = None;
+        self.closing_since.get_or_insert(now);
     }
 
     /// The gateway goes down: Close at the next boundary of each direction.

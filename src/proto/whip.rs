@@ -8,10 +8,15 @@
 use super::pairs::{self, append, is_placement, key_value, routing, split};
 use super::params::{Host, ParamRules, path_scope, read_host, read_scope};
 use super::refusal::Refusal;
-use super::target::{Action, Kind, Step, WhipForm, WhipRoute};
+use super::target::{Action, Kind, Step, WhipForm, WhipRoute, is_ambiguous};
 pub use handle::Handle;
 
 mod handle;
+#[cfg(test)]
+mod tests;
+
+/// Longest name of a stream, as it is written; keys and targets are made of it.
+const STREAM_MAX: usize = 512;
 
 /// Longest `requestId`; it becomes part of a key.
 const REQUEST_ID_MAX: usize = 256;
@@ -88,6 +93,13 @@ pub enum Api {
 pub struct AffinityKey(Box<str>);
 
 impl AffinityKey {
+    /// Whether it is of this request's kind, app and stream, whatever the `requestId`: a client that follows a handle need
+    /// not repeat that.
+    pub fn is_of(&self, request: &Request) -> bool {
+        let stream = |key: &Self| key.0.split('\n').next().unwrap_or_default().to_owned();
+        stream(self) == stream(&request.affinity_key())
+    }
+
     /// Bytes that it takes, for a table with a limit.
     pub fn size(&self) -> usize {
         self.0.len()
@@ -145,6 +157,10 @@ impl Request {
             Step::Endpoint => (route.stream, None),
             Step::Resource => Handle::split(route.stream),
         };
+        // the path as a whole had one reading only; without the handle its last segment may be dots
+        if stream.len() > STREAM_MAX || (handle.is_some() && is_ambiguous(stream)) {
+            return Err(Refusal::BadTarget);
+        }
         let request_id = split(route.query).map(key_value).find(|(key, _)| *key == "requestId");
         let request_id = request_id.and_then(|(_, value)| value).filter(|value| !value.is_empty());
         if request_id.is_some_and(|id| id.len() > REQUEST_ID_MAX) {

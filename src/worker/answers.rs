@@ -174,6 +174,11 @@ impl Answers {
                 .any(|node| self.refused.get(node).is_some_and(|refused| refused >= answer.made))
     }
 
+    /// Forgets the answer to one question: it was of no use.
+    pub fn forget(&self, key: &str) {
+        self.cache.invalidate(key);
+    }
+
     /// Keeps an answer as long as it is fresh.
     pub fn keep(&self, key: Key, answer: &Arc<Answer>) {
         if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {

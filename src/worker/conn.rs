@@ -11,12 +11,20 @@ use std::rc::Rc;
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     start: usize,
+    /// The bytes wait for others to go with, not for the socket.
+    held: bool,
 }
 
 impl Outbox {
-    /// Nothing waits.
+    /// Nothing waits for the socket.
     pub(super) const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() || self.held
+    }
+
+    /// Keeps bytes that nobody waits for until something else is sent: a packet less.
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
+        self.held = self.is_empty();
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// How many bytes wait.
@@ -26,6 +34,10 @@ impl Outbox {
 
     /// Sends what the socket takes at once and keeps a copy of the rest.
     pub(super) fn send(&mut self, sock: &Sock, bytes: &[u8]) -> io::Result<()> {
+        if std::mem::take(&mut self.held) {
+            self.bytes.extend_from_slice(bytes);
+            return self.flush(sock);
+        }
         let sent = if self.is_empty() { send_some(sock, bytes)? } else { 0 };
         self.bytes.extend_from_slice(&bytes[sent..]);
         Ok(())
@@ -104,9 +116,13 @@ impl Conn {
             Err(_) => return Received::Broken,
         };
         let mut reply = Vec::new();
+        let was_open = self.tls.is_open();
         let (input, gather) = (&mut scratch.input[..carry + taken], &mut scratch.gather);
         let fed = self.tls.feed(input, &mut reply, |bytes, more| plain(bytes, more, gather));
-        if !reply.is_empty() && self.out.send(&self.sock, &reply).is_err() {
+        // in TLS 1.3 all that is left to say once the client has finished is the tickets; in 1.2 it is our own Finished
+        if !was_open && fed.is_ok() && self.tls.is_open() && self.tls.is_version_13() {
+            self.out.hold(&reply);
+        } else if !reply.is_empty() && self.out.send(&self.sock, &reply).is_err() {
             return Received::Broken;
         }
         match fed {

@@ -14,27 +14,31 @@ use std::task::Poll;
 /// Bytes that a client may send ahead while it waits for an answer.
 const AHEAD_MAX: usize = 64 * 1024;
 
-/// Asks, and watches the client meanwhile; `None` when it left. The flight goes on for others.
+/// Asks, and watches the client meanwhile; `None` when it left. The flight goes on for others. A client that only said
+/// that it will send nothing more still waits for its answer.
 pub(super) async fn ask(
     session: &Session,
     conn: &mut Conn,
     inbox: &mut Vec<u8>,
+    ended: &mut bool,
     key: &str,
     kind: EventKind,
     keep: Keep,
 ) -> Option<(By, Outcome)> {
     let mut question = std::pin::pin!(lookup::ask(&session.worker, key, kind, keep));
-    unless_gone(conn, inbox, |cx| question.as_mut().poll(cx)).await
+    unless_gone(conn, inbox, Some(ended), |cx| question.as_mut().poll(cx)).await
 }
 
-/// Polls `work` until it is done, receiving what the client sends ahead; `None` when the client left first.
+/// Polls `work` until it is done, receiving what the client sends ahead; `None` when the client left first. With `ended`
+/// a close_notify is no leaving, but noted there.
 pub(super) async fn unless_gone<T>(
     conn: &mut Conn,
     inbox: &mut Vec<u8>,
+    mut ended: Option<&mut bool>,
     mut work: impl FnMut(&mut std::task::Context<'_>) -> Poll<T>,
 ) -> Option<T> {
     loop {
-        let watch = inbox.len() < AHEAD_MAX;
+        let watch = inbox.len() < AHEAD_MAX && !ended.as_deref().is_some_and(|ended| *ended);
         let mut readable = std::pin::pin!(conn.sock.clone().until_readable());
         let done = std::future::poll_fn(|cx| {
             if let Poll::Ready(value) = work(cx) {
@@ -51,6 +55,9 @@ pub(super) async fn unless_gone<T>(
         }
         match conn.receive_into(AHEAD_MAX, inbox) {
             Received::Some | Received::Nothing => {}
+            Received::End if conn.tls.peer_closed() && ended.is_some() => {
+                ended.as_deref_mut().into_iter().for_each(|ended| *ended = true);
+            }
             Received::End | Received::Broken | Received::Fault(_) => return None,
         }
     }

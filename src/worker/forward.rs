@@ -148,7 +148,7 @@ impl<'s> Pump<'s> {
             scratch.gather.clear();
             let plain = self.flow(now).pass(Side::Client, &from_client, &mut scratch.gather, false);
             let passed = self.origin_outbox.send(&self.origin_sock, plain.unwrap_or(&scratch.gather));
-            self.lose_broken(now, sent.is_err(), passed.is_err());
+            self.deafen_broken(now, sent.is_err(), passed.is_err());
         });
         // more may have come while we dialled
         self.client.readable = true;
@@ -179,10 +179,10 @@ impl<'s> Pump<'s> {
     fn step(&mut self) -> bool {
         let now = self.session.worker.now();
         if std::mem::take(&mut self.client.writable) && self.conn.out.flush(&self.conn.sock).is_err() {
-            self.lose(Side::Client, now);
+            self.deafen(Side::Client, now);
         }
         if std::mem::take(&mut self.origin.writable) && self.origin_outbox.flush(&self.origin_sock).is_err() {
-            self.lose(Side::Origin, now);
+            self.deafen(Side::Origin, now);
         }
         if self.client.readable && self.origin_outbox.is_empty() && !self.relay.is_eof(Side::Client) {
             self.client.readable = false;
@@ -230,7 +230,7 @@ impl<'s> Pump<'s> {
                 self.lose(Side::Client, now);
             }
         }
-        self.lose_broken(now, false, passed.is_err());
+        self.deafen_broken(now, false, passed.is_err());
     }
 
     fn read_origin(&mut self, now: Millis) {
@@ -250,7 +250,7 @@ impl<'s> Pump<'s> {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.lose(Side::Origin, now),
         }
-        self.lose_broken(now, sent.is_err(), false);
+        self.deafen_broken(now, sent.is_err(), false);
     }
 
     fn tick(&mut self, now: Millis) {
@@ -273,7 +273,7 @@ impl<'s> Pump<'s> {
             Side::Origin => self.origin_outbox.send(&self.origin_sock, &frame),
         };
         if sent.is_err() {
-            self.lose(to, now);
+            self.deafen(to, now);
         }
     }
 
@@ -287,7 +287,7 @@ impl<'s> Pump<'s> {
             return;
         }
         if !std::mem::replace(&mut self.notified, true) && self.conn.close().is_err() {
-            self.lose(Side::Client, now);
+            self.deafen(Side::Client, now);
         }
         if self.conn.out.is_empty() {
             self.conn.sock.finish();
@@ -303,22 +303,29 @@ impl<'s> Pump<'s> {
         }
     }
 
-    fn lose_broken(&mut self, now: Millis, client: bool, origin: bool) {
+    fn deafen_broken(&mut self, now: Millis, client: bool, origin: bool) {
         if client {
-            self.lose(Side::Client, now);
+            self.deafen(Side::Client, now);
         }
         if origin {
-            self.lose(Side::Origin, now);
+            self.deafen(Side::Origin, now);
         }
     }
 
-    /// A leg is broken: what waits for it will never go.
-    fn lose(&mut self, side: Side, now: Millis) {
-        self.relay.lost(side, now);
+    /// Nothing can be written to a leg any more: what waits for it will never go. What it said before it broke off is
+    /// still read: a node that refuses a publisher says why, closes, and resets what the client sends meanwhile.
+    fn deafen(&mut self, side: Side, now: Millis) {
+        self.relay.deaf(side, now);
         match side {
             Side::Client => self.conn.out = Outbox::default(),
             Side::Origin => self.origin_outbox = Outbox::default(),
         }
+    }
+
+    /// A leg is broken both ways.
+    fn lose(&mut self, side: Side, now: Millis) {
+        self.relay.lost(side, now);
+        self.deafen(side, now);
     }
 
     fn is_over(&self) -> bool {

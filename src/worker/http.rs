@@ -96,6 +96,7 @@ impl<'s> Http<'s> {
     /// Reads one request and answers it.
     pub(super) async fn exchange(&mut self, conn: &mut Conn) -> Next {
         self.inbox.append(&mut conn.early);
+        self.ended |= conn.tls.peer_closed();
         let planned = match self.head(conn).await {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
@@ -172,6 +173,7 @@ impl<'s> Http<'s> {
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
             close: !request.keep_alive || draining || self.ended || self.turned_away.is_some(),
+            bodiless: request.method == "HEAD",
         };
         let plan = match self.turned_away {
             Some(refusal) => Plan::Refuse(refusal, ""),
@@ -269,12 +271,13 @@ impl<'s> Http<'s> {
                 (200, reply::write(&shape, 200, &[("Content-Type", &page.content_type)], &page.body))
             }
             Plan::Event { key, kind, keep } => {
-                let asked = event::ask(session, conn, &mut self.inbox, &key, kind, keep).await;
+                let asked =
+                    event::ask(session, conn, &mut self.inbox, &mut self.ended, &key, kind, keep).await;
                 let Some((by, outcome)) = asked else { return Next::Drop };
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)
             }
-            Plan::Whip(ask) => match whip::pass(session, conn, &mut self.inbox, &shape, &ask, body).await {
+            Plan::Whip(ask) => match self.passing(conn, &shape, &ask, body).pass().await {
                 Ok(done) => done,
                 Err(whip::No::Gone) => return Next::Drop,
                 Err(whip::No::Answered(by, answer)) => event::answer(session, &shape, by, Ok(answer)),
@@ -288,6 +291,16 @@ impl<'s> Http<'s> {
             true if shape.close => Next::Close,
             true => Next::Again,
         }
+    }
+
+    const fn passing<'p>(
+        &'p mut self,
+        conn: &'p mut Conn,
+        shape: &'p Shape,
+        ask: &'p whip::Ask,
+        body: &'p [u8],
+    ) -> whip::Passing<'p> {
+        whip::Passing { session: self.session, conn, inbox: &mut self.inbox, shape, ask, body }
     }
 
     async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::Ask) -> Next {

@@ -23,8 +23,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
     loop {
         let (ready, drained) = (pin!(listener.readable()), pin!(worker.draining.wait()));
-        let waited = futures_util::future::select(ready, drained).await;
-        drop(waited);
+        futures_util::future::select(ready, drained).await;
         let mut taken = 0;
         let failed = loop {
             match listener.accept() {

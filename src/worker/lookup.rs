@@ -76,6 +76,10 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<By
     };
     let share = worker.gateway.config.answers.waiters.div_ceil(worker.gateway.metrics.len().max(1));
     if waiting.len() >= share {
+        // those who left wait no more
+        waiting.retain(|waiter| !waiter.is_canceled());
+    }
+    if waiting.len() >= share {
         return Err(Refusal::Overloaded);
     }
     waiting.push(waiter);

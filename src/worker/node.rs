@@ -94,6 +94,8 @@ async fn read_head(sock: &Sock, bytes: &mut Vec<u8>, body_max: u64) -> Result<(A
                 bytes.drain(..used);
                 return Ok((answered, body));
             }
+            // nobody asked for another protocol
+            Some((answer, _)) if answer.head.status == 101 => return Err(bad),
             Some((_, used)) => used,
             None => 0,
         };

@@ -65,9 +65,13 @@ pub(super) async fn choose(
         Ok(Route::Event(event)) => (event.kind, event.keep),
         _ => (EventKind::Other, Keep::Never),
     };
+    if !tried.is_empty() {
+        // what led to a node that did not take us would lead there again
+        session.worker.gateway.answers.forget(question);
+    }
     let asked = lookup::ask(&session.worker, question, kind, keep);
     let mut asked = std::pin::pin!(monoio::time::timeout_at(deadline.into(), asked));
-    let Some(asked) = unless_gone(conn, inbox, |cx| asked.as_mut().poll(cx)).await else {
+    let Some(asked) = unless_gone(conn, inbox, None, |cx| asked.as_mut().poll(cx)).await else {
         return Choice::Gone;
     };
     match asked {

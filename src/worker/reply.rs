@@ -19,6 +19,8 @@ pub(super) struct Shape {
     pub vary_origin: bool,
     /// The connection ends after this answer.
     pub close: bool,
+    /// The request was a HEAD: its answer has no body, or the client takes that for the next answer.
+    pub bodiless: bool,
 }
 
 /// Fields that an answer adds to those all answers have.
@@ -46,9 +48,18 @@ pub(super) fn write(shape: &Shape, status: u16, fields: &[Field<'_>], body: &[u8
         head.push_str("Vary: Origin\r\n");
     }
     let _ = write!(head, "Cache-Control: no-store\r\nX-Tidegate-Session: {}\r\n", shape.session);
-    head.push_str(if shape.close { "Connection: close\r\n\r\n" } else { "\r\n" });
+    // RFC 9110, 7.8: who names an upgrade says so in Connection too
+    let upgrade = fields.iter().any(|(name, _)| *name == "Upgrade");
+    head.push_str(match (shape.close, upgrade) {
+        (true, false) => "Connection: close\r\n\r\n",
+        (true, true) => "Connection: close, Upgrade\r\n\r\n",
+        (false, true) => "Connection: Upgrade\r\n\r\n",
+        (false, false) => "\r\n",
+    });
     let mut bytes = head.into_bytes();
-    bytes.extend_from_slice(body);
+    if !shape.bodiless {
+        bytes.extend_from_slice(body);
+    }
     bytes
 }
 

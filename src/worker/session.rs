@@ -45,7 +45,7 @@ pub(super) enum Woke {
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, permit: HandshakePermit) {
     let held = worker.clone();
-    let place = held.sessions.enter();
+    let place = held.sessions.enter(worker.draining.has_rung());
     let session = Session {
         id: format!("{:016x}", worker.random()),
         pager: place.pager.clone(),
@@ -78,7 +78,11 @@ async fn before_relay(
                 linger(session, &mut conn).await;
                 return None;
             }
-            Next::Drop => return None,
+            Next::Drop => {
+                // if it goes, the client sees an end and no cut (RFC 8446, 6.1); nobody waits for it
+                let _ = conn.close();
+                return None;
+            }
         }
     }
 }
@@ -102,6 +106,8 @@ async fn shake(session: &Session, sock: Sock) -> Option<Conn> {
         }
         match conn.receive_into(HEAD_RECEIVE, &mut early) {
             Received::Some | Received::Nothing => {}
+            // a request and a close_notify may have come together with the end of the handshake
+            Received::End if conn.tls.is_open() => {}
             Received::Fault(fault) => {
                 fail(TlsFailure::Protocol);
                 tracing::debug!(session = session.id, peer = %session.peer, %fault, "TLS handshake failed");

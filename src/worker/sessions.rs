@@ -73,14 +73,14 @@ pub(crate) struct Place<'w> {
 }
 
 impl Sessions {
-    /// Enters a new session.
-    pub(crate) fn enter(&self) -> Place<'_> {
+    /// Enters a new session; one that comes while the gateway goes down knows it from the start.
+    pub(crate) fn enter(&self, draining: bool) -> Place<'_> {
         let id = self.next.get();
         self.next.set(id + 1);
         let pager = Rc::new(Pager {
             due: Cell::new(Millis::MAX),
             rung: Cell::new(false),
-            drain: Cell::new(false),
+            drain: Cell::new(draining),
             waker: RefCell::new(None),
         });
         self.all.borrow_mut().insert(id, pager.clone());

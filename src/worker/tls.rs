@@ -20,6 +20,8 @@ pub(super) struct Tls {
     carry: Vec<u8>,
     peer_closed: bool,
     open: bool,
+    /// A fault ended it: rustls must not be asked for anything more.
+    failed: bool,
 }
 
 /// What went wrong, for the log; an alert for the peer may have been written.
@@ -29,7 +31,7 @@ impl Tls {
     /// A connection that waits for its ClientHello.
     pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
         let conn = Box::new(UnbufferedServerConnection::new(config)?);
-        Ok(Self { conn, carry: Vec::new(), peer_closed: false, open: false })
+        Ok(Self { conn, carry: Vec::new(), peer_closed: false, open: false, failed: false })
     }
 
     /// Bytes that have to stand in front of what is received next.
@@ -45,6 +47,11 @@ impl Tls {
     /// The peer said that it will send nothing more.
     pub(super) const fn peer_closed(&self) -> bool {
         self.peer_closed
+    }
+
+    /// Whether TLS 1.3 was agreed on.
+    pub(super) fn is_version_13(&self) -> bool {
+        self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Version agreed on, and whether the session was resumed; both known once [`Tls::is_open`].
@@ -69,6 +76,7 @@ impl Tls {
                 Ok(state) => state,
                 Err(fault) => {
                     at += discard;
+                    self.failed = true;
                     self.alert(&mut bytes[at..], out);
                     return Err(fault);
                 }
@@ -117,7 +125,10 @@ impl Tls {
 
     /// After a fault an alert may be waiting: it tells the peer why.
     fn alert(&mut self, bytes: &mut [u8], out: &mut Vec<u8>) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) = self.conn.process_tls_records(bytes).state {
+        // no further than that: asked once more it would read the same bytes and fault again
+        while self.conn.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) = self.conn.process_tls_records(bytes).state
+        {
             if encode(&mut data, out).is_err() {
                 return;
             }
@@ -147,6 +158,9 @@ impl Tls {
             &mut [u8],
         ) -> Result<usize, TlsFault>,
     ) -> Result<usize, TlsFault> {
+        if self.failed {
+            return Err(TlsFault::General("the connection has failed".into()));
+        }
         let mut written = 0;
         loop {
             let UnbufferedStatus { discard, state } = self.conn.process_tls_records(&mut self.carry);

@@ -139,7 +139,12 @@ pub(super) async fn open(
     active: ActiveGuard,
 ) -> Result<Ready, No> {
     let found = match &ask.way {
-        Way::Named(admitted) => dial(session, conn, inbox, admitted, &ask.upgrade).await.map_err(No::from),
+        Way::Named(admitted) => {
+            // whoever names the node has only the node's own waits
+            let origins = &session.worker.gateway.config.origins;
+            let deadline = Instant::now() + origins.connect_timeout + origins.upgrade_timeout + PATIENCE;
+            dial(session, conn, inbox, admitted, &ask.upgrade, deadline).await.map_err(No::from)
+        }
         Way::Asked(question) => find(session, conn, inbox, &ask, question).await,
     };
     let status = match &found {
@@ -186,7 +191,7 @@ async fn find(
                 Choice::Answered(by, answer) => return Err(No::Answered(by, answer)),
                 Choice::Gone => return Err(No::Gone),
             };
-        match dial(session, conn, inbox, &admitted, &ask.upgrade).await {
+        match dial(session, conn, inbox, &admitted, &ask.upgrade, deadline).await {
             Ok(opened) => return Ok(opened),
             Err(Failed::Gone) => return Err(No::Gone),
             Err(Failed::Node { refusal, reached }) => {
@@ -220,24 +225,31 @@ impl From<Failed> for No {
     }
 }
 
-/// Dials one node and asks it to upgrade. A client that leaves cancels it.
+/// Dials one node and asks it to upgrade. A client that leaves cancels it, and so does the deadline.
 async fn dial(
     session: &Session,
     conn: &mut Conn,
     inbox: &mut Vec<u8>,
     admitted: &Admitted,
     upgrade: &Upgrade,
+    deadline: Instant,
 ) -> Result<Opened, Failed> {
     let metrics = &session.worker.metrics;
     let started = Instant::now();
     let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
     let config = &session.worker.gateway.config.origins;
-    let mut work = std::pin::pin!(origin::open(admitted, upgrade, session.peer, config));
-    let Some(dialled) = unless_gone(conn, inbox, |cx| work.as_mut().poll(cx)).await else {
+    let work = origin::open(admitted, upgrade, session.peer, config);
+    let mut work = std::pin::pin!(monoio::time::timeout_at(deadline.into(), work));
+    let Some(dialled) = unless_gone(conn, inbox, None, |cx| work.as_mut().poll(cx)).await else {
         count(DialOutcome::Cancelled);
         return Err(Failed::Gone);
     };
     metrics.dial.observe(started.elapsed());
+    let Ok(dialled) = dialled else {
+        // our own time is up, which says nothing of the node
+        count(DialOutcome::UpgradeTimeout);
+        return Err(Failed::Node { refusal: Refusal::OriginTimeout, reached: true });
+    };
     dialled.inspect(|_| count(DialOutcome::Connected)).map_err(|fault| {
         count(fault.outcome());
         Failed::Node { refusal: placement::blame(session, admitted, fault), reached: fault.reached() }

@@ -86,127 +86,109 @@ pub(super) fn plan(
     Ok(Planned::Ask(Box::new(Ask { request: ask, method, fields, named })))
 }
 
-/// Passes a request to its node. Gives the status and the bytes for the client.
-pub(super) async fn pass(
-    session: &Session,
-    conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    shape: &Shape,
-    ask: &Ask,
-    body: &[u8],
-) -> Result<(u16, Vec<u8>), No> {
-    match ask.request.step {
-        Step::Resource => on_resource(session, conn, inbox, shape, ask, body).await,
-        Step::Endpoint => on_endpoint(session, conn, inbox, shape, ask, body).await,
-    }
+/// A request on its way to a node.
+pub(super) struct Passing<'p> {
+    pub session: &'p Session,
+    pub conn: &'p mut Conn,
+    pub inbox: &'p mut Vec<u8>,
+    pub shape: &'p Shape,
+    pub ask: &'p Ask,
+    pub body: &'p [u8],
 }
 
-/// OPTIONS and POST: a node is found; one that can't be reached is replaced by another.
-async fn on_endpoint(
-    session: &Session,
-    conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    shape: &Shape,
-    ask: &Ask,
-    body: &[u8],
-) -> Result<(u16, Vec<u8>), No> {
-    let config = &session.worker.gateway.config;
-    let target = ask.request.node_target();
-    if let Some(named) = &ask.named {
-        let done = try_node(session, conn, inbox, shape, ask, named, &target, body).await;
-        return done.map_err(|(no, _)| no);
+impl Passing<'_> {
+    /// Passes the request to its node. Gives the status and the bytes for the client.
+    pub(super) async fn pass(mut self) -> Result<(u16, Vec<u8>), No> {
+        match self.ask.request.step {
+            Step::Resource => self.on_resource().await,
+            Step::Endpoint => self.on_endpoint().await,
+        }
     }
-    let question =
-        ask.request.question(config.stream_manager.api.text()).ok_or(No::Refused(Refusal::BadParams))?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut tried = Vec::new();
-    let mut last = Refusal::OriginTimeout;
-    for left in (0..config.origins.attempts).rev() {
-        let found = placement::choose(session, conn, inbox, &question, &tried, left > 0, deadline).await;
-        let admitted = match found {
-            Choice::Node(admitted) => admitted,
-            Choice::Again => continue,
-            Choice::Refused(refusal) if tried.is_empty() => return Err(No::Refused(refusal)),
-            Choice::Refused(_) => break,
-            Choice::Answered(by, answer) => return Err(No::Answered(by, answer)),
-            Choice::Gone => return Err(No::Gone),
+
+    /// OPTIONS and POST: a node is found; one that can't be reached is replaced by another.
+    async fn on_endpoint(&mut self) -> Result<(u16, Vec<u8>), No> {
+        let config = &self.session.worker.gateway.config;
+        let request = &self.ask.request;
+        let target = request.node_target();
+        if let Some(named) = &self.ask.named {
+            return self.try_node(named, &target).await.map_err(|(no, _)| no);
+        }
+        let question = request.question(config.stream_manager.api.text());
+        let question = question.ok_or(No::Refused(Refusal::BadParams))?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut tried = Vec::new();
+        let mut last = Refusal::OriginTimeout;
+        for left in (0..config.origins.attempts).rev() {
+            let (session, again) = (self.session, left > 0);
+            let found =
+                placement::choose(session, self.conn, self.inbox, &question, &tried, again, deadline).await;
+            let admitted = match found {
+                Choice::Node(admitted) => admitted,
+                Choice::Again => continue,
+                Choice::Refused(refusal) if tried.is_empty() => return Err(No::Refused(refusal)),
+                Choice::Refused(_) => break,
+                Choice::Answered(by, answer) => return Err(No::Answered(by, answer)),
+                Choice::Gone => return Err(No::Gone),
+            };
+            match self.try_node(&admitted, &target).await {
+                Err((No::Refused(refusal), false)) if Instant::now() < deadline => last = refusal,
+                done => return done.map_err(|(no, _)| no),
+            }
+            tried.push(admitted.address().ip());
+        }
+        Err(No::Refused(last))
+    }
+
+    /// PATCH and DELETE, and OPTIONS on a resource: only the node that made the session will do.
+    async fn on_resource(&mut self) -> Result<(u16, Vec<u8>), No> {
+        let gateway = &self.session.worker.gateway;
+        let (request, named) = (&self.ask.request, self.ask.named);
+        let is_there = |made: &Arc<Made>| named.is_none_or(|named| named.address().ip() == made.node);
+        // a handle opens its own session and no other; without one, the name finds the newest
+        let made = match request.handle {
+            Some(handle) => gateway.affinity.by_handle(handle).filter(|made| made.key.is_of(request)),
+            None => gateway.affinity.by_key(request.affinity_key()).filter(is_there),
         };
-        match try_node(session, conn, inbox, shape, ask, &admitted, &target, body).await {
-            Err((No::Refused(refusal), false)) if Instant::now() < deadline => last = refusal,
-            done => return done.map_err(|(no, _)| no),
+        let (admitted, target) = match (&made, named) {
+            (Some(made), _) => {
+                let admitted = admission::admit(gateway.admission(), made.node, true).map_err(No::Refused)?;
+                (admitted, request.resource_target(&made.at_node))
+            }
+            (None, Some(named)) => (named, request.node_target()),
+            (None, None) => return Err(No::Refused(Refusal::NoSuchResource)),
+        };
+        let done = self.try_node(&admitted, &target).await;
+        let ended = matches!(&done, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
+        if let Some(made) = made.filter(|_| self.ask.method == Method::Delete && ended) {
+            gateway.affinity.forget(&made);
         }
-        tried.push(admitted.address().ip());
+        done.map_err(|(no, _)| no)
     }
-    Err(No::Refused(last))
-}
 
-/// PATCH and DELETE, and OPTIONS on a resource: only the node that made the session will do.
-async fn on_resource(
-    session: &Session,
-    conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    shape: &Shape,
-    ask: &Ask,
-    body: &[u8],
-) -> Result<(u16, Vec<u8>), No> {
-    let gateway = &session.worker.gateway;
-    let by_handle = ask.request.handle.and_then(|handle| gateway.affinity.by_handle(handle));
-    let by_key = || gateway.affinity.by_key(ask.request.affinity_key());
-    let made = by_handle.or_else(|| {
-        by_key().filter(|made| ask.named.as_ref().is_none_or(|named| named.address().ip() == made.node))
-    });
-    let (admitted, target) = match &made {
-        Some(made) => {
-            let admitted = admission::admit(gateway.admission(), made.node, true).map_err(No::Refused)?;
-            (admitted, ask.request.resource_target(&made.at_node))
-        }
-        None => match &ask.named {
-            Some(named) => (named.clone(), ask.request.node_target()),
-            None => return Err(No::Refused(Refusal::NoSuchResource)),
-        },
-    };
-    let done = try_node(session, conn, inbox, shape, ask, &admitted, &target, body).await;
-    let ended = matches!(&done, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
-    if let Some(made) = made.filter(|_| ask.method == Method::Delete && ended) {
-        gateway.affinity.forget(&made);
+    /// One exchange with one node. In the error the flag says whether bytes may have reached it.
+    async fn try_node(&mut self, admitted: &Admitted, target: &str) -> Result<(u16, Vec<u8>), (No, bool)> {
+        let (session, ask) = (self.session, self.ask);
+        let metrics = &session.worker.metrics;
+        let started = Instant::now();
+        let mut answer = start(session, ask, admitted, target, self.body);
+        let answered = unless_gone(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
+        let Some(answered) = answered else {
+            metrics.dials[DialOutcome::Cancelled as usize].add(1);
+            return Err((No::Gone, true));
+        };
+        metrics.dial.observe(started.elapsed());
+        let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
+            Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
+                metrics.dials[DialOutcome::Connected as usize].add(1);
+                return for_client(session, self.shape, ask, admitted, answered).map_err(|no| (no, true));
+            }
+            // a redirect would lead the client past the gateway
+            Ok(_) => DialFault::BadHandshake(None),
+            Err(fault) => fault,
+        };
+        metrics.dials[fault.outcome() as usize].add(1);
+        Err((No::Refused(placement::blame(session, admitted, fault)), fault.reached()))
     }
-    done.map_err(|(no, _)| no)
-}
-
-/// One exchange with one node. In the error the flag says whether bytes may have reached it.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "a request is what it is; a struct for one call would only rename it"
-)]
-async fn try_node(
-    session: &Session,
-    conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    shape: &Shape,
-    ask: &Ask,
-    admitted: &Admitted,
-    target: &str,
-    body: &[u8],
-) -> Result<(u16, Vec<u8>), (No, bool)> {
-    let metrics = &session.worker.metrics;
-    let started = Instant::now();
-    let mut answer = start(session, ask, admitted, target, body);
-    let Some(answered) = unless_gone(conn, inbox, |cx| Pin::new(&mut answer).poll(cx)).await else {
-        metrics.dials[DialOutcome::Cancelled as usize].add(1);
-        return Err((No::Gone, true));
-    };
-    metrics.dial.observe(started.elapsed());
-    let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
-        Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
-            metrics.dials[DialOutcome::Connected as usize].add(1);
-            return for_client(session, shape, ask, admitted, answered).map_err(|no| (no, true));
-        }
-        // a redirect would lead the client past the gateway
-        Ok(_) => DialFault::BadHandshake(None),
-        Err(fault) => fault,
-    };
-    metrics.dials[fault.outcome() as usize].add(1);
-    Err((No::Refused(placement::blame(session, admitted, fault)), fault.reached()))
 }
 
 /// Sends the request in a task of its own. When the client has left before a session was made, the session is deleted
@@ -220,7 +202,7 @@ fn start(
 ) -> oneshot::Receiver<Result<Answered, DialFault>> {
     let request = whole_request(session.peer, ask, ask.method.word(), admitted, target, body);
     let patience = patience(session);
-    let (admitted, worker) = (admitted.clone(), Rc::clone(&session.worker));
+    let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
     let delete = (ask.method == Method::Post).then(|| Undo::new(session.peer, ask, &admitted));
     let (tell, answer) = oneshot::channel();
     monoio::spawn(async move {
@@ -269,11 +251,12 @@ struct Undo {
     client: SocketAddr,
     request: Request,
     node: SocketAddr,
+    fields: Fields,
 }
 
 impl Undo {
     fn new(client: SocketAddr, ask: &Ask, admitted: &Admitted) -> Self {
-        Self { client, request: ask.request.clone(), node: admitted.address() }
+        Self { client, request: ask.request.clone(), node: admitted.address(), fields: ask.fields.bodiless() }
     }
 
     async fn run(
@@ -292,7 +275,7 @@ impl Undo {
             client: self.client,
             body: BodyLength::None,
             close: true,
-            fields: Fields::default(),
+            fields: self.fields.clone(),
         };
         let outcome = match node::exchange(admitted, &forward.head(), patience).await {
             Ok(_) => DialOutcome::Connected,
@@ -332,7 +315,7 @@ fn remember(session: &Session, ask: &Ask, admitted: &Admitted, location: Option<
     let gateway = &session.worker.gateway;
     let at_node = location::at_node(location, &ask.request).map_err(|unusable| {
         let undo = Undo::new(session.peer, ask, admitted);
-        let (worker, admitted, patience) = (Rc::clone(&session.worker), admitted.clone(), patience(session));
+        let (worker, admitted, patience) = (Rc::clone(&session.worker), *admitted, patience(session));
         monoio::spawn(async move { undo.run(&worker, &admitted, None, patience).await });
         No::Refused(unusable.refusal())
     })?;

@@ -149,7 +149,11 @@ fn what_is_personal_or_unknown_is_never_kept() {
 
 #[test]
 fn two_hundred_clients_and_one_question() {
-    let town = patient_town();
+    // some may come when the answer has landed: it must not be used up then
+    let town = Town::with(|config, _| {
+        config.set("answers.subscribe_ttl", "60s");
+        config.set("answers.subscribe_uses", 1000);
+    });
     let gate = Gate::default();
     town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
     let mut clients: Vec<Link> = (0..200).map(|_| town.client()).collect();
@@ -344,4 +348,40 @@ fn no_more_callers_wait_for_one_flight_than_may() {
         response.assert_refusal(503, "overloaded");
         assert!(response.field("retry-after").is_some());
     }
+}
+
+#[test]
+fn a_client_that_asked_and_shut_its_half_is_still_answered() {
+    let gate = Gate::default();
+    let town = town_that_says(Reply::json(200, "[]").held(&gate));
+    let mut client = town.client();
+    client.ask(&Request::get(SUBSCRIBE));
+    client.finish();
+    town.manager.wait_for_questions(1);
+    gate.open();
+    let response = client.read_response();
+    assert_eq!((response.status(), response.text()), (200, "[]".to_owned()));
+}
+
+#[test]
+fn callers_who_left_take_no_place_from_those_who_wait() {
+    let gate = Gate::default();
+    let town = Town::with(|config, _| {
+        config.set("gateway.workers", 1);
+        config.set("answers.waiters", 2);
+    });
+    town.manager.answer("", Reply::json(200, "[]").held(&gate));
+    let ask = || {
+        let mut client = town.client();
+        client.ask(&Request::get(SUBSCRIBE));
+        client
+    };
+    let left = [ask(), ask()];
+    town.manager.wait_for_questions(1);
+    left.into_iter().for_each(Link::abort);
+    town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    let mut waiting = ask();
+    assert!(!waiting.hears_something_within(std::time::Duration::from_millis(200)), "it is turned away");
+    gate.open();
+    assert_eq!(waiting.read_response().status(), 200);
 }

@@ -190,3 +190,37 @@ fn a_second_signal_ends_it_at_once() {
     town.gateway.terminate();
     town.gateway.wait_for_exit();
 }
+
+#[test]
+fn who_waited_at_the_door_when_the_drain_began_hears_of_it_too() {
+    let town = Town::with(|config, _| {
+        config.set("gateway.drain", "60s");
+        config.set("tls.handshake_timeout", "60s");
+        config.set("limits.head_timeout", "60s");
+        config.set("limits.handshakes", "off");
+        config.set("limits.sessions_per_ip", "off");
+    });
+    let origin = town.node(1);
+    let _held = held_back(&town, &origin);
+    // more than the gateway takes in one go, so that some are still at the door when it is told
+    town.gateway.stand_still();
+    let waiting: Vec<_> = (0..1000).map(|_| town.door().knock()).collect();
+    town.gateway.terminate();
+    town.gateway.go_on();
+    eventually("not ready any more", || town.gateway.ready() == Some(503));
+    for tcp in waiting.into_iter().rev().take(300) {
+        let mut client = town.door().enter_on(tcp);
+        client.ask(&Request::get("/nowhere"));
+        let response = client.read_response();
+        assert_eq!(response.field("connection"), Some("close"), "{response:?}");
+    }
+}
+
+#[test]
+fn who_is_let_go_while_idle_is_let_go_in_order() {
+    let town = Town::with(|config, _| config.set("gateway.drain", "60s"));
+    let mut kept = town.client();
+    assert_eq!(kept.get("/nowhere").status(), 404);
+    town.gateway.terminate();
+    assert_eq!(kept.ended(), End::Clean);
+}

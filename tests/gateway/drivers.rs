@@ -1,6 +1,6 @@
 //! The main flow on either driver: what works on the ring works without it.
 
-use crate::town::{Frame, Gateway, Manager, Place, Reply, Request, Town, eventually};
+use crate::town::{Frame, Gateway, HttpPeer, Place, Reply, Request, Town, eventually};
 
 /// A page asks where, opens the socket, talks, hands off and closes: the whole seed.
 #[track_caller]
@@ -51,7 +51,7 @@ fn the_main_flow_works_on_the_ring_where_there_is_one() {
     }
     // Without a ring the gateway must say so instead of serving in another way than it was told.
     let place = Place::claim();
-    let _manager = Manager::start(place.manager());
+    let _manager = HttpPeer::start(place.manager());
     let mut config = crate::town::Config::new(&place);
     config.set("gateway.driver", "io_uring");
     let mut gateway = Gateway::spawn(&place, &config);

@@ -164,3 +164,38 @@ fn the_reason_of_a_close_we_make_names_the_session() {
     let reason = client.told(1001);
     assert!(!id.is_empty() && reason.contains(&id), "{reason:?} without {id:?}");
 }
+
+#[test]
+fn what_a_node_said_before_it_broke_off_arrives_though_it_takes_nothing_more() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    // a node that refuses a publisher: it says why, closes, and resets what the client still sends
+    town.gateway.stand_still();
+    client.say(Frame::text("a candidate"));
+    node.say(Frame::text("why not"));
+    node.say(Frame::close(4001, "why not"));
+    node.abort();
+    town.gateway.go_on();
+    assert_eq!(client.hear(), Frame::text("why not"));
+    assert_eq!(client.hear(), Frame::close(4001, "why not"));
+    client.say(Frame::close(4001, ""));
+    assert_eq!(client.ended(), End::Clean);
+}
+
+#[test]
+fn what_a_client_said_before_it_broke_off_arrives_though_it_takes_nothing_more() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    // a client that does not read, until the gateway holds something back for it
+    node.tcp().set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    while node.try_send(&Frame::binary([7; 60_000]).bare()).is_ok() {}
+    town.gateway.stand_still();
+    client.say(Frame::text("last words"));
+    client.say(Frame::close(1000, "bye"));
+    client.abort();
+    town.gateway.go_on();
+    assert_eq!(node.hear(), Frame::text("last words"));
+    assert_eq!(node.hear(), Frame::close(1000, "bye"));
+}

@@ -337,6 +337,10 @@ fn an_upgrade_that_is_none_is_refused_before_any_dial() {
         eprintln!("upgrade with {name}");
         let response = town.refused(&request);
         response.assert_refusal(status, code);
+        if status == 426 {
+            let connection = response.field("connection").expect("Connection").to_ascii_lowercase();
+            assert!(connection.split(',').any(|option| option.trim() == "upgrade"), "{connection}");
+        }
         match code {
             "upgrade_required" => {
                 assert!(response.field("upgrade").is_some_and(|v| v.eq_ignore_ascii_case("websocket")));

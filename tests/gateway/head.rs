@@ -311,3 +311,17 @@ fn an_upgrade_over_http_1_0_is_none() {
     assert!(matches!(response.status(), 400 | 426 | 505), "{response:?}");
     assert_eq!(origin.dials(), 0);
 }
+
+#[test]
+fn an_answer_to_head_has_no_body_and_the_connection_goes_on() {
+    let town = Town::open();
+    for target in [EVENT, "/nowhere", "/streammanager/?id=s"] {
+        let mut client = town.client();
+        client.ask(&Request::new("HEAD", target));
+        let head = client.read_head();
+        assert!(head.line.contains(" 405 ") || head.line.contains(" 404 "), "{head:?}");
+        // the first bytes behind the head are the next answer
+        client.ask(&Request::get("/nowhere"));
+        client.read_response().assert_refusal(404, "no_such_route");
+    }
+}

@@ -4,7 +4,7 @@ use crate::town::certs::{ECDSA, NAME, RSA, RSA_NAME};
 use crate::town::link::{End, Side};
 use crate::town::origin::{Deaf, Echo};
 use crate::town::record::{self, APPLICATION_DATA, Records};
-use crate::town::{Door, Frame, Gate, Link, Manager, Origin, Place, Reply, Request};
+use crate::town::{Door, Frame, Gate, HttpPeer, Link, Origin, Place, Reply, Request};
 use std::net::{SocketAddr, TcpStream};
 
 fn connect(address: SocketAddr) -> Link {
@@ -45,7 +45,7 @@ fn a_client_and_a_node_talk_frames() {
 #[test]
 fn a_manager_answers_in_both_framings_and_counts() {
     let place = Place::claim();
-    let manager = Manager::start(place.manager());
+    let manager = HttpPeer::start(place.manager());
     manager.answer("/whole", Reply::node(place.node(1).ip()));
     manager.answer("/chunked", Reply::node(place.node(1).ip()).chunked());
     manager.answer("/torn", Reply::json(200, "{}").torn());
@@ -71,7 +71,7 @@ fn a_manager_answers_in_both_framings_and_counts() {
 fn a_client_comes_in_through_tls_with_either_certificate() {
     let place = Place::claim();
     for (identity, name) in [(&ECDSA, NAME), (&RSA, RSA_NAME)] {
-        let manager = Manager::start_tls(place.gateway(), identity);
+        let manager = HttpPeer::start_tls(place.gateway(), identity);
         manager.answer("/", Reply::json(200, "[]").chunked());
         let mut client = Door::to(place.gateway()).from(place.home(1)).sni(name).enter();
         assert_eq!(client.tcp().local_addr().unwrap().ip(), place.home(1));
@@ -87,7 +87,7 @@ fn a_client_comes_in_through_tls_with_either_certificate() {
 #[test]
 fn records_by_hand_are_real_tls() {
     let place = Place::claim();
-    let manager = Manager::start_tls(place.gateway(), &ECDSA);
+    let manager = HttpPeer::start_tls(place.gateway(), &ECDSA);
     manager.answer("/", Reply::json(200, "[]"));
     let mut client = Door::to(place.gateway()).with(record::config()).enter();
     assert_eq!(client.get("/before").text(), "[]");

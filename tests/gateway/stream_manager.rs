@@ -2,7 +2,10 @@
 
 use crate::answers::{SUBSCRIBE, questions_for_two, town_that_says};
 use crate::town::certs::Identity;
-use crate::town::{Config, Door, Gate, Gateway, Manager, Place, Reply, Request, Town, eventually};
+use crate::town::{Config, DEADLINE, Door, Gate, Gateway, HttpPeer, Place, Reply, Request, Town, eventually};
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 
 #[test]
 fn a_manager_on_https_is_asked_through_tls_and_has_to_prove_itself() {
@@ -18,11 +21,11 @@ fn a_manager_on_https_is_asked_through_tls_and_has_to_prove_itself() {
     let _gateway = Gateway::start(&place, &config);
     let ask = || Door::to(place.gateway()).enter().get(SUBSCRIBE);
 
-    let manager = Manager::start_tls(address, &impostor);
+    let manager = HttpPeer::start_tls(address, &impostor);
     ask().assert_refusal(502, "manager_failed");
     assert_eq!(manager.count(), 0);
     drop(manager);
-    let manager = Manager::start_tls(address, &identity);
+    let manager = HttpPeer::start_tls(address, &identity);
     manager.answer("/stream1", Reply::node(place.node(1).ip()));
     eventually("the right one is believed", || ask().status() == 200);
     assert_eq!(manager.questions()[0].target(), SUBSCRIBE);
@@ -91,11 +94,11 @@ fn a_slow_manager_is_a_504() {
 fn a_dead_manager_is_a_502_until_it_is_back() {
     let mut town = Town::open();
     let address = town.place.manager();
-    town.manager = Manager::start((town.place.ip(3), 5080).into());
+    town.manager = HttpPeer::start((town.place.ip(3), 5080).into());
     let response = town.get(SUBSCRIBE);
     response.assert_refusal(502, "manager_failed");
     assert!(!response.text().contains(&address.ip().to_string()), "the manager is not named");
-    town.manager = Manager::start(address);
+    town.manager = HttpPeer::start(address);
     town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
     eventually("the manager is back", || town.get(SUBSCRIBE).status() == 200);
 }
@@ -142,4 +145,57 @@ fn nonsense_of_the_manager_is_never_kept_and_never_half_passed_on() {
         }
         town.gateway.assert_sound();
     }
+}
+
+/// A stream manager that takes connections and never answers; they go to the test.
+fn mute(town: &Place) -> Receiver<TcpStream> {
+    let listener = TcpListener::bind((town.ip(3), 5080)).expect("a free address");
+    let (sender, queue) = channel();
+    // ends with the test program: it waits for connections that nobody makes any more
+    std::thread::spawn(move || {
+        listener.incoming().map_while(Result::ok).try_for_each(|tcp| sender.send(tcp))
+    });
+    queue
+}
+
+#[test]
+fn a_question_of_one_caller_ends_with_its_caller() {
+    let mut asked = None;
+    let town = Town::with(|config, place| {
+        asked = Some(mute(place));
+        config.set("stream_manager.url", format!("http://{}:5080", place.ip(3)));
+        config.set("stream_manager.timeout", "60s");
+    });
+    let mut client = town.client();
+    client.ask(&Request::get("/streammanager/api/4.0/event/live/stream1?action=subscribe&token=mine"));
+    let mut question = asked.expect("a stream manager").recv_timeout(DEADLINE).expect("a question");
+    question.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut head = [0; 4096];
+    assert!(question.read(&mut head).unwrap() > 0);
+    drop(client);
+    assert_eq!(question.read(&mut head).unwrap(), 0, "the connection is let go");
+}
+
+#[test]
+fn a_slow_manager_is_not_buried_in_questions() {
+    let mut asked = None;
+    let town = Town::with(|config, place| {
+        asked = Some(mute(place));
+        config.set("stream_manager.url", format!("http://{}:5080", place.ip(3)));
+        config.set("stream_manager.timeout", "60s");
+        config.set("limits.sessions_per_ip", "off");
+    });
+    let ask = |n: usize| {
+        let mut client = town.client();
+        client.ask(&Request::get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe")));
+        client
+    };
+    let waiting: Vec<_> = (0..1024).map(ask).collect();
+    let asked = asked.expect("a stream manager");
+    let questions: Vec<_> = (0..1024).map(|_| asked.recv_timeout(DEADLINE).expect("a question")).collect();
+    let response = ask(1024).read_response();
+    response.assert_refusal(503, "overloaded");
+    assert!(response.field("retry-after").is_some());
+    assert!(asked.try_recv().is_err(), "it is not even dialled");
+    drop((waiting, questions));
 }

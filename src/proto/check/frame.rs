@@ -17,7 +17,7 @@ struct Run {
 
 /// Checks one input. The first three bytes choose side, rules and cuts; the rest is what a peer sends.
 pub fn scanner(input: &[u8]) {
-    let Some((&[choice, limit, cuts], bytes)) = input.split_first_chunk::<3>().map(|(a, b)| (a, b)) else {
+    let Some((&[choice, limit, cuts], bytes)) = input.split_first_chunk::<3>() else {
         return;
     };
     let side = if choice & 1 == 0 { Side::Client } else { Side::Origin };
@@ -43,7 +43,7 @@ fn run(side: Side, rules: FrameRules, bytes: &[u8], size: &mut dyn FnMut(usize) 
         at += piece.len();
         let mut rest = piece;
         while !rest.is_empty() && !run.closed {
-            match scanner.scan(rest, piece.len() % 2 == 0) {
+            match scanner.scan(rest, piece.len().is_multiple_of(2)) {
                 Ok(scan) => {
                     assert!(scan.used > 0 && scan.forward.end <= scan.used, "no progress, or too much");
                     run.passed.extend_from_slice(scan.held.as_slice());

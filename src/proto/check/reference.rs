@@ -11,6 +11,10 @@ use crate::proto::params::{Host, ParamRules};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::EventKind;
 
+pub use more::{chunked, one_step, streams_may_be_kept};
+
+mod more;
+
 /// Parameters that are for the gateway.
 const ROUTING: [&str; 3] = ["host", "app", "context"];
 
@@ -273,14 +277,6 @@ pub fn may_be_kept(kind: EventKind, query: &str) -> bool {
         EventKind::List => !names.contains(&"action"),
         EventKind::Other => false,
     }
-}
-
-/// Whether answers of the streams service to a subscriber may be kept.
-pub fn streams_may_be_kept(group: &str, query: &str) -> bool {
-    let plain = ["undefined", "null", "NaN", "[object Object]", "true", "false"];
-    let named = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
-    let decides = named("transcode") || named("restream") || named("action");
-    !plain.contains(&group) && !decides && may_be_kept(EventKind::List, query)
 }
 
 /// The nodes that a body names, by way of a whole tree.

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod routes;
+
 /// Xorshift, so that a seed is all it takes to see a failure again.
 struct Dice(u64);
 
@@ -190,6 +192,14 @@ fn a_route_has_one_reading_only() {
         "/streammanager/api/2.0/event/list",
         "/streammanager/api/",
         "/streammanager/api/1.0/event",
+        "/as/v1/streams/stream/ng1/subscribe/live/s",
+        "/as/v1/streams/stream/ng1/publish/live",
+        "/as/v1/proxy/ws/publish/live/s",
+        "/as/v1/proxy/whip/live/s",
+        "/as/v1/",
+        "/live/whep/endpoint/s",
+        "/live/whip",
+        "/streammanager/whip/resource/s",
     ];
     let (mut dice, mut kept) = (Dice::new(), 0);
     for _ in 0..40_000 {

@@ -5,8 +5,8 @@
 use super::{Event, EventKind, Keep, MISSING_NAME_MAX, Route, asked_streams};
 use crate::proto::refusal::Refusal;
 
-/// Longest stream name that a path may hold, as it is written; keys and targets are made of it.
-const STREAM_MAX: usize = 512;
+/// Longest last segment that a path may have: a stream's name, and the handle that may be behind it.
+const STREAM_MAX: usize = 512 + 33;
 
 /// What a client wants with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

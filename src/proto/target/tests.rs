@@ -30,10 +30,33 @@ fn nothing_else_is_served() {
         "/streammanager/api/4.0/event/",
         "/streammanager/api/4.0/event/live",
         "/streammanager/api/4.0/event/live/",
-        "/streammanager/whip/endpoint/s",
-        "/as/v1/proxy/ws/publish/live/s?id=s",
+        "/streammanager/whip",
+        "/streammanager/whip/endpoint/",
+        "/streammanager/whep/session/s",
+        "/streammanager/api/whip/endpoint/s",
+        "/as",
+        "/as/v1/",
         "/as/v1/admin/rtcproxy",
-        "/live/whep/endpoint/s",
+        "/as/v1/auth/login",
+        "/as/v1/proxy/forward/?target=http://10.0.0.5/",
+        "/as/v1/proxy/forward/live/s",
+        "/as/v1/proxy/ws/play/live/s",
+        "/as/v1/proxy/ws/live/s",
+        "/as/v1/proxy/WHIP/live/s",
+        "/as/v2/proxy/whip/live/s",
+        "/as/v1/streams/stream/ng1",
+        "/as/v1/streams/stream/ng1/stream/live/s",
+        "/as/v1/streams/stream/ng1/Publish/live/s",
+        "/as/v1/streams/provision/ng1/live/s",
+        "/as/v1/conference/live/s",
+        "/as/v1/whip/endpoint/s",
+        "/AS/v1/proxy/whip/live/s",
+        "/whip/endpoint/s",
+        "/live/whip/endpoint/",
+        "/live/whip/session/s",
+        "/live/Whip/endpoint/s",
+        "/live/whip/endpoint/s/",
+        "/live/whip/resource/s/t",
     ] {
         assert_eq!(route(target), Err(Refusal::NoSuchRoute), "{target}");
     }
@@ -61,6 +84,16 @@ fn a_path_with_two_readings_is_no_path() {
         "/streammanager/api/4.0/event/live/%zz",
         "/streammanager/api/4.0/event/live/%c0%ae%c0%ae/x",
         "/streammanager/api/4.0/event/live/a#b",
+        "/as/v1/proxy/ws/publish/live/../admin/s",
+        "/as/v1/proxy/ws/publish/live/a%2Fb",
+        "/as/v1/proxy/ws/publish/s",
+        "/as/v1/proxy/whip/s",
+        "/as/v1/proxy/whip/live/",
+        "/as/v1/streams/stream/ng1/publish/s",
+        "/as/v1/proxy/whip/live/%2e%2e/x",
+        "/live/whip/endpoint/a%5Cb",
+        "/live/whip/endpoint/a%00",
+        "/live//whip/endpoint/s",
         "streammanager/",
         "",
     ] {
@@ -129,4 +162,86 @@ fn an_admin_token_is_refused_in_any_disguise() {
         let target = format!("/streammanager/api/4.0/event/live/s?action=subscribe&{key}=x");
         assert_eq!(route(&target), Err(Refusal::AdminParameter), "{key}");
     }
+}
+
+#[test]
+fn the_one_step_route() {
+    let route = route("/as/v1/proxy/ws/subscribe/live/room1/a%20b!$&'()*+,=:@~?nodeGroup=x?id=s").unwrap();
+    let Route::OneStep(route) = route else { panic!("{route:?}") };
+    assert_eq!((route.action, route.query), (Action::Subscribe, "nodeGroup=x?id=s"));
+    assert_eq!(route.path, StreamPath { app: "live/room1", stream: "a%20b!$&'()*+,=:@~" });
+}
+
+#[test]
+fn whip_in_its_three_forms() {
+    let whip = |target| match route(target) {
+        Ok(Route::Whip(WhipRoute { kind, form, stream, .. })) => (kind, form, stream),
+        other => panic!("{target}: {other:?}"),
+    };
+    let (endpoint, resource) = (Step::Endpoint, Step::Resource);
+    assert_eq!(
+        whip("/as/v1/proxy/whep/live/room1/s?nodeGroup=ng1"),
+        (Kind::Whep, WhipForm::Proxy { app: "live/room1" }, "s")
+    );
+    assert_eq!(
+        whip("/live/room/sub/whip/endpoint/name"),
+        (Kind::Whip, WhipForm::Direct { app: "live/room/sub", step: endpoint }, "name")
+    );
+    assert_eq!(
+        whip("/live/whep/resource/s?requestId=r"),
+        (Kind::Whep, WhipForm::Direct { app: "live", step: resource }, "s")
+    );
+    assert_eq!(
+        whip("/streammanager/whip/endpoint/s?host=10.0.0.5&app=live"),
+        (Kind::Whip, WhipForm::Manager { suffix: "", step: endpoint }, "s")
+    );
+    assert_eq!(
+        whip("/streammanager/room1/whip/resource/s"),
+        (Kind::Whip, WhipForm::Manager { suffix: "/room1", step: resource }, "s")
+    );
+}
+
+#[test]
+fn questions_to_the_streams_service() {
+    use EventKind::*;
+    for (rest, kind, keep) in [
+        ("publish/live/s", Other, Keep::Never),
+        ("publish/live/s?region=a", Other, Keep::Never),
+        ("subscribe/live/s", Subscribe, Keep::Both),
+        (
+            "subscribe/live/room1/s?subGroup=a&subgroup=a&strict=true&endpoints=2&region=a,b",
+            Subscribe,
+            Keep::Both,
+        ),
+        ("subscribe/live/s?subGroup=a&subGroup=b", Subscribe, Keep::Never),
+        ("subscribe/live/s?transcode=false", Subscribe, Keep::Never),
+        ("subscribe/live/s?restream=true", Subscribe, Keep::Never),
+        ("subscribe/live/s?token=x", Subscribe, Keep::Never),
+        ("subscribe/live/s?action=subscribe", Subscribe, Keep::Never),
+        ("subscribe/live/s?region=undefined", Subscribe, Keep::Never),
+    ] {
+        let target = format!("/as/v1/streams/stream/ng1/{rest}");
+        let event = event(&target);
+        assert_eq!((event.kind, event.keep, event.target), (kind, keep, target.as_str()), "{rest}");
+    }
+    assert_eq!(event("/as/v1/streams/stream/undefined/subscribe/live/s").keep, Keep::Never);
+    assert_eq!(event("/as/v1/streams/stream/ng1/subscribe/live/room1/s").name, "live/room1/s");
+    let long = format!("/as/v1/streams/stream/ng1/subscribe/live/{}", "s".repeat(300));
+    assert_eq!(event(&long).keep, Keep::Found);
+    let admin = "/as/v1/streams/stream/ng1/subscribe/live/s?accessToken=x";
+    assert_eq!(route(admin), Err(Refusal::AdminParameter));
+}
+
+#[test]
+fn a_stream_name_has_an_end() {
+    let name = |length: usize| route_of(format!("/live/whip/endpoint/{}", "s".repeat(length)));
+    assert!(name(545).is_ok());
+    assert_eq!(name(546), Err(Refusal::NoSuchRoute));
+    let name = |length: usize| route_of(format!("/as/v1/proxy/whip/live/{}", "s".repeat(length)));
+    assert!(name(545).is_ok());
+    assert_eq!(name(546), Err(Refusal::BadTarget));
+}
+
+fn route_of(target: String) -> Result<(), Refusal> {
+    route(&target).map(drop)
 }

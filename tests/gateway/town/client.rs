@@ -4,6 +4,7 @@ use super::DEADLINE;
 use super::certs;
 use super::link::{Link, Side};
 use super::message::Response;
+use super::reply::chunks;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -72,7 +73,10 @@ impl Door {
 
     /// The handshake, which may be refused.
     pub fn try_enter_tls(&self) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        let mut tcp = self.knock();
+        self.shake(self.knock())
+    }
+
+    fn shake(&self, mut tcp: TcpStream) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from(self.name).expect("a name");
         let mut tls = ClientConnection::new(self.config.clone(), name).expect("a client");
@@ -80,6 +84,13 @@ impl Door {
             tls.complete_io(&mut tcp)?;
         }
         Ok(StreamOwned::new(tls, tcp))
+    }
+
+    /// The handshake on a connection that was made before.
+    #[track_caller]
+    pub fn enter_on(&self, tcp: TcpStream) -> Link {
+        let tls = self.shake(tcp).expect("a TLS handshake");
+        Link::new(Box::new(tls), Side::Client)
     }
 
     #[track_caller]
@@ -98,12 +109,14 @@ impl Door {
 pub struct Request {
     line: String,
     fields: Vec<(String, String)>,
+    /// As it stands on the wire.
+    body: Vec<u8>,
 }
 
 impl Request {
     pub fn new(method: &str, target: &str) -> Self {
         let fields = vec![("Host".to_owned(), format!("{}:8443", certs::NAME))];
-        Self { line: format!("{method} {target} HTTP/1.1"), fields }
+        Self { line: format!("{method} {target} HTTP/1.1"), fields, body: Vec::new() }
     }
 
     pub fn get(target: &str) -> Self {
@@ -124,6 +137,24 @@ impl Request {
         self
     }
 
+    /// With a body of this type.
+    pub fn body(mut self, content_type: &str, body: impl AsRef<[u8]>) -> Self {
+        self.body = body.as_ref().to_vec();
+        let length = self.body.len().to_string();
+        self.with("Content-Type", content_type).with("Content-Length", &length)
+    }
+
+    /// With a body of this type in chunks of this size.
+    pub fn chunked_body(mut self, content_type: &str, body: impl AsRef<[u8]>, size: usize) -> Self {
+        self.body = chunks(body.as_ref(), size);
+        self.with("Content-Type", content_type).with("Transfer-Encoding", "chunked")
+    }
+
+    /// Like a page that asks from another origin, or from our own.
+    pub fn from_page(self, origin: &str) -> Self {
+        self.with("Origin", origin)
+    }
+
     pub fn without(mut self, name: &str) -> Self {
         self.fields.retain(|(n, _)| n != name);
         self
@@ -136,7 +167,7 @@ impl Request {
 
     pub fn bytes(&self) -> Vec<u8> {
         let fields: String = self.fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        format!("{}\r\n{fields}\r\n", self.line).into_bytes()
+        [format!("{}\r\n{fields}\r\n", self.line).as_bytes(), &self.body].concat()
     }
 }
 
@@ -144,6 +175,13 @@ impl Link {
     #[track_caller]
     pub fn ask(&mut self, request: &Request) {
         self.send(&request.bytes());
+    }
+
+    /// One request and its answer; the connection stays.
+    #[track_caller]
+    pub fn exchange(&mut self, request: &Request) -> Response {
+        self.ask(request);
+        self.read_response()
     }
 
     /// One question and its answer; the connection stays.

@@ -4,7 +4,7 @@
 
 use super::DEADLINE;
 use super::frame::{Fault, Frame};
-use super::message::{Head, Response};
+use super::message::{Asked, Head, Response};
 use rustls::{ClientConnection, ConnectionCommon, SideData, StreamOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -152,6 +152,18 @@ impl Link {
         Some(self.read_head())
     }
 
+    /// The next whole request, or nothing if the other side ended first.
+    pub fn next_request(&mut self) -> Option<Asked> {
+        let head = self.next_head()?;
+        let body = if head.is_chunked() {
+            self.try_read_chunks()?
+        } else {
+            let length = head.field("content-length").map_or(0, |length| length.parse().expect("a length"));
+            self.try_take(length)?
+        };
+        Some(Asked { head, body })
+    }
+
     /// A whole answer; of a 101 only its head.
     #[track_caller]
     pub fn read_response(&mut self) -> Response {
@@ -170,20 +182,33 @@ impl Link {
 
     #[track_caller]
     fn read_chunks(&mut self) -> Vec<u8> {
+        self.try_read_chunks().unwrap_or_else(|| panic!("no whole body; have {}", show(&self.inbox)))
+    }
+
+    fn try_read_chunks(&mut self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             while !self.inbox.windows(2).any(|w| w == b"\r\n") {
-                self.more("a chunk");
+                self.fill().ok().filter(|n| *n > 0)?;
             }
             let line = self.inbox.windows(2).position(|w| w == b"\r\n").unwrap();
             let size = self.take(line + 2);
             let size = usize::from_str_radix(std::str::from_utf8(&size).unwrap().trim(), 16).expect("size");
-            let chunk = self.take(size + 2);
+            let chunk = self.try_take(size + 2)?;
+            assert!(chunk.ends_with(b"\r\n"), "{}", show(&chunk));
             if size == 0 {
-                return body;
+                return Some(body);
             }
             body.extend_from_slice(&chunk[..size]);
         }
+    }
+
+    /// Exactly the next `n` bytes, or nothing if the other side ended first.
+    fn try_take(&mut self, n: usize) -> Option<Vec<u8>> {
+        while self.inbox.len() < n {
+            self.fill().ok().filter(|n| *n > 0)?;
+        }
+        Some(self.inbox.drain(..n).collect())
     }
 
     fn read_to_end(&mut self) -> Vec<u8> {

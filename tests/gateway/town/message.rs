@@ -57,6 +57,35 @@ impl fmt::Debug for Head {
     }
 }
 
+/// A whole request.
+#[derive(Clone)]
+pub struct Asked {
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+impl Asked {
+    #[track_caller]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.field(name)
+    }
+
+    /// Method and target.
+    pub fn line(&self) -> &str {
+        self.head.line.trim_end_matches(" HTTP/1.1")
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}\n\n{}", self.head, self.text().chars().take(400).collect::<String>())
+    }
+}
+
 /// A whole answer.
 #[derive(Clone)]
 pub struct Response {
@@ -75,6 +104,12 @@ impl Response {
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.head.field(name)
+    }
+
+    /// All values of a field that may stand there more than once.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        fields.map(|(_, value)| value.as_str()).collect()
     }
 
     pub fn text(&self) -> String {

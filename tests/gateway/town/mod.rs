@@ -7,22 +7,26 @@ pub mod certs;
 pub mod client;
 pub mod frame;
 pub mod gateway;
+pub mod http_peer;
 pub mod link;
-pub mod manager;
 pub mod message;
 pub mod origin;
 pub mod place;
 pub mod record;
+pub mod reply;
+pub mod whip;
 
 pub use client::{Door, Request};
 pub use frame::Frame;
 pub use gateway::{Config, Gateway};
+pub use http_peer::HttpPeer;
 pub use link::Link;
-pub use manager::{Manager, Reply};
-pub use message::{Head, Response};
+pub use message::{Asked, Head, Response};
 pub use origin::Origin;
 pub use place::Place;
+pub use reply::Reply;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -59,7 +63,7 @@ impl Gate {
 /// One gateway, its stream manager and a street of addresses of their own.
 pub struct Town {
     pub place: Place,
-    pub manager: Manager,
+    pub manager: HttpPeer,
     pub gateway: Gateway,
 }
 
@@ -71,7 +75,7 @@ impl Town {
     /// A town whose gateway has a changed configuration.
     pub fn with(change: impl FnOnce(&mut Config, &Place)) -> Self {
         let place = Place::claim();
-        let manager = Manager::start(place.manager());
+        let manager = HttpPeer::start(place.manager());
         let mut config = Config::new(&place);
         change(&mut config, &place);
         let gateway = Gateway::start(&place, &config);
@@ -81,6 +85,16 @@ impl Town {
     /// The n-th node starts to listen.
     pub fn node(&self, n: u8) -> Origin {
         Origin::listen(self.place.node(n))
+    }
+
+    /// The n-th node starts to speak HTTP.
+    pub fn http_node(&self, n: u8) -> HttpPeer {
+        HttpPeer::start(self.place.node(n))
+    }
+
+    /// The address of the n-th node, whether it listens or not.
+    pub fn ip(&self, n: u8) -> IpAddr {
+        self.place.node(n).ip()
     }
 
     pub fn door(&self) -> Door {

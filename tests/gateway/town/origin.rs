@@ -54,6 +54,12 @@ impl Origin {
         Link::new(Box::new(tcp), Side::Node)
     }
 
+    /// Like `accept`, if somebody dialled just now; for tests that wait at several nodes.
+    pub fn try_accept(&self) -> Option<Link> {
+        let tcp = self.queue.recv_timeout(Duration::from_millis(20)).ok()?;
+        Some(Link::new(Box::new(tcp), Side::Node))
+    }
+
     /// How often this node was dialled up to now. The queue of a listener is served in order, so a dial of our own that
     /// came through proves that every dial before it was counted.
     #[track_caller]

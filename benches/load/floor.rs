@@ -1,0 +1,91 @@
+//! The floor: a relay that knows neither TLS nor frames. One thread, one epoll, bytes from one socket to the other. What a
+//! gateway costs above it is what it does.
+
+use super::Result;
+use super::link::{Link, Look, SCRATCH};
+use super::poll::Poll;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+const LISTENER: usize = usize::MAX;
+
+/// Relays everything that comes to `listen` to `node`, until this process is ended.
+pub fn run(listen: SocketAddr, node: SocketAddr) -> Result<()> {
+    super::process::raise_descriptors()?;
+    let listener = TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    let mut poll = Poll::new()?;
+    poll.add(&listener, LISTENER)?;
+    let mut relay = Relay { links: Vec::new(), free: Vec::new() };
+    let (mut ready, mut scratch) = (Vec::new(), vec![0; SCRATCH]);
+    loop {
+        poll.wait(Duration::from_secs(60), &mut ready)?;
+        for (number, ended) in &ready {
+            if *number != LISTENER {
+                relay.look(*number, *ended, &mut scratch);
+                continue;
+            }
+            loop {
+                match listener.accept() {
+                    Ok((socket, _)) => {
+                        relay.enter(&poll, Link::over(socket, None)?, Link::connect(node, None)?)?
+                    }
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Two links with neighbouring numbers belong together.
+struct Relay {
+    links: Vec<Option<Link>>,
+    free: Vec<usize>,
+}
+
+impl Relay {
+    fn enter(&mut self, poll: &Poll, client: Link, node: Link) -> Result<()> {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.links.extend([None, None]);
+            self.links.len() - 2
+        });
+        poll.add(client.socket(), number)?;
+        poll.add(node.socket(), number + 1)?;
+        self.links[number] = Some(client);
+        self.links[number + 1] = Some(node);
+        Ok(())
+    }
+
+    fn look(&mut self, number: usize, ended: bool, scratch: &mut [u8]) {
+        let (Some(mut from), Some(mut to)) = (self.links[number].take(), self.links[number ^ 1].take())
+        else {
+            return;
+        };
+        let full = !from.is_flushed();
+        let passed = from.flush().and_then(|()| {
+            // what was held back is read once the other side took its bytes
+            let other = if full && from.is_flushed() {
+                pass(&mut to, &mut from, false, scratch)?
+            } else {
+                Look::Open
+            };
+            Ok((pass(&mut from, &mut to, ended, scratch)?, other))
+        });
+        match passed {
+            Ok((Look::Open, Look::Open)) => {
+                self.links[number] = Some(from);
+                self.links[number ^ 1] = Some(to);
+            }
+            _ => self.free.push(number & !1),
+        }
+    }
+}
+
+fn pass(from: &mut Link, to: &mut Link, ended: bool, scratch: &mut [u8]) -> Result<Look> {
+    if !to.is_flushed() {
+        return Ok(Look::Open);
+    }
+    from.receive(scratch, ended, |bytes| to.send(bytes))
+}

@@ -1,0 +1,52 @@
+//! What the kernel says of a process: CPU time and memory; and where a thread may run.
+
+use super::Result;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::CpuSet;
+use std::fs;
+use std::time::Duration;
+
+/// CPU time that all threads of a process have used up to now, by the scheduler's own account.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let mut nanos = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let account = fs::read_to_string(task?.path().join("schedstat"))?;
+        let spent = account.split(' ').next().unwrap_or_default();
+        nanos += spent.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// Memory of a process, in KiB.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    pub rss: f64,
+    pub pss: f64,
+}
+
+/// Memory that a process has resident now.
+pub fn memory(pid: u32) -> Result<Memory> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let field = |name: &str| -> Result<f64> {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).ok_or("a field is missing")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    };
+    Ok(Memory { rss: field("Rss:")?, pss: field("Pss:")? })
+}
+
+/// Keeps this thread, and what it starts from now on, on one core.
+pub fn pin(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    rustix::thread::sched_setaffinity(None, &cores).map_err(|why| {
+        format!("can't stay on core {core}: {why}; take others with --gateway-core and --load-core")
+    })?;
+    Ok(())
+}
+
+/// Takes as many descriptors as the machine allows.
+pub fn raise_descriptors() -> Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    Ok(rustix::process::setrlimit(Resource::Nofile, raised)?)
+}

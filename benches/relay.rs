@@ -1,0 +1,220 @@
+//! What one worker costs, end to end: CPU time per message, MiB, session and answer, and memory per idle session.
+//!
+//! `cargo bench --bench relay`, with `-- --help` for the flags; `docs/performance.md` says how to read the figures.
+
+#![allow(unreachable_pub)] // in a bench `pub` marks what modules of the load offer each other
+
+mod load;
+
+use clap::Parser;
+use load::node::Node;
+use load::rows::{BULK, Row, Scene};
+use load::stats::{Sample, summary};
+use load::target::{Target, free_address};
+use load::{Result, floor, manager, process};
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Measures tidegate with one worker, and beside it a floor: a relay without TLS that knows nothing of frames.
+#[derive(Parser)]
+#[command(name = "relay", bin_name = "cargo bench --bench relay --")]
+struct Flags {
+    /// Rows to measure; all without this
+    #[arg(long, value_enum, value_delimiter = ',')]
+    rows: Vec<Row>,
+    /// How often each row is measured; rounds of all rows are interleaved
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds measured in each round
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Sessions of the idle row
+    #[arg(long, default_value_t = 2000)]
+    idle: usize,
+    /// The core of the gateway
+    #[arg(long, default_value_t = 0)]
+    gateway_core: usize,
+    /// The core of clients and node
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+    /// Another tidegate binary to be measured in the same rounds; may be given several times
+    #[arg(long)]
+    also: Vec<PathBuf>,
+    /// Leave the floor out
+    #[arg(long)]
+    no_floor: bool,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Be the floor: listen at the first address, relay to the second
+    #[arg(long, hide = true, num_args = 2)]
+    floor: Vec<SocketAddr>,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let ran = match flags.floor[..] {
+        [listen, node] => floor::run(listen, node).map(|()| true),
+        _ => bench(&flags),
+    };
+    match ran {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("relay: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A directory for this run, gone at its end.
+struct Room(PathBuf);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // nothing can be done about a directory that somebody else holds
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// True when every figure could be given.
+fn bench(flags: &Flags) -> Result<bool> {
+    process::raise_descriptors()?;
+    process::pin(flags.load_core)?;
+    let room = Room(std::env::temp_dir().join(format!("tidegate-relay-{}", std::process::id())));
+    fs::create_dir(&room.0)?;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    fs::write(room.0.join("chain.pem"), made.cert.pem())?;
+    fs::write(room.0.join("key.pem"), made.signing_key.serialize_pem())?;
+    let scene = Scene {
+        node: Node::start(flags.load_core, BULK)?,
+        certificate: made.cert.der().clone(),
+        window: Duration::from_secs_f64(flags.seconds),
+        idle: flags.idle,
+    };
+    let targets = targets(flags, &room.0, scene.node.address, manager::start()?)?;
+    let all = [Row::Echo, Row::Many, Row::Down, Row::Up, Row::Session, Row::Resumed, Row::Idle, Row::Answer];
+    let rows = if flags.rows.is_empty() { &all[..] } else { &flags.rows[..] };
+    let measured = measure(flags, &scene, &targets, rows)?;
+    Ok(report(flags, &measured))
+}
+
+/// tidegate as it was just built, the others that were asked for, and the floor.
+fn targets(flags: &Flags, room: &Path, node: SocketAddr, manager: SocketAddr) -> Result<Vec<Target>> {
+    let mut binaries = vec![("tidegate".to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_tidegate")))];
+    for also in &flags.also {
+        binaries.push((also.file_name().unwrap_or_default().to_string_lossy().into_owned(), also.clone()));
+    }
+    let mut targets = Vec::new();
+    for (place, (name, binary)) in binaries.into_iter().enumerate() {
+        let address = free_address()?;
+        let config = room.join(format!("{place}.toml"));
+        fs::write(&config, configuration(room, address, node, manager))?;
+        targets.push(Target {
+            name,
+            command: vec![binary.into(), "run".into(), "--config".into(), config.into()],
+            address,
+            tls: true,
+            socket_path: format!("/streammanager/?id={{script}}&host={}&app=live", node.ip()),
+            answer_path: Some("/streammanager/api/4.0/event/live/stream1?action=broadcast".to_owned()),
+        });
+    }
+    if !flags.no_floor {
+        let address = free_address()?;
+        let own = std::env::current_exe()?;
+        let arguments = ["--floor".to_owned(), address.to_string(), node.to_string()].map(OsString::from);
+        targets.push(Target {
+            name: "floor".to_owned(),
+            command: [own.into()].into_iter().chain(arguments).collect(),
+            address,
+            tls: false,
+            socket_path: "/live/?id={script}".to_owned(),
+            answer_path: None,
+        });
+    }
+    Ok(targets)
+}
+
+/// What an operator would write, but for one limit: all clients here have one address.
+fn configuration(room: &Path, listen: SocketAddr, node: SocketAddr, manager: SocketAddr) -> String {
+    format!(
+        "[gateway]\nlisten = [\"{listen}\"]\nworkers = 1\n\n\
+         [[tls.certificates]]\nchain = {:?}\nkey = {:?}\n\n\
+         [stream_manager]\nurl = \"http://{manager}\"\n\n\
+         [answers]\nbroadcast_ttl = \"15m\"\n\n\
+         [origins]\nport = {}\nnetworks = [\"{}\"]\n\n\
+         [limits]\nsessions_per_ip = \"off\"\n\n[log]\nlevel = \"warn\"\n\n[admin]\nlisten = \"off\"\n",
+        room.join("chain.pem"),
+        room.join("key.pem"),
+        node.port(),
+        node.ip(),
+    )
+}
+
+/// All rounds of one row on one gateway.
+struct Measured {
+    row: Row,
+    name: String,
+    samples: Vec<Sample>,
+}
+
+fn measure(flags: &Flags, scene: &Scene, targets: &[Target], rows: &[Row]) -> Result<Vec<Measured>> {
+    let mut measured: Vec<Measured> = Vec::new();
+    for round in 1..=flags.rounds {
+        for row in rows {
+            for target in targets.iter().filter(|target| row.has_floor() || target.tls) {
+                // a process of its own each time: no row inherits another's memory
+                let running = target.start(flags.gateway_core, flags.load_core)?;
+                let sample = row.measure(&running, scene).unwrap_or_else(Sample::from);
+                eprintln!(
+                    "round {round}: {}, {}: {:.2} {} ({})",
+                    row.title(),
+                    target.name,
+                    sample.value,
+                    row.unit(),
+                    sample.note
+                );
+                let place = measured.iter().position(|one| one.row == *row && one.name == target.name);
+                let place = place.unwrap_or_else(|| {
+                    measured.push(Measured { row: *row, name: target.name.clone(), samples: Vec::new() });
+                    measured.len() - 1
+                });
+                measured[place].samples.push(sample);
+            }
+        }
+    }
+    Ok(measured)
+}
+
+/// Prints the table; true when every figure could be given.
+fn report(flags: &Flags, measured: &[Measured]) -> bool {
+    println!(
+        "\nmedians of {} interleaved rounds of {} s; gateway (one worker) on core {}, clients and node on core {};\n\
+         CPU time of the gateway's process from /proc/PID/task/*/schedstat; TLS 1.3, AES-128-GCM, X25519, ECDSA P-256;\n\
+         every byte compared; `busy` is the gateway's share of its core\n",
+        flags.rounds, flags.seconds, flags.gateway_core, flags.load_core
+    );
+    println!("{:<33} {:<10} {:>10}  {:<21} {:>5}  unit", "row", "gateway", "median", "least .. most", "busy");
+    let mut whole = true;
+    for Measured { row, name, samples } in measured {
+        match summary(samples) {
+            Ok(sum) => println!(
+                "{:<33} {name:<10} {:>10.2}  {:<21} {:>4.0}%  {}",
+                row.title(),
+                sum.median,
+                format!("{:.2} .. {:.2}", sum.least, sum.most),
+                sum.busy * 100.0,
+                row.unit()
+            ),
+            Err(why) => {
+                whole = false;
+                println!("{:<33} {name:<10} no figure: {why}", row.title());
+            }
+        }
+    }
+    whole
+}

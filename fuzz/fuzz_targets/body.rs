@@ -1,0 +1,7 @@
+//! Bodies cut anywhere, against the plain reference: one byte that says which kind, then what is sent.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::proto::check;
+
+fuzz_target!(|bytes: &[u8]| check::body(bytes));

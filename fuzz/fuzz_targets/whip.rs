@@ -1,0 +1,7 @@
+//! WHIP requests: a method, a line end, a target, and perhaps a line end and a node's `Location`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::proto::check;
+
+fuzz_target!(|bytes: &[u8]| check::whip(bytes));

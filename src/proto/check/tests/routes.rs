@@ -1,0 +1,187 @@
+//! Random input for the routes of 2.0, WHIP and WHEP, and for bodies.
+
+use super::*;
+use crate::proto::one_step::OneStep;
+
+#[test]
+fn one_step_parameters_are_what_the_rules_say() {
+    let pieces = [
+        "&",
+        "&",
+        "&",
+        "=",
+        "?",
+        "?id=s",
+        "&id=s",
+        "nodeGroup=ng2",
+        "nodeGroup=",
+        "&nodeGroup=default",
+        "&host=10.0.0.5",
+        "&host=",
+        "undefined",
+        "&region=us",
+        "&subGroup=a",
+        "&strict=true",
+        "&transcode=1",
+        "nodegroup=x",
+        "Host=x",
+        "ho%73t=1",
+        "&token=a%2Bb=",
+        "%2F",
+        "%zz",
+        "..",
+        "%00",
+        "username=cluster%2Drestreamer",
+        "&accessToken=x",
+        "&x",
+        "/room1",
+        ";",
+        "127.0.0.1",
+        "node1.example.net",
+    ];
+    let starts = [
+        "/as/v1/proxy/ws/publish/live/s?",
+        "/as/v1/proxy/ws/publish/live/s?nodeGroup=ng2",
+        "/as/v1/proxy/ws/subscribe/webrtc/room1/a%20b?id=x",
+        "/as/v1/proxy/ws/subscribe/live/s?nodeGroup=x",
+        "/as/v1/proxy/ws/publish/live",
+        "/as/v1/proxy/ws/publish/Live/s?",
+    ];
+    let (mut dice, mut accepted) = (Dice::new(), 0);
+    for _ in 0..30_000 {
+        let start = starts[dice.roll(starts.len())];
+        let input = dice.input(start, &pieces, 6);
+        one_step(&input);
+        let text = std::str::from_utf8(&input).unwrap_or_default();
+        accepted += usize::from(matches!(target::route(text), Ok(Route::OneStep(route))
+            if OneStep::read(&route, &param_rules(), "").is_ok()));
+    }
+    assert!(accepted > 500, "the inputs are too wild to mean anything: {accepted} accepted");
+}
+
+#[test]
+fn nothing_of_a_node_leaves_in_a_location() {
+    let pieces = [
+        "/",
+        "/",
+        "live",
+        "/stream1",
+        "..",
+        "../",
+        "./",
+        "//",
+        "%2e%2e",
+        "?",
+        "&host=10.0.0.5",
+        "&app=live",
+        "&requestId=r",
+        "&region=a",
+        "nodeGroup=x",
+        "http://",
+        "https://10.0.0.7:5080/",
+        "10.0.0.7",
+        ":",
+        "@",
+        "#",
+        ";",
+        "~00112233445566778899aabbccddeeff",
+        "\n",
+        "\n",
+        "httpfoo",
+        "&context=a",
+    ];
+    let starts = [
+        "POST\n/live/whip/endpoint/s?a=b",
+        "POST\n/as/v1/proxy/whep/live/s?nodeGroup=x&requestId=r",
+        "PATCH\n/live/room1/whep/resource/s",
+        "DELETE\n/as/v1/proxy/whip/live/s",
+        "OPTIONS\n/streammanager/whip/endpoint/s?app=live",
+        "POST\n/live/whip/endpoint/s\n/live/whip/resource/s",
+        "POST\n/live/whip/endpoint/s\nhttp://10.0.0.7:5080/live",
+        "POST\n/live/whip/endpoint/s\n..",
+    ];
+    let (mut dice, mut found) = (Dice::new(), 0);
+    for _ in 0..30_000 {
+        let start = starts[dice.roll(starts.len())];
+        let input = dice.input(start, &pieces, 6);
+        whip(&input);
+        let text = std::str::from_utf8(&input).unwrap_or_default();
+        let target = text.split('\n').nth(1).unwrap_or_default();
+        found += usize::from(matches!(target::route(target), Ok(Route::Whip(_))));
+    }
+    assert!(found > 500, "the inputs are too wild to mean anything: {found} found");
+}
+
+#[test]
+fn a_body_reads_the_same_wherever_it_is_cut() {
+    let pieces = [
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\r",
+        "\n",
+        "0\r\n\r\n",
+        "3\r\nabc\r\n",
+        "a;x=y\r\n0123456789\r\n",
+        "1\r\n",
+        "3f",
+        "41\r\n",
+        "ffffffffffffffff",
+        "0000000000000000001",
+        " ",
+        ";",
+        "\t",
+        "abc",
+        "Name: value\r\n",
+        "\0",
+        "\u{fc}",
+        "0",
+    ];
+    let starts = ["\u{1}", "\u{2}", "\u{7}", "\u{3}", "\u{3}3\r\nabc\r\n", "\u{3}0\r\n", "\u{3}0\r\nA: b"];
+    let (mut dice, mut whole) = (Dice::new(), 0);
+    for _ in 0..40_000 {
+        let start = starts[dice.roll(starts.len())];
+        let input = dice.input(start, &pieces, 6);
+        body(&input);
+        whole += usize::from(
+            input.first() == Some(&3)
+                && reference::chunked(&input[1..], 64).is_some_and(|read| read.is_some()),
+        );
+    }
+    assert!(whole > 500, "the inputs are too wild to mean anything: {whole} whole");
+}
+
+#[test]
+fn a_nodes_answer_is_read_like_any_other() {
+    let pieces = [
+        "\r\n",
+        "\r\n\r\n",
+        "Location: /x\r\n",
+        "location: http://10.0.0.7/\r\n",
+        "Link: <stun:a>\r\n",
+        "ETag: \"x\"\r\n",
+        "Content-Length: 5\r\n",
+        "Server: x\r\n",
+        "Session-Host: 10.0.0.7\r\n",
+        "ETag: \u{fc}\r\n",
+        "X:\r\n",
+        "\r",
+        "\n",
+        "body",
+    ];
+    let starts = [
+        "HTTP/1.1 201 Created\r\n",
+        "HTTP/1.1 204\r\n",
+        "HTTP/1.0 200 OK\r\n",
+        "HTTP/1.1 201 Created\r\nETag: y\r\n",
+        "",
+    ];
+    let (mut dice, mut read) = (Dice::new(), 0);
+    for _ in 0..20_000 {
+        let start = starts[dice.roll(starts.len())];
+        let input = dice.input(start, &pieces, 8);
+        node_answer(&input);
+        read += usize::from(matches!(crate::proto::pass::answer(&input, 0, &LIMITS), Ok(Some(_))));
+    }
+    assert!(read > 500, "the inputs are too wild to mean anything: {read} read");
+}

@@ -1,0 +1,271 @@
+//! Cases W01 to W17 and W25 of the domain reference, as far as text decides them: Stream Manager 2.0, WHIP and WHEP.
+//!
+//! What is dialled, and who answers a preflight, is for the tests of the gateway; here each case is a method, a target, and
+//! what has to become of it.
+
+#![allow(clippy::unwrap_used)] // a helper of tests is a test too
+
+use std::net::IpAddr;
+
+use tidegate::proto::admission::{self, AdmissionRules};
+use tidegate::proto::check::param_rules;
+use tidegate::proto::head::{self, HeadLimits};
+use tidegate::proto::one_step::OneStep;
+use tidegate::proto::params::Host;
+use tidegate::proto::redact::redact_target;
+use tidegate::proto::refusal::Refusal;
+use tidegate::proto::target::{self, Route};
+use tidegate::proto::whip::{Method, Request};
+
+/// What a gateway would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Decided {
+    /// The node that the client named, admitted.
+    node: Option<String>,
+    /// What the node would be asked.
+    target: String,
+    /// What the stream manager would be asked, if nobody named a node.
+    question: Option<String>,
+}
+
+/// Decides with the nodes of the vectors' fixture known, and a configured group.
+fn decide(method: &str, target: &str, group: &str) -> Result<Decided, Refusal> {
+    let rules = param_rules();
+    match target::route(target)? {
+        Route::OneStep(route) => {
+            let ask = OneStep::read(&route, &rules, group)?;
+            let question = ask.question().filter(|_| ask.host.is_none());
+            Ok(Decided { node: admit(ask.host)?, target: ask.origin_target, question })
+        }
+        Route::Whip(route) => {
+            let method = Method::read(method, &route).map_err(|_| Refusal::MethodNotAllowed)?;
+            let request = Request::read(&route, method, &rules, group)?;
+            let question = request.question("4.0").filter(|_| request.host.is_none());
+            Ok(Decided { target: request.node_target(), node: admit(request.host)?, question })
+        }
+        other => panic!("{target}: {other:?}"),
+    }
+}
+
+fn admit(host: Option<Host>) -> Result<Option<String>, Refusal> {
+    let address = match host {
+        None => return Ok(None),
+        Some(Host::Name(name)) => return Ok(Some(name)),
+        Some(Host::Address(address)) => address,
+    };
+    let known = ["10.0.0.5", "10.0.0.6", "203.0.113.7", "2001:db8::5"];
+    let known = known.iter().any(|node| node.parse::<IpAddr>().unwrap() == address);
+    let rules =
+        AdmissionRules { networks: Vec::new(), learned: true, strict: false, own: Vec::new(), port: 5080 };
+    let admitted = admission::admit(&rules, address, known)?;
+    Ok(Some(admitted.address().ip().to_string()))
+}
+
+/// Case, method, target, configured group, and what has to become of it.
+type Case = (&'static str, &'static str, &'static str, &'static str, Result<Expected, Refusal>);
+
+/// Node, target at the node, question.
+type Expected = (Option<&'static str>, &'static str, Option<&'static str>);
+
+const PUBLISH: Option<&str> = Some("/as/v1/streams/stream/ng1/publish/live/stream1");
+
+const CASES: &[Case] = &[
+    (
+        "W01",
+        "GET",
+        "/as/v1/proxy/ws/publish/live/stream1?id=stream1&nodeGroup=ng1",
+        "",
+        Ok((None, "/live/?id=stream1", PUBLISH)),
+    ),
+    (
+        "W02",
+        "GET",
+        "/as/v1/proxy/ws/subscribe/live/stream1?nodeGroup=x?id=subscriber-ab&region=us-east",
+        "",
+        Ok((
+            None,
+            "/live/?id=subscriber-ab",
+            Some("/as/v1/streams/stream/x/subscribe/live/stream1?region=us-east"),
+        )),
+    ),
+    (
+        "W03",
+        "GET",
+        "/as/v1/proxy/ws/publish/live/stream1?id=s&nodeGroup=undefined",
+        "ng1",
+        Err(Refusal::ScriptLeftover),
+    ),
+    ("W04", "GET", "/as/v1/proxy/ws/publish/live/stream1?id=s", "ng1", Ok((None, "/live/?id=s", PUBLISH))),
+    ("W04", "GET", "/as/v1/proxy/ws/publish/live/stream1?id=s", "", Err(Refusal::BadParams)),
+    (
+        "W04",
+        "GET",
+        "/as/v1/proxy/ws/publish/live/stream1?id=s&nodeGroup=default",
+        "ng1",
+        Ok((None, "/live/?id=s", PUBLISH)),
+    ),
+    (
+        "W05",
+        "GET",
+        "/as/v1/proxy/ws/publish/live/stream1?id=s&host=10.0.0.5",
+        "",
+        Ok((Some("10.0.0.5"), "/live/?id=s", None)),
+    ),
+    (
+        "W06",
+        "GET",
+        "/as/v1/proxy/ws/publish/live/stream1?id=s&host=169.254.169.254&nodeGroup=ng1",
+        "ng1",
+        Err(Refusal::OriginNotAdmitted),
+    ),
+    ("W07", "GET", "/as/v1/proxy/ws/publish/stream1?id=s&nodeGroup=ng1", "", Err(Refusal::BadTarget)),
+    ("W08", "GET", "/as/v1/proxy/ws/publish/live/../admin/s?id=s&nodeGroup=ng1", "", Err(Refusal::BadTarget)),
+    ("W09", "GET", "/as/v1/proxy/ws/publish/live/a%2Fb?id=s&nodeGroup=ng1", "", Err(Refusal::BadTarget)),
+    (
+        "W10",
+        "POST",
+        "/as/v1/proxy/whip/live/stream1?signal=true&nodeGroup=ng1&mode=live&transport=udp&keyFramerate=3000&host=10.0.0.7",
+        "",
+        Err(Refusal::OriginNotAdmitted),
+    ),
+    (
+        "W10",
+        "POST",
+        "/as/v1/proxy/whip/live/stream1?signal=true&nodeGroup=ng1&mode=live&transport=udp&keyFramerate=3000&host=10.0.0.6",
+        "",
+        Ok((
+            Some("10.0.0.6"),
+            "/live/whip/endpoint/stream1?signal=true&mode=live&transport=udp&keyFramerate=3000",
+            None,
+        )),
+    ),
+    (
+        "W11",
+        "POST",
+        "/live/whip/endpoint/s?signal=true&username=u&password=p%20a+ss&x=y",
+        "",
+        Ok((
+            None,
+            "/live/whip/endpoint/s?signal=true&username=u&password=p%20a+ss&x=y",
+            Some("/streammanager/api/4.0/event/live/s?action=broadcast"),
+        )),
+    ),
+    (
+        "W12",
+        "POST",
+        "/live/whip/endpoint/s?a={%22x%22:1}",
+        "",
+        Ok((
+            None,
+            "/live/whip/endpoint/s?a={%22x%22:1}",
+            Some("/streammanager/api/4.0/event/live/s?action=broadcast"),
+        )),
+    ),
+    (
+        "W14",
+        "OPTIONS",
+        "/live/whip/endpoint/s?signal=true",
+        "",
+        Ok((
+            None,
+            "/live/whip/endpoint/s?signal=true",
+            Some("/streammanager/api/4.0/event/live/s?action=broadcast"),
+        )),
+    ),
+    (
+        "W15",
+        "PATCH",
+        "/live/whep/resource/s?requestId=subscriber-1b31",
+        "",
+        Ok((
+            None,
+            "/live/whep/resource/s?requestId=subscriber-1b31",
+            Some("/streammanager/api/4.0/event/live/s?action=subscribe"),
+        )),
+    ),
+    (
+        "W16",
+        "DELETE",
+        "/as/v1/proxy/whip/live/s?host=10.0.0.5&host=10.0.0.6",
+        "ng1",
+        Err(Refusal::DuplicateParam),
+    ),
+    (
+        "W17",
+        "POST",
+        "/as/v1/proxy/whip/live/stream1?nodeGroup=ng1&ice-username=a&ice-credential=b",
+        "",
+        Ok((None, "/live/whip/endpoint/stream1?ice-username=a&ice-credential=b", PUBLISH)),
+    ),
+];
+
+#[test]
+fn every_case_comes_out_as_written() {
+    let mut wrong = Vec::new();
+    for (id, method, target, group, expected) in CASES {
+        let expected = expected.map(|(node, target, question)| Decided {
+            node: node.map(str::to_owned),
+            target: target.to_owned(),
+            question: question.map(str::to_owned),
+        });
+        let decided = decide(method, target, group);
+        if decided != expected {
+            wrong.push(format!("{id}: {decided:?} instead of {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// W13 and W14: what tells a browser's preflight from the SDK's own OPTIONS is one field.
+#[test]
+fn a_preflight_is_known_by_its_field() {
+    let limits = HeadLimits { head_size_max: 1024, target_size_max: 256, headers_max: 16 };
+    let acr_method = |field: &str| {
+        let head = format!(
+            "OPTIONS /live/whip/endpoint/s?signal=true HTTP/1.1\r\nHost: gate.example\r\n{field}\r\n"
+        );
+        let (request, _) = head::request(head.as_bytes(), 0, &limits).unwrap().unwrap();
+        request.acr_method.map(str::to_owned)
+    };
+    assert_eq!(acr_method("Access-Control-Request-Method: POST\r\n").as_deref(), Some("POST"), "W13");
+    assert_eq!(acr_method(""), None, "W14");
+}
+
+/// W15: the session that a POST made is found by a PATCH that says nothing but its `requestId`.
+#[test]
+fn a_client_that_follows_no_location_is_found_by_its_key() {
+    let key = |method: &str, target: &str| {
+        let Ok(Route::Whip(route)) = target::route(target) else { panic!("{target} is WHIP") };
+        let method = Method::read(method, &route).unwrap();
+        Request::read(&route, method, &param_rules(), "").unwrap().affinity_key()
+    };
+    let made = key("POST", "/live/whep/endpoint/s?requestId=subscriber-1b31&signal=true&doNotSwitch=false");
+    assert_eq!(made, key("PATCH", "/live/whep/resource/s?requestId=subscriber-1b31"));
+    assert_ne!(made, key("PATCH", "/live/whep/resource/s?requestId=subscriber-1b32"));
+}
+
+/// W17: what the configuration masks by default is masked on these routes too.
+#[test]
+fn turn_credentials_are_masked_in_logs() {
+    let redact = ["ice-credential", "ice-username"].map(str::to_owned);
+    let target = "/as/v1/proxy/whip/live/s?nodeGroup=ng1&ice-username=a&ice-credential=b";
+    let masked = "/as/v1/proxy/whip/live/s?nodeGroup=ng1&ice-username=***&ice-credential=***";
+    assert_eq!(redact_target(target, &redact), masked);
+}
+
+/// W25, as far as it is about WHIP: the methods of a route, and what `Allow` says of them. Those of the event route are
+/// the gateway's.
+#[test]
+fn methods_belong_to_routes() {
+    let allow = |method: &str, target: &str| {
+        let Ok(Route::Whip(route)) = target::route(target) else { panic!("{target} is WHIP") };
+        Method::read(method, &route)
+    };
+    for method in ["GET", "PUT", "HEAD", "post"] {
+        let target = "/as/v1/proxy/whip/live/s?nodeGroup=ng1";
+        assert_eq!(allow(method, target), Err("OPTIONS, POST, PATCH, DELETE"), "{method}");
+    }
+    assert_eq!(allow("DELETE", "/live/whip/endpoint/s"), Err("OPTIONS, POST"));
+    assert_eq!(allow("POST", "/live/whip/resource/s"), Err("OPTIONS, PATCH, DELETE"));
+    assert_eq!(allow("DELETE", "/live/whip/resource/s"), Ok(Method::Delete));
+}
