@@ -23,7 +23,7 @@ class HttpSession extends Session {
   }
 
   async offer (peer, media) {
-    for (const track of media.getTracks()) peer.addTrack(track, media)
+    for (const track of media.getTracks()) peer.addTransceiver(track, { direction: 'sendonly', streams: [media] })
     await peer.setLocalDescription()
     const sdp = await this.create(this.url({ signal: true, mode: 'live', keyFramerate: 3000 }), peer.localDescription.sdp)
     await peer.setRemoteDescription({ type: 'answer', sdp })

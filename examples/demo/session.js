@@ -46,7 +46,7 @@ class Session {
       if (state === 'connected') this.report('step', 'connected')
       if (state === 'failed') this.fail(new Trouble('No media', 'WebRTC found no way between this browser and the node.'))
     }
-    peer.ontrack = ({ streams }) => this.report('stream', streams[0])
+    if (this.role === 'play') peer.ontrack = ({ streams }) => this.report('stream', streams[0])
     return peer
   }
 

@@ -37,6 +37,11 @@ const visit = async (way) => {
     return `${await text('play', 'way')}, first picture after ${await text('play', 'setup')}, node ${await text('play', 'node')}`
   })
 
+  await check(`${way}: there is one first picture`, async () => {
+    const told = await page.locator('#log summary', { hasText: 'first picture shown' }).count()
+    assert(told === 1, `told ${told} times`)
+  })
+
   await check(`${way}: frames keep coming and the clock moves`, async () => {
     const before = await clock()
     const media = await until(() => text('play', 'media'), (now) => parseInt(now, 10) >= 30)
