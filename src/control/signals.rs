@@ -2,13 +2,13 @@
 //!
 //! Signals are blocked in every thread but one, so that no worker's wait in the kernel is ever interrupted.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-const WATCHED: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
+const WATCHED: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGUSR2];
 
 /// What somebody outside asks of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Ask {
     End,
     /// SIGHUP.
     Reload,
+    /// SIGUSR2: hand the listeners to a new binary.
+    HandOver,
 }
 
 /// Begins to listen to signals. Call it before any other thread starts: threads inherit what is blocked.
@@ -29,7 +31,11 @@ pub fn listen() -> io::Result<Receiver<Ask>> {
             tracing::error!("signals can't be received: {error}");
         }
         for signal in signals.forever() {
-            let ask = if signal == SIGHUP { Ask::Reload } else { Ask::End };
+            let ask = match signal {
+                SIGHUP => Ask::Reload,
+                SIGUSR2 => Ask::HandOver,
+                _ => Ask::End,
+            };
             if asks.send(ask).is_err() {
                 return;
             }

@@ -258,6 +258,13 @@ impl<'s> Pump<'s> {
             self.relay.drain(self.session.worker.gateway.config.gateway.drain_close_code, now);
         }
         let listening = self.origin_outbox.is_empty();
+        // a side that is held back is not read, so its end has to be looked for
+        if !listening && !self.relay.is_eof(Side::Client) && self.conn.sock.is_broken() {
+            self.lose(Side::Client, now);
+        }
+        if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Origin) && self.origin_sock.is_broken() {
+            self.lose(Side::Origin, now);
+        }
         self.cut |= self.relay.tick(&self.rules, now, listening) == Tick::Cut;
     }
 

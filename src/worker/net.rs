@@ -4,6 +4,7 @@
 //! its bytes (measured: all of them, without DEFER_TASKRUN), so there is none here. This file is the gateway's whole use
 //! of monoio's IO: another runtime would be a change of this file.
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +54,14 @@ impl Sock {
     /// Gives what fits now. `WouldBlock` is nothing.
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(borrow(&self.io), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+    }
+
+    /// Whether the connection is broken both ways. For sockets that nobody reads at present and that would not tell.
+    pub(super) fn is_broken(&self) -> bool {
+        let mut polled = [PollFd::from_borrowed_fd(borrow(&self.io), PollFlags::empty())];
+        let broken = PollFlags::ERR | PollFlags::HUP;
+        rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
+            && polled[0].revents().intersects(broken)
     }
 
     /// Half-closes: the peer sees our end after everything sent before.

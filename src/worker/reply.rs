@@ -90,8 +90,8 @@ pub(super) fn answer(shape: &Shape, answer: &Answer, by: By, now: u64) -> Vec<u8
     let stored = if answer.fresh.is_some() { "; stored" } else { "" };
     let status = match by {
         By::Hit => format!("tidegate; hit; ttl={}", answer.ttl_left(now).as_millis().div_ceil(1000)),
-        By::Miss => format!("tidegate; fwd=miss; fwd-status={}{stored}", answer.status),
-        By::Collapsed => format!("tidegate; fwd=miss; fwd-status={}; collapsed", answer.status),
+        By::Miss => format!("tidegate; fwd=miss{stored}; fwd-status={}", answer.status),
+        By::Collapsed => format!("tidegate; fwd=miss; collapsed; fwd-status={}", answer.status),
         By::Bypass => format!("tidegate; fwd=bypass; fwd-status={}", answer.status),
     };
     let mut fields: Vec<Field<'_>> = vec![("Cache-Status", &status)];
