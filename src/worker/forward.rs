@@ -30,10 +30,8 @@ pub(super) struct Ready {
 }
 
 /// Forwards frames both ways until both legs are closed.
-///
-/// `ready` is boxed since what a future is given stays in it as long as it lives.
-pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Box<Ready>) {
-    let Ready { origin, from_client, from_origin, extensions, active } = *ready;
+pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Ready) {
+    let Ready { origin, from_client, from_origin, extensions, active } = ready;
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
     let mut pump = Pump::new(session, conn, origin.clone(), extensions);
     pump.begin(from_client, from_origin);

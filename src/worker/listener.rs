@@ -71,8 +71,8 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     monoio::spawn(async move {
         let metrics = worker.metrics.clone();
         metrics.connections.add(1);
-        // awaited where it is made: a future that is named first is kept twice in the task, before and after it moved
-        if AssertUnwindSafe(session::serve(worker, sock, peer, permit)).catch_unwind().await.is_err() {
+        let session = AssertUnwindSafe(session::serve(worker, sock, peer, permit)).catch_unwind();
+        if session.await.is_err() {
             metrics.panics.add(1);
         }
         metrics.connections.add(-1);
