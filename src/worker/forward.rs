@@ -144,7 +144,7 @@ impl<'s> Pump<'s> {
         let now = self.session.worker.now();
         scratch::with(|scratch| {
             let plain = self.flow(now).pass(Side::Origin, &from_origin, &mut scratch.gather, false);
-            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output);
+            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, false);
             scratch.gather.clear();
             let plain = self.flow(now).pass(Side::Client, &from_client, &mut scratch.gather, false);
             let passed = self.origin_outbox.send(&self.origin_sock, plain.unwrap_or(&scratch.gather));
@@ -241,7 +241,9 @@ impl<'s> Pump<'s> {
             };
             let bytes = &scratch.input[..taken];
             let plain = self.flow(now).pass(Side::Origin, bytes, &mut scratch.gather, false);
-            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output);
+            // a Close that ends this leg leaves in one packet with our close_notify and FIN
+            let last = self.relay.may_finish(Side::Client);
+            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, last);
             (Ok(taken), sent)
         });
         match taken {

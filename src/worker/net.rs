@@ -51,9 +51,12 @@ impl Sock {
         Ok(taken)
     }
 
-    /// Gives what fits now. `WouldBlock` is nothing.
-    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(borrow(&self.io), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+    /// Gives what fits now. `WouldBlock` is nothing. With `more` the kernel may wait a moment for what the caller does
+    /// next, more bytes or [`Sock::finish`], and send both in one packet.
+    pub(super) fn send(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let flags = if more { flags | SendFlags::MORE } else { flags };
+        Ok(rustix::net::send(borrow(&self.io), bytes, flags)?)
     }
 
     /// Whether the connection is broken both ways. For sockets that nobody reads at present and that would not tell.
