@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::head::{self, BodyLength, FIELDS_MAX, HeadFault, HeadLimits, Request, Response};
-use super::upgrade::trim_user_agent;
+use super::upgrade::{NodeOrigin, trim_user_agent};
 
 /// Longest value of a field that is passed to a node, whose whole head may be 8 KiB.
 const VALUE_MAX: usize = 4096;
@@ -39,7 +39,7 @@ pub struct Fields {
     user_agent: Option<String>,
     authorization: Option<String>,
     /// Value of `Origin` at the node; the caller's choice, never just passed.
-    pub origin: Option<String>,
+    pub origin: Option<NodeOrigin>,
 }
 
 impl Fields {
@@ -86,6 +86,7 @@ impl Forward<'_> {
             BodyLength::Length(length) => write!(head, "Content-Length: {length}\r\n"),
             BodyLength::Chunked => head.write_str("Transfer-Encoding: chunked\r\n"),
         };
+        let origin = self.fields.origin.as_ref().map(|origin| origin.text(self.node));
         let fields = [
             ("Content-Type", &self.fields.content_type),
             ("Accept", &self.fields.accept),
@@ -93,7 +94,7 @@ impl Forward<'_> {
             ("If-None-Match", &self.fields.if_none_match),
             ("User-Agent", &self.fields.user_agent),
             ("Authorization", &self.fields.authorization),
-            ("Origin", &self.fields.origin),
+            ("Origin", &origin),
         ];
         for (name, value) in fields {
             if let Some(value) = value {

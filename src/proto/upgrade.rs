@@ -38,6 +38,16 @@ pub enum NodeOrigin {
     Text(String),
 }
 
+impl NodeOrigin {
+    /// The value for this node.
+    pub fn text(&self, node: SocketAddr) -> String {
+        match self {
+            Self::Itself => format!("http://{node}"),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
 /// What the node agreed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreed {
@@ -74,10 +84,7 @@ impl Upgrade {
             plain_address(client.ip()),
             client.port()
         );
-        let origin = self.origin.as_ref().map(|origin| match origin {
-            NodeOrigin::Itself => format!("http://{node}"),
-            NodeOrigin::Text(text) => text.clone(),
-        });
+        let origin = self.origin.as_ref().map(|origin| origin.text(node));
         let fields = [
             ("Sec-WebSocket-Protocol", &self.origin_protocol),
             ("Sec-WebSocket-Extensions", &self.extensions),

@@ -6,10 +6,13 @@ use super::event::unless_gone;
 use super::lookup;
 use super::origin::DialFault;
 use super::session::Session;
+use crate::config::OriginHeader;
 use crate::proto::admission::{self, Admitted};
+use crate::proto::head::Request;
 use crate::proto::params::Host;
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{self, EventKind, Keep, Route};
+use crate::proto::upgrade::NodeOrigin;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,6 +51,16 @@ pub(super) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
                 addresses.iter().map(|ip| admission::admit_configured(gateway.admission(), *ip));
             admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted)
         }
+    }
+}
+
+/// The `Origin` that a node sees, as configured.
+pub(super) fn origin_for_node(session: &Session, request: &Request<'_>) -> Option<NodeOrigin> {
+    match &session.worker.gateway.config.origins.origin_header {
+        OriginHeader::None => None,
+        OriginHeader::Node => Some(NodeOrigin::Itself),
+        OriginHeader::Client => request.origin.map(|origin| NodeOrigin::Text(origin.to_owned())),
+        OriginHeader::Fixed(value) => Some(NodeOrigin::Text(value.clone())),
     }
 }
 

@@ -11,7 +11,7 @@ use super::origin::{self, Opened};
 use super::placement::{self, Choice, Way};
 use super::session::Session;
 use super::sessions::ActiveGuard;
-use crate::config::{Extensions, OriginHeader};
+use crate::config::Extensions;
 use crate::metrics::{DialOutcome, Route as RouteLabel};
 use crate::proto::admission::Admitted;
 use crate::proto::cors::Site;
@@ -20,7 +20,7 @@ use crate::proto::one_step::OneStep;
 use crate::proto::params::ConnectionParams;
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{Action, OneStepRoute};
-use crate::proto::upgrade::{NodeOrigin, Upgrade, is_key, trim_user_agent};
+use crate::proto::upgrade::{Upgrade, is_key, trim_user_agent};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,12 +120,7 @@ fn ask(session: &Session, request: &Request<'_>, key: &str, way: Way, publish: b
         extensions: request.ws_extensions.filter(|_| forward).map(str::to_owned),
         client_protocols: request.ws_protocol.map(str::to_owned),
         origin_protocol: config.subprotocol.clone(),
-        origin: match &config.origin_header {
-            OriginHeader::None => None,
-            OriginHeader::Node => Some(NodeOrigin::Itself),
-            OriginHeader::Client => request.origin.map(|origin| NodeOrigin::Text(origin.to_owned())),
-            OriginHeader::Fixed(value) => Some(NodeOrigin::Text(value.clone())),
-        },
+        origin: placement::origin_for_node(session, request),
     };
     Ask { way, publish, upgrade, access: access_line(session, request) }
 }

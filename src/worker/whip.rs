@@ -12,7 +12,6 @@ use super::origin::DialFault;
 use super::placement::{self, Choice};
 use super::reply::{self, Shape};
 use super::session::Session;
-use crate::config::OriginHeader;
 use crate::metrics::DialOutcome;
 use crate::proto::admission::{self, Admitted};
 use crate::proto::cors::Site;
@@ -78,11 +77,7 @@ pub(super) fn plan(
     check_body(ask.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
     let named = ask.host.as_ref().map(|host| placement::admit(session, host)).transpose().map_err(plain)?;
     let mut fields = Fields::of(request, ask.api == Api::Two);
-    fields.origin = match &config.origins.origin_header {
-        OriginHeader::Client => request.origin.map(str::to_owned),
-        OriginHeader::Fixed(value) => Some(value.clone()),
-        OriginHeader::None | OriginHeader::Node => None,
-    };
+    fields.origin = placement::origin_for_node(session, request);
     Ok(Planned::Ask(Box::new(Ask { request: ask, method, fields, named })))
 }
 
