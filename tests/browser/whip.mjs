@@ -126,7 +126,34 @@ for (const kind of publishers) {
 }
 
 if (flags.manager) {
-  const sandbox = (what) => context.request.post(`${flags.manager}/sandbox/${what}`)
+  const sandbox = async (what) => {
+    const response = await context.request.post(`${flags.manager}/sandbox/${what}`)
+    assert(response.ok(), `the sandbox does not know ${what}`)
+  }
+  const locations = async (style) => {
+    for (const node of [0, 1]) await sandbox(`nodes/${node}/location/${style}`)
+  }
+  for (const style of ['absolute', 'query', 'missing']) {
+    for (const kind of publishers.filter((one) => !one.includes('WebSocket'))) {
+      await check(`${kind}: nodes whose Location is ${style}`, async () => {
+        const name = fresh()
+        await locations(style)
+        try {
+          await succeeds(begin('publish', kind, 'out', name))
+          await live(name)
+          await succeeds(begin('play', kind, 'in0', name))
+          await plays('in0')
+          const left = (await call('traffic')).find(([, url]) => /^http/.test(url) && !url.startsWith(target))
+          assert(!left, `asked past the gateway: ${left}`)
+          await call('stop', 'in0')
+          await call('stop', 'out')
+          await free(name)
+        } finally {
+          await locations('path')
+        }
+      })
+    }
+  }
   for (const kind of publishers) {
     await check(`${kind}: the first node named is dead, and nobody notices`, async () => {
       const name = fresh()

@@ -164,6 +164,20 @@ pub enum LocationKnob {
     Text(String),
 }
 
+impl LocationKnob {
+    /// The knob by a word, for tests in another process.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "path" => Self::Path,
+            "absolute" => Self::Absolute,
+            "query" => Self::Query("host=10.0.0.7".to_owned()),
+            "missing" => Self::Missing,
+            "foreign" => Self::Text("//evil/x".to_owned()),
+            _ => return None,
+        })
+    }
+}
+
 /// One way a node fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeFault {

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::answers::{Answers, error};
-use crate::config::{ManagerKnobs, Page};
+use crate::config::{LocationKnob, ManagerKnobs, Page};
 use crate::directory::Directory;
 use crate::http::{self, Head};
 use crate::node::Node;
@@ -91,6 +91,13 @@ impl Manager {
                 true
             }
             ["nodes", index, "down"] => node(index).map(|node| node.down()).is_some(),
+            ["nodes", index, "location", style] => match (node(index), LocationKnob::named(style)) {
+                (Some(node), Some(location)) => {
+                    node.turn(|knobs| knobs.whip.location = location);
+                    true
+                }
+                _ => false,
+            },
             ["nodes", index, "up"] => node(index).map(|node| node.up()).is_some(),
             _ => false,
         };

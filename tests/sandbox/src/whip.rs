@@ -185,7 +185,10 @@ impl Exchange<'_> {
         match (self.route.side, self.head.param("requestId")) {
             (Side::Publish, _) => String::new(),
             (Side::Play, Some(id)) => id.to_owned(),
-            (Side::Play, None) if fresh => format!("player-{}", self.peer),
+            // Without a Location nobody could ever say the name again.
+            (Side::Play, None) if fresh && self.knobs.location != LocationKnob::Missing => {
+                format!("player-{}", self.peer)
+            }
             (Side::Play, None) => String::new(),
         }
     }
