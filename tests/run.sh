@@ -196,7 +196,7 @@ browser() {
   ports=$(free_ports)
   # shellcheck disable=SC2086  # two words
   if ! start_demo $ports; then failed=$((failed + 1)); return 0; fi
-  for script in run demo; do
+  for script in run whip demo; do
     if [ -e "tests/browser/$script.mjs" ]; then
       step 240 "tests/browser/$script.mjs" node "tests/browser/$script.mjs" "https://localhost:${ports% *}" || true
     fi

@@ -193,6 +193,21 @@ impl Request {
         target
     }
 
+    /// A resource's target at the node with the `requestId` under which it was made: nodes of this vendor find a WHEP
+    /// session by it, and a client that follows a `Location` need not repeat it.
+    pub fn with_request_id(&self, at_node: String) -> String {
+        let (_, known) = at_node.split_once('?').unwrap_or((&at_node, ""));
+        match &self.request_id {
+            Some(id)
+                if self.kind == Kind::Whep && !split(known).any(|pair| key_value(pair).0 == "requestId") =>
+            {
+                let mark = if at_node.contains('?') { '&' } else { '?' };
+                format!("{at_node}{mark}requestId={id}")
+            }
+            _ => at_node,
+        }
+    }
+
     /// What the node is asked about a resource whose target at the node is known from its `Location`. What that says
     /// already is not said twice.
     pub fn resource_target(&self, at_node: &str) -> String {

@@ -319,6 +319,7 @@ fn remember(session: &Session, ask: &Ask, admitted: &Admitted, location: Option<
     secure.map_err(|_| No::Refused(Refusal::Overloaded))?;
     let handle = Handle::new(random);
     let key = ask.request.affinity_key();
+    let at_node = ask.request.with_request_id(at_node);
     gateway.affinity.remember(Made { node: admitted.address().ip(), at_node, handle, key });
     Ok(location::for_client(&ask.request, handle))
 }

@@ -271,3 +271,13 @@ fn bodies_that_fit_a_method() {
     assert!(!fits(whip, Method::Delete, sdp, false));
     assert_eq!(check_body(whip, Method::Post, None, false), Err(Refusal::BadRequest));
 }
+
+#[test]
+fn a_node_is_told_the_request_id_that_a_client_need_not_repeat() {
+    let post = read("POST", "/live/whep/endpoint/s?requestId=r1&host=10.0.0.7").unwrap();
+    assert_eq!(post.with_request_id("/live/whep/resource/s".into()), "/live/whep/resource/s?requestId=r1");
+    assert_eq!(post.with_request_id("/r?a=b".into()), "/r?a=b&requestId=r1");
+    assert_eq!(post.with_request_id("/r?requestId=other".into()), "/r?requestId=other");
+    let publisher = read("POST", "/live/whip/endpoint/s?requestId=r1&host=10.0.0.7").unwrap();
+    assert_eq!(publisher.with_request_id("/r".into()), "/r");
+}
