@@ -112,6 +112,9 @@ fn page(flags: &Flags) -> Page {
     let body = include_str!("demo/page.html")
         .replace("/*{{style}}*/", include_str!("demo/style.css"))
         .replace("/*{{session}}*/", include_str!("demo/session.js"))
+        .replace("/*{{sockets}}*/", include_str!("demo/sockets.js"))
+        .replace("/*{{http}}*/", include_str!("demo/http.js"))
+        .replace("/*{{picture}}*/", include_str!("demo/picture.js"))
         .replace("/*{{page}}*/", include_str!("demo/page.js"))
         .replace("{{admin}}", &format!("http://127.0.0.1:{}/", flags.admin_port));
     let content_type = "text/html; charset=utf-8".to_owned();

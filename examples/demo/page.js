@@ -3,9 +3,19 @@
 
 const $ = (selector, root = document) => root.querySelector(selector)
 const settings = new URLSearchParams(location.search)
-const STEPS = {
-  publish: { asked: 'manager asked', named: 'node named', open: 'WebSocket open', agreed: 'offer answered', connected: 'media connected', live: 'stream live', handed: 'hand-off' },
-  play: { asked: 'manager asked', named: 'node named', open: 'WebSocket open', agreed: 'offer answered', connected: 'media connected', picture: 'first picture', handed: 'hand-off' }
+const SOCKET = { open: 'WebSocket open', agreed: 'offer answered', connected: 'media connected' }
+const HTTP = { options: 'OPTIONS answered', agreed: 'offer answered', trickled: 'candidates sent', connected: 'media connected' }
+const OFFERED = { options: 'OPTIONS answered', offered: 'node offered', agreed: 'answer taken', trickled: 'candidates sent', connected: 'media connected' }
+const ASKED = { asked: 'manager asked', named: 'node named' }
+const HANDED = { handed: 'hand-off' }
+const ENDS = { publish: { live: 'stream live' }, play: { picture: 'first picture' } }
+
+// The ways in: what runs them, what they are called, and their steps.
+const WAYS = {
+  'two-step': { kind: TwoSteps, title: 'WebSocket, two steps', steps: (role) => ({ ...ASKED, ...SOCKET, ...ENDS[role], ...HANDED }) },
+  'one-step': { kind: OneStep, title: 'WebSocket, one step', steps: (role) => ({ ...SOCKET, ...ENDS[role], ...HANDED }) },
+  'http-2': { kind: Http2, title: { publish: 'WHIP, 2.0 path', play: 'WHEP, 2.0 path' }, steps: (role) => ({ ...(role === 'play' ? OFFERED : HTTP), ...ENDS[role] }) },
+  'http-1': { kind: Http1, title: { publish: 'WHIP, 1.x path', play: 'WHEP, 1.x path' }, steps: (role) => ({ ...(role === 'play' ? OFFERED : HTTP), ...ENDS[role] }) }
 }
 const sessions = {}
 const begun = {}
@@ -27,8 +37,13 @@ const trouble = (what, why) => {
   $('#trouble span').textContent = why || ''
 }
 
+const chosen = () => $('[name="way"]:checked').value
+
+// Shows what the way of that side is, and its steps, none of them done.
 const resetSteps = (role) => {
-  const items = Object.entries(STEPS[role]).map(([key, text]) => {
+  const { title, steps } = WAYS[chosen()]
+  put(role, 'way', title[role] || title)
+  const items = Object.entries(steps(role)).map(([key, text]) => {
     const item = document.createElement('li')
     item.dataset.step = key
     item.append(Object.assign(document.createElement('b'), { textContent: '–' }), text)
@@ -112,7 +127,7 @@ const begin = async (role, media) => {
   begun[role] = performance.now()
   for (const field of ['node', 'setup', 'media', 'extra']) put(role, field, '–')
   chip(role, 'connecting', 'busy')
-  const session = new Session(role, $('#name').value, reporter(role), settings.get('direct'))
+  const session = new WAYS[chosen()].kind(role, $('#name').value, reporter(role), settings.get('direct'))
   sessions[role] = session
   buttons()
   await session.start(media)
@@ -125,7 +140,7 @@ const publish = async () => {
   try {
     media = camera
       ? await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 1280, height: 720 } })
-      : Picture.start()
+      : Picture.start($('#name').value)
   } catch (error) {
     return trouble('No camera', `The browser gave none (${error.name}). Choose the drawn clock instead.`)
   }
@@ -142,75 +157,6 @@ const arriving = (stream) => {
   if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(first)
   else video.addEventListener('loadeddata', first, { once: true })
   show('play', stream)
-}
-
-// A clock that anybody can see moving, with its milliseconds as black and white boxes so that the player can tell the delay.
-const Picture = {
-  BITS: 16,
-  BOX: 40,
-  canvas: Object.assign(document.createElement('canvas'), { width: 640, height: 360 }),
-
-  start () {
-    this.stop()
-    this.draw()
-    this.timer = setInterval(() => this.draw(), 33)
-    this.stream = this.canvas.captureStream(30)
-    return this.stream
-  },
-
-  stop () {
-    clearInterval(this.timer)
-    for (const track of this.stream?.getTracks() || []) track.stop()
-    this.stream = null
-  },
-
-  draw () {
-    const { canvas, BITS, BOX } = this
-    const pen = canvas.getContext('2d')
-    const now = Date.now()
-    const sky = pen.createLinearGradient(0, 0, 640, 360)
-    sky.addColorStop(0, `hsl(${(now / 60) % 360} 60% 22%)`)
-    sky.addColorStop(1, `hsl(${(now / 60 + 70) % 360} 70% 34%)`)
-    pen.fillStyle = sky
-    pen.fillRect(0, 0, 640, 360)
-    for (let wave = 0; wave < 3; wave++) {
-      pen.beginPath()
-      pen.moveTo(0, 320)
-      for (let x = 0; x <= 640; x += 16) pen.lineTo(x, 250 + wave * 22 + Math.sin(x / 70 + now / (500 + wave * 170)) * 18)
-      pen.lineTo(640, 320)
-      pen.fillStyle = `rgb(255 255 255 / ${0.1 + wave * 0.06})`
-      pen.fill()
-    }
-    const angle = now / 700
-    pen.fillStyle = '#fde68a'
-    pen.beginPath()
-    pen.arc(320 + Math.cos(angle) * 230, 120 + Math.sin(angle * 2) * 60, 22, 0, 7)
-    pen.fill()
-    pen.fillStyle = '#fff'
-    pen.textAlign = 'center'
-    pen.font = '700 64px ui-monospace, Menlo, Consolas, monospace'
-    pen.fillText(new Date(now).toISOString().slice(11, 22), 320, 150)
-    pen.font = '500 22px system-ui, sans-serif'
-    pen.fillText(`tidegate · ${$('#name').value}`, 320, 195)
-    for (let bit = 0; bit < BITS; bit++) {
-      pen.fillStyle = (now >> bit) & 1 ? '#fff' : '#000'
-      pen.fillRect(bit * BOX, 320, BOX, 40)
-    }
-  },
-
-  // Milliseconds since the frame on show was drawn; undefined when it is not our clock.
-  age (video) {
-    this.eye ||= new OffscreenCanvas(640, 40).getContext('2d', { willReadFrequently: true })
-    this.eye.drawImage(video, 0, video.videoHeight * 8 / 9, video.videoWidth, video.videoHeight / 9, 0, 0, 640, 40)
-    let drawn = 0
-    for (let bit = 0; bit < this.BITS; bit++) {
-      const [level] = this.eye.getImageData(bit * this.BOX + this.BOX / 2, 20, 1, 1).data
-      if (level > 60 && level < 195) return undefined
-      if (level > 127) drawn |= 1 << bit
-    }
-    const age = (Date.now() - drawn) & 0xffff
-    return age < 5000 ? age : undefined
-  }
 }
 
 const figures = async (role) => {
@@ -246,6 +192,11 @@ $('#theme').addEventListener('click', theme)
 $('#trouble button').addEventListener('click', () => trouble())
 addEventListener('pagehide', () => { sessions.play?.leave(); sessions.publish?.leave() })
 setInterval(() => { figures('publish'); figures('play') }, 500)
+for (const radio of document.querySelectorAll('[name="way"]')) {
+  radio.checked = radio.value === (settings.get('way') || 'two-step')
+  // A side that runs keeps the way it was begun with.
+  radio.addEventListener('change', () => Object.keys(ENDS).forEach((role) => sessions[role] || resetSteps(role)))
+}
 resetSteps('publish')
 resetSteps('play')
 const admin = document.body.dataset.admin

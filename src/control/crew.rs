@@ -17,6 +17,10 @@ impl Crew for Workers {
         Ok(self.0.len())
     }
 
+    fn fallen(&self) -> Option<usize> {
+        self.0.iter().position(Handle::is_finished)
+    }
+
     fn drain(&self) {
         self.0.iter().for_each(|worker| worker.tell(Command::Drain));
     }

@@ -12,8 +12,8 @@ use crate::proto::target::{EventKind, Keep};
 use crate::worker::answers::{Answer, By, Key, Look, Outcome, Question, Reply};
 use crate::worker::gateway::Gateway;
 use futures_channel::{mpsc, oneshot};
-use futures_util::StreamExt;
 use futures_util::future::{Either, select};
+use futures_util::{FutureExt, StreamExt};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -23,6 +23,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -125,7 +126,9 @@ impl Manager {
         flights.insert(key.clone(), vec![reply]);
         drop(flights);
         tokio::task::spawn(async move {
-            let outcome = self.ask(&key, kind, keep).await;
+            // whatever happens, nobody is left waiting for this key
+            let asked = AssertUnwindSafe(self.ask(&key, kind, keep)).catch_unwind().await;
+            let outcome = asked.unwrap_or(Err(Refusal::ManagerFailed));
             drop(place);
             if let Ok(answer) = &outcome {
                 self.gateway.answers.keep(key.clone(), answer);

@@ -58,6 +58,10 @@ pub trait Crew {
     fn listening(&self) -> Result<usize, String>;
     /// Asks every worker to drain. The phase is `Draining` already.
     fn drain(&self);
+    /// A worker that ended although nobody asked it to.
+    fn fallen(&self) -> Option<usize> {
+        None
+    }
     /// Whether nothing is left to be ended. Asked during a drain, beside the count of open connections.
     fn is_idle(&self) -> bool {
         true

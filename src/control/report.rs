@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 /// The command line is wrong (EX_USAGE).
 pub const USAGE: u8 = 64;
+/// Something in here is broken (EX_SOFTWARE).
+pub const SOFTWARE: u8 = 70;
 /// A port or a file can't be had (EX_OSERR).
 pub const OS: u8 = 71;
 /// The configuration is wrong (EX_CONFIG).

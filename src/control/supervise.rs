@@ -4,7 +4,7 @@
 
 use super::Crew;
 use super::phase::{Phase, Shared};
-use super::report::Stop;
+use super::report::{SOFTWARE, Stop};
 use super::signals::Ask;
 use super::systemd::{self, Watchdog};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 
 /// How long workers may take to listen.
 const START: Duration = Duration::from_secs(30);
-/// How often the status line is told, at most.
-const TICK: Duration = Duration::from_secs(10);
+/// How often the workers are looked at and the status line is told, at most.
+const TICK: Duration = Duration::from_secs(2);
 /// How often somebody looks while something is awaited.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Sees the process through its phases, up to a clean end.
 pub fn supervise(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Result<(), Stop> {
     let mut watchdog = Watchdog::new();
+    let mut fallen = None;
     if await_workers(shared, crew, asks)? {
         shared.phase.advance(Phase::Serving);
         for address in &shared.listening {
@@ -27,11 +28,17 @@ pub fn supervise(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Resu
         }
         tracing::info!(workers = shared.metrics.len(), driver = shared.driver(), "serving");
         systemd::ready(&status_line(shared));
-        await_end(shared, asks, &mut watchdog);
+        fallen = await_end(shared, crew, asks, &mut watchdog);
     }
     drain(shared, crew, asks, &mut watchdog);
     shared.phase.advance(Phase::Stopped);
-    Ok(())
+    match fallen {
+        None => Ok(()),
+        Some(worker) => {
+            let text = format!("worker {worker} ended by itself; this is a bug, the log above says where");
+            Err(Stop { code: SOFTWARE, text })
+        }
+    }
 }
 
 /// Waits until every worker listens; false when the end was asked for before.
@@ -49,11 +56,17 @@ fn await_workers(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Resu
     Ok(true)
 }
 
-fn await_end(shared: &Shared, asks: &Receiver<Ask>, watchdog: &mut Watchdog) {
+/// Waits until the end is asked for; or until a worker has fallen: the others are drained and somebody starts us anew.
+fn await_end(
+    shared: &Shared,
+    crew: &dyn Crew,
+    asks: &Receiver<Ask>,
+    watchdog: &mut Watchdog,
+) -> Option<usize> {
     let tick = watchdog.every().map_or(TICK, |every| every.min(TICK));
     loop {
         match asks.recv_timeout(tick) {
-            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return None,
             Ok(Ask::Reload) => {
                 tracing::warn!("reload is not supported yet: SIGHUP changed nothing, restart instead")
             }
@@ -61,6 +74,10 @@ fn await_end(shared: &Shared, asks: &Receiver<Ask>, watchdog: &mut Watchdog) {
                 tracing::warn!("handing over to a new binary is not supported yet: SIGUSR2 changed nothing")
             }
             Err(RecvTimeoutError::Timeout) => {
+                if let Some(worker) = crew.fallen() {
+                    tracing::error!(worker, "a worker ended by itself");
+                    return Some(worker);
+                }
                 systemd::status(&status_line(shared));
                 if watchdog.every().is_some() {
                     watchdog.feed(&shared.metrics);
@@ -116,6 +133,7 @@ mod tests {
     struct Fake {
         fails: bool,
         drained: Arc<AtomicBool>,
+        fell: Arc<AtomicBool>,
     }
 
     impl Crew for Fake {
@@ -125,12 +143,16 @@ mod tests {
         fn drain(&self) {
             self.drained.store(true, Ordering::SeqCst);
         }
+        fn fallen(&self) -> Option<usize> {
+            self.fell.load(Ordering::SeqCst).then_some(1)
+        }
     }
 
     struct Scene {
         shared: Arc<Shared>,
         asks: Sender<Ask>,
         drained: Arc<AtomicBool>,
+        fell: Arc<AtomicBool>,
         supervisor: thread::JoinHandle<Result<(), Stop>>,
     }
 
@@ -139,9 +161,11 @@ mod tests {
         let shared = Arc::new(Shared::new(config, 2, Vec::new(), Vec::new()));
         let (asks, receiver) = channel();
         let drained = Arc::new(AtomicBool::new(false));
-        let (fake, inside) = (Fake { fails, drained: Arc::clone(&drained) }, Arc::clone(&shared));
+        let fell = Arc::new(AtomicBool::new(false));
+        let fake = Fake { fails, drained: Arc::clone(&drained), fell: Arc::clone(&fell) };
+        let inside = Arc::clone(&shared);
         let supervisor = thread::spawn(move || supervise(&inside, &fake, &receiver));
-        Scene { shared, asks, drained, supervisor }
+        Scene { shared, asks, drained, fell, supervisor }
     }
 
     fn wait_for(what: &str, mut seen: impl FnMut() -> bool) {
@@ -164,6 +188,16 @@ mod tests {
         scene.shared.metrics[1].connections.add(-1);
         assert!(scene.supervisor.join().expect("no panic").is_ok());
         assert_eq!(scene.shared.phase.get(), Phase::Stopped);
+    }
+
+    #[test]
+    fn a_worker_that_fell_ends_the_process_with_a_drain() {
+        let scene = begin(false);
+        wait_for("serving", || scene.shared.phase.get() == Phase::Serving);
+        scene.fell.store(true, Ordering::SeqCst);
+        let stop = scene.supervisor.join().expect("no panic").expect_err("one fell");
+        assert!(scene.drained.load(Ordering::SeqCst), "the others are drained");
+        assert_eq!(stop.code, SOFTWARE);
     }
 
     #[test]

@@ -149,7 +149,12 @@ pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Resul
         (true, false) => inside || is_learned,
         (true, true) => inside && is_learned,
     };
-    if !known || rules.denies(address) {
+    if known { admit_configured(rules, address) } else { Err(Refusal::OriginNotAdmitted) }
+}
+
+/// Admits an address of a name that configuration lists: it needs not be known otherwise. Denied classes win all the same.
+pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admitted, Refusal> {
+    if rules.denies(address) {
         return Err(Refusal::OriginNotAdmitted);
     }
     Ok(Admitted(SocketAddr::new(address, rules.port)))

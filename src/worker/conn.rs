@@ -34,18 +34,27 @@ impl Outbox {
 
     /// Sends what the socket takes at once and keeps a copy of the rest.
     pub(super) fn send(&mut self, sock: &Sock, bytes: &[u8]) -> io::Result<()> {
+        self.send_before(sock, bytes, false)
+    }
+
+    /// As [`Outbox::send`]; with `more` the caller sends more, or finishes, before it awaits.
+    fn send_before(&mut self, sock: &Sock, bytes: &[u8], more: bool) -> io::Result<()> {
         if std::mem::take(&mut self.held) {
             self.bytes.extend_from_slice(bytes);
-            return self.flush(sock);
+            return self.flush_before(sock, more);
         }
-        let sent = if self.is_empty() { send_some(sock, bytes)? } else { 0 };
+        let sent = if self.is_empty() { send_some(sock, bytes, more)? } else { 0 };
         self.bytes.extend_from_slice(&bytes[sent..]);
         Ok(())
     }
 
     /// Sends what waits, as far as the socket takes it.
     pub(super) fn flush(&mut self, sock: &Sock) -> io::Result<()> {
-        self.start += send_some(sock, &self.bytes[self.start..])?;
+        self.flush_before(sock, false)
+    }
+
+    fn flush_before(&mut self, sock: &Sock, more: bool) -> io::Result<()> {
+        self.start += send_some(sock, &self.bytes[self.start..], more)?;
         if self.start == self.bytes.len() {
             *self = Self::default();
         }
@@ -53,10 +62,10 @@ impl Outbox {
     }
 }
 
-fn send_some(sock: &Sock, bytes: &[u8]) -> io::Result<usize> {
+fn send_some(sock: &Sock, bytes: &[u8], more: bool) -> io::Result<usize> {
     let mut sent = 0;
     while sent < bytes.len() {
-        match sock.send(&bytes[sent..]) {
+        match sock.send(&bytes[sent..], more) {
             Ok(n) => sent += n,
             Err(e) if e.kind() == ErrorKind::WouldBlock => break,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -139,23 +148,28 @@ impl Conn {
 
     /// Encrypts `plain` and sends it, or keeps what does not go.
     pub(super) fn send(&mut self, plain: &[u8]) -> io::Result<()> {
-        scratch::with(|scratch| self.send_with(plain, &mut scratch.output))
+        scratch::with(|scratch| self.send_with(plain, &mut scratch.output, false))
     }
 
-    /// As [`Conn::send`], with a buffer that is at hand already.
-    pub(super) fn send_with(&mut self, plain: &[u8], output: &mut [u8]) -> io::Result<()> {
+    /// As [`Conn::send`], with a buffer that is at hand already. With `last` the caller closes before it awaits, and
+    /// these bytes go along.
+    pub(super) fn send_with(&mut self, plain: &[u8], output: &mut [u8], last: bool) -> io::Result<()> {
         for piece in plain.chunks(scratch::RECEIVE_MAX) {
             let written = self.tls.encrypt(piece, output).map_err(io::Error::other)?;
-            self.out.send(&self.sock, &output[..written])?;
+            match last {
+                true => self.out.hold(&output[..written]),
+                false => self.out.send(&self.sock, &output[..written])?,
+            }
         }
         Ok(())
     }
 
-    /// Says close_notify, which goes out after everything sent before.
+    /// Says close_notify, which goes out after everything sent before. The caller finishes the socket before it awaits,
+    /// if nothing waits: the kernel then puts the FIN into the same packet.
     pub(super) fn close(&mut self) -> io::Result<()> {
         scratch::with(|scratch| {
             let written = self.tls.close(&mut scratch.output).map_err(io::Error::other)?;
-            self.out.send(&self.sock, &scratch.output[..written])
+            self.out.send_before(&self.sock, &scratch.output[..written], true)
         })
     }
 }

@@ -144,7 +144,7 @@ impl<'s> Pump<'s> {
         let now = self.session.worker.now();
         scratch::with(|scratch| {
             let plain = self.flow(now).pass(Side::Origin, &from_origin, &mut scratch.gather, false);
-            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output);
+            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, false);
             scratch.gather.clear();
             let plain = self.flow(now).pass(Side::Client, &from_client, &mut scratch.gather, false);
             let passed = self.origin_outbox.send(&self.origin_sock, plain.unwrap_or(&scratch.gather));
@@ -241,7 +241,9 @@ impl<'s> Pump<'s> {
             };
             let bytes = &scratch.input[..taken];
             let plain = self.flow(now).pass(Side::Origin, bytes, &mut scratch.gather, false);
-            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output);
+            // a Close that ends this leg leaves in one packet with our close_notify and FIN
+            let last = self.relay.may_finish(Side::Client);
+            let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, last);
             (Ok(taken), sent)
         });
         match taken {
@@ -258,6 +260,13 @@ impl<'s> Pump<'s> {
             self.relay.drain(self.session.worker.gateway.config.gateway.drain_close_code, now);
         }
         let listening = self.origin_outbox.is_empty();
+        // a side that is held back is not read, so its end has to be looked for
+        if !listening && !self.relay.is_eof(Side::Client) && self.conn.sock.is_broken() {
+            self.lose(Side::Client, now);
+        }
+        if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Origin) && self.origin_sock.is_broken() {
+            self.lose(Side::Origin, now);
+        }
         self.cut |= self.relay.tick(&self.rules, now, listening) == Tick::Cut;
     }
 

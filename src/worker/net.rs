@@ -4,6 +4,7 @@
 //! its bytes (measured: all of them, without DEFER_TASKRUN), so there is none here. This file is the gateway's whole use
 //! of monoio's IO: another runtime would be a change of this file.
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use std::io;
 use std::net::SocketAddr;
@@ -50,9 +51,20 @@ impl Sock {
         Ok(taken)
     }
 
-    /// Gives what fits now. `WouldBlock` is nothing.
-    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(borrow(&self.io), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+    /// Gives what fits now. `WouldBlock` is nothing. With `more` the kernel may wait a moment for what the caller does
+    /// next, more bytes or [`Sock::finish`], and send both in one packet.
+    pub(super) fn send(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let flags = if more { flags | SendFlags::MORE } else { flags };
+        Ok(rustix::net::send(borrow(&self.io), bytes, flags)?)
+    }
+
+    /// Whether the connection is broken both ways. For sockets that nobody reads at present and that would not tell.
+    pub(super) fn is_broken(&self) -> bool {
+        let mut polled = [PollFd::from_borrowed_fd(borrow(&self.io), PollFlags::empty())];
+        let broken = PollFlags::ERR | PollFlags::HUP;
+        rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
+            && polled[0].revents().intersects(broken)
     }
 
     /// Half-closes: the peer sees our end after everything sent before.

@@ -47,13 +47,28 @@ pub(super) async fn exchange(
     request: &[u8],
     patience: Patience,
 ) -> Result<Answered, DialFault> {
-    let sock = monoio::time::timeout(patience.connect, Sock::connect(admitted.address()))
-        .await
-        .map_err(|_| DialFault::ConnectTimeout)?
-        .map_err(|_| DialFault::Refused)?;
+    let sock = connect(admitted, patience.connect).await?;
     monoio::time::timeout(patience.answer, talk(&sock, request, patience.body_max))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
+}
+
+/// Connects to a node that may be dialled.
+pub(super) async fn connect(admitted: &Admitted, patience: Duration) -> Result<Sock, DialFault> {
+    monoio::time::timeout(patience, Sock::connect(admitted.address()))
+        .await
+        .map_err(|_| DialFault::ConnectTimeout)?
+        .map_err(|e| connect_fault(&e))
+}
+
+fn connect_fault(e: &std::io::Error) -> DialFault {
+    match e.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
+            tracing::warn!(error = %e, "a node could not be dialled for want of descriptors, ports or memory");
+            DialFault::Exhausted
+        }
+        _ => DialFault::Refused,
+    }
 }
 
 async fn talk(sock: &Sock, request: &[u8], body_max: u64) -> Result<Answered, DialFault> {

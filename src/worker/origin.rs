@@ -24,6 +24,8 @@ pub(super) enum DialFault {
     Refused,
     /// Connected, but the connection broke before an answer.
     Broken,
+    /// This machine has no descriptor, port or memory left for it: no fault of the node.
+    Exhausted,
     ConnectTimeout,
     /// Connected, but no whole answer in time.
     UpgradeTimeout,
@@ -36,6 +38,7 @@ impl DialFault {
     pub(super) const fn outcome(self) -> DialOutcome {
         match self {
             Self::Refused | Self::Broken => DialOutcome::Refused,
+            Self::Exhausted => DialOutcome::Exhausted,
             Self::ConnectTimeout => DialOutcome::Timeout,
             Self::UpgradeTimeout => DialOutcome::UpgradeTimeout,
             Self::BadHandshake(_) => DialOutcome::BadHandshake,
@@ -44,7 +47,7 @@ impl DialFault {
 
     /// Whether bytes of the request may have reached the node.
     pub(super) const fn reached(self) -> bool {
-        !matches!(self, Self::Refused | Self::ConnectTimeout)
+        !matches!(self, Self::Refused | Self::Exhausted | Self::ConnectTimeout)
     }
 }
 
@@ -56,10 +59,7 @@ pub(super) async fn open(
     config: &Origins,
 ) -> Result<Opened, DialFault> {
     let address = admitted.address();
-    let sock = monoio::time::timeout(config.connect_timeout, Sock::connect(address))
-        .await
-        .map_err(|_| DialFault::ConnectTimeout)?
-        .map_err(|_| DialFault::Refused)?;
+    let sock = node::connect(admitted, config.connect_timeout).await?;
     let key = tungstenite::handshake::client::generate_key();
     let request = upgrade.request(&key, address, client);
     monoio::time::timeout(config.upgrade_timeout, exchange(sock, &request, &key, upgrade))

@@ -44,7 +44,8 @@ pub(super) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
         Host::Name(name) => {
             let names = gateway.names.load();
             let addresses = names.get(name).map(Vec::as_slice).unwrap_or_default();
-            let mut admitted = addresses.iter().map(|ip| admission::admit(gateway.admission(), *ip, true));
+            let mut admitted =
+                addresses.iter().map(|ip| admission::admit_configured(gateway.admission(), *ip));
             admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted)
         }
     }
@@ -105,11 +106,12 @@ fn pick(session: &Session, question: &str, nodes: &[IpAddr], tried: &[IpAddr], a
 /// what the client is told.
 pub(super) fn blame(session: &Session, admitted: &Admitted, fault: DialFault) -> Refusal {
     tracing::debug!(session = session.id, ?fault, "a node did not take the session");
-    if !matches!(fault, DialFault::BadHandshake(_)) {
+    if !matches!(fault, DialFault::BadHandshake(_) | DialFault::Exhausted) {
         session.worker.gateway.answers.refused(admitted.address().ip());
     }
     match fault {
         DialFault::Refused | DialFault::Broken => Refusal::OriginRefused,
+        DialFault::Exhausted => Refusal::Overloaded,
         DialFault::BadHandshake(_) => Refusal::OriginBadHandshake,
         DialFault::ConnectTimeout | DialFault::UpgradeTimeout => Refusal::OriginTimeout,
     }

@@ -15,17 +15,25 @@ class PlainClient {
   }
 
   async play (video) {
-    const stream = video.srcObject = new MediaStream()
-    this.pc.ontrack = ({ track }) => stream.addTrack(track)
+    this.into(video)
     for (const kind of ['audio', 'video']) this.pc.addTransceiver(kind, { direction: 'recvonly' })
     await this.negotiate()
   }
 
+  into (video) {
+    const stream = video.srcObject = new MediaStream()
+    this.pc.ontrack = ({ track }) => stream.addTrack(track)
+  }
+
+  gathered () {
+    return new Promise((resolve) => {
+      this.pc.onicegatheringstatechange = () => this.pc.iceGatheringState === 'complete' && resolve()
+    })
+  }
+
   async negotiate () {
     const { pc } = this
-    const gathered = new Promise((resolve) => {
-      pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && resolve()
-    })
+    const gathered = this.gathered()
     await pc.setLocalDescription()
     const response = await this.request(this.url, 'POST', 'application/sdp', pc.localDescription.sdp)
     const answer = await response.text()

@@ -82,6 +82,16 @@ const start = {
     await running[key].play(video(key))
   },
 
+  async laterPublish (key, _name, url) {
+    running[key] = new window.LaterSdk(url)
+    await running[key].publish(await navigator.mediaDevices.getUserMedia(constraints))
+  },
+
+  async laterPlay (key, _name, url) {
+    running[key] = new window.LaterSdk(url, `subscriber-${key}`)
+    await running[key].play(video(key))
+  },
+
   async socketPublish (key, name, app, params) {
     const client = running[key] = new window.red5prosdk.RTCPublisher()
     await client.init({ ...common(key, name), protocol: socketProtocol(), app, connectionParams: params })

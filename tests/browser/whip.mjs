@@ -21,7 +21,7 @@ if (!base || !/^https?:\/\//.test(base)) {
 
 const target = flags.direct ? `http://127.0.0.1:${flags.direct}` : base.replace(/\/$/, '')
 const context = await launch()
-await pages(context, ['whip.html', 'whip.js', 'plain.js'])
+await pages(context, ['whip.html', 'whip.js', 'plain.js', 'later.js'])
 
 const heard = []
 const open = async () => {
@@ -61,6 +61,7 @@ const kinds = {
   'plain client, 1.x path': { publish: (name) => ['plainPublish', oldPath('whip', name)], play: (name) => ['plainPlay', oldPath('whep', name)] },
   ...(!flags.direct && {
     'SDK 11, 2.0 path': { publish: (name) => ['sdkPublish', newPath('whip', name)], play: (name) => ['sdkPlay', newPath('whep', name)] },
+    'SDK 14.3\'s requests': { publish: (name) => ['laterPublish', newPath('whip', name)], play: (name) => ['laterPlay', newPath('whep', name)] },
     'plain client, 2.0 path': { publish: (name) => ['plainPublish', newPath('whip', name)], play: (name) => ['plainPlay', newPath('whep', name)] }
   }),
   'SDK 11, one-step WebSocket': { publish: (name) => ['socketPublish', ...socket('publish', name)], play: (name) => ['socketPlay', ...socket('subscribe', name)] }
@@ -126,7 +127,7 @@ for (const kind of publishers) {
 
 if (flags.manager) {
   const sandbox = (what) => context.request.post(`${flags.manager}/sandbox/${what}`)
-  for (const kind of publishers.filter((one) => !one.includes('SDK 11, 2.0'))) {
+  for (const kind of publishers) {
     await check(`${kind}: the first node named is dead, and nobody notices`, async () => {
       const name = fresh()
       await sandbox('nodes/0/down')

@@ -159,3 +159,19 @@ fn a_thousand_idle_sessions_are_cheap() {
     }
     assert!(started.elapsed() < DEADLINE);
 }
+
+#[test]
+fn a_gateway_without_descriptors_does_not_blame_the_node() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let mut client = town.client();
+    town.gateway.limit_files(3);
+    client.ask(&Request::upgrade(&town.socket_target(1)));
+    let response = client.read_response();
+    response.assert_refusal(503, "overloaded");
+    assert_retry_after(&response);
+    town.gateway.limit_files(1000);
+    town.gateway.wait_for_metric("tidegate_origin_dials_total", &[("outcome", "exhausted")], 1.0);
+    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[("outcome", "refused")]), 0.0);
+    town.relay(&origin);
+}

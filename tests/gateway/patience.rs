@@ -30,7 +30,11 @@ fn hold_back(ends: Ends) {
     const FRAMES: usize = 400;
     const SIZE: usize = 48 << 10;
     // Who does not listen does not answer pings either.
-    let town = Town::with(|config, _| config.set("websocket.ping_interval", "off"));
+    let town = Town::with(|config, _| {
+        config.set("websocket.ping_interval", "off");
+        // with two, the later sessions might be the first ones of a worker and bring what it needs once
+        config.set("gateway.workers", 1);
+    });
     let origin = town.node(1);
     let said = AtomicUsize::new(0);
     let talk = |talker: &mut Link| {
@@ -177,6 +181,7 @@ fn a_client_that_talks_before_its_101_is_held_back_and_loses_nothing() {
     let town = Town::with(|config, _| {
         config.set("origins.upgrade_timeout", "60s");
         config.set("websocket.ping_interval", "off");
+        config.set("gateway.workers", 1);
     });
     let origin = town.node(1);
     let said = AtomicUsize::new(0);

@@ -177,6 +177,13 @@ impl Gateway {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// It may open no more files than that; what is open stays.
+    pub fn limit_files(&self, most: u64) {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+        let limit = Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap();
+    }
+
     /// Stands still until `go_on`: what happens meanwhile, the gateway sees all at once.
     pub fn stand_still(&self) {
         self.signal(rustix::process::Signal::STOP);
