@@ -137,7 +137,8 @@ fn flood(request: &Request, waits_at: impl FnOnce(&Town)) {
     let before = town.gateway.memory();
     // rustls reads where it can't write
     let short = Some(std::time::Duration::from_millis(300));
-    client.tcp().set_write_timeout(short).and(client.tcp().set_read_timeout(short)).unwrap();
+    client.tcp().set_write_timeout(short).unwrap();
+    client.tcp().set_read_timeout(short).unwrap();
     let piece = vec![b'x'; 64 << 10];
     let said = (0..FLOOD / piece.len()).take_while(|_| client.try_send(&piece).is_ok()).count() * piece.len();
     let after = town.gateway.memory();
