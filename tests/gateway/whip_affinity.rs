@@ -171,6 +171,7 @@ fn what_nobody_made_is_not_found() {
         }
     }
     assert_eq!((node.dials(), town.manager.dials()), (0, 0));
+    assert_eq!(town.gateway.metric("tidegate_refusals_total", &[("code", "no_such_resource")]), 10.0);
 }
 
 #[test]
@@ -311,4 +312,43 @@ fn after_a_restart_a_host_still_leads_a_location_to_its_node() {
     assert_eq!(town.refused(&patch(&with_host)).status(), 204);
     assert_eq!(node.last().line(), "PATCH /live/whip/resource/s");
     town.refused(&patch(created.location())).assert_refusal(404, "no_such_resource");
+}
+
+#[test]
+fn sessions_made_at_once_are_told_apart() {
+    let town = Town::open();
+    let nodes = [1, 2].map(|n| town.whip_node(n));
+    for n in 0..64_usize {
+        let at = n % 2;
+        let location = format!("/live/whip/resource/r{n}");
+        nodes[at].answer(&format!("POST /live/whip/endpoint/s{n}?"), Reply::created(&location, "v=0"));
+        let answer = Reply::node(town.ip(at as u8 + 1));
+        town.manager.answer(&format!("/event/live/s{n}?"), answer);
+    }
+    std::thread::scope(|scope| {
+        for n in 0..64 {
+            let town = &town;
+            scope.spawn(move || {
+                let created =
+                    town.created(&post(&Form::Direct.endpoint("whip", &format!("s{n}"), town.ip(1), "")));
+                let location = created.location();
+                // every other one follows no Location
+                let resource =
+                    if n % 4 < 2 { location.to_owned() } else { format!("/live/whip/resource/s{n}") };
+                assert_eq!(town.refused(&patch(&resource)).status(), 204);
+                assert_eq!(town.refused(&delete(&resource)).status(), 200);
+                assert_eq!(town.refused(&delete(location)).status(), 404);
+            });
+        }
+    });
+    for (at, node) in nodes.iter().enumerate() {
+        let lines = node.lines();
+        assert_eq!(lines.len(), 3 * 32);
+        for n in (at..64).step_by(2) {
+            for method in ["PATCH", "DELETE"] {
+                let line = format!("{method} /live/whip/resource/r{n}");
+                assert_eq!(lines.iter().filter(|other| **other == line).count(), 1, "{line}");
+            }
+        }
+    }
 }

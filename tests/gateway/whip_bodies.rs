@@ -1,8 +1,8 @@
 //! Bodies of WHIP and WHEP: every framing both ways, with limits, and the connection is worth as much as before.
 
 use crate::town::reply::chunks;
-use crate::town::whip::{ANSWER, FORMS, Form, OFFER, SDP, delete, empty_post, patch, post};
-use crate::town::{Gate, Link, Reply, Request, Town, eventually};
+use crate::town::whip::{ANSWER, FORMS, Form, OFFER, SDP, empty_post, post};
+use crate::town::{Link, Reply, Request, Town};
 use std::time::Instant;
 
 const ENDPOINT: &str = "/as/v1/proxy/whip/live/s?nodeGroup=ng1";
@@ -223,64 +223,6 @@ fn a_body_that_drips_has_no_more_time_than_one_that_does_not() {
 }
 
 #[test]
-fn a_client_that_leaves_in_mid_body_leaves_nothing_at_the_node() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let bytes = post(ENDPOINT).bytes();
-    let mut client = town.client();
-    client.send(&bytes[..bytes.len() - 6]);
-    client.abort();
-    town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
-    assert_eq!(node.count(), 0);
-}
-
-#[test]
-fn a_session_that_nobody_waited_for_is_deleted() {
-    for form in FORMS {
-        let town = Town::open();
-        let node = town.whip_node(1);
-        let gate = Gate::default();
-        node.answer("POST ", Reply::created("/live/whip/resource/orphan", ANSWER).held(&gate));
-        let mut client = town.client();
-        client.ask(&post(&form.endpoint("whip", "s", town.ip(1), "")));
-        node.wait_for_questions(1);
-        client.abort();
-        town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
-        gate.open();
-        eventually("the orphan is deleted", || {
-            node.lines().iter().any(|line| line.starts_with("DELETE /live/whip/resource/orphan"))
-        });
-    }
-}
-
-#[test]
-fn requests_follow_each_other_on_a_connection_also_without_waiting() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let replies =
-        (0..3).map(|n| Reply::created(&format!("/live/whip/resource/r{n}"), &format!("answer {n}")));
-    node.answer_in_turn("POST ", replies);
-    let mut client = town.client();
-    let endpoint = Form::Direct.endpoint("whip", "s", town.ip(1), "");
-    let requests = [
-        post(&endpoint),
-        Request::new("POST", &endpoint).chunked_body(SDP, OFFER, 5),
-        Request::get("/nowhere"),
-        post(&endpoint),
-        patch("/live/whip/resource/s"),
-        delete("/live/whip/resource/s"),
-    ];
-    client.send(&requests.iter().flat_map(Request::bytes).collect::<Vec<_>>());
-    let answers = requests.each_ref().map(|_| client.read_response());
-    assert_eq!(answers.each_ref().map(|answer| answer.status()), [201, 201, 404, 201, 204, 200]);
-    let texts = [0, 1, 3].map(|n| answers[n].text());
-    assert_eq!(texts, ["answer 0", "answer 1", "answer 2"]);
-    assert_eq!(node.lines().pop().unwrap(), "DELETE /live/whip/resource/r2");
-    // and it still is a connection like any other
-    assert_eq!(client.get("/nowhere").status(), 404);
-}
-
-#[test]
 fn a_refused_request_takes_its_body_along() {
     let town = Town::open();
     let _node = town.whip_node(1);
@@ -352,25 +294,4 @@ fn trailers_are_dropped() {
     assert_eq!(client.read_response().status(), 201);
     assert_eq!((node.last().text().as_str(), node.last().field("authorization")), (OFFER, None));
     assert_eq!(client.get("/nowhere").status(), 404);
-}
-
-#[test]
-fn a_client_that_waits_for_a_100_gets_it() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let bytes = post(ENDPOINT).with("Expect", "100-continue").bytes();
-    let (head, body) = bytes.split_at(bytes.len() - OFFER.len());
-    let mut client = town.client();
-    client.send(head);
-    assert_eq!(client.read_head().line, "HTTP/1.1 100 Continue");
-    client.send(body);
-    assert_eq!(client.read_response().status(), 201);
-    assert_eq!(node.last().text(), OFFER);
-    assert_eq!(node.last().field("expect"), None);
-    // who is refused anyway is told so instead, and keeps its body
-    let wrong = Request::new("POST", "/nowhere").with("Expect", "100-continue").with("Content-Length", "9");
-    let mut client = town.client();
-    client.ask(&wrong);
-    let answer = client.read_head();
-    assert!(answer.line.starts_with("HTTP/1.1 404") || answer.line.contains(" 100 "), "{answer:?}");
 }

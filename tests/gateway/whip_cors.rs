@@ -226,3 +226,19 @@ fn anyone_may_be_allowed() {
         assert!(allowed.as_deref() == Some("*") || allowed.as_deref() == Some(page), "{allowed:?}");
     }
 }
+
+#[test]
+fn who_is_turned_away_can_read_why() {
+    let town = Town::with(|config, _| {
+        config.set("cors.allow_origins", vec![PAGE]);
+        config.set("limits.sessions_per_ip", 1);
+    });
+    let _node = town.whip_node(1);
+    let mut first = town.client();
+    let request = post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).by_page(PAGE);
+    assert_eq!(first.exchange(&request).status(), 201);
+    let response = town.refused(&request);
+    response.assert_refusal(429, "too_many");
+    assert!(response.field("retry-after").is_some());
+    assert_readable(&response, PAGE);
+}
