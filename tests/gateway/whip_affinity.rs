@@ -295,7 +295,7 @@ fn many_sessions_are_told_apart() {
     let mut other = town.client();
     for (n, location) in locations.iter().enumerate() {
         assert_eq!(other.exchange(&delete(location)).status(), 200);
-        assert_eq!(node.last().line(), format!("DELETE /live/whip/resource/r{n}"));
+        assert_eq!(node.last().line(), format!("DELETE /live/whip/resource/r{n}?requestId=r{n}"));
     }
 }
 
