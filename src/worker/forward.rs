@@ -4,13 +4,13 @@
 //! with at most one core buffer of bytes kept for it. Which bytes may pass, what we say ourselves and when it is over is
 //! decided by [`Relay`]; this file only moves.
 
+use super::access::{self, Carried};
 use super::conn::{Conn, Outbox, Received};
 use super::flow::{Flow, mask};
 use super::net::Sock;
 use super::scratch::{self, RECEIVE_MAX};
 use super::session::Session;
 use super::sessions::ActiveGuard;
-use crate::config::AccessLog;
 use crate::metrics::{EndBy, EndHow, From};
 use crate::proto::frame::Side;
 use crate::proto::relay::{By, How, Millis, Relay, RelayRules, Tick};
@@ -365,15 +365,7 @@ impl<'s> Pump<'s> {
         metrics.buffers_lent_bytes.add(-self.lent);
         let (by, how) = labels(&self.relay);
         metrics.ends[by as usize][how as usize].add(1);
-        if self.session.worker.gateway.config.log.access != AccessLog::Off {
-            tracing::info!(
-                target: "access",
-                "{} {} end by={} how={} seconds={:.3} frames={}/{} bytes={}/{}",
-                self.session.id, self.session.peer, by.word(), how.word(),
-                self.session.accepted.elapsed().as_secs_f64(),
-                self.frames[0], self.frames[1], self.bytes[0], self.bytes[1],
-            );
-        }
+        access::write_end(self.session, by, how, &Carried { frames: self.frames, bytes: self.bytes });
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Planning takes everything it needs out of the head, owned, so that nothing borrowed from the inbox lives across a wait.
 
+use super::access::Line;
 use super::answers::By;
 use super::ceiling::HandshakePermit;
 use super::conn::{Conn, Received};
@@ -73,7 +74,7 @@ struct Planned {
     body: BodyLength,
     /// The client waits for a word before it sends its body (RFC 9110, 10.1.1).
     expects_continue: bool,
-    access: Option<String>,
+    access: Option<Line>,
 }
 
 impl<'s> Http<'s> {
@@ -181,7 +182,7 @@ impl<'s> Http<'s> {
                 self.plan_route(request, site).unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow))
             }
         };
-        let access = event::access_line(self.session, request);
+        let access = Line::of(self.session, request);
         Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
     }
 
@@ -285,7 +286,9 @@ impl<'s> Http<'s> {
             },
             Plan::WebSocket(_) => unreachable!("a WebSocket is answered by its own path"),
         };
-        event::log_access(access, status);
+        if let Some(line) = access {
+            line.write(status);
+        }
         match session.say(conn, &bytes).await {
             false => Next::Drop,
             true if shape.close => Next::Close,

@@ -4,6 +4,7 @@
 //! (why: `docs/architecture.md`): only readiness is raced; idle holds nothing; no call blocks; every session's future is
 //! wrapped, so that a panic ends one session and not the core.
 
+mod access;
 mod affinity;
 pub mod answers;
 mod bell;
@@ -25,6 +26,7 @@ mod scratch;
 mod session;
 mod sessions;
 mod tls;
+mod watch;
 mod websocket;
 mod whip;
 

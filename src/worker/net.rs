@@ -18,9 +18,8 @@ pub(super) struct Sock {
 }
 
 impl Sock {
-    /// Takes over a socket. It is made non-blocking: the epoll driver would otherwise sit in a call.
+    /// Takes over a socket, which has to be non-blocking: the epoll driver would otherwise sit in a call.
     pub(super) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
         Ok(Self { io: monoio::net::TcpStream::from_std(stream)? })
     }
 

@@ -2,10 +2,10 @@
 
 use super::answers::{Answer, By};
 use super::conn::Conn;
-use super::event::unless_gone;
 use super::lookup;
 use super::origin::DialFault;
 use super::session::Session;
+use super::watch::unless_gone;
 use crate::config::OriginHeader;
 use crate::proto::admission::{self, Admitted};
 use crate::proto::head::Request;

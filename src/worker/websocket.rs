@@ -3,14 +3,15 @@
 //! Everything that can be refused is refused before anything is dialled, and the node is dialled before the client gets
 //! its 101: browsers show a refused handshake as a failure, but a socket that opens and closes as nothing at all.
 
+use super::access::Line;
 use super::answers::{Answer, By};
 use super::conn::Conn;
-use super::event::{access_line, log_access, unless_gone};
 use super::forward::Ready;
 use super::origin::{self, Opened};
 use super::placement::{self, Choice, Way};
 use super::session::Session;
 use super::sessions::ActiveGuard;
+use super::watch::unless_gone;
 use crate::config::Extensions;
 use crate::metrics::{DialOutcome, Route as RouteLabel};
 use crate::proto::admission::Admitted;
@@ -32,7 +33,7 @@ pub(super) struct Ask {
     way: Way,
     publish: bool,
     upgrade: Upgrade,
-    access: Option<String>,
+    access: Option<Line>,
 }
 
 impl Ask {
@@ -122,7 +123,7 @@ fn ask(session: &Session, request: &Request<'_>, key: &str, way: Way, publish: b
         origin_protocol: config.subprotocol.clone(),
         origin: placement::origin_for_node(session, request),
     };
-    Ask { way, publish, upgrade, access: access_line(session, request) }
+    Ask { way, publish, upgrade, access: Line::of(session, request) }
 }
 
 /// Finds a node that takes the session, and answers the client 101.
@@ -148,7 +149,9 @@ pub(super) async fn open(
         Err(No::Refused(refusal)) => refusal.status(),
         Err(No::Answered(_, answer)) => answer.status,
     };
-    log_access(ask.access, status);
+    if let Some(line) = ask.access {
+        line.write(status);
+    }
     let opened = found?;
     let response = ask.upgrade.response(&opened.agreed, &session.id);
     if conn.send(&response).is_err() {

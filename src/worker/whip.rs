@@ -6,12 +6,12 @@
 use super::affinity::Made;
 use super::answers::{Answer, By};
 use super::conn::Conn;
-use super::event::unless_gone;
 use super::node::{self, Answered, Patience};
 use super::origin::DialFault;
 use super::placement::{self, Choice};
 use super::reply::{self, Shape};
 use super::session::Session;
+use super::watch::unless_gone;
 use crate::metrics::DialOutcome;
 use crate::proto::admission::{self, Admitted};
 use crate::proto::cors::Site;
