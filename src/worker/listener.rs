@@ -4,12 +4,14 @@ use super::Worker;
 use super::ceiling::Ceiling;
 use super::net::{Listener, Sock};
 use super::session;
+use crate::metrics::WorkerMetrics;
 use futures_util::FutureExt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections taken in one wake before other tasks have their turn.
@@ -66,14 +68,53 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         return;
     }
     let Ok(sock) = Sock::new(stream) else { return };
-    let worker = worker.clone();
-    monoio::spawn(async move {
-        let metrics = worker.metrics.clone();
-        metrics.connections.add(1);
-        let session = AssertUnwindSafe(session::serve(worker, sock, peer, permit)).catch_unwind();
-        if session.await.is_err() {
-            metrics.panics.add(1);
-        }
-        metrics.connections.add(-1);
-    });
+    let metrics = worker.metrics.clone();
+    monoio::spawn(guarded(metrics, session::serve(worker.clone(), sock, peer, permit)));
+}
+
+/// Runs a session: counted while it lives, and a panic in it ends it alone. The runtime would not catch one: it would take
+/// the whole core with all its sessions.
+async fn guarded(metrics: Arc<WorkerMetrics>, session: impl Future<Output = ()>) {
+    metrics.connections.add(1);
+    if AssertUnwindSafe(session).catch_unwind().await.is_err() {
+        metrics.panics.add(1);
+    }
+    metrics.connections.add(-1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_panic_ends_one_session_and_is_counted() {
+        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
+            .enable_timer()
+            .build()
+            .expect("a ring or epoll");
+        let metrics = Arc::new(WorkerMetrics::default());
+        let went_on = Rc::new(Cell::new(false));
+        runtime.block_on(async {
+            let neighbour = went_on.clone();
+            let sessions = [
+                monoio::spawn(guarded(metrics.clone(), async {
+                    monoio::time::sleep(Duration::from_millis(1)).await;
+                    panic!("a bug of ours");
+                })),
+                monoio::spawn(guarded(metrics.clone(), async {})),
+            ];
+            let other = monoio::spawn(guarded(metrics.clone(), async move {
+                monoio::time::sleep(Duration::from_millis(5)).await;
+                neighbour.set(true);
+            }));
+            for session in sessions {
+                session.await;
+            }
+            assert_eq!(metrics.connections.get(), 1, "the neighbour is still there");
+            other.await;
+        });
+        assert!(went_on.get(), "the worker went on");
+        assert_eq!((metrics.panics.get(), metrics.connections.get()), (1, 0));
+    }
 }
