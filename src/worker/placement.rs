@@ -15,7 +15,7 @@ use crate::proto::target::{self, EventKind, Keep, Route};
 use crate::proto::upgrade::NodeOrigin;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How a request comes to its node.
 pub(super) enum Way {
@@ -25,16 +25,97 @@ pub(super) enum Way {
     Asked(String),
 }
 
-/// What asking for a node gave.
-pub(super) enum Choice {
+/// What a [`Search`] found.
+pub(super) enum Found {
     Node(Admitted),
-    /// Only nodes that failed were named: ask again.
-    Again,
+    /// No further node: what the last one led to stands.
+    NoMore,
     Refused(Refusal),
     /// The stream manager's own no, such as "not found" or "in use".
     Answered(By, Arc<Answer>),
     /// The client left.
     Gone,
+}
+
+/// Looks for a node that takes a request: asks the stream manager, and after each node that failed asks again.
+pub(super) struct Search<'q> {
+    question: &'q str,
+    tried: Vec<IpAddr>,
+    left: u32,
+    deadline: Instant,
+}
+
+impl<'q> Search<'q> {
+    /// A search that takes at most `patience` and as many attempts as configured.
+    pub(super) fn new(session: &Session, question: &'q str, patience: Duration) -> Self {
+        let left = session.worker.gateway.config.origins.attempts;
+        Self { question, tried: Vec::new(), left, deadline: Instant::now() + patience }
+    }
+
+    /// When its time is up.
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The next node.
+    pub(super) async fn next(&mut self, session: &Session, conn: &mut Conn, inbox: &mut Vec<u8>) -> Found {
+        while self.left > 0 && Instant::now() < self.deadline {
+            self.left -= 1;
+            match self.ask(session, conn, inbox).await {
+                Some(Found::Node(admitted)) => {
+                    self.tried.push(admitted.address().ip());
+                    return Found::Node(admitted);
+                }
+                Some(Found::Refused(_)) if !self.tried.is_empty() => return Found::NoMore,
+                Some(found) => return found,
+                None => {}
+            }
+        }
+        Found::NoMore
+    }
+
+    /// Asks once; `None` when only nodes were named that failed, and there is another try.
+    async fn ask(&self, session: &Session, conn: &mut Conn, inbox: &mut Vec<u8>) -> Option<Found> {
+        let (kind, keep) = match target::route(self.question) {
+            Ok(Route::Event(event)) => (event.kind, event.keep),
+            _ => (EventKind::Other, Keep::Never),
+        };
+        if !self.tried.is_empty() {
+            // what led to a node that did not take us would lead there again
+            session.worker.gateway.answers.forget(self.question);
+        }
+        let asked = lookup::ask(&session.worker, self.question, kind, keep);
+        let mut asked = std::pin::pin!(monoio::time::timeout_at(self.deadline.into(), asked));
+        let Some(asked) = unless_gone(conn, inbox, None, |cx| asked.as_mut().poll(cx)).await else {
+            return Some(Found::Gone);
+        };
+        match asked {
+            Err(_) => Some(Found::Refused(Refusal::ManagerTimeout)),
+            Ok((_, Err(refusal))) => Some(Found::Refused(refusal)),
+            Ok((by, Ok(answer))) if answer.status != 200 => Some(Found::Answered(by, answer)),
+            Ok((_, Ok(answer))) => self.pick(session, &answer.nodes),
+        }
+    }
+
+    /// One of the nodes named: a fresh one before one that failed lately, which is only taken when nothing better can be
+    /// hoped for.
+    fn pick(&self, session: &Session, nodes: &[IpAddr]) -> Option<Found> {
+        // the second node of a transcoding answer is the origin behind the transcoder, not one to take its place
+        let alternatives = !self.question.contains("transcode=");
+        let nodes = if alternatives { nodes } else { &nodes[..nodes.len().min(1)] };
+        if nodes.is_empty() {
+            return Some(Found::Refused(Refusal::ManagerFailed));
+        }
+        let gateway = &session.worker.gateway;
+        let untried = || nodes.iter().filter(|node| !self.tried.contains(node));
+        let healthy = untried().find(|node| !gateway.answers.is_quarantined(**node));
+        let wait_for_better = self.left > 0 && gateway.answers.knows_healthy_node();
+        let node = healthy.or_else(|| untried().next().filter(|_| !wait_for_better))?;
+        Some(match admission::admit(gateway.admission(), *node, true) {
+            Ok(admitted) => Found::Node(admitted),
+            Err(refusal) => Found::Refused(refusal),
+        })
+    }
 }
 
 /// The permit for the node that a client named.
@@ -61,57 +142,6 @@ pub(super) fn origin_for_node(session: &Session, request: &Request<'_>) -> Optio
         OriginHeader::Node => Some(NodeOrigin::Itself),
         OriginHeader::Client => request.origin.map(|origin| NodeOrigin::Text(origin.to_owned())),
         OriginHeader::Fixed(value) => Some(NodeOrigin::Text(value.clone())),
-    }
-}
-
-/// Asks the stream manager for a node that is not among `tried`. With `again` a node that failed lately is not taken
-/// either, since there is another try; on the last one it is better than none.
-pub(super) async fn choose(
-    session: &Session,
-    conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    question: &str,
-    tried: &[IpAddr],
-    again: bool,
-    deadline: Instant,
-) -> Choice {
-    let (kind, keep) = match target::route(question) {
-        Ok(Route::Event(event)) => (event.kind, event.keep),
-        _ => (EventKind::Other, Keep::Never),
-    };
-    if !tried.is_empty() {
-        // what led to a node that did not take us would lead there again
-        session.worker.gateway.answers.forget(question);
-    }
-    let asked = lookup::ask(&session.worker, question, kind, keep);
-    let mut asked = std::pin::pin!(monoio::time::timeout_at(deadline.into(), asked));
-    let Some(asked) = unless_gone(conn, inbox, None, |cx| asked.as_mut().poll(cx)).await else {
-        return Choice::Gone;
-    };
-    match asked {
-        Err(_) => Choice::Refused(Refusal::ManagerTimeout),
-        Ok((_, Err(refusal))) => Choice::Refused(refusal),
-        Ok((by, Ok(answer))) if answer.status != 200 => Choice::Answered(by, answer),
-        Ok((_, Ok(answer))) => pick(session, question, &answer.nodes, tried, again),
-    }
-}
-
-fn pick(session: &Session, question: &str, nodes: &[IpAddr], tried: &[IpAddr], again: bool) -> Choice {
-    // the second node of a transcoding answer is the origin behind the transcoder, not one to take its place
-    let nodes = if question.contains("transcode=") { &nodes[..nodes.len().min(1)] } else { nodes };
-    if nodes.is_empty() {
-        return Choice::Refused(Refusal::ManagerFailed);
-    }
-    let gateway = &session.worker.gateway;
-    let untried = || nodes.iter().filter(|node| !tried.contains(node));
-    let healthy = untried().find(|node| !gateway.answers.is_quarantined(**node));
-    let wait_for_better = again && gateway.answers.knows_healthy_node();
-    match healthy.or_else(|| untried().next().filter(|_| !wait_for_better)) {
-        None => Choice::Again,
-        Some(node) => match admission::admit(gateway.admission(), *node, true) {
-            Ok(admitted) => Choice::Node(admitted),
-            Err(refusal) => Choice::Refused(refusal),
-        },
     }
 }
 

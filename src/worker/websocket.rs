@@ -8,7 +8,7 @@ use super::answers::{Answer, By};
 use super::conn::Conn;
 use super::forward::Ready;
 use super::origin::{self, Opened};
-use super::placement::{self, Choice, Way};
+use super::placement::{self, Found, Search, Way};
 use super::session::Session;
 use super::sessions::ActiveGuard;
 use super::watch::unless_gone;
@@ -176,32 +176,22 @@ async fn find(
     ask: &Ask,
     question: &str,
 ) -> Result<Opened, No> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut tried = Vec::new();
+    let mut search = Search::new(session, question, PATIENCE);
     let mut last = Refusal::OriginTimeout;
-    for left in (0..session.worker.gateway.config.origins.attempts).rev() {
-        let admitted =
-            match placement::choose(session, conn, inbox, question, &tried, left > 0, deadline).await {
-                Choice::Node(admitted) => admitted,
-                Choice::Again => continue,
-                Choice::Refused(refusal) if tried.is_empty() => return Err(No::Refused(refusal)),
-                Choice::Refused(_) => break,
-                Choice::Answered(by, answer) => return Err(No::Answered(by, answer)),
-                Choice::Gone => return Err(No::Gone),
-            };
-        match dial(session, conn, inbox, &admitted, &ask.upgrade, deadline).await {
+    loop {
+        let admitted = match search.next(session, conn, inbox).await {
+            Found::Node(admitted) => admitted,
+            Found::NoMore => return Err(No::Refused(last)),
+            Found::Refused(refusal) => return Err(No::Refused(refusal)),
+            Found::Answered(by, answer) => return Err(No::Answered(by, answer)),
+            Found::Gone => return Err(No::Gone),
+        };
+        match dial(session, conn, inbox, &admitted, &ask.upgrade, search.deadline()).await {
             Ok(opened) => return Ok(opened),
-            Err(Failed::Gone) => return Err(No::Gone),
-            Err(Failed::Node { refusal, reached }) => {
-                last = refusal;
-                tried.push(admitted.address().ip());
-                if (ask.publish && reached) || Instant::now() >= deadline {
-                    break;
-                }
-            }
+            Err(Failed::Node { refusal, reached }) if !(ask.publish && reached) => last = refusal,
+            Err(failed) => return Err(failed.into()),
         }
     }
-    Err(No::Refused(last))
 }
 
 /// Why a dial gave nothing.

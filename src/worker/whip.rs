@@ -8,7 +8,7 @@ use super::answers::{Answer, By};
 use super::conn::Conn;
 use super::node::{self, Answered, Patience};
 use super::origin::DialFault;
-use super::placement::{self, Choice};
+use super::placement::{self, Found, Search};
 use super::reply::{self, Shape};
 use super::session::Session;
 use super::watch::unless_gone;
@@ -110,28 +110,21 @@ impl Passing<'_> {
         }
         let question = request.question(config.stream_manager.api.text());
         let question = question.ok_or(No::Refused(Refusal::BadParams))?;
-        let deadline = Instant::now() + PATIENCE;
-        let mut tried = Vec::new();
+        let mut search = Search::new(self.session, &question, PATIENCE);
         let mut last = Refusal::OriginTimeout;
-        for left in (0..config.origins.attempts).rev() {
-            let (session, again) = (self.session, left > 0);
-            let found =
-                placement::choose(session, self.conn, self.inbox, &question, &tried, again, deadline).await;
-            let admitted = match found {
-                Choice::Node(admitted) => admitted,
-                Choice::Again => continue,
-                Choice::Refused(refusal) if tried.is_empty() => return Err(No::Refused(refusal)),
-                Choice::Refused(_) => break,
-                Choice::Answered(by, answer) => return Err(No::Answered(by, answer)),
-                Choice::Gone => return Err(No::Gone),
+        loop {
+            let admitted = match search.next(self.session, self.conn, self.inbox).await {
+                Found::Node(admitted) => admitted,
+                Found::NoMore => return Err(No::Refused(last)),
+                Found::Refused(refusal) => return Err(No::Refused(refusal)),
+                Found::Answered(by, answer) => return Err(No::Answered(by, answer)),
+                Found::Gone => return Err(No::Gone),
             };
             match self.try_node(&admitted, &target).await {
-                Err((No::Refused(refusal), false)) if Instant::now() < deadline => last = refusal,
+                Err((No::Refused(refusal), false)) => last = refusal,
                 done => return done.map_err(|(no, _)| no),
             }
-            tried.push(admitted.address().ip());
         }
-        Err(No::Refused(last))
     }
 
     /// PATCH and DELETE, and OPTIONS on a resource: only the node that made the session will do.
