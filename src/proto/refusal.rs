@@ -113,7 +113,7 @@ impl Refusal {
             Self::Overloaded => (503, "overloaded", "This gateway is full; try again soon."),
             Self::OriginRefused => (502, "origin_refused", "The node refused the connection."),
             Self::OriginBadHandshake => {
-                (502, "origin_bad_handshake", "The node did not accept the WebSocket.")
+                (502, "origin_bad_handshake", "The node gave no usable answer.")
             }
             Self::ManagerFailed => (502, "manager_failed", "The stream manager gave no usable answer."),
             Self::OriginTimeout => (504, "origin_timeout", "The node did not answer in time."),
