@@ -145,6 +145,7 @@ fn configuration(flags: &Flags, room: &Path, cluster: &Cluster) -> String {
          [stream_manager]\nurl = {:?}\nnode_group = {GROUP:?}\n\n\
          [origins]\nport = {}\napps = [\"live\"]\nnetworks = {:?}\n\n\
          [cors]\nallow_origins = {:?}\n\n\
+         [limits]\nsessions = 1000\n\n\
          [admin]\nlisten = \"127.0.0.1:{}\"\n",
         room.join("chain.pem"),
         room.join("key.pem"),

@@ -112,9 +112,7 @@ impl Refusal {
             Self::Draining => (503, "draining", "This gateway is going down; another one will answer."),
             Self::Overloaded => (503, "overloaded", "This gateway is full; try again soon."),
             Self::OriginRefused => (502, "origin_refused", "The node refused the connection."),
-            Self::OriginBadHandshake => {
-                (502, "origin_bad_handshake", "The node gave no usable answer.")
-            }
+            Self::OriginBadHandshake => (502, "origin_bad_handshake", "The node gave no usable answer."),
             Self::ManagerFailed => (502, "manager_failed", "The stream manager gave no usable answer."),
             Self::OriginTimeout => (504, "origin_timeout", "The node did not answer in time."),
             Self::ManagerTimeout => (504, "manager_timeout", "The stream manager did not answer in time."),
