@@ -130,7 +130,9 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
     let (ready, started) = std::sync::mpsc::sync_channel(1);
     let name = format!("tidegate-{}", setup.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || match prepare(&setup) {
-        Ok((runtime, driver)) => run(runtime, setup, inbox, || drop(ready.send(Ok(driver)))),
+        Ok((runtime, driver)) => {
+            run(runtime, setup, inbox, |listening| drop(ready.send(listening.map(|()| driver))));
+        }
         Err(e) => drop(ready.send(Err(e))),
     })?;
     let driver =
@@ -193,7 +195,12 @@ fn ring_advice(e: &io::Error) -> &'static str {
     }
 }
 
-fn run(runtime: Runtime, setup: Setup, inbox: mpsc::UnboundedReceiver<Command>, ready: impl FnOnce()) {
+fn run(
+    runtime: Runtime,
+    setup: Setup,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    ready: impl FnOnce(io::Result<()>),
+) {
     let main = serve(setup, inbox, ready);
     match runtime {
         Runtime::Ring(mut runtime) => runtime.block_on(main),
@@ -201,8 +208,12 @@ fn run(runtime: Runtime, setup: Setup, inbox: mpsc::UnboundedReceiver<Command>, 
     }
 }
 
-/// The worker's whole life.
-async fn serve(setup: Setup, mut inbox: mpsc::UnboundedReceiver<Command>, ready: impl FnOnce()) {
+/// The worker's whole life. `ready` hears whether it listens.
+async fn serve(
+    setup: Setup,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    ready: impl FnOnce(io::Result<()>),
+) {
     let metrics = setup.gateway.metrics[setup.index].clone();
     let worker = Rc::new(Worker {
         metrics,
@@ -213,14 +224,15 @@ async fn serve(setup: Setup, mut inbox: mpsc::UnboundedReceiver<Command>, ready:
         random: Cell::new(RandomState::new().hash_one(setup.index) | 1),
         gateway: setup.gateway,
     });
-    for listener in setup.listeners {
-        match net::Listener::new(listener) {
-            Ok(listener) => drop(monoio::spawn(listener::accept_all(worker.clone(), listener))),
-            Err(e) => tracing::error!(error = %e, "a listener could not be used"),
-        }
+    let listeners: io::Result<Vec<_>> = setup.listeners.into_iter().map(net::Listener::new).collect();
+    match listeners {
+        Err(e) => return ready(Err(e)),
+        Ok(listeners) => listeners
+            .into_iter()
+            .for_each(|listener| drop(monoio::spawn(listener::accept_all(worker.clone(), listener)))),
     }
     monoio::spawn(sweep(worker.clone()));
-    ready();
+    ready(Ok(()));
     while let Some(command) = inbox.next().await {
         match command {
             Command::Drain => {
