@@ -70,9 +70,9 @@ impl Row {
         }
     }
 
-    /// Whether a relay without TLS and HTTP of its own can do it too.
+    /// Whether the floor can do it too. It has no back-pressure worth the name, so bulk there measures its queue.
     pub fn has_floor(self) -> bool {
-        matches!(self, Self::Echo | Self::Many | Self::Down | Self::Up | Self::Session | Self::Idle)
+        matches!(self, Self::Echo | Self::Many | Self::Session | Self::Idle)
     }
 
     /// Measures once.
