@@ -4,7 +4,7 @@ use super::certificate::{CERTIFICATE_KEYS, Certificates};
 use super::kind::{Count, Kind, List, OrOff, PerTime, Size, Span};
 use super::place::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
 use super::problem::Report;
-use super::word::{Access, CloseCode, File, Flag, Hidden, OrEmpty, Token, WorkerCount};
+use super::word::{Access, CloseCode, File, Flag, Group, Hidden, OrEmpty, Token, WorkerCount};
 use super::{
     Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel,
     Origins, StreamManager, Tls, TlsVersion, WebSocket,
@@ -91,7 +91,7 @@ keys! {
         url: Url = required r#""http://10.0.0.2:5080""#,
         timeout: Span = default r#""3s""#,
         api: ApiVersion = default r#""4.0""#,
-        node_group: OrEmpty<Token> = default r#""""#,
+        node_group: OrEmpty<Group> = default r#""""#,
         ca: OrEmpty<File> = default r#""""#,
         authorization: OrEmpty<Hidden> = default r#""""#,
     }

@@ -144,6 +144,8 @@ fn values_of_each_kind_say_what_would_be_right() {
         ("admin", "listen = \"unix:relative\"", "\"off\""),
         ("admin", "listen = \"127.0.0.1:443\"", "a port of its own"),
         ("stream_manager", "authorization = \"env:\"", "env:NAME"),
+        ("stream_manager", "node_group = \"..\"", "a name of letters"),
+        ("stream_manager", "node_group = \"default\"", "a name of letters"),
     ];
     let none = problems("tls.certificates = []\nstream_manager.url = \"http://a\"");
     assert!(none[0].right.starts_with("right is at least one"), "{none:?}");

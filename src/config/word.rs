@@ -2,6 +2,7 @@
 
 use super::kind::{Count, Scalar, integer, quote, text};
 use super::{AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Workers};
+use crate::proto::pairs::is_group;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use toml::de::DeValue;
@@ -199,6 +200,24 @@ impl Scalar for Token {
         let token = text(value, right)?;
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if !token.is_empty() && token.bytes().all(fits) { Ok(token.to_owned()) } else { Err(right()) }
+    }
+
+    fn write(value: &String) -> String {
+        quote(value)
+    }
+}
+
+/// A node group of Stream Manager 2.0: it becomes a segment of a path.
+pub(super) struct Group;
+
+impl Scalar for Group {
+    type Value = String;
+
+    fn of(value: &DeValue<'_>) -> Result<String, String> {
+        let right = || "right is a name of letters, digits and any of ._-, at most 128 long".to_owned();
+        let name = text(value, right)?;
+        // `default` is what clients say when they name none
+        if is_group(name) && name != "default" { Ok(name.to_owned()) } else { Err(right()) }
     }
 
     fn write(value: &String) -> String {

@@ -202,11 +202,9 @@ impl Page {
     fn times(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
         sheet.histogram("tidegate_setup_seconds", "From accept to our 101", |w| &w.setup)?;
         sheet.histogram("tidegate_tls_seconds", "TLS handshakes", |w| &w.tls)?;
-        sheet.histogram(
-            "tidegate_lookup_seconds",
-            "Answers of the stream manager, stored ones included",
-            |w| &w.lookup,
-        )?;
+        sheet.histogram("tidegate_lookup_seconds", "Questions that the memory could not answer", |w| {
+            &w.lookup
+        })?;
         sheet.histogram("tidegate_dial_seconds", "From connect to the node's 101", |w| &w.dial)
     }
 

@@ -13,7 +13,7 @@ pub mod frame;
 pub mod head;
 pub mod location;
 pub mod one_step;
-mod pairs;
+pub(crate) mod pairs;
 pub mod params;
 pub mod pass;
 pub mod redact;

@@ -111,11 +111,13 @@ pub(super) fn group(raw: Option<&str>, configured: &str) -> Result<Option<String
     if group == "default" {
         return Ok(configured);
     }
-    let plain = group.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    if !plain || matches!(group.as_str(), "." | "..") || group.len() > GROUP_MAX {
-        return Err(Refusal::BadParams);
-    }
-    Ok(Some(group))
+    if is_group(&group) { Ok(Some(group)) } else { Err(Refusal::BadParams) }
+}
+
+/// Whether a text can name a node group.
+pub(crate) fn is_group(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    text.bytes().all(plain) && !matches!(text, "" | "." | "..") && text.len() <= GROUP_MAX
 }
 
 /// Whether this pair only says where a stream should be placed: for the manager, not for the node.

@@ -139,7 +139,9 @@ impl Passing<'_> {
         };
         let (admitted, target) = match (&made, named) {
             (Some(made), _) => {
-                let admitted = admission::admit(gateway.admission(), made.node, true).map_err(No::Refused)?;
+                // it was admitted when the session was made, however that came
+                let admitted =
+                    admission::admit_configured(gateway.admission(), made.node).map_err(No::Refused)?;
                 (admitted, request.resource_target(&made.at_node))
             }
             (None, Some(named)) => (named, request.node_target()),
