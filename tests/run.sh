@@ -120,6 +120,8 @@ for file in tests/*.rs tests/*/main.rs tests/sandbox/tests/*.rs; do
   name=$(basename "${name%/main}")
   step 1800 "tests: $name" cargo test --workspace --test "$name" --locked --quiet || true
 done
+step 1800 'tests: gateway, all of it on epoll' \
+  env TIDEGATE_TEST_DRIVER=epoll cargo test --test gateway --locked --quiet || true
 
 # --- what others say --------------------------------------------------------------------------------------------------
 
