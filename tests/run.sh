@@ -121,7 +121,7 @@ for file in tests/*.rs tests/*/main.rs tests/sandbox/tests/*.rs; do
   step 1800 "tests: $name" cargo test --workspace --test "$name" --locked --quiet || true
 done
 step 1800 'tests: gateway, all of it on epoll' \
-  env TIDEGATE_TEST_DRIVER=epoll cargo test --test gateway --locked --quiet || true
+  env TIDEGATE_TEST_DRIVER=epoll cargo test --workspace --test gateway --locked --quiet || true
 
 # --- what others say --------------------------------------------------------------------------------------------------
 
