@@ -113,10 +113,11 @@ impl Fleet {
     /// No client yet. `path` is the WebSocket's target; without one the sessions speak plain HTTP.
     pub fn new(target: &Target, tls: &Arc<ClientConfig>, path: Option<&str>) -> Result<Self> {
         let address = target.address;
+        let host = format!("localhost:{}", address.port());
         let upgrade = path.map(|path| {
             format!(
-                "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nOrigin: https://{address}\r\n\r\n"
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nOrigin: https://{host}\r\n\r\n"
             )
         });
         Ok(Self {
@@ -207,6 +208,11 @@ impl Fleet {
             return Err(format!("giving up; {}", self.complaint()).into());
         }
         Ok(())
+    }
+
+    /// The session in a place: the first to connect has place 0, and a place that is free is taken again.
+    pub fn session(&mut self, place: usize) -> Option<&mut Session> {
+        self.sessions.get_mut(place)?.as_mut()
     }
 
     /// What went wrong, for people.

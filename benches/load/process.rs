@@ -17,6 +17,22 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// A process and all that descend from it: some gateways work in children.
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = family.get(at) {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let children: Vec<u32> = tasks
+            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+            .flat_map(|children| children.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+            .collect();
+        family.extend(children);
+        at += 1;
+    }
+    family
+}
+
 /// Memory of a process, in KiB.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {

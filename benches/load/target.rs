@@ -2,6 +2,7 @@
 
 use super::Result;
 use super::process::{self, Memory};
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -73,22 +74,30 @@ impl Target {
 }
 
 impl Running {
-    /// CPU time that it has used up to now.
+    /// CPU time that it and its children have used up to now.
     pub fn cpu(&self) -> Result<Duration> {
-        process::cpu(self.pid)
+        process::family(self.pid).into_iter().map(process::cpu).sum()
     }
 
-    /// Memory that it has resident now.
+    /// Memory that it and its children have resident now.
     pub fn memory(&self) -> Result<Memory> {
-        process::memory(self.pid)
+        process::family(self.pid).into_iter().try_fold(Memory { rss: 0.0, pss: 0.0 }, |sum, pid| {
+            let one = process::memory(pid)?;
+            Ok(Memory { rss: sum.rss + one.rss, pss: sum.pss + one.pss })
+        })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let children = process::family(self.pid);
         // it may have ended by itself; then there is nothing to do
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for pid in children.into_iter().skip(1).filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            // children that went with their parent need no end
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 }
 
