@@ -72,6 +72,16 @@ const PEERS: [Peer; 4] = [
     },
 ];
 
+/// The file in a peer's room that takes what it prints.
+const SAID: &str = "said";
+
+/// What a gateway printed last, for people.
+pub fn said(site_room: &Path, target: &Target) -> String {
+    let rooms = ["ecdsa", "rsa"].map(|kind| site_room.join(format!("{}-{kind}", target.name)));
+    let said = rooms.iter().filter_map(|room| fs::read_to_string(room.join(SAID)).ok());
+    said.flat_map(|text| text.lines().last().map(ToOwned::to_owned)).collect::<Vec<_>>().join("; ")
+}
+
 /// What is wanted by name, or all of it.
 pub fn is_wanted(only: &[String], name: &str) -> bool {
     only.is_empty() || only.iter().any(|one| one == name)
@@ -159,7 +169,9 @@ impl Peer {
             "@CONFIG@" => config.clone().into(),
             argument => argument.into(),
         });
-        let command = [OsString::from("env")].into_iter().chain(homes);
+        // what it says is kept, for the case that it does not start
+        let quiet = ["sh", "-c", "exec env \"$@\" >>\"$0\" 2>&1"].map(OsString::from);
+        let command = quiet.into_iter().chain([room.join(SAID).into()]).chain(homes);
         let command = command.chain([binary.into()]).chain(arguments).collect();
         Ok(Target {
             name: self.name.to_owned(),

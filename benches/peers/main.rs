@@ -134,7 +134,7 @@ fn bench(flags: &Flags) -> Result<bool> {
     if rows.contains(&Work::Latency) {
         stage.rate = flags.rate.map_or_else(|| calibrate(flags, &gateways, &mut stage), Ok)?;
     }
-    let measured = measure(flags, &gateways, rows, &mut stage)?;
+    let measured = measure(flags, &room.0, &gateways, rows, &mut stage)?;
     give(flags, &gateways, &measured, stage.rate)
 }
 
@@ -155,15 +155,25 @@ fn calibrate(flags: &Flags, gateways: &[Gateway], stage: &mut Stage) -> Result<f
     }
 }
 
-fn measure(flags: &Flags, gateways: &[Gateway], rows: &[Work], stage: &mut Stage) -> Result<Vec<Measured>> {
+fn measure(
+    flags: &Flags,
+    room: &Path,
+    gateways: &[Gateway],
+    rows: &[Work],
+    stage: &mut Stage,
+) -> Result<Vec<Measured>> {
     let mut measured: Vec<Measured> = Vec::new();
     for round in 1..=flags.rounds {
         for row in rows {
             for gateway in gateways.iter().filter(|gateway| row.suits(gateway)) {
                 let target = if *row == Work::Rsa { gateway.rsa.as_ref() } else { None };
                 // a process of its own each time: no row inherits another's memory
-                let started = target.unwrap_or(&gateway.ecdsa).start(flags.gateway_core, flags.load_core);
-                let sample = started.and_then(|running| row.measure(&running, stage));
+                let target = target.unwrap_or(&gateway.ecdsa);
+                let started = target.start(flags.gateway_core, flags.load_core);
+                let sample = match started {
+                    Ok(running) => row.measure(&running, stage),
+                    Err(why) => Err(format!("{why} {}", gateways::said(room, target)).into()),
+                };
                 let sample = sample.unwrap_or_else(Sample::from);
                 let fault =
                     sample.first_fault.as_deref().map(|why| format!(" FAULT: {why}")).unwrap_or_default();
