@@ -282,7 +282,11 @@ impl Session {
             Ok(())
         })?;
         self.take(script, upgrade, plain)?;
-        if look == Look::Ended {
+        if look == Look::Cut && !self.done {
+            return Err("the connection ended without a close_notify".into());
+        }
+        if look != Look::Open {
+            // behind a WebSocket's Close nothing can be missing, and not every peer says more
             script.ended(self)?;
             self.link.finish()?;
             return Ok(More::Over);

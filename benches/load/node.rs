@@ -198,7 +198,7 @@ impl Serving {
             Ok(Look::Open) => {}
             Ok(Look::Ended) if closed => self.leave(number),
             // a gateway that goes away takes its connections along: the client's side says whether that was right
-            Ok(Look::Ended) => self.leave(number),
+            Ok(Look::Ended | Look::Cut) => self.leave(number),
             Err(why) => {
                 if !is_gone(&why) && counts.faults.fetch_add(1, Relaxed) == 0 {
                     eprintln!("the node: {why}");
