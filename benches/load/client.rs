@@ -20,6 +20,9 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// A session that waits so long for its next byte has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Sessions that open at one time: a gateway may limit them.
+const OPENING_MAX: usize = 64;
+
 /// What clients do. An error is a fault of the gateway under test and ends that session.
 pub trait Script {
     /// The way is open: the 101 is there, or for plain HTTP the TLS handshake is done.
@@ -177,7 +180,7 @@ impl Fleet {
         let mut begun = 0;
         self.heard = Instant::now();
         while begun < count || !is_done(script) {
-            for _ in 0..32.min(count - begun) {
+            for _ in 0..OPENING_MAX.saturating_sub(self.opening()).min(count - begun) {
                 self.connect()?;
                 begun += 1;
             }
@@ -187,6 +190,11 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    fn opening(&self) -> usize {
+        let opening = |session: &&Session| matches!(session.phase, Phase::Handshake | Phase::Upgrade);
+        self.sessions.iter().flatten().filter(opening).count()
     }
 
     /// Waits at most so long and does all there is to do.
