@@ -1,7 +1,7 @@
 //! What the kernel says of a process: CPU time and memory; and where a thread may run.
 
 use super::Result;
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
 use rustix::thread::CpuSet;
 use std::fs;
 use std::time::Duration;
@@ -31,6 +31,14 @@ pub fn family(pid: u32) -> Vec<u32> {
         at += 1;
     }
     family
+}
+
+/// Ends processes that this one started.
+pub fn end(pids: &[u32]) {
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+        // one that went by itself needs no end
+        let _ = kill_process(pid, Signal::KILL);
+    }
 }
 
 /// Memory of a process, in KiB.

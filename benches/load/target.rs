@@ -2,7 +2,6 @@
 
 use super::Result;
 use super::process::{self, Memory};
-use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -94,10 +93,7 @@ impl Drop for Running {
         // it may have ended by itself; then there is nothing to do
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for pid in children.into_iter().skip(1).filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
-            // children that went with their parent need no end
-            let _ = kill_process(pid, Signal::KILL);
-        }
+        process::end(&children[1..]);
     }
 }
 

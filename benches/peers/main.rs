@@ -23,6 +23,8 @@ use load::stats::{Sample, summary};
 use load::{Result, floor, process};
 use manager::Manager;
 use report::Measured;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -110,12 +112,26 @@ impl Drop for Room {
     }
 }
 
+/// Takes everything along that this process started, when somebody ends it early.
+fn end_on_signal(room: PathBuf) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            process::end(&process::family(std::process::id())[1..]);
+            drop(Room(room));
+            std::process::exit(128 + signal);
+        }
+    })?;
+    Ok(())
+}
+
 /// True when every figure could be given.
 fn bench(flags: &Flags) -> Result<bool> {
     process::raise_descriptors()?;
     process::pin(flags.load_core)?;
     let room = Room(std::env::temp_dir().join(format!("tidegate-peers-{}", std::process::id())));
     fs::create_dir(&room.0)?;
+    end_on_signal(room.0.clone())?;
     let certificate = gateways::certificates(&room.0)?;
     let node = Node::start(flags.load_core, BULK)?;
     let manager = Manager::start()?;
