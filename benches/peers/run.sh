@@ -12,8 +12,6 @@ set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 readonly SOZU=2.3.3
-# cargo may have been told to build elsewhere
-target=${CARGO_TARGET_DIR:-target}
 export PATH="$PWD/target/peers/sozu/bin:$PATH:/usr/sbin:/sbin"
 
 say() { echo "peers: $*" >&2; }
@@ -56,4 +54,4 @@ install_peers() {
 }
 
 [ -n "${SKIP_INSTALL:-}" ] || install_peers
-cargo bench --bench peers -- --out "$target/peers" "$@"
+cargo bench --bench peers -- "$@"
