@@ -57,7 +57,7 @@ pub struct Flags {
     /// No ratio where the rounds of a gateway lie further apart than this share of their median
     #[arg(long, default_value_t = 0.3)]
     tolerance: f64,
-    /// A look whether everything works, in little more than a minute; its figures mean little
+    /// A look whether everything works, in about two minutes; its figures mean little
     #[arg(long)]
     quick: bool,
     /// The core of the gateways

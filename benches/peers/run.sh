@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # tidegate beside its peers, in one command: installs what is missing, builds, measures, writes target/peers/peers.{json,md}.
 #
-#   benches/peers/run.sh            # all rows, about 25 minutes
-#   benches/peers/run.sh --quick    # whether everything works, little more than a minute once all is built
+#   benches/peers/run.sh            # all rows, about 20 minutes
+#   benches/peers/run.sh --quick    # whether everything works, about two minutes once all is built
 #   benches/peers/run.sh --help     # the flags
 #
 # nginx, HAProxy and Caddy come from the distribution (Debian or Ubuntu, as root or with sudo), Sōzu from the Rust registry
