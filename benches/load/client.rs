@@ -116,10 +116,11 @@ impl Fleet {
     /// No client yet. `path` is the WebSocket's target; without one the sessions speak plain HTTP.
     pub fn new(target: &Target, tls: &Arc<ClientConfig>, path: Option<&str>) -> Result<Self> {
         let address = target.address;
+        let host = format!("localhost:{}", address.port());
         let upgrade = path.map(|path| {
             format!(
-                "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nOrigin: https://{address}\r\n\r\n"
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nOrigin: https://{host}\r\n\r\n"
             )
         });
         Ok(Self {
@@ -217,6 +218,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// The session in a place: the first to connect has place 0, and a place that is free is taken again.
+    pub fn session(&mut self, place: usize) -> Option<&mut Session> {
+        self.sessions.get_mut(place)?.as_mut()
+    }
+
     /// What went wrong, for people.
     pub fn complaint(&self) -> String {
         let first = self.first_fault.as_deref().unwrap_or("no fault was seen");
@@ -284,7 +290,11 @@ impl Session {
             Ok(())
         })?;
         self.take(script, upgrade, plain)?;
-        if look == Look::Ended {
+        if look == Look::Cut && !self.done {
+            return Err("the connection ended without a close_notify".into());
+        }
+        if look != Look::Open {
+            // behind a WebSocket's Close nothing can be missing, and not every peer says more
             script.ended(self)?;
             self.link.finish()?;
             return Ok(More::Over);

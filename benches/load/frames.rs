@@ -2,6 +2,7 @@
 
 use super::Result;
 
+pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;

@@ -24,6 +24,8 @@ pub enum Look {
     Open,
     /// The peer ended, with a close_notify where there is TLS.
     Ended,
+    /// The peer ended without the close_notify that was due.
+    Cut,
 }
 
 impl Link {
@@ -109,9 +111,7 @@ impl Link {
     ) -> Result<Look> {
         loop {
             let taken = match rustix::net::recv(&self.socket, &mut *scratch, RecvFlags::DONTWAIT) {
-                Ok((0, _)) if self.tls.is_some() => {
-                    return Err("the connection ended without a close_notify".into());
-                }
+                Ok((0, _)) if self.tls.is_some() => return Ok(Look::Cut),
                 Ok((0, _)) => return Ok(Look::Ended),
                 Ok((taken, _)) => taken,
                 Err(rustix::io::Errno::AGAIN) => return Ok(Look::Open),

@@ -3,6 +3,8 @@
 //! Nothing here knows tidegate: a gateway under test is a command line, an address and a process id. Every byte that comes
 //! back is compared with what has to come back; what is wrong is a fault, and a measurement with faults is none.
 
+#![allow(dead_code)] // two benches share this, and each uses its part
+
 pub mod client;
 pub mod floor;
 pub mod frames;
@@ -13,6 +15,7 @@ pub mod poll;
 pub mod process;
 pub mod rows;
 pub mod scripts;
+pub mod signalling;
 pub mod stats;
 pub mod target;
 

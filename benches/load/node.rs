@@ -1,10 +1,11 @@
 //! A scripted node: plain TCP, upgrades every connection and then echoes, takes, or sends messages without end, as the
 //! `id` in the request's target asks. One thread, one epoll.
 
-use super::frames::{self, BINARY, CLOSE, Message, Reader};
+use super::frames::{self, BINARY, CLOSE, Message, Reader, TEXT};
 use super::link::{Link, Look, SCRATCH};
 use super::poll::Poll;
-use super::{Result, process};
+use super::signalling::Side;
+use super::{Result, process, signalling};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub const ECHO: &str = "echo";
 pub const SINK: &str = "sink";
 /// As [`ECHO`]: the node sends numbered messages as fast as they are taken.
 pub const SOURCE: &str = "source";
+/// As [`ECHO`]: the node has its part in the signalling of a publisher.
+pub const SIGNALLING: &str = "signalling";
 
 /// The listener's number in the poll.
 const LISTENER: usize = usize::MAX;
@@ -75,6 +78,7 @@ enum Mode {
     Echo,
     Sink,
     Source,
+    Signalling,
     Closed,
 }
 
@@ -152,7 +156,18 @@ impl Serving {
         reply.clear();
         let looked = link.receive(scratch, ended, |bytes| {
             let rest = if *mode == Mode::Head { upgrade(head, bytes, mode, reply)? } else { bytes };
+            if *mode == Mode::Signalling && *next == 0 {
+                signalling::reply(next, reply);
+            }
             reader.feed(rest, |opcode, payload| match (opcode, *mode) {
+                (TEXT, Mode::Signalling) if signalling::is_due(payload, *next, Side::Client) => {
+                    *next += 1;
+                    signalling::reply(next, reply);
+                    Ok(())
+                }
+                (CLOSE, Mode::Signalling) if !signalling::is_over(*next) => {
+                    Err("a Close before the last message".into())
+                }
                 (CLOSE, _) => {
                     *mode = Mode::Closed;
                     frames::write(reply, CLOSE, payload, false);
@@ -183,7 +198,7 @@ impl Serving {
             Ok(Look::Open) => {}
             Ok(Look::Ended) if closed => self.leave(number),
             // a gateway that goes away takes its connections along: the client's side says whether that was right
-            Ok(Look::Ended) => self.leave(number),
+            Ok(Look::Ended | Look::Cut) => self.leave(number),
             Err(why) => {
                 if !is_gone(&why) && counts.faults.fetch_add(1, Relaxed) == 0 {
                     eprintln!("the node: {why}");
@@ -246,6 +261,7 @@ fn upgrade<'b>(
         ECHO => Mode::Echo,
         SINK => Mode::Sink,
         SOURCE => Mode::Source,
+        SIGNALLING => Mode::Signalling,
         other => return Err(format!("no such script: {other:?}").into()),
     };
     let key = text.lines().find_map(|line| {

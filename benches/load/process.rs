@@ -1,7 +1,7 @@
 //! What the kernel says of a process: CPU time and memory; and where a thread may run.
 
 use super::Result;
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
 use rustix::thread::CpuSet;
 use std::fs;
 use std::time::Duration;
@@ -15,6 +15,30 @@ pub fn cpu(pid: u32) -> Result<Duration> {
         nanos += spent.parse::<u64>()?;
     }
     Ok(Duration::from_nanos(nanos))
+}
+
+/// A process and all that descend from it: some gateways work in children.
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = family.get(at) {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let children: Vec<u32> = tasks
+            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+            .flat_map(|children| children.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+            .collect();
+        family.extend(children);
+        at += 1;
+    }
+    family
+}
+
+/// Ends processes that this one started.
+pub fn end(pids: &[u32]) {
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+        // one that went by itself needs no end
+        let _ = kill_process(pid, Signal::KILL);
+    }
 }
 
 /// Memory of a process, in KiB.

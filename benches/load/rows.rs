@@ -90,16 +90,18 @@ impl Row {
     }
 }
 
-const WARM_UP: Duration = Duration::from_millis(400);
+/// How long clients turn before anything is counted.
+pub const WARM_UP: Duration = Duration::from_millis(400);
 
-fn fleet(gateway: &Running, scene: &Scene, script: Option<&str>, resume: bool) -> Result<Fleet> {
+/// Clients of a gateway: WebSockets for what `script` asks of the node, plain HTTP without one.
+pub fn fleet(gateway: &Running, scene: &Scene, script: Option<&str>, resume: bool) -> Result<Fleet> {
     let tls = client::tls(&scene.certificate, resume)?;
     let path = script.map(|script| gateway.target.socket_path.replace("{script}", script));
     Fleet::new(&gateway.target, &tls, path.as_deref())
 }
 
 /// Turns for so long. `before` is done before every turn.
-fn turn<S: Script>(
+pub fn turn<S: Script>(
     fleet: &mut Fleet,
     script: &mut S,
     long: Duration,
@@ -114,7 +116,7 @@ fn turn<S: Script>(
 }
 
 /// The window: CPU time against units.
-fn window<S: Script>(
+pub fn window<S: Script>(
     gateway: &Running,
     fleet: &mut Fleet,
     script: &mut S,
@@ -134,7 +136,8 @@ fn window<S: Script>(
     Ok(sample)
 }
 
-fn nothing(_: &mut Fleet) -> Result<()> {
+/// Before a turn that needs no preparation.
+pub fn nothing(_: &mut Fleet) -> Result<()> {
     Ok(())
 }
 

@@ -171,7 +171,7 @@ pub struct Ask {
 impl Ask {
     /// Asks for `path` and wants `body`.
     pub fn new(path: &str, host: std::net::SocketAddr, body: &'static str) -> Self {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", host.port()).into_bytes();
         Self { request, body, answered: 0, hits_only: false }
     }
 

@@ -73,22 +73,27 @@ impl Target {
 }
 
 impl Running {
-    /// CPU time that it has used up to now.
+    /// CPU time that it and its children have used up to now.
     pub fn cpu(&self) -> Result<Duration> {
-        process::cpu(self.pid)
+        process::family(self.pid).into_iter().map(process::cpu).sum()
     }
 
-    /// Memory that it has resident now.
+    /// Memory that it and its children have resident now.
     pub fn memory(&self) -> Result<Memory> {
-        process::memory(self.pid)
+        process::family(self.pid).into_iter().try_fold(Memory { rss: 0.0, pss: 0.0 }, |sum, pid| {
+            let one = process::memory(pid)?;
+            Ok(Memory { rss: sum.rss + one.rss, pss: sum.pss + one.pss })
+        })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let children = process::family(self.pid);
         // it may have ended by itself; then there is nothing to do
         let _ = self.child.kill();
         let _ = self.child.wait();
+        process::end(&children[1..]);
     }
 }
 
