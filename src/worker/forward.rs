@@ -150,8 +150,6 @@ impl<'s> Pump<'s> {
             let passed = self.origin_outbox.send(&self.origin_sock, plain.unwrap_or(&scratch.gather));
             self.deafen_broken(now, sent.is_err(), passed.is_err());
         });
-        // more may have come while we dialled
-        self.client.readable = true;
     }
 
     fn flow(&mut self, now: Millis) -> Flow<'_> {
