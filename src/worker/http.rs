@@ -111,11 +111,14 @@ impl<'s> Http<'s> {
             return self.websocket(conn, planned.shape, *ask).await;
         }
         self.counted.get_or_insert_with(|| ActiveGuard::new(&self.session.worker, RouteLabel::Http));
-        if planned.expects_continue && self.inbox.is_empty() && !self.session.say(conn, CONTINUE).await {
-            return Next::Drop;
+        // who has no place here is not waited for, and who asks before it sends a body that nobody wants may keep it
+        let waits = planned.expects_continue && planned.body != BodyLength::None && self.inbox.is_empty();
+        if self.turned_away.is_some() || (waits && !matches!(planned.plan, Plan::Whip(_))) {
+            let planned = Planned { shape: Shape { close: true, ..planned.shape }, ..planned };
+            return self.answer(conn, planned, &[]).await;
         }
         let wanted = matches!(planned.plan, Plan::Whip(_));
-        match self.body(conn, planned.body, wanted).await {
+        match self.body(conn, planned.body, wanted, waits).await {
             Ok(body) => self.answer(conn, planned, &body).await,
             Err(Some(refusal)) => {
                 let shape = Shape { close: true, ..planned.shape };
@@ -219,18 +222,22 @@ impl<'s> Http<'s> {
         }
     }
 
-    /// Reads a request's body to its end, within its limits; `keep` says whether anybody wants it. `Err(None)`: the client
-    /// is gone.
+    /// Reads a request's body to its end, within its limits; `keep` says whether anybody wants it, `waits` that the client
+    /// waits for a word before it sends it. `Err(None)`: the client is gone.
     async fn body(
         &mut self,
         conn: &mut Conn,
         length: BodyLength,
         keep: bool,
+        waits: bool,
     ) -> Result<Vec<u8>, Option<Refusal>> {
         let limits = &self.session.worker.gateway.config.limits;
         let deadline = Instant::now() + limits.body_timeout;
         let refuse = |fault: BodyFault| Some(fault.refusal());
         let mut body = Body::new(length, limits.body_max as u64).map_err(refuse)?;
+        if waits && !self.session.say(conn, CONTINUE).await {
+            return Err(None);
+        }
         let mut kept = Vec::new();
         loop {
             let mut at = 0;

@@ -175,3 +175,24 @@ fn a_gateway_without_descriptors_does_not_blame_the_node() {
     assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[("outcome", "refused")]), 0.0);
     town.relay(&origin);
 }
+
+#[test]
+fn who_is_turned_away_is_not_waited_for() {
+    let town = Town::with(|config, _| {
+        config.set("limits.sessions_per_ip", 1);
+        config.set("limits.body_timeout", "60s");
+    });
+    let home = town.place.home(1);
+    let _inside = {
+        let mut client = town.door().from(home).enter();
+        assert_eq!(client.get("/nowhere").status(), 404);
+        client
+    };
+    for expect in [None, Some("100-continue")] {
+        let endless = Request::new("POST", "/nowhere").with("Content-Length", "1000");
+        let mut client = town.door().from(home).enter();
+        client.ask(&expect.map_or(endless.clone(), |expect| endless.with("Expect", expect)));
+        client.read_response().assert_refusal(429, "too_many");
+        client.ended();
+    }
+}
