@@ -6,6 +6,7 @@
 use super::affinity::Made;
 use super::answers::{Answer, By};
 use super::conn::Conn;
+use super::gateway::Gateway;
 use super::node::{self, Answered, Patience};
 use super::origin::DialFault;
 use super::placement::{self, Found, Search};
@@ -17,6 +18,7 @@ use crate::proto::admission::{self, Admitted};
 use crate::proto::cors::Site;
 use crate::proto::head::{self, BodyLength};
 use crate::proto::location;
+use crate::proto::params::Host;
 use crate::proto::pass::{Fields, Forward};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{Step, WhipRoute};
@@ -75,10 +77,34 @@ pub(super) fn plan(
     let group = config.stream_manager.node_group.as_deref().unwrap_or_default();
     let ask = Request::read(route, method, &gateway.rules().params, group).map_err(plain)?;
     check_body(ask.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
-    let named = ask.host.as_ref().map(|host| placement::admit(session, host)).transpose().map_err(plain)?;
+    let named = admit_named(session, &ask).map_err(plain)?;
     let mut fields = Fields::of(request, ask.api == Api::Two);
     fields.origin = placement::origin_for_node(session, request);
     Ok(Planned::Ask(Box::new(Ask { request: ask, method, fields, named })))
+}
+
+/// The permit for the node that the client names. A session lives longer than what was learned: a client that repeats the
+/// node of one that we know may do so as long as it lives.
+fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>, Refusal> {
+    let Some(host) = &request.host else { return Ok(None) };
+    let gateway = &session.worker.gateway;
+    placement::admit(session, host).map(Some).or_else(|refusal| match (made(gateway, request), host) {
+        (Some(made), Host::Address(address)) if made.node == *address => {
+            admission::admit(gateway.admission(), made.node, true).map(Some)
+        }
+        _ => Err(refusal),
+    })
+}
+
+/// The session that a request is about: a handle opens its own and no other; without one, the name finds the newest.
+fn made(gateway: &Gateway, request: &Request) -> Option<Arc<Made>> {
+    if request.step == Step::Endpoint {
+        return None;
+    }
+    match request.handle {
+        Some(handle) => gateway.affinity.by_handle(handle).filter(|made| made.key.is_of(request)),
+        None => gateway.affinity.by_key(request.affinity_key()),
+    }
 }
 
 /// A request on its way to a node.
@@ -131,12 +157,10 @@ impl Passing<'_> {
     async fn on_resource(&mut self) -> Result<(u16, Vec<u8>), No> {
         let gateway = &self.session.worker.gateway;
         let (request, named) = (&self.ask.request, self.ask.named);
-        let is_there = |made: &Arc<Made>| named.is_none_or(|named| named.address().ip() == made.node);
-        // a handle opens its own session and no other; without one, the name finds the newest
-        let made = match request.handle {
-            Some(handle) => gateway.affinity.by_handle(handle).filter(|made| made.key.is_of(request)),
-            None => gateway.affinity.by_key(request.affinity_key()).filter(is_there),
+        let is_there = |made: &Arc<Made>| {
+            request.handle.is_some() || named.is_none_or(|named| named.address().ip() == made.node)
         };
+        let made = made(gateway, request).filter(is_there);
         let (admitted, target) = match (&made, named) {
             (Some(made), _) => {
                 let admitted = admission::admit(gateway.admission(), made.node, true).map_err(No::Refused)?;
