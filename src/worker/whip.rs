@@ -182,7 +182,11 @@ impl Passing<'_> {
         let (session, ask) = (self.session, self.ask);
         let metrics = &session.worker.metrics;
         let started = Instant::now();
-        let mut answer = start(session, ask, admitted, target, self.body);
+        let head = head_for(session.peer, ask, admitted, target, self.body);
+        if !node::takes_head(head.len()) {
+            return Err((No::Refused(Refusal::HeadTooLarge), true));
+        }
+        let mut answer = start(session, ask, admitted, [&head, self.body].concat());
         let answered = unless_gone(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
         let Some(answered) = answered else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
@@ -209,10 +213,8 @@ fn start(
     session: &Session,
     ask: &Ask,
     admitted: &Admitted,
-    target: &str,
-    body: &[u8],
+    request: Vec<u8>,
 ) -> oneshot::Receiver<Result<Answered, DialFault>> {
-    let request = whole_request(session.peer, ask, ask.method.word(), admitted, target, body);
     let patience = patience(session);
     let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
     let delete = (ask.method == Method::Post).then(|| Undo::new(session.peer, ask, &admitted));
@@ -237,17 +239,11 @@ fn patience(session: &Session) -> Patience {
     }
 }
 
-fn whole_request(
-    client: SocketAddr,
-    ask: &Ask,
-    method: &str,
-    admitted: &Admitted,
-    target: &str,
-    body: &[u8],
-) -> Vec<u8> {
+/// The head of the request to the node.
+fn head_for(client: SocketAddr, ask: &Ask, admitted: &Admitted, target: &str, body: &[u8]) -> Vec<u8> {
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
     let forward = Forward {
-        method,
+        method: ask.method.word(),
         target,
         node: admitted.address(),
         client,
@@ -255,7 +251,7 @@ fn whole_request(
         close: true,
         fields: ask.fields.clone(),
     };
-    [&forward.head(), body].concat()
+    forward.head()
 }
 
 /// How to delete a session that nobody wants any more.
