@@ -4,7 +4,7 @@
 
 use super::access::Line;
 use super::answers::By;
-use super::ceiling::HandshakePermit;
+use super::ceiling::{HandshakePermit, SessionPermit};
 use super::conn::{Conn, Received};
 use super::event;
 use super::forward;
@@ -19,6 +19,7 @@ use crate::proto::cors::Site;
 use crate::proto::head::{self, BodyLength, Request};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{self, EventKind, Keep, Route};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long a kept-alive connection may wait for its next request.
@@ -44,8 +45,9 @@ pub(super) struct Http<'s> {
     session: &'s Session,
     /// Plaintext that was not used yet: the next request, pipelined, or the first frames.
     inbox: Vec<u8>,
-    /// Refused from the start; said at the first request, since there is no earlier way to say it.
-    turned_away: Option<Refusal>,
+    /// The place among the sessions, or a refusal from the start: said at the first request, since there is no earlier way
+    /// to say it.
+    place: Result<Rc<SessionPermit>, Refusal>,
     handshake: Option<HandshakePermit>,
     counted: Option<ActiveGuard>,
     /// The client will send nothing more.
@@ -78,16 +80,16 @@ struct Planned {
 }
 
 impl<'s> Http<'s> {
-    /// A connection whose handshake is done. `turned_away` is said at its first request.
+    /// A connection whose handshake is done. If it has no place, that is said at its first request.
     pub(super) const fn new(
         session: &'s Session,
-        turned_away: Option<Refusal>,
+        place: Result<Rc<SessionPermit>, Refusal>,
         handshake: HandshakePermit,
     ) -> Self {
         Self {
             session,
             inbox: Vec::new(),
-            turned_away,
+            place,
             handshake: Some(handshake),
             counted: None,
             ended: false,
@@ -113,7 +115,7 @@ impl<'s> Http<'s> {
         self.counted.get_or_insert_with(|| ActiveGuard::new(&self.session.worker, RouteLabel::Http));
         // who has no place here is not waited for, and who asks before it sends a body that nobody wants may keep it
         let waits = planned.expects_continue && planned.body != BodyLength::None && self.inbox.is_empty();
-        if self.turned_away.is_some() || (waits && !matches!(planned.plan, Plan::Whip(_))) {
+        if self.place.is_err() || (waits && !matches!(planned.plan, Plan::Whip(_))) {
             let planned = Planned { shape: Shape { close: true, ..planned.shape }, ..planned };
             return self.answer(conn, planned, &[]).await;
         }
@@ -176,12 +178,12 @@ impl<'s> Http<'s> {
             session: self.session.id.clone(),
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
-            close: !request.keep_alive || draining || self.ended || self.turned_away.is_some(),
+            close: !request.keep_alive || draining || self.ended || self.place.is_err(),
             bodiless: request.method == "HEAD",
         };
-        let plan = match self.turned_away {
-            Some(refusal) => Plan::Refuse(refusal, ""),
-            None => {
+        let plan = match self.place {
+            Err(refusal) => Plan::Refuse(refusal, ""),
+            Ok(_) => {
                 self.plan_route(request, site).unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow))
             }
         };
@@ -285,12 +287,18 @@ impl<'s> Http<'s> {
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)
             }
-            Plan::Whip(ask) => match self.passing(conn, &shape, &ask, body).pass().await {
-                Ok(done) => done,
-                Err(whip::No::Gone) => return Next::Drop,
-                Err(whip::No::Answered(by, answer)) => event::answer(session, &shape, by, Ok(answer)),
-                Err(whip::No::Refused(refusal)) => event::answer(session, &shape, By::Bypass, Err(refusal)),
-            },
+            Plan::Whip(ask) => {
+                let passed = self.passing(conn, &shape, &ask, body).pass().await;
+                shape.close |= session.pager.is_draining();
+                match passed {
+                    Ok(done) => done,
+                    Err(whip::No::Gone) => return Next::Drop,
+                    Err(whip::No::Answered(by, answer)) => event::answer(session, &shape, by, Ok(answer)),
+                    Err(whip::No::Refused(refusal)) => {
+                        event::answer(session, &shape, By::Bypass, Err(refusal))
+                    }
+                }
+            }
             Plan::WebSocket(_) => unreachable!("a WebSocket is answered by its own path"),
         };
         if let Some(line) = access {
@@ -303,14 +311,15 @@ impl<'s> Http<'s> {
         }
     }
 
-    const fn passing<'p>(
+    fn passing<'p>(
         &'p mut self,
         conn: &'p mut Conn,
         shape: &'p Shape,
         ask: &'p whip::Ask,
         body: &'p [u8],
     ) -> whip::Passing<'p> {
-        whip::Passing { session: self.session, conn, inbox: &mut self.inbox, shape, ask, body }
+        let place = self.place.as_ref().ok();
+        whip::Passing { session: self.session, place, conn, inbox: &mut self.inbox, shape, ask, body }
     }
 
     async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::Ask) -> Next {

@@ -5,8 +5,10 @@
 
 use super::affinity::Made;
 use super::answers::{Answer, By};
+use super::ceiling::SessionPermit;
 use super::conn::Conn;
 use super::gateway::Gateway;
+use super::listener::guarded;
 use super::node::{self, Answered, Patience};
 use super::origin::DialFault;
 use super::placement::{self, Found, Search};
@@ -110,6 +112,8 @@ fn made(gateway: &Gateway, request: &Request) -> Option<Arc<Made>> {
 /// A request on its way to a node.
 pub(super) struct Passing<'p> {
     pub session: &'p Session,
+    /// Kept by everything that may outlive the client, so that those who leave at once do not get past the limits.
+    pub place: Option<&'p Rc<SessionPermit>>,
     pub conn: &'p mut Conn,
     pub inbox: &'p mut Vec<u8>,
     pub shape: &'p Shape,
@@ -186,7 +190,7 @@ impl Passing<'_> {
         if !node::takes_head(head.len()) {
             return Err((No::Refused(Refusal::HeadTooLarge), true));
         }
-        let mut answer = start(session, ask, admitted, [&head, self.body].concat());
+        let mut answer = start(session, self.place, ask, admitted, [&head, self.body].concat());
         let answered = unless_gone(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
         let Some(answered) = answered else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
@@ -211,6 +215,7 @@ impl Passing<'_> {
 /// again: its name has to be free for the next one.
 fn start(
     session: &Session,
+    place: Option<&Rc<SessionPermit>>,
     ask: &Ask,
     admitted: &Admitted,
     request: Vec<u8>,
@@ -219,14 +224,16 @@ fn start(
     let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
     let delete = (ask.method == Method::Post).then(|| Undo::new(session.peer, ask, &admitted));
     let (tell, answer) = oneshot::channel();
-    monoio::spawn(async move {
+    let (metrics, place) = (Arc::clone(&session.worker.metrics), place.cloned());
+    monoio::spawn(guarded(metrics, async move {
+        let _place = place;
         let answered = node::exchange(&admitted, &request, patience).await;
         if let (Err(Ok(answered)), Some(undo)) = (tell.send(answered), delete)
             && matches!(answered.status, 200..=299)
         {
             undo.run(&worker, &admitted, answered.location.as_deref(), patience).await;
         }
-    });
+    }));
     answer
 }
 
@@ -315,7 +322,9 @@ fn for_client(
     if success && ask.request.step == Step::Endpoint {
         fields.push(("Session-Host", &host));
     }
-    Ok((answered.status, reply::write(shape, answered.status, &fields, &answered.body)))
+    // a drain may have begun meanwhile
+    let shape = Shape { close: shape.close || session.pager.is_draining(), ..shape.clone() };
+    Ok((answered.status, reply::write(&shape, answered.status, &fields, &answered.body)))
 }
 
 /// Remembers a session and gives the `Location` that the client gets.
@@ -324,7 +333,9 @@ fn remember(session: &Session, ask: &Ask, admitted: &Admitted, location: Option<
     let at_node = location::at_node(location, &ask.request).map_err(|unusable| {
         let undo = Undo::new(session.peer, ask, admitted);
         let (worker, admitted, patience) = (Rc::clone(&session.worker), *admitted, patience(session));
-        monoio::spawn(async move { undo.run(&worker, &admitted, None, patience).await });
+        let metrics = Arc::clone(&worker.metrics);
+        let run = async move { undo.run(&worker, &admitted, None, patience).await };
+        monoio::spawn(guarded(metrics, run));
         No::Refused(unusable.refusal())
     })?;
     let mut random = [0; 16];
