@@ -28,6 +28,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Go on and send the body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// Stands in the access log where a client did not wait for an answer; the word for it is nginx's.
+pub(super) const CLIENT_LEFT: u16 = 499;
+
 /// What follows a request.
 pub(super) enum Next {
     /// Another request on this connection.
@@ -123,6 +126,7 @@ impl<'s> Http<'s> {
         match self.body(conn, planned.body, wanted, waits).await {
             Ok(body) => self.answer(conn, planned, &body).await,
             Err(Some(refusal)) => {
+                planned.access.into_iter().for_each(|line| line.write(refusal.status()));
                 let shape = Shape { close: true, ..planned.shape };
                 self.refuse(conn, &shape, refusal, "").await
             }
@@ -283,7 +287,7 @@ impl<'s> Http<'s> {
             Plan::Event { key, kind, keep } => {
                 let asked =
                     event::ask(session, conn, &mut self.inbox, &mut self.ended, &key, kind, keep).await;
-                let Some((by, outcome)) = asked else { return Next::Drop };
+                let Some((by, outcome)) = asked else { return gone(access) };
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)
             }
@@ -292,7 +296,7 @@ impl<'s> Http<'s> {
                 shape.close |= session.pager.is_draining();
                 match passed {
                     Ok(done) => done,
-                    Err(whip::No::Gone) => return Next::Drop,
+                    Err(whip::No::Gone) => return gone(access),
                     Err(whip::No::Answered(by, answer)) => event::answer(session, &shape, by, Ok(answer)),
                     Err(whip::No::Refused(refusal)) => {
                         event::answer(session, &shape, By::Bypass, Err(refusal))
@@ -342,6 +346,12 @@ impl<'s> Http<'s> {
         let bytes = reply::refusal(shape, refusal, allow);
         if self.session.say(conn, &bytes).await { Next::Close } else { Next::Drop }
     }
+}
+
+/// The client left before its answer.
+fn gone(access: Option<Line>) -> Next {
+    access.into_iter().for_each(|line| line.write(CLIENT_LEFT));
+    Next::Drop
 }
 
 fn socket(ask: Result<websocket::Ask, Refusal>) -> Result<Plan, (Refusal, &'static str)> {

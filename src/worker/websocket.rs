@@ -7,6 +7,7 @@ use super::access::Line;
 use super::answers::{Answer, By};
 use super::conn::Conn;
 use super::forward::Ready;
+use super::http::CLIENT_LEFT;
 use super::node;
 use super::origin::{self, Opened};
 use super::placement::{self, Found, Search, Way};
@@ -146,7 +147,7 @@ pub(super) async fn open(
     };
     let status = match &found {
         Ok(_) => 101,
-        Err(No::Gone) => 499,
+        Err(No::Gone) => CLIENT_LEFT,
         Err(No::Refused(refusal)) => refusal.status(),
         Err(No::Answered(_, answer)) => answer.status,
     };
