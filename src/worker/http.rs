@@ -89,14 +89,7 @@ impl<'s> Http<'s> {
         place: Result<Rc<SessionPermit>, Refusal>,
         handshake: HandshakePermit,
     ) -> Self {
-        Self {
-            session,
-            inbox: Vec::new(),
-            place,
-            handshake: Some(handshake),
-            counted: None,
-            ended: false,
-        }
+        Self { session, inbox: Vec::new(), place, handshake: Some(handshake), counted: None, ended: false }
     }
 
     /// Reads one request and answers it.
