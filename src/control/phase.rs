@@ -89,7 +89,7 @@ impl Shared {
         }
     }
 
-    /// Accepted connections of all workers that are open now.
+    /// Accepted connections of all workers that are open now, and what may outlive them.
     pub fn connections(&self) -> i64 {
         self.metrics.iter().map(|worker| worker.connections.get()).sum()
     }

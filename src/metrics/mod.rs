@@ -120,7 +120,7 @@ pub struct WorkerMetrics {
     pub tls: Histogram,
     pub lookup: Histogram,
     pub dial: Histogram,
-    /// Accepted connections of any kind that are open now.
+    /// Accepted connections of any kind that are open now, and requests to nodes that may outlive them.
     pub connections: Gauge,
     /// Sessions that ended by a panic of ours.
     pub panics: Counter,

@@ -144,7 +144,7 @@ impl Page {
         let open = self.workers.iter().map(|worker| worker.connections.get()).sum::<i64>();
         sheet.gauges(
             "tidegate_connections",
-            "Accepted connections of any kind, open now",
+            "Accepted connections of any kind, and requests to nodes that may outlive them, open now",
             [(NO_LABELS, open)],
         )
     }

@@ -1,12 +1,13 @@
 //! Which node made a WHIP or WHEP session: PATCH and DELETE have to find it again, from any connection on any worker.
 
 use crate::proto::whip::{AffinityKey, Handle};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Memory for all sessions together; the least used go first.
+/// Memory for all sessions together; those that were not used for the longest time go first.
 const BYTES_MAX: u64 = 32 << 20;
 
 /// Nobody publishes longer under one handle; a session that was never deleted is forgotten then.
@@ -35,6 +36,8 @@ impl Default for Affinity {
     fn default() -> Self {
         let cache = Cache::builder()
             .max_capacity(BYTES_MAX)
+            // the usual policy would turn new sessions away for the sake of old ones that nobody deleted
+            .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, made: &Arc<Made>| {
                 u32::try_from(256 + made.at_node.len() + made.key.size() * 2).unwrap_or(u32::MAX)
             })
@@ -68,6 +71,38 @@ impl Affinity {
         let slot = Slot::Key(made.key.clone());
         if self.0.get(&slot).is_some_and(|newest| newest.handle == made.handle) {
             self.0.invalidate(&slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::params::ParamRules;
+    use crate::proto::target::{self, Route};
+    use crate::proto::whip::{Method, Request};
+
+    fn made(n: u128) -> Made {
+        let target = format!("/live/whip/endpoint/s{n}");
+        let Ok(Route::Whip(route)) = target::route(&target) else { panic!("{target}") };
+        let request = Request::read(&route, Method::Post, &ParamRules::default(), "").unwrap();
+        let handle = Handle::new(n.to_be_bytes());
+        let at_node = format!("/live/whip/resource/s{n}?{}", "x".repeat(4000));
+        Made { node: [10, 0, 0, 5].into(), at_node, handle, key: request.affinity_key() }
+    }
+
+    #[test]
+    fn old_sessions_make_room_for_new_ones() {
+        let affinity = Affinity::default();
+        for n in 0..8000 {
+            affinity.remember(made(n));
+            affinity.0.run_pending_tasks();
+        }
+        assert!(affinity.0.weighted_size() <= BYTES_MAX);
+        for n in 7900..8000 {
+            let made = made(n);
+            assert!(affinity.by_handle(made.handle).is_some(), "{n}");
+            assert!(affinity.by_key(made.key).is_some(), "{n}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::access::Line;
 use super::answers::By;
-use super::ceiling::HandshakePermit;
+use super::ceiling::{HandshakePermit, SessionPermit};
 use super::conn::{Conn, Received};
 use super::event;
 use super::forward;
@@ -19,6 +19,7 @@ use crate::proto::cors::Site;
 use crate::proto::head::{self, BodyLength, Request};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{self, EventKind, Keep, Route};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long a kept-alive connection may wait for its next request.
@@ -26,6 +27,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Go on and send the body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Stands in the access log where a client did not wait for an answer; the word for it is nginx's.
+pub(super) const CLIENT_LEFT: u16 = 499;
 
 /// What follows a request.
 pub(super) enum Next {
@@ -44,8 +48,9 @@ pub(super) struct Http<'s> {
     session: &'s Session,
     /// Plaintext that was not used yet: the next request, pipelined, or the first frames.
     inbox: Vec<u8>,
-    /// Refused from the start; said at the first request, since there is no earlier way to say it.
-    turned_away: Option<Refusal>,
+    /// The place among the sessions, or a refusal from the start: said at the first request, since there is no earlier way
+    /// to say it.
+    place: Result<Rc<SessionPermit>, Refusal>,
     handshake: Option<HandshakePermit>,
     counted: Option<ActiveGuard>,
     /// The client will send nothing more.
@@ -78,20 +83,13 @@ struct Planned {
 }
 
 impl<'s> Http<'s> {
-    /// A connection whose handshake is done. `turned_away` is said at its first request.
+    /// A connection whose handshake is done. If it has no place, that is said at its first request.
     pub(super) const fn new(
         session: &'s Session,
-        turned_away: Option<Refusal>,
+        place: Result<Rc<SessionPermit>, Refusal>,
         handshake: HandshakePermit,
     ) -> Self {
-        Self {
-            session,
-            inbox: Vec::new(),
-            turned_away,
-            handshake: Some(handshake),
-            counted: None,
-            ended: false,
-        }
+        Self { session, inbox: Vec::new(), place, handshake: Some(handshake), counted: None, ended: false }
     }
 
     /// Reads one request and answers it.
@@ -111,13 +109,17 @@ impl<'s> Http<'s> {
             return self.websocket(conn, planned.shape, *ask).await;
         }
         self.counted.get_or_insert_with(|| ActiveGuard::new(&self.session.worker, RouteLabel::Http));
-        if planned.expects_continue && self.inbox.is_empty() && !self.session.say(conn, CONTINUE).await {
-            return Next::Drop;
+        // who has no place here is not waited for, and who asks before it sends a body that nobody wants may keep it
+        let waits = planned.expects_continue && planned.body != BodyLength::None && self.inbox.is_empty();
+        if self.place.is_err() || (waits && !matches!(planned.plan, Plan::Whip(_))) {
+            let planned = Planned { shape: Shape { close: true, ..planned.shape }, ..planned };
+            return self.answer(conn, planned, &[]).await;
         }
         let wanted = matches!(planned.plan, Plan::Whip(_));
-        match self.body(conn, planned.body, wanted).await {
+        match self.body(conn, planned.body, wanted, waits).await {
             Ok(body) => self.answer(conn, planned, &body).await,
             Err(Some(refusal)) => {
+                planned.access.into_iter().for_each(|line| line.write(refusal.status()));
                 let shape = Shape { close: true, ..planned.shape };
                 self.refuse(conn, &shape, refusal, "").await
             }
@@ -173,12 +175,12 @@ impl<'s> Http<'s> {
             session: self.session.id.clone(),
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
-            close: !request.keep_alive || draining || self.ended || self.turned_away.is_some(),
+            close: !request.keep_alive || draining || self.ended || self.place.is_err(),
             bodiless: request.method == "HEAD",
         };
-        let plan = match self.turned_away {
-            Some(refusal) => Plan::Refuse(refusal, ""),
-            None => {
+        let plan = match self.place {
+            Err(refusal) => Plan::Refuse(refusal, ""),
+            Ok(_) => {
                 self.plan_route(request, site).unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow))
             }
         };
@@ -219,18 +221,22 @@ impl<'s> Http<'s> {
         }
     }
 
-    /// Reads a request's body to its end, within its limits; `keep` says whether anybody wants it. `Err(None)`: the client
-    /// is gone.
+    /// Reads a request's body to its end, within its limits; `keep` says whether anybody wants it, `waits` that the client
+    /// waits for a word before it sends it. `Err(None)`: the client is gone.
     async fn body(
         &mut self,
         conn: &mut Conn,
         length: BodyLength,
         keep: bool,
+        waits: bool,
     ) -> Result<Vec<u8>, Option<Refusal>> {
         let limits = &self.session.worker.gateway.config.limits;
         let deadline = Instant::now() + limits.body_timeout;
         let refuse = |fault: BodyFault| Some(fault.refusal());
         let mut body = Body::new(length, limits.body_max as u64).map_err(refuse)?;
+        if waits && !self.session.say(conn, CONTINUE).await {
+            return Err(None);
+        }
         let mut kept = Vec::new();
         loop {
             let mut at = 0;
@@ -274,16 +280,22 @@ impl<'s> Http<'s> {
             Plan::Event { key, kind, keep } => {
                 let asked =
                     event::ask(session, conn, &mut self.inbox, &mut self.ended, &key, kind, keep).await;
-                let Some((by, outcome)) = asked else { return Next::Drop };
+                let Some((by, outcome)) = asked else { return gone(access) };
                 shape.close |= session.pager.is_draining();
                 event::answer(session, &shape, by, outcome)
             }
-            Plan::Whip(ask) => match self.passing(conn, &shape, &ask, body).pass().await {
-                Ok(done) => done,
-                Err(whip::No::Gone) => return Next::Drop,
-                Err(whip::No::Answered(by, answer)) => event::answer(session, &shape, by, Ok(answer)),
-                Err(whip::No::Refused(refusal)) => event::answer(session, &shape, By::Bypass, Err(refusal)),
-            },
+            Plan::Whip(ask) => {
+                let passed = self.passing(conn, &shape, &ask, body).pass().await;
+                shape.close |= session.pager.is_draining();
+                match passed {
+                    Ok(done) => done,
+                    Err(whip::No::Gone) => return gone(access),
+                    Err(whip::No::Answered(by, answer)) => event::answer(session, &shape, by, Ok(answer)),
+                    Err(whip::No::Refused(refusal)) => {
+                        event::answer(session, &shape, By::Bypass, Err(refusal))
+                    }
+                }
+            }
             Plan::WebSocket(_) => unreachable!("a WebSocket is answered by its own path"),
         };
         if let Some(line) = access {
@@ -296,14 +308,15 @@ impl<'s> Http<'s> {
         }
     }
 
-    const fn passing<'p>(
+    fn passing<'p>(
         &'p mut self,
         conn: &'p mut Conn,
         shape: &'p Shape,
         ask: &'p whip::Ask,
         body: &'p [u8],
     ) -> whip::Passing<'p> {
-        whip::Passing { session: self.session, conn, inbox: &mut self.inbox, shape, ask, body }
+        let place = self.place.as_ref().ok();
+        whip::Passing { session: self.session, place, conn, inbox: &mut self.inbox, shape, ask, body }
     }
 
     async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::Ask) -> Next {
@@ -326,6 +339,12 @@ impl<'s> Http<'s> {
         let bytes = reply::refusal(shape, refusal, allow);
         if self.session.say(conn, &bytes).await { Next::Close } else { Next::Drop }
     }
+}
+
+/// The client left before its answer.
+fn gone(access: Option<Line>) -> Next {
+    access.into_iter().for_each(|line| line.write(CLIENT_LEFT));
+    Next::Drop
 }
 
 fn socket(ask: Result<websocket::Ask, Refusal>) -> Result<Plan, (Refusal, &'static str)> {

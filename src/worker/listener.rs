@@ -72,9 +72,9 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     monoio::spawn(guarded(metrics, session::serve(worker.clone(), sock, peer, permit)));
 }
 
-/// Runs a session: counted while it lives, and a panic in it ends it alone. The runtime would not catch one: it would take
-/// the whole core with all its sessions.
-async fn guarded(metrics: Arc<WorkerMetrics>, session: impl Future<Output = ()>) {
+/// Runs a session, or what may outlive one: counted while it lives, so that a drain waits for it, and a panic in it ends it
+/// alone. The runtime would not catch one: it would take the whole core with all its sessions.
+pub(super) async fn guarded(metrics: Arc<WorkerMetrics>, session: impl Future<Output = ()>) {
     metrics.connections.add(1);
     if AssertUnwindSafe(session).catch_unwind().await.is_err() {
         metrics.panics.add(1);

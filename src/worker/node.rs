@@ -19,6 +19,12 @@ use std::time::Duration;
 pub(super) const HEAD: HeadLimits =
     HeadLimits { head_size_max: 8192, target_size_max: 8192, headers_max: 64 };
 
+/// Whether a node reads a request head of so many bytes. It might answer a longer one by a reset, which looks like a node
+/// that is down: one client could have it avoided by all.
+pub(super) const fn takes_head(size: usize) -> bool {
+    size <= HEAD.head_size_max
+}
+
 /// Bytes taken at once.
 const RECEIVE: usize = 16 * 1024;
 

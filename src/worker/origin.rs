@@ -7,7 +7,6 @@ use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
 use crate::proto::head;
 use crate::proto::upgrade::{Agreed, Upgrade, UpgradeFault};
-use std::net::SocketAddr;
 
 /// An upgraded connection to a node.
 pub(super) struct Opened {
@@ -51,18 +50,16 @@ impl DialFault {
     }
 }
 
-/// Dials and upgrades. Dropping the future closes the socket: a client that leaves cancels its dial.
+/// Dials and upgrades with a request that was made with this key. Dropping the future closes the socket: a client that leaves cancels its dial.
 pub(super) async fn open(
     admitted: &Admitted,
     upgrade: &Upgrade,
-    client: SocketAddr,
+    key: &str,
+    request: &[u8],
     config: &Origins,
 ) -> Result<Opened, DialFault> {
-    let address = admitted.address();
     let sock = node::connect(admitted, config.connect_timeout).await?;
-    let key = tungstenite::handshake::client::generate_key();
-    let request = upgrade.request(&key, address, client);
-    monoio::time::timeout(config.upgrade_timeout, exchange(sock, &request, &key, upgrade))
+    monoio::time::timeout(config.upgrade_timeout, exchange(sock, request, key, upgrade))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
 }

@@ -107,14 +107,14 @@ impl<'q> Search<'q> {
             return Some(Found::Refused(Refusal::ManagerFailed));
         }
         let gateway = &session.worker.gateway;
-        let untried = || nodes.iter().filter(|node| !self.tried.contains(node));
-        let healthy = untried().find(|node| !gateway.answers.is_quarantined(**node));
+        let admit = |node: &IpAddr| admission::admit(gateway.admission(), *node, true);
+        if !nodes.iter().any(|node| admit(node).is_ok()) {
+            return Some(Found::Refused(Refusal::OriginNotAdmitted));
+        }
+        let untried = || nodes.iter().filter(|node| !self.tried.contains(node)).filter_map(|n| admit(n).ok());
+        let healthy = untried().find(|admitted| !gateway.answers.is_quarantined(admitted.address().ip()));
         let wait_for_better = self.left > 0 && gateway.answers.knows_healthy_node();
-        let node = healthy.or_else(|| untried().next().filter(|_| !wait_for_better))?;
-        Some(match admission::admit(gateway.admission(), *node, true) {
-            Ok(admitted) => Found::Node(admitted),
-            Err(refusal) => Found::Refused(refusal),
-        })
+        healthy.or_else(|| untried().next().filter(|_| !wait_for_better)).map(Found::Node)
     }
 }
 

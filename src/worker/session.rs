@@ -65,15 +65,15 @@ async fn before_relay(
     session: &Session,
     sock: Sock,
     handshake: HandshakePermit,
-) -> Option<(Conn, Option<SessionPermit>, Box<forward::Ready>)> {
+) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<forward::Ready>)> {
     let mut conn = shake(session, sock).await?;
     let permit = Ceiling::session(&session.worker.gateway, session.peer.ip(), session.accepted);
-    let turned_away = permit.as_ref().err().copied();
-    let mut http = Http::new(session, turned_away, handshake);
+    let place = permit.map(Rc::new);
+    let mut http = Http::new(session, place.clone(), handshake);
     loop {
         match http.exchange(&mut conn).await {
             Next::Again => {}
-            Next::Relay(ready) => return Some((conn, permit.ok(), ready)),
+            Next::Relay(ready) => return Some((conn, place.ok(), ready)),
             Next::Close => {
                 linger(session, &mut conn).await;
                 return None;

@@ -7,6 +7,8 @@ use super::access::Line;
 use super::answers::{Answer, By};
 use super::conn::Conn;
 use super::forward::Ready;
+use super::http::CLIENT_LEFT;
+use super::node;
 use super::origin::{self, Opened};
 use super::placement::{self, Found, Search, Way};
 use super::session::Session;
@@ -145,7 +147,7 @@ pub(super) async fn open(
     };
     let status = match &found {
         Ok(_) => 101,
-        Err(No::Gone) => 499,
+        Err(No::Gone) => CLIENT_LEFT,
         Err(No::Refused(refusal)) => refusal.status(),
         Err(No::Answered(_, answer)) => answer.status,
     };
@@ -226,7 +228,12 @@ async fn dial(
     let started = Instant::now();
     let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
     let config = &session.worker.gateway.config.origins;
-    let work = origin::open(admitted, upgrade, session.peer, config);
+    let key = tungstenite::handshake::client::generate_key();
+    let request = upgrade.request(&key, admitted.address(), session.peer);
+    if !node::takes_head(request.len()) {
+        return Err(Failed::Node { refusal: Refusal::HeadTooLarge, reached: true });
+    }
+    let work = origin::open(admitted, upgrade, &key, &request, config);
     let mut work = std::pin::pin!(monoio::time::timeout_at(deadline.into(), work));
     let Some(dialled) = unless_gone(conn, inbox, None, |cx| work.as_mut().poll(cx)).await else {
         count(DialOutcome::Cancelled);

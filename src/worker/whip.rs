@@ -5,7 +5,10 @@
 
 use super::affinity::Made;
 use super::answers::{Answer, By};
+use super::ceiling::SessionPermit;
 use super::conn::Conn;
+use super::gateway::Gateway;
+use super::listener::guarded;
 use super::node::{self, Answered, Patience};
 use super::origin::DialFault;
 use super::placement::{self, Found, Search};
@@ -17,6 +20,7 @@ use crate::proto::admission::{self, Admitted};
 use crate::proto::cors::Site;
 use crate::proto::head::{self, BodyLength};
 use crate::proto::location;
+use crate::proto::params::Host;
 use crate::proto::pass::{Fields, Forward};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{Step, WhipRoute};
@@ -75,15 +79,41 @@ pub(super) fn plan(
     let group = config.stream_manager.node_group.as_deref().unwrap_or_default();
     let ask = Request::read(route, method, &gateway.rules().params, group).map_err(plain)?;
     check_body(ask.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
-    let named = ask.host.as_ref().map(|host| placement::admit(session, host)).transpose().map_err(plain)?;
+    let named = admit_named(session, &ask).map_err(plain)?;
     let mut fields = Fields::of(request, ask.api == Api::Two);
     fields.origin = placement::origin_for_node(session, request);
     Ok(Planned::Ask(Box::new(Ask { request: ask, method, fields, named })))
 }
 
+/// The permit for the node that the client names. A session lives longer than what was learned: a client that repeats the
+/// node of one that we know may do so as long as it lives.
+fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>, Refusal> {
+    let Some(host) = &request.host else { return Ok(None) };
+    let gateway = &session.worker.gateway;
+    placement::admit(session, host).map(Some).or_else(|refusal| match (made(gateway, request), host) {
+        (Some(made), Host::Address(address)) if made.node == *address => {
+            admission::admit(gateway.admission(), made.node, true).map(Some)
+        }
+        _ => Err(refusal),
+    })
+}
+
+/// The session that a request is about: a handle opens its own and no other; without one, the name finds the newest.
+fn made(gateway: &Gateway, request: &Request) -> Option<Arc<Made>> {
+    if request.step == Step::Endpoint {
+        return None;
+    }
+    match request.handle {
+        Some(handle) => gateway.affinity.by_handle(handle).filter(|made| made.key.is_of(request)),
+        None => gateway.affinity.by_key(request.affinity_key()),
+    }
+}
+
 /// A request on its way to a node.
 pub(super) struct Passing<'p> {
     pub session: &'p Session,
+    /// Kept by everything that may outlive the client, so that those who leave at once do not get past the limits.
+    pub place: Option<&'p Rc<SessionPermit>>,
     pub conn: &'p mut Conn,
     pub inbox: &'p mut Vec<u8>,
     pub shape: &'p Shape,
@@ -131,12 +161,10 @@ impl Passing<'_> {
     async fn on_resource(&mut self) -> Result<(u16, Vec<u8>), No> {
         let gateway = &self.session.worker.gateway;
         let (request, named) = (&self.ask.request, self.ask.named);
-        let is_there = |made: &Arc<Made>| named.is_none_or(|named| named.address().ip() == made.node);
-        // a handle opens its own session and no other; without one, the name finds the newest
-        let made = match request.handle {
-            Some(handle) => gateway.affinity.by_handle(handle).filter(|made| made.key.is_of(request)),
-            None => gateway.affinity.by_key(request.affinity_key()).filter(is_there),
+        let is_there = |made: &Arc<Made>| {
+            request.handle.is_some() || named.is_none_or(|named| named.address().ip() == made.node)
         };
+        let made = made(gateway, request).filter(is_there);
         let (admitted, target) = match (&made, named) {
             (Some(made), _) => {
                 // it was admitted when the session was made, however that came
@@ -160,7 +188,11 @@ impl Passing<'_> {
         let (session, ask) = (self.session, self.ask);
         let metrics = &session.worker.metrics;
         let started = Instant::now();
-        let mut answer = start(session, ask, admitted, target, self.body);
+        let head = head_for(session.peer, ask, admitted, target, self.body);
+        if !node::takes_head(head.len()) {
+            return Err((No::Refused(Refusal::HeadTooLarge), true));
+        }
+        let mut answer = start(session, self.place, ask, admitted, [&head, self.body].concat());
         let answered = unless_gone(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
         let Some(answered) = answered else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
@@ -185,24 +217,25 @@ impl Passing<'_> {
 /// again: its name has to be free for the next one.
 fn start(
     session: &Session,
+    place: Option<&Rc<SessionPermit>>,
     ask: &Ask,
     admitted: &Admitted,
-    target: &str,
-    body: &[u8],
+    request: Vec<u8>,
 ) -> oneshot::Receiver<Result<Answered, DialFault>> {
-    let request = whole_request(session.peer, ask, ask.method.word(), admitted, target, body);
     let patience = patience(session);
     let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
     let delete = (ask.method == Method::Post).then(|| Undo::new(session.peer, ask, &admitted));
     let (tell, answer) = oneshot::channel();
-    monoio::spawn(async move {
+    let (metrics, place) = (Arc::clone(&session.worker.metrics), place.cloned());
+    monoio::spawn(guarded(metrics, async move {
+        let _place = place;
         let answered = node::exchange(&admitted, &request, patience).await;
         if let (Err(Ok(answered)), Some(undo)) = (tell.send(answered), delete)
             && matches!(answered.status, 200..=299)
         {
             undo.run(&worker, &admitted, answered.location.as_deref(), patience).await;
         }
-    });
+    }));
     answer
 }
 
@@ -215,17 +248,11 @@ fn patience(session: &Session) -> Patience {
     }
 }
 
-fn whole_request(
-    client: SocketAddr,
-    ask: &Ask,
-    method: &str,
-    admitted: &Admitted,
-    target: &str,
-    body: &[u8],
-) -> Vec<u8> {
+/// The head of the request to the node.
+fn head_for(client: SocketAddr, ask: &Ask, admitted: &Admitted, target: &str, body: &[u8]) -> Vec<u8> {
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
     let forward = Forward {
-        method,
+        method: ask.method.word(),
         target,
         node: admitted.address(),
         client,
@@ -233,7 +260,7 @@ fn whole_request(
         close: true,
         fields: ask.fields.clone(),
     };
-    [&forward.head(), body].concat()
+    forward.head()
 }
 
 /// How to delete a session that nobody wants any more.
@@ -297,7 +324,9 @@ fn for_client(
     if success && ask.request.step == Step::Endpoint {
         fields.push(("Session-Host", &host));
     }
-    Ok((answered.status, reply::write(shape, answered.status, &fields, &answered.body)))
+    // a drain may have begun meanwhile
+    let shape = Shape { close: shape.close || session.pager.is_draining(), ..shape.clone() };
+    Ok((answered.status, reply::write(&shape, answered.status, &fields, &answered.body)))
 }
 
 /// Remembers a session and gives the `Location` that the client gets.
@@ -306,7 +335,9 @@ fn remember(session: &Session, ask: &Ask, admitted: &Admitted, location: Option<
     let at_node = location::at_node(location, &ask.request).map_err(|unusable| {
         let undo = Undo::new(session.peer, ask, admitted);
         let (worker, admitted, patience) = (Rc::clone(&session.worker), *admitted, patience(session));
-        monoio::spawn(async move { undo.run(&worker, &admitted, None, patience).await });
+        let metrics = Arc::clone(&worker.metrics);
+        let run = async move { undo.run(&worker, &admitted, None, patience).await };
+        monoio::spawn(guarded(metrics, run));
         No::Refused(unusable.refusal())
     })?;
     let mut random = [0; 16];

@@ -243,3 +243,18 @@ fn a_node_on_ipv6_may_be_written_in_every_standard_way() {
         assert_eq!(client.read_response().status(), 101);
     }
 }
+
+#[test]
+fn a_node_that_may_not_be_dialled_hides_no_other() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let denied = "169.254.169.254".parse().unwrap();
+    town.manager.answer("", Reply::nodes(&[denied, town.ip(1)]));
+    let target = "/as/v1/proxy/ws/subscribe/live/s?nodeGroup=ng1";
+    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(target));
+    node.agree_to(&head, "");
+    assert_eq!(client.read_response().status(), 101);
+    town.manager.answer("/alone", Reply::nodes(&[denied]));
+    let target = "/as/v1/proxy/ws/subscribe/live/alone?nodeGroup=ng1";
+    town.refused(&Request::upgrade(target)).assert_refusal(403, "origin_not_admitted");
+}

@@ -2,6 +2,7 @@
 
 use crate::town::link::End;
 use crate::town::origin::agreement;
+use crate::town::whip::{ANSWER, post};
 use crate::town::{Frame, Gate, Link, Origin, Reply, Request, Town, eventually};
 
 /// The gateway is told to go, and says so.
@@ -225,4 +226,51 @@ fn who_is_let_go_while_idle_is_let_go_in_order() {
     assert_eq!(kept.get("/nowhere").status(), 404);
     town.gateway.terminate();
     assert_eq!(kept.ended(), End::Clean);
+}
+
+#[test]
+fn a_request_that_is_answered_during_a_drain_is_the_last_of_its_connection() {
+    let town = Town::open();
+    let node = town.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+    let mut client = town.client();
+    client.ask(&post("/as/v1/proxy/whip/live/s?nodeGroup=ng1"));
+    node.wait_for_questions(1);
+    // connections that wait for nothing end once their worker knows
+    let idle: Vec<Link> = (0..8)
+        .map(|_| {
+            let mut client = town.client();
+            assert_eq!(client.get("/nowhere").status(), 404);
+            client
+        })
+        .collect();
+    begin(&town);
+    idle.into_iter().for_each(|mut client| {
+        client.ended();
+    });
+    gate.open();
+    let response = client.read_response();
+    assert_eq!((response.status(), response.field("connection")), (201, Some("close")), "{response:?}");
+}
+
+#[test]
+fn a_session_that_nobody_waited_for_is_deleted_before_the_end() {
+    let mut town = Town::open();
+    let node = town.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/orphan", ANSWER).held(&gate));
+    let mut client = town.client();
+    client.ask(&post("/as/v1/proxy/whip/live/s?nodeGroup=ng1"));
+    node.wait_for_questions(1);
+    begin(&town);
+    client.abort();
+    town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    for _ in 0..20 {
+        assert_eq!(town.gateway.ready(), Some(503), "still there");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    gate.open();
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+    assert_eq!(node.lines()[1..], ["DELETE /live/whip/resource/orphan"]);
 }

@@ -1,6 +1,7 @@
 //! How much is too much, and that the gateway says so in time and recovers.
 
-use crate::town::{DEADLINE, Frame, Link, Origin, Request, Town, eventually};
+use crate::town::whip::{ANSWER, post};
+use crate::town::{DEADLINE, Frame, Gate, Link, Origin, Reply, Request, Town, eventually};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
 
@@ -174,4 +175,42 @@ fn a_gateway_without_descriptors_does_not_blame_the_node() {
     town.gateway.wait_for_metric("tidegate_origin_dials_total", &[("outcome", "exhausted")], 1.0);
     assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[("outcome", "refused")]), 0.0);
     town.relay(&origin);
+}
+
+#[test]
+fn who_is_turned_away_is_not_waited_for() {
+    let town = Town::with(|config, _| {
+        config.set("limits.sessions_per_ip", 1);
+        config.set("limits.body_timeout", "60s");
+    });
+    let home = town.place.home(1);
+    let _inside = {
+        let mut client = town.door().from(home).enter();
+        assert_eq!(client.get("/nowhere").status(), 404);
+        client
+    };
+    let endless = Request::new("POST", "/nowhere").with("Content-Length", "1000");
+    for request in [endless.clone(), endless.with("Expect", "100-continue")] {
+        let mut client = town.door().from(home).enter();
+        client.ask(&request);
+        client.read_response().assert_refusal(429, "too_many");
+        client.ended();
+    }
+}
+
+#[test]
+fn who_leaves_keeps_its_place_until_its_request_is_over() {
+    let town = Town::with(|config, _| config.set("limits.sessions_per_ip", 1));
+    let node = town.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+    let home = town.place.home(1);
+    let mut client = town.door().from(home).enter();
+    client.ask(&post("/as/v1/proxy/whip/live/s?nodeGroup=ng1"));
+    node.wait_for_questions(1);
+    client.abort();
+    town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    status_from(&town, home).assert_refusal(429, "too_many");
+    gate.open();
+    eventually("there is room again", || town.door().from(home).enter().get("/nowhere").status() == 404);
 }

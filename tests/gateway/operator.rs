@@ -1,6 +1,7 @@
 //! What the operator sees: a start that fails says why, and the log tells what happened without telling secrets.
 
-use crate::town::{Config, Frame, Gateway, Place, Reply, Request, Town, eventually};
+use crate::town::whip::{ANSWER, SDP, post};
+use crate::town::{Config, Frame, Gate, Gateway, Place, Reply, Request, Town, eventually};
 use std::net::TcpListener;
 
 /// Starts a gateway that cannot serve; its exit code and what it said.
@@ -112,4 +113,25 @@ fn frames_and_bytes_are_counted_by_side() {
     let bytes = |from| town.gateway.metric("tidegate_bytes_total", &[("from", from)]);
     assert!((10.0 * 11.0..=10.0 * 17.0).contains(&bytes("client")));
     assert!((3.0 * 13.0..=3.0 * 15.0).contains(&bytes("origin")));
+}
+
+#[test]
+fn requests_that_come_to_nothing_are_in_the_access_log_too() {
+    let town = Town::with(|config, _| config.set("log.access", "stderr"));
+    let node = town.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+    let endpoint = |stream: &str| format!("/as/v1/proxy/whip/live/{stream}?nodeGroup=ng1");
+    let huge = Request::new("POST", &endpoint("huge")).with("Content-Type", SDP);
+    town.refused(&huge.with("Content-Length", "9999999")).assert_refusal(413, "body_too_large");
+    let mut client = town.client();
+    client.ask(&post(&endpoint("gone")));
+    node.wait_for_questions(1);
+    client.abort();
+    for (stream, status) in [("huge", "413"), ("gone", "499")] {
+        eventually("a line about it", || {
+            town.gateway.stderr().lines().any(|line| line.contains(stream) && line.contains(status))
+        });
+    }
+    gate.open();
 }

@@ -250,3 +250,26 @@ fn a_crowd_moves_on_to_the_next_node() {
     }
     assert!(town.manager.count() < 10, "{} questions for one crowd", town.manager.count());
 }
+
+#[test]
+fn a_client_that_says_more_than_a_node_reads_makes_no_node_look_dead() {
+    let town = Town::with(|config, place| {
+        lasting(config, place);
+        config.set("origins.extensions", "forward");
+    });
+    let node = town.node(1);
+    town.manager.answer("", Reply::node(town.ip(1)));
+    assert_eq!(named_by(&town.get(&event("s", "broadcast"))), town.ip(1).to_string());
+    let long = "x".repeat(4000);
+    let request = Request::new("OPTIONS", &format!("/live/whip/endpoint/s?host={}", town.ip(1)))
+        .with("Accept", &long)
+        .with("If-Match", &long)
+        .with("If-None-Match", &long);
+    let socket = Request::upgrade(&town.socket_target(1));
+    for request in [request, socket.with("Sec-WebSocket-Extensions", &format!("{long}{long}{long}"))] {
+        town.refused(&request).assert_refusal(431, "head_too_large");
+    }
+    assert_eq!(node.dials(), 0);
+    town.get(&event("s", "broadcast"));
+    assert_eq!(town.manager.count(), 1, "the answer that names the node is kept");
+}

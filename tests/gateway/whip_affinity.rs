@@ -352,3 +352,27 @@ fn sessions_made_at_once_are_told_apart() {
         }
     }
 }
+
+#[test]
+fn a_client_that_names_its_node_again_reaches_it_when_the_manager_named_it_long_ago() {
+    let town = Town::with(|config, _| {
+        config.set("origins.strict", true);
+        config.set("answers.learned_ttl", "300ms");
+        config.set("answers.broadcast_ttl", "100ms");
+        config.set("answers.subscribe_ttl", "100ms");
+    });
+    let node = town.whip_node(1);
+    let created = town.created(&post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")));
+    let named = format!("host={}", town.ip(1));
+    eventually("the node is forgotten", || {
+        town.refused(&post(&format!("/live/whip/endpoint/s?{named}"))).status() == 403
+    });
+    let count = node.count();
+    for resource in [format!("{}?{named}", created.location()), format!("/as/v1/proxy/whip/live/s?{named}")] {
+        assert_eq!(town.refused(&patch(&resource)).status(), 204, "{resource}");
+    }
+    // who made no session there gains nothing
+    let other = format!("/as/v1/proxy/whip/live/other?{named}");
+    town.refused(&patch(&other)).assert_refusal(403, "origin_not_admitted");
+    assert_eq!(node.count(), count + 2);
+}
