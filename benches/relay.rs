@@ -9,6 +9,7 @@ mod load;
 use clap::Parser;
 use load::node::Node;
 use load::rows::{BULK, Row, Scene};
+use load::run::{self, Room};
 use load::stats::{Sample, summary};
 use load::target::{Target, free_address};
 use load::{Result, floor, manager, process};
@@ -61,24 +62,7 @@ fn main() -> ExitCode {
         [listen, node] => floor::run(listen, node).map(|()| true),
         _ => bench(&flags),
     };
-    match ran {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("relay: {why}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// A directory for this run, gone at its end.
-struct Room(PathBuf);
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        // nothing can be done about a directory that somebody else holds
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    run::ended("relay", ran)
 }
 
 /// True when every figure could be given.

@@ -14,6 +14,7 @@ pub mod node;
 pub mod poll;
 pub mod process;
 pub mod rows;
+pub mod run;
 pub mod scripts;
 pub mod signalling;
 pub mod stats;

@@ -19,6 +19,7 @@ use clap::Parser;
 use gateways::{Gateway, Site, is_wanted};
 use load::node::Node;
 use load::rows::{BULK, Scene};
+use load::run::{self, Room};
 use load::stats::{Sample, summary};
 use load::{Result, floor, process};
 use manager::Manager;
@@ -92,24 +93,7 @@ fn main() -> ExitCode {
         [listen, node] => floor::run(listen, node).map(|()| true),
         _ => bench(&flags),
     };
-    match ran {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("peers: {why}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// A directory for this run, gone at its end.
-struct Room(PathBuf);
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        // nothing can be done about a directory that somebody else holds
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    run::ended("peers", ran)
 }
 
 /// Takes everything along that this process started, when somebody ends it early.
