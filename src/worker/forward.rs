@@ -8,7 +8,7 @@ use super::access::{self, Carried};
 use super::conn::{Conn, Outbox, Received};
 use super::flow::{Flow, mask};
 use super::net::Sock;
-use super::scratch::{self, RECEIVE_MAX};
+use super::scratch;
 use super::session::Session;
 use super::sessions::ActiveGuard;
 use crate::metrics::{EndBy, EndHow, From};
@@ -205,8 +205,9 @@ impl<'s> Pump<'s> {
     fn read_client(&mut self, now: Millis) {
         let (received, passed) = scratch::with(|scratch| {
             let Self { session, relay, frames, bytes, conn, origin_outbox, origin_sock, .. } = self;
+            let (budget, had) = (&session.worker.budget, bytes[Side::Client as usize]);
             let mut passed = Ok(());
-            let received = conn.receive(RECEIVE_MAX, scratch, |plain, more, gather| {
+            let received = conn.receive(budget.piece(), scratch, |plain, more, gather| {
                 let mut flow = Flow { session, relay, frames, bytes, now };
                 if let Some(whole) = flow.pass(Side::Client, plain, gather, more)
                     && passed.is_ok()
@@ -214,6 +215,7 @@ impl<'s> Pump<'s> {
                     passed = origin_outbox.send(origin_sock, whole);
                 }
             });
+            budget.spend(usize::try_from(bytes[Side::Client as usize] - had).unwrap_or(usize::MAX));
             if passed.is_ok() && !scratch.gather.is_empty() {
                 passed = origin_outbox.send(origin_sock, &scratch.gather);
             }
@@ -233,10 +235,12 @@ impl<'s> Pump<'s> {
 
     fn read_origin(&mut self, now: Millis) {
         let (taken, sent) = scratch::with(|scratch| {
-            let taken = match self.origin_sock.recv(&mut scratch.input[..RECEIVE_MAX]) {
+            let budget = &self.session.worker.budget;
+            let taken = match self.origin_sock.recv(&mut scratch.input[..budget.piece()]) {
                 Ok(taken) => taken,
                 Err(e) => return (Err(e), Ok(())),
             };
+            budget.spend(taken);
             let bytes = &scratch.input[..taken];
             let plain = self.flow(now).pass(Side::Origin, bytes, &mut scratch.gather, false);
             // a Close that ends this leg leaves in one packet with our close_notify and FIN

@@ -8,6 +8,7 @@ mod access;
 mod affinity;
 pub mod answers;
 mod bell;
+mod budget;
 pub mod ceiling;
 mod conn;
 mod event;
@@ -103,6 +104,7 @@ pub(crate) struct Worker {
     pub(crate) sessions: Sessions,
     pub(crate) flights: lookup::Flights,
     pub(crate) draining: bell::Bell,
+    budget: Rc<budget::Budget>,
     epoch: Instant,
     random: Cell<u64>,
 }
@@ -220,6 +222,7 @@ async fn serve(
         sessions: Sessions::default(),
         flights: lookup::Flights::default(),
         draining: bell::Bell::default(),
+        budget: Rc::default(),
         epoch: Instant::now(),
         random: Cell::new(RandomState::new().hash_one(setup.index) | 1),
         gateway: setup.gateway,
@@ -232,6 +235,7 @@ async fn serve(
             .for_each(|listener| drop(monoio::spawn(listener::accept_all(worker.clone(), listener)))),
     }
     monoio::spawn(sweep(worker.clone()));
+    monoio::spawn(budget::renew(worker.budget.clone()));
     ready(Ok(()));
     while let Some(command) = inbox.next().await {
         match command {

@@ -5,15 +5,16 @@
 
 use std::cell::RefCell;
 
-/// Bytes that one `recv` may take.
-pub(super) const RECEIVE_MAX: usize = 128 * 1024;
+/// Bytes that one `recv` may take. Fewer and larger pieces cost less for each byte, since each wakes its receiver:
+/// `docs/performance.md` has the figures.
+pub(super) const RECEIVE_MAX: usize = 512 * 1024;
 
 /// Room in front of received bytes: for a TLS record begun earlier (at most 16 KiB and its overhead), or for a frame
 /// header begun earlier.
 pub(super) const CARRY_MAX: usize = 80 * 1024;
 
 /// What TLS adds to [`RECEIVE_MAX`] bytes: at most 29 for each started 16 KiB, and room for alerts and tickets.
-const OUTPUT: usize = RECEIVE_MAX + 8 * 1024;
+const OUTPUT: usize = RECEIVE_MAX + 16 * 1024;
 
 /// The buffers of one core.
 pub(super) struct Scratch {

@@ -1,0 +1,102 @@
+//! How much one turn of the worker's loop takes in large pieces.
+//!
+//! Large pieces are cheaper for each byte, but while one is worked off every other session of the core waits. So the first
+//! of a turn may be as large as the core's buffer, and when together they have had their share, the rest of the turn is
+//! served in small ones. Small messages never come near it and pay nothing for it.
+
+use super::scratch::RECEIVE_MAX;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// What a session gets in any turn: four of the largest TLS records.
+const SMALL: usize = 64 * 1024;
+
+/// What one turn gives away in larger pieces: some five milliseconds on a slow core, and room for sixteen sessions that
+/// take all they can.
+const TURN: usize = 16 * RECEIVE_MAX;
+
+/// The share of the present turn.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: Cell<usize>,
+    renewing: Cell<bool>,
+    renewer: RefCell<Option<Waker>>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { left: Cell::new(TURN), renewing: Cell::new(false), renewer: RefCell::default() }
+    }
+}
+
+impl Budget {
+    /// How many bytes the next `recv` may take.
+    pub(super) fn piece(&self) -> usize {
+        self.left.get().clamp(SMALL, RECEIVE_MAX)
+    }
+
+    /// Says how many it took.
+    pub(super) fn spend(&self, taken: usize) {
+        if taken < SMALL {
+            return;
+        }
+        self.left.set(self.left.get().saturating_sub(taken));
+        if !self.renewing.replace(true)
+            && let Some(renewer) = self.renewer.borrow().as_ref()
+        {
+            renewer.wake_by_ref();
+        }
+    }
+}
+
+/// Renews the share for ever. It is woken by the first large piece of a turn and then stands behind every session that was
+/// ready when it was woken, so it runs when they have all had their turn.
+pub(super) async fn renew(budget: Rc<Budget>) {
+    std::future::poll_fn(|cx| {
+        budget.left.set(TURN);
+        budget.renewing.set(false);
+        *budget.renewer.borrow_mut() = Some(cx.waker().clone());
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_turn_ends_in_small_pieces_and_the_next_begins_with_large_ones() {
+        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
+            .enable_timer()
+            .build()
+            .expect("a ring or epoll");
+        runtime.block_on(async {
+            let budget = Rc::new(Budget::default());
+            monoio::spawn(renew(budget.clone()));
+            monoio::time::sleep(Duration::from_millis(1)).await;
+            // all of one turn: nothing else runs between them
+            let mut pieces = Vec::new();
+            for _ in 0..TURN / RECEIVE_MAX + 2 {
+                pieces.push(budget.piece());
+                budget.spend(budget.piece());
+            }
+            let (small, large) = (pieces.split_off(TURN / RECEIVE_MAX), pieces);
+            assert!(large.iter().all(|piece| *piece == RECEIVE_MAX), "{large:?}");
+            assert!(small.iter().all(|piece| *piece == SMALL), "{small:?}");
+            monoio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(budget.piece(), RECEIVE_MAX, "the next turn");
+        });
+    }
+
+    #[test]
+    fn small_messages_spend_nothing() {
+        let budget = Budget::default();
+        for _ in 0..TURN {
+            budget.spend(SMALL - 1);
+        }
+        assert_eq!(budget.piece(), RECEIVE_MAX);
+    }
+}
