@@ -12,6 +12,7 @@ use load::rows::{BULK, Row, Scene};
 use load::run::{self, Room};
 use load::stats::{Sample, summary};
 use load::target::{Target, free_address};
+use load::tidegate::Build;
 use load::{Result, floor, manager, process};
 use std::ffi::OsString;
 use std::fs;
@@ -95,17 +96,16 @@ fn targets(flags: &Flags, room: &Path, node: SocketAddr, manager: SocketAddr) ->
     }
     let mut targets = Vec::new();
     for (place, (name, binary)) in binaries.into_iter().enumerate() {
-        let address = free_address()?;
-        let config = room.join(format!("{place}.toml"));
-        fs::write(&config, configuration(room, address, node, manager))?;
-        targets.push(Target {
-            name,
-            command: vec![binary.into(), "run".into(), "--config".into(), config.into()],
-            address,
-            tls: true,
-            socket_path: format!("/streammanager/?id={{script}}&host={}&app=live", node.ip()),
-            answer_path: Some("/streammanager/api/4.0/event/live/stream1?action=broadcast".to_owned()),
-        });
+        let build = Build {
+            binary: &binary,
+            chain: room.join("chain.pem"),
+            key: room.join("key.pem"),
+            node,
+            manager,
+            workers: 1,
+            message_max: "64KiB",
+        };
+        targets.push(build.target(&name, &room.join(format!("{place}.toml")))?);
     }
     if !flags.no_floor {
         let address = free_address()?;
@@ -121,22 +121,6 @@ fn targets(flags: &Flags, room: &Path, node: SocketAddr, manager: SocketAddr) ->
         });
     }
     Ok(targets)
-}
-
-/// What an operator would write, but for one limit: all clients here have one address.
-fn configuration(room: &Path, listen: SocketAddr, node: SocketAddr, manager: SocketAddr) -> String {
-    format!(
-        "[gateway]\nlisten = [\"{listen}\"]\nworkers = 1\n\n\
-         [[tls.certificates]]\nchain = {:?}\nkey = {:?}\n\n\
-         [stream_manager]\nurl = \"http://{manager}\"\n\n\
-         [answers]\nbroadcast_ttl = \"15m\"\n\n\
-         [origins]\nport = {}\nnetworks = [\"{}\"]\n\n\
-         [limits]\nsessions_per_ip = \"off\"\n\n[log]\nlevel = \"warn\"\n\n[admin]\nlisten = \"off\"\n",
-        room.join("chain.pem"),
-        room.join("key.pem"),
-        node.port(),
-        node.ip(),
-    )
 }
 
 /// All rounds of one row on one gateway.

@@ -3,7 +3,7 @@
 //! Nothing here knows tidegate: a gateway under test is a command line, an address and a process id. Every byte that comes
 //! back is compared with what has to come back; what is wrong is a fault, and a measurement with faults is none.
 
-#![allow(dead_code)] // two benches share this, and each uses its part
+#![allow(dead_code)] // three benches share this, and each uses its part
 
 pub mod client;
 pub mod floor;
@@ -11,6 +11,7 @@ pub mod frames;
 pub mod link;
 pub mod manager;
 pub mod node;
+pub mod pace;
 pub mod poll;
 pub mod process;
 pub mod rows;
@@ -19,6 +20,7 @@ pub mod scripts;
 pub mod signalling;
 pub mod stats;
 pub mod target;
+pub mod tidegate;
 
 /// Why a bench can't go on.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -60,10 +60,15 @@ pub fn memory(pid: u32) -> Result<Memory> {
 
 /// Keeps this thread, and what it starts from now on, on one core.
 pub fn pin(core: usize) -> Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    rustix::thread::sched_setaffinity(None, &cores).map_err(|why| {
-        format!("can't stay on core {core}: {why}; take others with --gateway-core and --load-core")
+    stay_on(&[core])
+}
+
+/// As [`pin`], on several cores.
+pub fn stay_on(cores: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    rustix::thread::sched_setaffinity(None, &set).map_err(|why| {
+        format!("can't stay on cores {cores:?}: {why}; take others with --gateway-core and --load-core")
     })?;
     Ok(())
 }

@@ -37,10 +37,15 @@ pub struct Running {
 impl Target {
     /// Starts it on `core` and waits until it listens. This thread is on `own_core` before and after.
     pub fn start(&self, core: usize, own_core: usize) -> Result<Running> {
+        self.start_on(&[core], own_core)
+    }
+
+    /// As [`Target::start`], on several cores.
+    pub fn start_on(&self, cores: &[usize], own_core: usize) -> Result<Running> {
         let [program, arguments @ ..] = &self.command[..] else { return Err("an empty command".into()) };
         self.wait_for_silence()?;
-        // a child begins on the core of the thread that makes it
-        process::pin(core)?;
+        // a child begins on the cores of the thread that makes it
+        process::stay_on(cores)?;
         let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn();
         process::pin(own_core)?;
         let child = child?;

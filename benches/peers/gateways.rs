@@ -2,6 +2,7 @@
 
 use crate::load::Result;
 use crate::load::target::{Target, free_address};
+use crate::load::tidegate::{Build, QUESTION};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::pki_types::CertificateDer;
 use std::ffi::OsString;
@@ -17,9 +18,6 @@ pub struct Site {
     pub manager: SocketAddr,
     pub tidegate: PathBuf,
 }
-
-/// A question to the stream manager; `{name}` stands for a stream's.
-pub const QUESTION: &str = "/streammanager/api/4.0/event/live/{name}?action=broadcast";
 
 /// A gateway, ready to be started with the one certificate or the other.
 pub struct Gateway {
@@ -184,34 +182,18 @@ impl Peer {
     }
 }
 
-/// What an operator would write, but for what only this bench has: all clients come from one address, and answers live as
-/// long as in the peers' caches.
 fn tidegate(site: &Site, kind: &str) -> Result<Target> {
-    let (address, node) = (free_address()?, site.node);
-    let config = site.room.join(format!("tidegate-{kind}.toml"));
     let file = |part: &str| site.room.join(format!("{kind}-{part}.pem"));
-    let text = format!(
-        "[gateway]\nlisten = [\"{address}\"]\nworkers = 1\n\n\
-         [[tls.certificates]]\nchain = {:?}\nkey = {:?}\n\n\
-         [stream_manager]\nurl = \"http://{}\"\n\n\
-         [answers]\nbroadcast_ttl = \"15m\"\n\n\
-         [origins]\nport = {}\nnetworks = [\"{}\"]\n\n\
-         [limits]\nsessions_per_ip = \"off\"\n\n[log]\nlevel = \"warn\"\n\n[admin]\nlisten = \"off\"\n",
-        file("chain"),
-        file("key"),
-        site.manager,
-        node.port(),
-        node.ip(),
-    );
-    fs::write(&config, text)?;
-    Ok(Target {
-        name: "tidegate".to_owned(),
-        command: vec![site.tidegate.clone().into(), "run".into(), "--config".into(), config.into()],
-        address,
-        tls: true,
-        socket_path: format!("/streammanager/?id={{script}}&host={}&app=live", node.ip()),
-        answer_path: Some(QUESTION.replace("{name}", "stream1")),
-    })
+    let build = Build {
+        binary: &site.tidegate,
+        chain: file("chain"),
+        key: file("key"),
+        node: site.node,
+        manager: site.manager,
+        workers: 1,
+        message_max: "64KiB",
+    };
+    build.target("tidegate", &site.room.join(format!("tidegate-{kind}.toml")))
 }
 
 fn floor(site: &Site) -> Result<Target> {

@@ -10,7 +10,6 @@ mod gateways;
 mod load;
 mod machine;
 mod manager;
-mod pace;
 mod picture;
 mod report;
 mod work;

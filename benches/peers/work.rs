@@ -1,15 +1,16 @@
 //! What is compared: the rows of the table, what each aims at, and how it is measured.
 
-use crate::gateways::{Gateway, QUESTION};
+use crate::gateways::Gateway;
 use crate::load::node::{self, ECHO};
+use crate::load::pace::{Paced, Rush, percentile};
 use crate::load::rows::{self, Row, Scene, WARM_UP};
 use crate::load::scripts::{Ask, ComeAndGo};
 use crate::load::signalling::Signalling;
 use crate::load::stats::Sample;
 use crate::load::target::Running;
+use crate::load::tidegate::QUESTION;
 use crate::load::{Result, manager::ANSWER};
 use crate::manager::Manager;
-use crate::pace::{Paced, Rush, percentile};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 

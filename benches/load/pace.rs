@@ -1,8 +1,8 @@
 //! Clients that keep to a timetable, and clients that ask all at once.
 
-use crate::load::Result;
-use crate::load::client::{Fleet, Script, Session};
-use crate::load::frames::{BINARY, Message};
+use super::Result;
+use super::client::{Fleet, Script, Session};
+use super::frames::{BINARY, Message};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
