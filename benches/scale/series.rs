@@ -174,12 +174,15 @@ fn per_message(mut sample: Sample, size: usize) -> Sample {
     sample
 }
 
+/// A load that can't keep up does not pile up more: the note says what rate was reached.
+const OPEN_MAX: usize = 256;
+
 fn churn(gateway: &Running, scene: &Scene, rate: f64) -> Result<Sample> {
     let mut fleet = rows::fleet(gateway, scene, Some(ECHO), false)?;
     let mut script = ComeAndGo::new(256);
     let (mut begun, start) = (0_u64, Instant::now());
     let mut come = move |fleet: &mut Fleet| {
-        while (begun as f64) < start.elapsed().as_secs_f64() * rate {
+        while (begun as f64) < start.elapsed().as_secs_f64() * rate && fleet.open < OPEN_MAX {
             fleet.connect()?;
             begun += 1;
         }
