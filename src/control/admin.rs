@@ -1,9 +1,10 @@
 //! The admin listener: metrics for monitoring, health for load balancers, a status page for people.
 //!
-//! It only reads. It runs on the control thread, so a slow reader here never costs a session anything.
+//! This file only reads; what changes something is in [`acts`]. It runs on the control thread, so a slow reader here never
+//! costs a session anything.
 
-use super::cores;
 use super::phase::{Phase, Shared};
+use super::{acts, cores};
 use crate::config::AdminListen;
 use crate::metrics::page::{self, Dialect, Facts};
 use crate::metrics::{AnswerOutcome, Counter, EndBy, Route, WorkerMetrics};
@@ -95,6 +96,8 @@ fn router(shared: Arc<Shared>, address: Option<SocketAddr>) -> Router {
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/api/status", get(status))
+        .merge(acts::routes())
+        .layer(from_fn(acts::same_site))
         .layer(from_fn_with_state(address, host))
         .layer(from_fn(harden))
         .with_state(shared)

@@ -3,16 +3,20 @@
 //! `run` is the plot. Everything that can fail before a client is served fails here, with one sentence that names the
 //! cause and the next step. This floor knows nothing of frames, heads or rings.
 
+mod acts;
 pub mod admin;
+pub mod ask;
 pub mod certs;
 pub mod cli;
 pub mod cores;
 pub mod crew;
+pub mod desk;
 pub mod listen;
 pub mod load;
 pub mod log;
 mod manager;
 mod names;
+mod orders;
 pub mod phase;
 pub mod report;
 pub mod signals;
@@ -82,7 +86,8 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
             "can't take the sockets in LISTEN_FDS ({error}); start it by its socket unit or without one"
         ))
     })?;
-    let asks = signals::listen().map_err(|error| Stop::os(format!("can't listen to signals ({error})")))?;
+    let (asker, asks) =
+        signals::listen().map_err(|error| Stop::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| report::failure(path, &failure))?;
     let _logs = log::start(&loaded.config.log)
         .map_err(|error| Stop::os(format!("can't open the access log ({error})")))?;
@@ -98,6 +103,8 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     let listening = listeners.first().map(|own| own.iter().filter_map(|one| one.local_addr().ok()).collect());
     let shared = Shared::new(loaded.config, cores.len(), loaded.certificates, listening.unwrap_or_default());
     let shared = Arc::new(shared);
+    // nobody else sets it
+    let _ = shared.asks.set(asker);
     let control = start_control(admin, Arc::clone(&shared)).map_err(|error| {
         Stop::os(format!("can't start the control thread ({error}); look at the limits of this user"))
     })?;
@@ -105,7 +112,11 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     let seats = seats.map(|(index, (core, listeners))| Seat { index, core, listeners }).collect();
     let crew =
         launch(Launch { shared: Arc::clone(&shared), tls: loaded.tls, seats, control }).map_err(Stop::os)?;
-    supervise::supervise(&shared, &*crew, &asks)
+    let ended = supervise::supervise(&shared, &*crew, &asks);
+    // the workers cut what is left, and count it
+    drop(crew);
+    supervise::sum_up(&shared);
+    ended
 }
 
 /// Starts the one thread that runs on tokio. It ends with the process.
