@@ -268,6 +268,16 @@ enum More {
 const TURN: usize = 16;
 
 impl Session {
+    /// Whether every frame that began to come has come.
+    pub fn is_between_frames(&self) -> bool {
+        self.reader.is_between_frames()
+    }
+
+    /// Whether messages may be sent: its 101 is there.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Frames
+    }
+
     /// Sends a frame with our mask.
     pub fn say(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         let mut frame = Vec::new();

@@ -34,6 +34,10 @@ pub struct Counts {
     /// Bytes of payload that a sink took and found right.
     pub taken: AtomicU64,
     pub faults: AtomicU64,
+    /// Connections that heard a Close.
+    pub closed: AtomicU64,
+    /// Connections that ended inside a frame.
+    pub torn: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -45,8 +49,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts one on a core. Sinks and sources use messages of `size` bytes.
-    pub fn start(core: usize, size: usize) -> Result<Self> {
+    /// Starts one, on a core of its own if one is given. Sinks and sources use messages of `size` bytes.
+    pub fn start(core: Option<usize>, size: usize) -> Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
         socket.listen(4096)?;
@@ -56,7 +60,7 @@ impl Node {
         let counts = Arc::new(Counts::default());
         let seen = counts.clone();
         let thread = std::thread::Builder::new().name("node".into()).spawn(move || {
-            process::pin(core)?;
+            core.map(process::pin).transpose()?;
             Serving::new(listener, seen, size)?.run()
         })?;
         Ok(Self { address, counts, thread: Some(thread) })
@@ -170,6 +174,7 @@ impl Serving {
                 }
                 (CLOSE, _) => {
                     *mode = Mode::Closed;
+                    counts.closed.fetch_add(1, Relaxed);
                     frames::write(reply, CLOSE, payload, false);
                     Ok(())
                 }
@@ -209,7 +214,9 @@ impl Serving {
     }
 
     fn leave(&mut self, number: usize) {
-        self.peers[number] = None;
+        if self.peers[number].take().is_some_and(|peer| !peer.reader.is_between_frames()) {
+            self.counts.torn.fetch_add(1, Relaxed);
+        }
         self.free.push(number);
     }
 }
