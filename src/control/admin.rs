@@ -71,18 +71,22 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves for as long as the process lives. Call it on the control thread's runtime.
-pub async fn serve(bound: Bound, shared: Arc<Shared>) -> io::Result<()> {
+/// Serves until `end`, and then until who asked before has the answer. Call it on the control thread's runtime.
+pub async fn serve(
+    bound: Bound,
+    shared: Arc<Shared>,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     match bound {
         Bound::Tcp(listener) => {
             let address = listener.local_addr()?;
             tracing::info!("admin page on http://{address}/");
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router(shared, Some(address))).await
+            axum::serve(listener, router(shared, Some(address))).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            axum::serve(listener, router(shared, None)).await
+            axum::serve(listener, router(shared, None)).with_graceful_shutdown(end).await
         }
     }
 }

@@ -25,7 +25,7 @@ fn begin(listen: &AdminListen) -> Arc<Shared> {
     let inside = Arc::clone(&shared);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        runtime.expect("a runtime").block_on(serve(bound, inside))
+        runtime.expect("a runtime").block_on(serve(bound, inside, std::future::pending()))
     });
     shared
 }

@@ -31,9 +31,11 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 
 /// Everything the workers are started with.
 #[derive(Debug)]
@@ -110,28 +112,58 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     })?;
     let seats = cores.into_iter().zip(listeners).enumerate();
     let seats = seats.map(|(index, (core, listeners))| Seat { index, core, listeners }).collect();
-    let crew =
-        launch(Launch { shared: Arc::clone(&shared), tls: loaded.tls, seats, control }).map_err(Stop::os)?;
+    let crew = launch(Launch {
+        shared: Arc::clone(&shared),
+        tls: loaded.tls,
+        seats,
+        control: control.runtime.clone(),
+    })
+    .map_err(Stop::os)?;
     let ended = supervise::supervise(&shared, &*crew, &asks);
     // the workers cut what is left, and count it
     drop(crew);
     supervise::sum_up(&shared);
+    control.end();
     ended
 }
 
-/// Starts the one thread that runs on tokio. It ends with the process.
-fn start_control(admin: Option<admin::Bound>, shared: Arc<Shared>) -> io::Result<Handle> {
+/// The one thread that runs on tokio.
+struct Control {
+    runtime: Handle,
+    end: oneshot::Sender<()>,
+    ended: mpsc::Receiver<()>,
+}
+
+/// How long a reader of the admin pages may take for what it asked before the end.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+impl Control {
+    /// Lets who asked the admin listener have the answer: whoever asked for a drain hears that it began, even if there was
+    /// nothing to drain.
+    fn end(self) {
+        if self.end.send(()).is_ok() {
+            let _ = self.ended.recv_timeout(LAST_ANSWER);
+        }
+    }
+}
+
+/// Starts the control thread. It ends with the process.
+fn start_control(admin: Option<admin::Bound>, shared: Arc<Shared>) -> io::Result<Control> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let handle = runtime.handle().clone();
+    let ((end, over), (say, ended)) = (oneshot::channel(), mpsc::channel());
     thread::Builder::new().name("tidegate-control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             if let Some(admin) = admin {
-                // it only comes back if it could not begin
-                let error = admin::serve(admin, shared).await;
-                tracing::error!("the admin listener ended: {error:?}");
+                let until = async { drop(over.await) };
+                if let Err(error) = admin::serve(admin, shared, until).await {
+                    tracing::error!("the admin listener ended: {error}");
+                }
             }
+            // nobody listens for it any more if the process does not end in an orderly way
+            let _ = say.send(());
             std::future::pending::<()>().await;
         });
     })?;
-    Ok(handle)
+    Ok(Control { runtime: handle, end, ended })
 }
