@@ -90,6 +90,8 @@ fn pages_say_what_they_should_and_keep_secrets() {
         assert!(text.contains("x-content-type-options: nosniff") && text.contains("cache-control: no-store"));
         assert!(!text.contains("hunter2") && !text.contains("secret-path"));
     }
+    // there are no workers here who could be asked
+    assert!(get(address, "/api/sessions").starts_with("HTTP/1.1 503 "));
     assert!(get(address, "/nothing").starts_with("HTTP/1.1 404 "));
 }
 
