@@ -15,10 +15,13 @@ use load::run::Room;
 use load::target::{Target, free_address};
 use load::{Result, manager};
 use rustls::pki_types::CertificateDer;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What the size of the herd decides. The gateway tells its sessions over the window less `close_timeout`, and spares
@@ -52,6 +55,7 @@ struct Gateway {
     room: Room,
     certificate: CertificateDer<'static>,
     address: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Gateway {
@@ -62,7 +66,7 @@ impl Gateway {
         let [chain, key, config] = ["chain.pem", "key.pem", "tidegate.toml"].map(|name| room.0.join(name));
         fs::write(&chain, made.cert.pem())?;
         fs::write(&key, made.signing_key.serialize_pem())?;
-        let address = free_address()?;
+        let (address, admin) = (free_address()?, free_address()?);
         let driver = std::env::var("TIDEGATE_TEST_DRIVER").unwrap_or_else(|_| "auto".to_owned());
         let (window, close_timeout) = (plan.window, plan.close_timeout);
         let text = format!(
@@ -71,7 +75,7 @@ impl Gateway {
              stream_manager.url = \"http://{}\"\n\
              origins = {{ port = {}, networks = [\"{}\"] }}\n\
              websocket.close_timeout = \"{close_timeout}s\"\n\
-             limits.sessions_per_ip = \"off\"\nadmin.listen = \"off\"\n",
+             limits.sessions_per_ip = \"off\"\nadmin.listen = \"{admin}\"\n",
             manager::start()?,
             node.port(),
             node.ip(),
@@ -84,7 +88,7 @@ impl Gateway {
             .stdin(Stdio::null())
             .stderr(File::create(room.0.join("log"))?)
             .spawn()?;
-        let mut gateway = Self { child, room, certificate: made.cert.der().clone(), address };
+        let mut gateway = Self { child, room, certificate: made.cert.der().clone(), address, admin };
         let deadline = Instant::now() + Duration::from_secs(15);
         while TcpStream::connect(address).is_err() {
             let ended = gateway.child.try_wait()?;
@@ -96,6 +100,18 @@ impl Gateway {
 
     fn said(&self) -> String {
         fs::read_to_string(self.room.0.join("log")).unwrap_or_default()
+    }
+
+    /// Lists all sessions as an operator does, on a thread of its own; gives their ids.
+    fn list(&self) -> JoinHandle<Vec<String>> {
+        let admin = self.admin.to_string();
+        std::thread::spawn(move || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+            let listed = command.args(["sessions", "--json", "--admin", &admin]).output().expect("it starts");
+            let mut listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+            let Value::Array(rows) = listed["sessions"].take() else { panic!("no list: {listed}") };
+            rows.into_iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+        })
     }
 
     fn terminate(&self) -> Result<()> {
@@ -150,6 +166,12 @@ fn run(plan: &Plan) -> Result<()> {
     go_on(&mut fleet, &mut herd, |_, _| Instant::now() > warm)?;
     herd.coming = |_| Kind::Young;
     fleet.gather(&mut herd, plan.young, |herd| herd.stories.len() == plan.sessions)?;
+
+    let (asked, listing) = (Instant::now(), gateway.list());
+    go_on(&mut fleet, &mut herd, |_, _| listing.is_finished())?;
+    let listed: BTreeSet<_> = listing.join().expect("a list").into_iter().collect();
+    println!("{} sessions listed in {:.1?}", listed.len(), asked.elapsed());
+    assert_eq!(listed.len(), plan.sessions, "each of them, once");
 
     let began = Instant::now();
     gateway.terminate()?;
