@@ -1,22 +1,19 @@
 //! The clients of a drain: what each has heard, and when.
 
 use crate::load::client::{Fleet, Script, Session};
-use crate::load::frames::{BINARY, CLOSE, Message};
+use crate::load::frames::{BINARY, CLOSE, Message, PONG};
 use crate::load::{Result, process};
 use std::time::{Duration, Instant};
 
-/// Size of a message: more than one TLS record, so that frames come in pieces.
-const SIZE: usize = 20_000;
-
-/// A busy client sends so often.
-const EVERY: Duration = Duration::from_secs(3);
+/// Size of a message.
+const SIZE: usize = 3_000;
 
 /// What a client does before it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Says nothing once it is there.
     Quiet,
-    /// Sends messages, and gets each of them back.
+    /// Is in the middle of a message all the time, and so is its node, which gives each message back.
     Busy,
     /// Came just before the drain, and says nothing.
     Young,
@@ -29,8 +26,8 @@ pub struct Story {
     pub opened: Instant,
     /// When its Close came, with code and reason.
     pub told: Option<(Instant, u16, String)>,
-    /// Messages were on their way then.
-    pub busy: bool,
+    /// It was in the middle of a message then.
+    pub interrupted: bool,
 }
 
 /// All clients, by the order in which they came.
@@ -38,20 +35,26 @@ pub struct Herd {
     /// What those who come now do.
     pub coming: fn(usize) -> Kind,
     pub stories: Vec<Story>,
+    /// The drain has begun: before that nobody may be told.
+    pub drained: bool,
     message: Message,
     expected: Message,
-    /// Whose turn it is to send, by place.
+    /// A busy client goes on so often: it ends a message and begins the next.
+    every: Duration,
+    /// Whose turn it is, by place.
     turn: usize,
     stirred: Instant,
 }
 
 impl Herd {
-    pub fn new() -> Self {
+    pub fn new(every: Duration) -> Self {
         Self {
             coming: |number| if number % 2 == 0 { Kind::Quiet } else { Kind::Busy },
             stories: Vec::new(),
+            drained: false,
             message: Message::new(SIZE, true),
             expected: Message::new(SIZE, false),
+            every,
             turn: 0,
             stirred: Instant::now(),
         }
@@ -65,9 +68,9 @@ impl Herd {
         &mut self.stories[(session.sent >> 32) as usize]
     }
 
-    /// Lets the busy ones send whose turn it is.
+    /// Lets the busy ones go on whose turn it is.
     pub fn stir(&mut self, fleet: &mut Fleet) -> Result<()> {
-        let share = self.stirred.elapsed().as_secs_f64() / EVERY.as_secs_f64();
+        let share = self.stirred.elapsed().as_secs_f64() / self.every.as_secs_f64();
         let count = (self.stories.len() as f64 * share) as usize;
         if count == 0 {
             return Ok(());
@@ -77,7 +80,10 @@ impl Herd {
             self.turn = (self.turn + 1) % self.stories.len();
             let Some(session) = fleet.session(self.turn) else { continue };
             if session.is_open() && !session.done && self.story(session).kind == Kind::Busy {
-                session.link.send(self.message.frame(session.sent))?;
+                let (first, second) = self.message.frame(session.sent).split_at(SIZE / 2);
+                let rest = std::mem::replace(&mut session.inbox, second.to_vec());
+                session.link.send(&rest)?;
+                session.link.send(first)?;
                 session.sent += 1;
             }
         }
@@ -92,8 +98,15 @@ impl Script for Herd {
         session.sent = (number as u64) << 32;
         session.got = session.sent;
         let kind = (self.coming)(number);
-        self.stories.push(Story { kind, opened: Instant::now(), told: None, busy: false });
+        self.stories.push(Story { kind, opened: Instant::now(), told: None, interrupted: false });
         Ok(())
+    }
+
+    fn pinged(&mut self, session: &mut Session, payload: &[u8]) -> Result<()> {
+        // not inside a message
+        let rest = std::mem::take(&mut session.inbox);
+        session.link.send(&rest)?;
+        session.say(PONG, payload)
     }
 
     fn frame(&mut self, session: &mut Session, opcode: u8, payload: &[u8]) -> Result<()> {
@@ -108,10 +121,14 @@ impl Script for Herd {
             CLOSE => {
                 let (code, reason) = payload.split_first_chunk().ok_or("a Close without a code")?;
                 let told = (Instant::now(), u16::from_be_bytes(*code), String::from_utf8(reason.to_vec())?);
-                let busy = session.got < session.sent;
+                if !self.drained {
+                    return Err(format!("a Close before the drain: {told:?}").into());
+                }
+                let rest = std::mem::take(&mut session.inbox);
                 let story = self.story(session);
-                (story.told, story.busy) = (Some(told), busy);
+                (story.told, story.interrupted) = (Some(told), !rest.is_empty());
                 session.done = true;
+                session.link.send(&rest)?;
                 session.say(CLOSE, code)
             }
             opcode => Err(format!("frame {opcode} of {} bytes is not what was due", payload.len()).into()),

@@ -10,7 +10,7 @@ mod load;
 
 use clients::{Herd, Kind, Story};
 use load::client::{self, Fleet};
-use load::node::{ECHO, Node};
+use load::node::{HALTING, Node};
 use load::run::Room;
 use load::target::{Target, free_address};
 use load::{Result, manager};
@@ -69,13 +69,14 @@ impl Gateway {
         let (address, admin) = (free_address()?, free_address()?);
         let driver = std::env::var("TIDEGATE_TEST_DRIVER").unwrap_or_else(|_| "auto".to_owned());
         let (window, close_timeout) = (plan.window, plan.close_timeout);
+        // a busy machine may take long to let everybody in; that is not what is looked at here
         let text = format!(
             "gateway = {{ listen = [\"{address}\"], workers = 2, pin = false, driver = \"{driver}\", drain = \"{window}s\" }}\n\
-             tls.certificates = [{{ chain = {chain:?}, key = {key:?} }}]\n\
+             tls = {{ handshake_timeout = \"60s\", certificates = [{{ chain = {chain:?}, key = {key:?} }}] }}\n\
              stream_manager.url = \"http://{}\"\n\
-             origins = {{ port = {}, networks = [\"{}\"] }}\n\
+             origins = {{ port = {}, networks = [\"{}\"], connect_timeout = \"20s\", upgrade_timeout = \"20s\" }}\n\
              websocket.close_timeout = \"{close_timeout}s\"\n\
-             limits.sessions_per_ip = \"off\"\nadmin.listen = \"{admin}\"\n",
+             limits = {{ sessions_per_ip = \"off\", head_timeout = \"60s\" }}\nadmin.listen = \"{admin}\"\n",
             manager::start()?,
             node.port(),
             node.ip(),
@@ -153,12 +154,12 @@ fn run(plan: &Plan) -> Result<()> {
         command: Vec::new(),
         address: gateway.address,
         tls: true,
-        socket_path: format!("/streammanager/?id={ECHO}&host={}&app=live", node.address.ip()),
+        socket_path: format!("/streammanager/?id={HALTING}&host={}&app=live", node.address.ip()),
         answer_path: None,
     };
     let tls = client::tls(&gateway.certificate, true)?;
     let mut fleet = Fleet::new(&target, &tls, Some(&target.socket_path))?;
-    let mut herd = Herd::new();
+    let mut herd = Herd::new(Duration::from_secs(plan.close_timeout) / 2);
 
     let old = plan.sessions - plan.young;
     fleet.gather(&mut herd, old, |herd| herd.stories.len() == old)?;
@@ -171,9 +172,11 @@ fn run(plan: &Plan) -> Result<()> {
     go_on(&mut fleet, &mut herd, |_, _| listing.is_finished())?;
     let listed: BTreeSet<_> = listing.join().expect("a list").into_iter().collect();
     println!("{} sessions listed in {:.1?}", listed.len(), asked.elapsed());
+    assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "clients before the drain");
     assert_eq!(listed.len(), plan.sessions, "each of them, once");
 
     let began = Instant::now();
+    herd.drained = true;
     gateway.terminate()?;
     go_on(&mut fleet, &mut herd, |fleet, _| fleet.open == 0)?;
     let status = gateway.child.wait()?;
@@ -211,11 +214,11 @@ fn judge(plan: &Plan, stories: &[Story], began: Instant, took: Duration) {
     let before = quiet.iter().filter(|at| **at < busy[busy.len() / 2]).count();
     let young = stories.iter().filter(|story| story.kind == Kind::Young);
     let youngest = young.map(|story| began + at(story) - story.opened).min().unwrap_or_default();
-    let interrupted = stories.iter().filter(|story| story.busy).count();
+    let interrupted = stories.iter().filter(|story| story.interrupted).count();
     println!(
         "{} sessions, window {} s: told from {:.1?} to {:.1?}, ended after {took:.1?}; nine tenths of them within {middle:.1?}; \
          {busiest} in the busiest second, {even:.0} if it were even; {before} of {} quiet ones before half of the busy ones; \
-         the youngest was {youngest:.1?} old; {interrupted} had a message under way",
+         the youngest was {youngest:.1?} old; {interrupted} were told inside a message of theirs",
         all.len(),
         plan.window,
         all[0],
@@ -223,10 +226,11 @@ fn judge(plan: &Plan, stories: &[Story], began: Instant, took: Duration) {
         quiet.len(),
     );
     assert!(middle > plan.span() * 6 / 10, "spread over most of the window");
-    assert!((busiest as f64) < even * 2.0, "and evenly");
+    // when they hear it depends on us too, and a busy machine lets us wait
+    assert!((busiest as f64) < even * 3.0, "and evenly");
     assert!(before * 20 > quiet.len() * 19, "the quiet first");
     // our clock starts when the 101 is read
     assert!(youngest + Duration::from_millis(750) > plan.negotiation(), "nobody in mid-negotiation");
-    assert!(interrupted > 0, "there was traffic");
+    assert!(interrupted * 10 > busy.len() * 8, "there was traffic");
     assert!(took < Duration::from_secs(plan.window), "nothing was cut");
 }
