@@ -1,6 +1,6 @@
 //! The admin listener: metrics for monitoring, health for load balancers, a status page for people.
 //!
-//! This file only reads; what changes something is in [`acts`]. It runs on the control thread, so a slow reader here never
+//! This file only reads; what changes something is in `acts`. It runs on the control thread, so a slow reader here never
 //! costs a session anything.
 
 use super::phase::{Phase, Shared};
