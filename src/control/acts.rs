@@ -1,18 +1,17 @@
 //! What the admin listener says of sessions, and what it does at somebody's word: end one, drain, forget the answers.
 //!
-//! Whoever reaches the listener may do these things, so a page in the operator's browser must not: see [`same_site`].
+//! Whoever reaches the listener may do these things; what keeps pages in the operator's browser out is `admin_guard`.
 
 use super::desk::{Desk, PAGE_MAX, Silent};
 use super::phase::{Phase, Shared};
 use super::signals::Ask;
 use crate::metrics::From;
 use crate::worker::card::Row;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::Next;
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{delete, get, post};
-use axum::{Router, http::HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -24,27 +23,6 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/api/sessions/{id}", delete(kick))
         .route("/api/drain", post(drain))
         .route("/api/answers", delete(forget))
-}
-
-/// Refuses what changes something if a page of another site sent it. Browsers say where a request comes from in `Origin`,
-/// newer ones in `Sec-Fetch-Site` too; programs that are no browsers send neither.
-pub(super) async fn same_site(request: Request, next: Next) -> Response {
-    if request.method() != Method::GET && request.method() != Method::HEAD && is_foreign(request.headers()) {
-        return No(StatusCode::FORBIDDEN, "this comes from a page of another site").into_response();
-    }
-    next.run(request).await
-}
-
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let is_ours = |origin: &HeaderValue| {
-        let origin = origin.as_bytes();
-        let name = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-        name.is_some() && name == host
-    };
-    let is_near = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
-    !headers.get_all(header::ORIGIN).iter().all(is_ours)
-        || !headers.get_all("sec-fetch-site").iter().all(is_near)
 }
 
 /// Why something is not done.
@@ -150,31 +128,6 @@ async fn forget(State(shared): State<Arc<Shared>>) -> Result<Response, No> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn foreign(fields: &[(&'static str, &'static str)]) -> bool {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        is_foreign(&headers)
-    }
-
-    #[test]
-    fn only_pages_of_this_listener_may_change_something() {
-        let host = ("host", "127.0.0.1:9180");
-        assert!(!foreign(&[host]), "no browser");
-        assert!(!foreign(&[host, ("origin", "http://127.0.0.1:9180"), ("sec-fetch-site", "same-origin")]));
-        for origin in ["http://evil.example", "null", "http://127.0.0.1:80", "127.0.0.1:9180", "", "file://"]
-        {
-            assert!(foreign(&[host, ("origin", origin)]), "{origin}");
-        }
-        for site in ["cross-site", "same-site", ""] {
-            assert!(foreign(&[host, ("sec-fetch-site", site)]), "{site}");
-        }
-        let twice = [host, ("origin", "http://127.0.0.1:9180"), ("origin", "http://evil.example")];
-        assert!(foreign(&twice), "one of two is enough");
-        assert!(foreign(&[("origin", "http://127.0.0.1:9180")]), "nothing to compare it with");
-    }
 
     #[test]
     fn an_id_is_sixteen_digits() {

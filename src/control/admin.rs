@@ -1,10 +1,10 @@
 //! The admin listener: metrics for monitoring, health for load balancers, a status page for people.
 //!
-//! This file only reads; what changes something is in `acts`. It runs on the control thread, so a slow reader here never
-//! costs a session anything.
+//! What changes something passes `admin_guard` first. It runs on the control thread, so a slow reader here never costs
+//! a session anything.
 
 use super::phase::{Phase, Shared};
-use super::{acts, cores};
+use super::{acts, admin_guard, cores};
 use crate::config::AdminListen;
 use crate::metrics::page::{self, Dialect, Facts};
 use crate::metrics::{AnswerOutcome, Counter, EndBy, Route, WorkerMetrics};
@@ -17,7 +17,7 @@ use axum::routing::get;
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -101,45 +101,9 @@ fn router(shared: Arc<Shared>, address: Option<SocketAddr>) -> Router {
         .route("/readyz", get(ready))
         .route("/api/status", get(status))
         .merge(acts::routes())
-        .layer(from_fn(acts::same_site))
-        .layer(from_fn_with_state(address, host))
+        .layer(from_fn_with_state(address, admin_guard::guard))
         .layer(from_fn(harden))
         .with_state(shared)
-}
-
-/// Refuses requests under foreign names: a web page whose name was pointed at us after it was loaded (DNS rebinding)
-/// still sends its own name.
-async fn host(State(address): State<Option<SocketAddr>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
-    match (address, host) {
-        (Some(address), Some(host)) if !is_ours(host, address.ip()) => {
-            let text = "This listener answers only under its own address.\n";
-            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
-        }
-        _ => next.run(request).await,
-    }
-}
-
-/// Whether a Host field names this listener: loopback, or the bound address; any address when all are bound.
-fn is_ours(host: &str, bound: IpAddr) -> bool {
-    let port = |rest: &str| {
-        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
-    };
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) if port(rest) => address,
-        Some(_) => return false,
-        None => {
-            let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
-            if !port(rest) {
-                return false;
-            }
-            name
-        }
-    };
-    match name.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || address == bound || bound.is_unspecified(),
-        Err(_) => name.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 /// Fields that every answer carries.

@@ -18,7 +18,7 @@ const LONGEST: usize = 16 << 20;
 
 /// What the gateway answers. A refusal is a stop with its own words, and so is a gateway that is not there.
 pub fn ask(admin: &AdminListen, method: Method, path: &str) -> Result<Bytes, Stop> {
-    let (status, body) = try_ask(admin, method, path).map_err(|why| nobody(admin, &why.to_string()))?;
+    let (status, body) = try_ask(admin, method, path, PATIENCE)?;
     if status.is_success() {
         return Ok(body);
     }
@@ -34,7 +34,8 @@ pub fn json(admin: &AdminListen, answer: &[u8]) -> Result<Value, Stop> {
     serde_json::from_slice(answer).map_err(|_| nobody(admin, "that is no tidegate"))
 }
 
-fn nobody(admin: &AdminListen, why: &str) -> Stop {
+/// Nobody is there, or somebody else.
+pub fn nobody(admin: &AdminListen, why: &str) -> Stop {
     let place = match admin {
         AdminListen::Tcp(address) => address.to_string(),
         AdminListen::Unix(path) => format!("unix:{}", path.display()),
@@ -45,12 +46,20 @@ fn nobody(admin: &AdminListen, why: &str) -> Stop {
     ))
 }
 
-fn try_ask(admin: &AdminListen, method: Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(async {
-        let asked = tokio::time::timeout(PATIENCE, connect(admin, method, path)).await;
-        asked.unwrap_or_else(|_| Err(io::Error::other("no answer in 5 seconds")))
-    })
+/// The whole answer, whatever its status.
+pub fn try_ask(
+    admin: &AdminListen,
+    method: Method,
+    path: &str,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), Stop> {
+    let ask = async {
+        let asked = tokio::time::timeout(patience, connect(admin, method, path)).await;
+        let late = || Err(io::Error::other(format!("no answer in {} seconds", patience.as_secs())));
+        asked.unwrap_or_else(|_| late())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    runtime.and_then(|runtime| runtime.block_on(ask)).map_err(|why| nobody(admin, &why.to_string()))
 }
 
 async fn connect(admin: &AdminListen, method: Method, path: &str) -> io::Result<(StatusCode, Bytes)> {

@@ -5,6 +5,7 @@
 
 mod acts;
 pub mod admin;
+mod admin_guard;
 pub mod ask;
 pub mod certs;
 pub mod cli;

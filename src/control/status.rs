@@ -35,6 +35,13 @@ pub(super) fn lines(status: &Value) -> String {
     for (name, value) in rows {
         let _ = writeln!(out, "{name:<12}{value}");
     }
+    let restart = list(&status["needs_restart"]);
+    if !restart.is_empty() {
+        let _ = writeln!(out, "restart     needed for {restart}");
+    }
+    if status["reload"]["good"] == false {
+        let _ = writeln!(out, "reload      refused: {}", list(&status["reload"]["problems"]));
+    }
     for worker in status["workers"].as_array().into_iter().flatten() {
         let (sessions, lag) = (&worker["sessions"], &worker["loop_lag_seconds"]);
         let _ = writeln!(out, "worker {:<5}{sessions} sessions, {lag} s behind", worker["index"].to_string());

@@ -20,7 +20,7 @@ fn id_of(session: &Value) -> String {
 
 #[track_caller]
 fn done(gateway: &Gateway, method: &str, target: &str) -> Value {
-    let answer = gateway.ask_admin(&gateway.admin_request(method, target));
+    let answer = gateway.ask_admin(&gateway.to_admin(method, target));
     assert!((200..300).contains(&answer.status()), "{answer:?}");
     answer.json()
 }
@@ -129,7 +129,7 @@ fn a_kick_ends_one_session_well_and_no_other() {
     other.say(Frame::text("still here"));
     assert_eq!(other_node.hear(), Frame::text("still here"));
     for nobody in [id.as_str(), "0000000000000000", "x", "%2e%2e"] {
-        let request = town.gateway.admin_request("DELETE", &format!("/api/sessions/{nobody}"));
+        let request = town.gateway.to_admin("DELETE", &format!("/api/sessions/{nobody}"));
         assert_eq!(town.gateway.ask_admin(&request).status(), 404, "{nobody}");
     }
 }
@@ -235,7 +235,7 @@ fn a_page_of_another_site_gets_nothing_done() {
     let target = format!("/api/sessions/{id}");
     let orders = [("POST", "/api/drain"), ("DELETE", target.as_str()), ("DELETE", "/api/answers")];
     for (method, target) in orders {
-        let order = town.gateway.admin_request(method, target);
+        let order = town.gateway.to_admin(method, target);
         let foreign = [
             order.clone().with("Origin", "https://evil.example"),
             order.clone().with("Origin", "null"),
@@ -249,16 +249,16 @@ fn a_page_of_another_site_gets_nothing_done() {
         let rebound = order.instead("Host", "evil.example:9180").with("Origin", "http://evil.example:9180");
         assert_eq!(town.gateway.ask_admin(&rebound).status(), 421, "{method} {target}");
         // a link or a picture
-        let get = town.gateway.ask_admin(&town.gateway.admin_request("GET", target));
+        let get = town.gateway.ask_admin(&town.gateway.to_admin("GET", target));
         assert_eq!(get.status(), 405, "{method} {target}");
     }
     assert_eq!(town.gateway.ready(), Some(200));
     client.say(Frame::text("still here"));
     assert_eq!(node.hear(), Frame::text("still here"));
-    let preflight = town.gateway.admin_request("OPTIONS", &target).with("Origin", "https://evil.example");
+    let preflight = town.gateway.to_admin("OPTIONS", &target).with("Origin", "https://evil.example");
     let answer = town.gateway.ask_admin(&preflight.with("Access-Control-Request-Method", "DELETE"));
     assert!(answer.field("access-control-allow-origin").is_none() && !(200..300).contains(&answer.status()));
-    let own = town.gateway.admin_request("DELETE", &target).with("Sec-Fetch-Site", "same-origin");
+    let own = town.gateway.to_admin("DELETE", &target).with("Sec-Fetch-Site", "same-origin");
     let own = own.with("Origin", &format!("http://{}", town.place.admin()));
     assert_eq!(town.gateway.ask_admin(&own).status(), 200, "our own page may");
 }

@@ -124,7 +124,7 @@ impl Gateway {
     }
 
     /// A request to the admin listener, under its own name.
-    pub fn admin_request(&self, method: &str, target: &str) -> Request {
+    pub fn to_admin(&self, method: &str, target: &str) -> Request {
         Request::new(method, target).instead("Host", &self.admin.to_string())
     }
 
@@ -143,12 +143,12 @@ impl Gateway {
 
     #[track_caller]
     pub fn admin(&self, target: &str) -> Response {
-        self.ask_admin(&self.admin_request("GET", target))
+        self.ask_admin(&self.to_admin("GET", target))
     }
 
     /// The status of `/readyz`.
     pub fn ready(&self) -> Option<u16> {
-        Some(self.try_admin(&self.admin_request("GET", "/readyz"))?.status())
+        Some(self.try_admin(&self.to_admin("GET", "/readyz"))?.status())
     }
 
     /// The sum of all series of this metric that carry these labels; 0 if there is none.
