@@ -76,7 +76,7 @@ fn bench(flags: &Flags) -> Result<bool> {
     fs::write(room.0.join("chain.pem"), made.cert.pem())?;
     fs::write(room.0.join("key.pem"), made.signing_key.serialize_pem())?;
     let scene = Scene {
-        node: Node::start(flags.load_core, BULK)?,
+        node: Node::start(Some(flags.load_core), BULK)?,
         certificate: made.cert.der().clone(),
         window: Duration::from_secs_f64(flags.seconds),
         idle: flags.idle,

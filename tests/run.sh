@@ -7,8 +7,9 @@
 # Missing Debian packages are installed (as root, or by sudo), npm packages go to tests/browser/node_modules, nothing else
 # is touched. Good steps are one line each; a step that fails shows its whole output, and the others still run. The last
 # line is "N passed, N failed", counted in steps; the exit code is 0 only without failures.
-# CARGO_TARGET_DIR and CHROMIUM are respected. Tests talk to 127.0.0.0/8 and [::1] only. Deadlines are for two busy cores:
-# they are there so that nothing hangs for ever, not to measure anything.
+# CARGO_TARGET_DIR and CHROMIUM are respected; TIDEGATE_HERD=9000 drains so many sessions instead of 1500. Tests talk to
+# 127.0.0.0/8 and [::1] only. Deadlines are for two busy cores: they are there so that nothing hangs for ever, not to
+# measure anything.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -28,6 +28,11 @@ pub trait Script {
     /// The way is open: the 101 is there, or for plain HTTP the TLS handshake is done.
     fn opened(&mut self, session: &mut Session) -> Result<()>;
 
+    /// A Ping came.
+    fn pinged(&mut self, session: &mut Session, payload: &[u8]) -> Result<()> {
+        session.say(PONG, payload)
+    }
+
     /// A frame came; pings are answered already.
     fn frame(&mut self, _: &mut Session, opcode: u8, _: &[u8]) -> Result<()> {
         Err(format!("a frame {opcode} that nobody asked for").into())
@@ -268,6 +273,16 @@ enum More {
 const TURN: usize = 16;
 
 impl Session {
+    /// Whether every frame that began to come has come.
+    pub fn is_between_frames(&self) -> bool {
+        self.reader.is_between_frames()
+    }
+
+    /// Whether messages may be sent: its 101 is there.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Frames
+    }
+
     /// Sends a frame with our mask.
     pub fn say(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         let mut frame = Vec::new();
@@ -341,7 +356,7 @@ impl Session {
     fn frames(&mut self, script: &mut impl Script, bytes: &[u8]) -> Result<()> {
         let mut reader = std::mem::take(&mut self.reader);
         let fed = reader.feed(bytes, |opcode, payload| match opcode {
-            PING => self.say(PONG, payload),
+            PING => script.pinged(self, payload),
             _ => script.frame(self, opcode, payload),
         });
         self.reader = reader;

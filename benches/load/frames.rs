@@ -93,6 +93,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Whether every frame that began has ended.
+    pub fn is_between_frames(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Takes bytes and hands every whole frame on, unmasked.
     pub fn feed(&mut self, bytes: &[u8], mut frame: impl FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
         self.bytes.extend_from_slice(bytes);

@@ -1,9 +1,9 @@
-//! The load for benches: a gateway under test, a scripted node and stream manager behind it, and clients in front of it.
+//! The load for benches and for tests of many sessions: a gateway under test, a scripted node and stream manager behind it, and clients in front of it.
 //!
 //! Nothing here knows tidegate: a gateway under test is a command line, an address and a process id. Every byte that comes
 //! back is compared with what has to come back; what is wrong is a fault, and a measurement with faults is none.
 
-#![allow(dead_code)] // three benches share this, and each uses its part
+#![allow(dead_code)] // benches and a test share this, and each uses its part
 
 pub mod client;
 pub mod floor;

@@ -22,6 +22,9 @@ pub const SOURCE: &str = "source";
 /// As [`ECHO`]: the node has its part in the signalling of a publisher.
 pub const SIGNALLING: &str = "signalling";
 
+/// As [`ECHO`]: as an echo, but the second half of each message stays here until more bytes come.
+pub const HALTING: &str = "halting";
+
 /// The listener's number in the poll.
 const LISTENER: usize = usize::MAX;
 
@@ -34,6 +37,10 @@ pub struct Counts {
     /// Bytes of payload that a sink took and found right.
     pub taken: AtomicU64,
     pub faults: AtomicU64,
+    /// Connections that heard a Close.
+    pub closed: AtomicU64,
+    /// Connections that ended inside a frame.
+    pub torn: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -45,8 +52,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts one on a core. Sinks and sources use messages of `size` bytes.
-    pub fn start(core: usize, size: usize) -> Result<Self> {
+    /// Starts one, on a core of its own if one is given. Sinks and sources use messages of `size` bytes.
+    pub fn start(core: Option<usize>, size: usize) -> Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
         socket.listen(4096)?;
@@ -56,7 +63,7 @@ impl Node {
         let counts = Arc::new(Counts::default());
         let seen = counts.clone();
         let thread = std::thread::Builder::new().name("node".into()).spawn(move || {
-            process::pin(core)?;
+            core.map(process::pin).transpose()?;
             Serving::new(listener, seen, size)?.run()
         })?;
         Ok(Self { address, counts, thread: Some(thread) })
@@ -76,6 +83,7 @@ impl Drop for Node {
 enum Mode {
     Head,
     Echo,
+    Halting,
     Sink,
     Source,
     Signalling,
@@ -88,6 +96,8 @@ struct Peer {
     head: Vec<u8>,
     reader: Reader,
     number: u64,
+    /// What a halting node has still to say.
+    kept: Vec<u8>,
 }
 
 struct Serving {
@@ -144,21 +154,22 @@ impl Serving {
             });
             let link = Link::over(socket, None)?;
             self.poll.add(link.socket(), number)?;
-            let (head, reader) = (Vec::new(), Reader::default());
-            self.peers[number] = Some(Peer { link, mode: Mode::Head, head, reader, number: 0 });
+            let (head, reader, kept) = (Vec::new(), Reader::default(), Vec::new());
+            self.peers[number] = Some(Peer { link, mode: Mode::Head, head, reader, number: 0, kept });
         }
     }
 
     fn look(&mut self, number: usize, ended: bool, scratch: &mut [u8]) {
         let Some(peer) = self.peers[number].as_mut() else { return };
         let (reply, message, counts) = (&mut self.reply, &mut self.message, &self.counts);
-        let Peer { link, mode, head, reader, number: next } = peer;
+        let Peer { link, mode, head, reader, number: next, kept } = peer;
         reply.clear();
         let looked = link.receive(scratch, ended, |bytes| {
             let rest = if *mode == Mode::Head { upgrade(head, bytes, mode, reply)? } else { bytes };
             if *mode == Mode::Signalling && *next == 0 {
                 signalling::reply(next, reply);
             }
+            reply.append(kept);
             reader.feed(rest, |opcode, payload| match (opcode, *mode) {
                 (TEXT, Mode::Signalling) if signalling::is_due(payload, *next, Side::Client) => {
                     *next += 1;
@@ -169,12 +180,20 @@ impl Serving {
                     Err("a Close before the last message".into())
                 }
                 (CLOSE, _) => {
+                    reply.append(kept);
                     *mode = Mode::Closed;
+                    counts.closed.fetch_add(1, Relaxed);
                     frames::write(reply, CLOSE, payload, false);
                     Ok(())
                 }
                 (BINARY, Mode::Echo) => {
                     frames::write(reply, BINARY, payload, false);
+                    Ok(())
+                }
+                (BINARY, Mode::Halting) => {
+                    reply.append(kept);
+                    frames::write(reply, BINARY, payload, false);
+                    kept.extend(reply.drain(reply.len() - payload.len() / 2..));
                     Ok(())
                 }
                 (BINARY, Mode::Sink) if message.is(payload, *next) => {
@@ -209,7 +228,9 @@ impl Serving {
     }
 
     fn leave(&mut self, number: usize) {
-        self.peers[number] = None;
+        if self.peers[number].take().is_some_and(|peer| !peer.reader.is_between_frames()) {
+            self.counts.torn.fetch_add(1, Relaxed);
+        }
         self.free.push(number);
     }
 }
@@ -259,6 +280,7 @@ fn upgrade<'b>(
     let id = target.split(['?', '&']).find_map(|param| param.strip_prefix("id=")).unwrap_or_default();
     *mode = match id {
         ECHO => Mode::Echo,
+        HALTING => Mode::Halting,
         SINK => Mode::Sink,
         SOURCE => Mode::Source,
         SIGNALLING => Mode::Signalling,

@@ -116,7 +116,7 @@ fn bench(flags: &Flags) -> Result<bool> {
     fs::create_dir(&room.0)?;
     end_on_signal(room.0.clone())?;
     let certificate = gateways::certificates(&room.0)?;
-    let node = Node::start(flags.load_core, BULK)?;
+    let node = Node::start(Some(flags.load_core), BULK)?;
     let manager = Manager::start()?;
     let built = || PathBuf::from(env!("CARGO_BIN_EXE_tidegate"));
     let site = Site {

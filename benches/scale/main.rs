@@ -123,7 +123,7 @@ impl Town {
 
     /// A fresh gateway with so many workers, and a node whose own messages have `size` bytes.
     pub fn open(&self, workers: usize, size: usize) -> Result<(Running, rows::Scene)> {
-        let node = Node::start(CORES[1], size)?;
+        let node = Node::start(Some(CORES[1]), size)?;
         let build = Build {
             binary: &self.binary,
             chain: self.room.0.join("chain.pem"),

@@ -1,9 +1,10 @@
 //! The admin listener: metrics for monitoring, health for load balancers, a status page for people.
 //!
-//! It only reads. It runs on the control thread, so a slow reader here never costs a session anything.
+//! What changes something passes `admin_guard` first. It runs on the control thread, so a slow reader here never costs
+//! a session anything.
 
-use super::cores;
 use super::phase::{Phase, Shared};
+use super::{acts, admin_guard, cores};
 use crate::config::AdminListen;
 use crate::metrics::page::{self, Dialect, Facts};
 use crate::metrics::{AnswerOutcome, Counter, EndBy, Route, WorkerMetrics};
@@ -16,7 +17,7 @@ use axum::routing::get;
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -70,18 +71,22 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves for as long as the process lives. Call it on the control thread's runtime.
-pub async fn serve(bound: Bound, shared: Arc<Shared>) -> io::Result<()> {
+/// Serves until `end`, and then until who asked before has the answer. Call it on the control thread's runtime.
+pub async fn serve(
+    bound: Bound,
+    shared: Arc<Shared>,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     match bound {
         Bound::Tcp(listener) => {
             let address = listener.local_addr()?;
             tracing::info!("admin page on http://{address}/");
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router(shared, Some(address))).await
+            axum::serve(listener, router(shared, Some(address))).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            axum::serve(listener, router(shared, None)).await
+            axum::serve(listener, router(shared, None)).with_graceful_shutdown(end).await
         }
     }
 }
@@ -95,44 +100,10 @@ fn router(shared: Arc<Shared>, address: Option<SocketAddr>) -> Router {
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/api/status", get(status))
-        .layer(from_fn_with_state(address, host))
+        .merge(acts::routes())
+        .layer(from_fn_with_state(address, admin_guard::guard))
         .layer(from_fn(harden))
         .with_state(shared)
-}
-
-/// Refuses requests under foreign names: a web page whose name was pointed at us after it was loaded (DNS rebinding)
-/// still sends its own name.
-async fn host(State(address): State<Option<SocketAddr>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
-    match (address, host) {
-        (Some(address), Some(host)) if !is_ours(host, address.ip()) => {
-            let text = "This listener answers only under its own address.\n";
-            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
-        }
-        _ => next.run(request).await,
-    }
-}
-
-/// Whether a Host field names this listener: loopback, or the bound address; any address when all are bound.
-fn is_ours(host: &str, bound: IpAddr) -> bool {
-    let port = |rest: &str| {
-        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
-    };
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) if port(rest) => address,
-        Some(_) => return false,
-        None => {
-            let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
-            if !port(rest) {
-                return false;
-            }
-            name
-        }
-    };
-    match name.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || address == bound || bound.is_unspecified(),
-        Err(_) => name.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 /// Fields that every answer carries.

@@ -1,8 +1,8 @@
-//! The command line: `run`, `check`, `status`, and what packagers need.
+//! The command line: `run`, `check`, what is asked of a running gateway, and what packagers need.
 
 use super::load::{self, Failure, Loaded};
 use super::report::{self, CONFIG, Stop, USAGE};
-use super::{Crew, Launch, status};
+use super::{Crew, Launch, orders, status};
 use crate::config::{self, AdminListen};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -36,12 +36,26 @@ enum Command {
     },
     /// Show how the running gateway is
     Status {
-        /// Its admin listener: ADDRESS:PORT or unix:/PATH
-        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_address)]
-        admin: AdminListen,
-        /// Print JSON, for machines
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// List the sessions of the running gateway
+    Sessions {
+        #[command(flatten)]
+        at: At,
+    },
+    /// End one session of the running gateway with a Close
+    Kick {
+        /// Its id, as it stands in the log and in `sessions`
+        #[arg(value_parser = orders::session_id)]
+        id: String,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Let the running gateway close its sessions one after the other, and end; does not wait for it
+    Drain {
+        #[command(flatten)]
+        at: At,
     },
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
@@ -54,6 +68,17 @@ struct File {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
     config: PathBuf,
+}
+
+/// A running gateway.
+#[derive(Debug, clap::Args)]
+struct At {
+    /// Its admin listener: ADDRESS:PORT or unix:/PATH
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_address)]
+    admin: AdminListen,
+    /// Print JSON, for machines
+    #[arg(long)]
+    json: bool,
 }
 
 fn admin_address(text: &str) -> Result<AdminListen, String> {
@@ -72,7 +97,10 @@ pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Exi
     let done = match arguments.command {
         Command::Run { file } => return super::run(&file.config, launch),
         Command::Check { file, effective } => check(&file.config, effective),
-        Command::Status { admin, json } => status::show(&admin, json),
+        Command::Status { at } => status::show(&at.admin, at.json),
+        Command::Sessions { at } => orders::sessions(&at.admin, at.json),
+        Command::Kick { id, at } => orders::kick(&at.admin, &id, at.json),
+        Command::Drain { at } => orders::drain(&at.admin, at.json),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut text);

@@ -1,5 +1,6 @@
 //! The workers as a crew: builds what they share, starts them, and passes on what the supervisor asks.
 
+use super::desk::Desk;
 use super::{Crew, Launch, manager, names};
 use crate::config::Driver;
 use crate::worker::answers::Answers;
@@ -71,6 +72,8 @@ pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String>
             _ => tracing::info!(driver = choice.name, "the workers wait on this driver"),
         }
     }
+    let lines = workers.0.iter().map(Handle::line).collect();
+    let _ = shared.desk.set(Desk::new(lines, gateway));
     Ok(Box::new(workers))
 }
 

@@ -3,16 +3,21 @@
 //! `run` is the plot. Everything that can fail before a client is served fails here, with one sentence that names the
 //! cause and the next step. This floor knows nothing of frames, heads or rings.
 
+mod acts;
 pub mod admin;
+mod admin_guard;
+pub mod ask;
 pub mod certs;
 pub mod cli;
 pub mod cores;
 pub mod crew;
+pub mod desk;
 pub mod listen;
 pub mod load;
 pub mod log;
 mod manager;
 mod names;
+mod orders;
 pub mod phase;
 pub mod report;
 pub mod signals;
@@ -27,9 +32,11 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 
 /// Everything the workers are started with.
 #[derive(Debug)]
@@ -82,7 +89,8 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
             "can't take the sockets in LISTEN_FDS ({error}); start it by its socket unit or without one"
         ))
     })?;
-    let asks = signals::listen().map_err(|error| Stop::os(format!("can't listen to signals ({error})")))?;
+    let (asker, asks) =
+        signals::listen().map_err(|error| Stop::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| report::failure(path, &failure))?;
     let _logs = log::start(&loaded.config.log)
         .map_err(|error| Stop::os(format!("can't open the access log ({error})")))?;
@@ -98,29 +106,65 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     let listening = listeners.first().map(|own| own.iter().filter_map(|one| one.local_addr().ok()).collect());
     let shared = Shared::new(loaded.config, cores.len(), loaded.certificates, listening.unwrap_or_default());
     let shared = Arc::new(shared);
+    // nobody else sets it
+    let _ = shared.asks.set(asker);
     let control = start_control(admin, Arc::clone(&shared)).map_err(|error| {
         Stop::os(format!("can't start the control thread ({error}); look at the limits of this user"))
     })?;
     let seats = cores.into_iter().zip(listeners).enumerate();
     let seats = seats.map(|(index, (core, listeners))| Seat { index, core, listeners }).collect();
-    let crew =
-        launch(Launch { shared: Arc::clone(&shared), tls: loaded.tls, seats, control }).map_err(Stop::os)?;
-    supervise::supervise(&shared, &*crew, &asks)
+    let crew = launch(Launch {
+        shared: Arc::clone(&shared),
+        tls: loaded.tls,
+        seats,
+        control: control.runtime.clone(),
+    })
+    .map_err(Stop::os)?;
+    let ended = supervise::supervise(&shared, &*crew, &asks);
+    // the workers cut what is left, and count it
+    drop(crew);
+    supervise::sum_up(&shared);
+    control.end();
+    ended
 }
 
-/// Starts the one thread that runs on tokio. It ends with the process.
-fn start_control(admin: Option<admin::Bound>, shared: Arc<Shared>) -> io::Result<Handle> {
+/// The one thread that runs on tokio.
+struct Control {
+    runtime: Handle,
+    end: oneshot::Sender<()>,
+    ended: mpsc::Receiver<()>,
+}
+
+/// How long a reader of the admin pages may take for what it asked before the end.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+impl Control {
+    /// Lets who asked the admin listener have the answer: whoever asked for a drain hears that it began, even if there was
+    /// nothing to drain.
+    fn end(self) {
+        if self.end.send(()).is_ok() {
+            let _ = self.ended.recv_timeout(LAST_ANSWER);
+        }
+    }
+}
+
+/// Starts the control thread. It ends with the process.
+fn start_control(admin: Option<admin::Bound>, shared: Arc<Shared>) -> io::Result<Control> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let handle = runtime.handle().clone();
+    let ((end, over), (say, ended)) = (oneshot::channel(), mpsc::channel());
     thread::Builder::new().name("tidegate-control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             if let Some(admin) = admin {
-                // it only comes back if it could not begin
-                let error = admin::serve(admin, shared).await;
-                tracing::error!("the admin listener ended: {error:?}");
+                let until = async { drop(over.await) };
+                if let Err(error) = admin::serve(admin, shared, until).await {
+                    tracing::error!("the admin listener ended: {error}");
+                }
             }
+            // nobody listens for it any more if the process does not end in an orderly way
+            let _ = say.send(());
             std::future::pending::<()>().await;
         });
     })?;
-    Ok(handle)
+    Ok(Control { runtime: handle, end, ended })
 }

@@ -3,10 +3,13 @@
 //! Read by the workers, by the admin pages and by the supervisor; it knows nothing of any of them.
 
 use super::certs::Facts;
+use super::desk::Desk;
+use super::signals::Ask;
 use crate::config::Config;
 use crate::metrics::WorkerMetrics;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -70,6 +73,10 @@ pub struct Shared {
     pub revision: u64,
     /// Set by whoever keeps the answers.
     pub stored_answers: OnceLock<StoredAnswers>,
+    /// Set by whoever starts the workers.
+    pub desk: OnceLock<Desk>,
+    /// The way to the supervisor.
+    pub asks: OnceLock<Sender<Ask>>,
 }
 
 impl Shared {
@@ -86,6 +93,8 @@ impl Shared {
             listening,
             revision: 1,
             stored_answers: OnceLock::new(),
+            desk: OnceLock::new(),
+            asks: OnceLock::new(),
         }
     }
 

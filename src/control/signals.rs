@@ -5,7 +5,7 @@
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 const WATCHED: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGUSR2];
@@ -15,17 +15,20 @@ const WATCHED: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGUSR2];
 pub enum Ask {
     /// SIGTERM or SIGINT: drain and end; at once if it is the second time.
     End,
+    /// Somebody asked the admin listener for a drain; asking twice changes nothing.
+    Drain,
     /// SIGHUP.
     Reload,
     /// SIGUSR2: hand the listeners to a new binary.
     HandOver,
 }
 
-/// Begins to listen to signals. Call it before any other thread starts: threads inherit what is blocked.
-pub fn listen() -> io::Result<Receiver<Ask>> {
+/// Begins to listen to signals; others may ask through the sender. Call it before any other thread starts: threads inherit what is blocked.
+pub fn listen() -> io::Result<(Sender<Ask>, Receiver<Ask>)> {
     let mut signals = Signals::new(WATCHED)?;
     mask(libc::SIG_BLOCK)?;
     let (asks, receiver) = channel();
+    let others = asks.clone();
     thread::Builder::new().name("tidegate-signal".to_owned()).spawn(move || {
         if let Err(error) = mask(libc::SIG_UNBLOCK) {
             tracing::error!("signals can't be received: {error}");
@@ -41,7 +44,7 @@ pub fn listen() -> io::Result<Receiver<Ask>> {
             }
         }
     })?;
-    Ok(receiver)
+    Ok((others, receiver))
 }
 
 /// Blocks or unblocks our signals in the calling thread.

@@ -1,4 +1,4 @@
-//! The supervisor: waits for the workers, then for somebody to ask for the end, then for the drain.
+//! The supervisor: waits for the workers, then for somebody to ask for the end, then for the drain to do its work.
 //!
 //! It runs on the main thread and only ever sleeps in a wait for signals.
 
@@ -7,6 +7,7 @@ use super::phase::{Phase, Shared};
 use super::report::{SOFTWARE, Stop};
 use super::signals::Ask;
 use super::systemd::{self, Watchdog};
+use crate::metrics::{EndBy, EndHow};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Sees the process through its phases, up to a clean end.
 pub fn supervise(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Result<(), Stop> {
     let mut watchdog = Watchdog::new();
-    let mut fallen = None;
+    let mut end = End::Signal;
     if await_workers(shared, crew, asks)? {
         shared.phase.advance(Phase::Serving);
         for address in &shared.listening {
@@ -28,24 +29,34 @@ pub fn supervise(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Resu
         }
         tracing::info!(workers = shared.metrics.len(), driver = shared.driver(), "serving");
         systemd::ready(&status_line(shared));
-        fallen = await_end(shared, crew, asks, &mut watchdog);
+        end = await_end(shared, crew, asks, &mut watchdog);
     }
-    drain(shared, crew, asks, &mut watchdog);
+    drain(shared, crew, asks, &mut watchdog, end == End::Signal);
     shared.phase.advance(Phase::Stopped);
-    match fallen {
-        None => Ok(()),
-        Some(worker) => {
+    match end {
+        End::Signal | End::Asked => Ok(()),
+        End::Fallen(worker) => {
             let text = format!("worker {worker} ended by itself; this is a bug, the log above says where");
             Err(Stop { code: SOFTWARE, text })
         }
     }
 }
 
+/// Why a drain begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Signal,
+    /// At the admin listener.
+    Asked,
+    /// A worker ended by itself.
+    Fallen(usize),
+}
+
 /// Waits until every worker listens; false when the end was asked for before.
 fn await_workers(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Result<bool, Stop> {
     let deadline = Instant::now() + START;
     while crew.listening().map_err(Stop::os)? < shared.metrics.len() {
-        if asks.recv_timeout(LOOK) == Ok(Ask::End) {
+        if matches!(asks.recv_timeout(LOOK), Ok(Ask::End | Ask::Drain)) {
             return Ok(false);
         }
         if Instant::now() > deadline {
@@ -57,16 +68,12 @@ fn await_workers(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Resu
 }
 
 /// Waits until the end is asked for; or until a worker has fallen: the others are drained and somebody starts us anew.
-fn await_end(
-    shared: &Shared,
-    crew: &dyn Crew,
-    asks: &Receiver<Ask>,
-    watchdog: &mut Watchdog,
-) -> Option<usize> {
+fn await_end(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>, watchdog: &mut Watchdog) -> End {
     let tick = watchdog.every().map_or(TICK, |every| every.min(TICK));
     loop {
         match asks.recv_timeout(tick) {
-            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return None,
+            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return End::Signal,
+            Ok(Ask::Drain) => return End::Asked,
             Ok(Ask::Reload) => {
                 tracing::warn!("reload is not supported yet: SIGHUP changed nothing, restart instead")
             }
@@ -76,7 +83,7 @@ fn await_end(
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(worker) = crew.fallen() {
                     tracing::error!(worker, "a worker ended by itself");
-                    return Some(worker);
+                    return End::Fallen(worker);
                 }
                 systemd::status(&status_line(shared));
                 if watchdog.every().is_some() {
@@ -87,18 +94,25 @@ fn await_end(
     }
 }
 
-/// Asks the workers to drain and waits until nothing is open, the time is over, or somebody asks a second time.
-fn drain(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>, watchdog: &mut Watchdog) {
+/// Asks the workers to drain and waits until nothing is open, the time is over, or a second signal comes. A drain that was
+/// asked for otherwise is not cut short by the first: service managers send theirs whatever was done before.
+fn drain(
+    shared: &Shared,
+    crew: &dyn Crew,
+    asks: &Receiver<Ask>,
+    watchdog: &mut Watchdog,
+    mut signalled: bool,
+) {
     let window = shared.config.gateway.drain;
     shared.phase.advance(Phase::Draining);
     systemd::stopping(&status_line(shared), window);
     tracing::info!(sessions = shared.sessions(), "draining for at most {window:?}");
     crew.drain();
     let deadline = Instant::now() + window;
-    let mut fed = Instant::now();
+    let (mut fed, mut said) = (Instant::now(), Instant::now());
     while shared.connections() > 0 || !crew.is_idle() {
-        if asks.recv_timeout(LOOK) == Ok(Ask::End) {
-            tracing::warn!(connections = shared.connections(), "asked a second time: ending at once");
+        if asks.recv_timeout(LOOK) == Ok(Ask::End) && std::mem::replace(&mut signalled, true) {
+            tracing::warn!(connections = shared.connections(), "a second signal: ending at once");
             return;
         }
         if Instant::now() >= deadline {
@@ -109,8 +123,20 @@ fn drain(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>, watchdog: &mut 
             watchdog.feed(&shared.metrics);
             fed = Instant::now();
         }
+        if said.elapsed() >= TICK {
+            systemd::status(&status_line(shared));
+            said = Instant::now();
+        }
     }
     tracing::info!("drained");
+}
+
+/// Says what became of the sessions of a drain, once the workers have ended.
+pub fn sum_up(shared: &Shared) {
+    let of = |how: EndHow| -> u64 {
+        shared.metrics.iter().map(|worker| worker.ends[EndBy::Gateway as usize][how as usize].get()).sum()
+    };
+    tracing::info!(told = of(EndHow::Drain), cut = of(EndHow::Cut), "ended");
 }
 
 fn status_line(shared: &Shared) -> String {
@@ -209,6 +235,20 @@ mod tests {
         scene.asks.send(Ask::End).expect("the supervisor listens");
         assert!(scene.supervisor.join().expect("no panic").is_ok());
         assert!(began.elapsed() < Duration::from_secs(15), "it waited for the drain");
+    }
+
+    #[test]
+    fn the_first_signal_does_not_cut_a_drain_that_was_asked_for() {
+        let scene = begin(false);
+        scene.shared.metrics[0].connections.add(1);
+        for ask in [Ask::Drain, Ask::Drain, Ask::End] {
+            scene.asks.send(ask).expect("the supervisor listens");
+        }
+        wait_for("workers asked to drain", || scene.drained.load(Ordering::SeqCst));
+        thread::sleep(10 * LOOK);
+        assert!(!scene.supervisor.is_finished(), "it did not wait for the drain");
+        scene.asks.send(Ask::End).expect("the supervisor listens");
+        assert!(scene.supervisor.join().expect("no panic").is_ok());
     }
 
     #[test]

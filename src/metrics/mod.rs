@@ -81,7 +81,7 @@ EndBy { Client = "client", Origin = "origin", Gateway = "gateway" } }
 labels! { /// How a relayed session ended.
 EndHow {
     Close = "close", Lost = "lost", Drain = "drain", Idle = "idle", Silent = "silent", Lifetime = "lifetime",
-    TooBig = "too_big", Violation = "violation", Torn = "torn", Kicked = "kicked",
+    TooBig = "too_big", Violation = "violation", Torn = "torn", Kicked = "kicked", Cut = "cut",
 } }
 labels! { /// TLS version of a finished handshake.
 Version { Tls12 = "1.2", Tls13 = "1.3" } }

@@ -29,7 +29,8 @@ pub struct RelayRules {
     /// Nothing but pings in either direction for so long.
     pub idle: Option<Millis>,
     pub lifetime: Option<Millis>,
-    /// From the first Close to the end of both connections.
+    /// From the first Close to the end of both connections. In a drain our Close may wait longer than that for a frame
+    /// to end: the drain has an end of its own.
     pub close_timeout: Millis,
     /// An extension was agreed on end to end.
     pub extensions: bool,
@@ -62,6 +63,8 @@ pub enum How {
     /// The connection ended inside a frame.
     Torn,
     Drain,
+    /// A drain was over before its Close could be said on both legs.
+    Cut,
     Idle,
     /// The client answered no Ping.
     Silent,
@@ -274,9 +277,21 @@ impl Relay {
         self.closing_since.get_or_insert(now);
     }
 
-    /// The gateway goes down: Close at the next boundary of each direction.
-    pub fn drain(&mut self, code: u16, now: Millis) {
-        self.own_end(code, code, "draining", How::Drain, now);
+    /// The gateway goes down: Close at the next boundary of each direction, however long that takes.
+    pub fn drain(&mut self, code: u16) {
+        if self.end.is_none() {
+            self.ask_close(code, code, "draining");
+            self.end = Some(End { by: By::Gateway, how: How::Drain });
+        }
+    }
+
+    /// Both connections are ended now, whatever was not said yet. `unsent`: our last words still wait for a socket.
+    pub fn cut(&mut self, unsent: bool) {
+        let drained = End { by: By::Gateway, how: How::Drain };
+        let unsaid = unsent || self.client.own_close.is_some() || self.origin.own_close.is_some();
+        if self.end.is_none() || (self.end == Some(drained) && unsaid) {
+            self.end = Some(End { by: By::Gateway, how: How::Cut });
+        }
     }
 
     /// The operator ended this session.
@@ -291,12 +306,16 @@ impl Relay {
     }
 
     fn close_both(&mut self, client: u16, origin: u16, reason: &'static str, end: End, now: Millis) {
+        self.ask_close(client, origin, reason);
+        self.ending(end, now);
+    }
+
+    fn ask_close(&mut self, client: u16, origin: u16, reason: &'static str) {
         for (lane, code) in [(&mut self.origin, client), (&mut self.client, origin)] {
             if !lane.shut {
                 lane.own_close = Some(OwnClose { code, reason });
             }
         }
-        self.ending(end, now);
     }
 
     fn ending(&mut self, end: End, now: Millis) {
@@ -340,6 +359,7 @@ impl Relay {
         }
         if let Some(OwnClose { code, reason }) = lane.own_close.take() {
             lane.shut = true;
+            self.closing_since.get_or_insert(now);
             write_close(to, code, &format!("{reason} {session}"), mask, out);
         } else if to == Side::Client && std::mem::take(&mut self.ping_wanted) {
             write_ping(to, mask, out);
@@ -404,9 +424,9 @@ impl Relay {
         self.end
     }
 
-    /// Since when the session is closing.
-    pub const fn closing_since(&self) -> Option<Millis> {
-        self.closing_since
+    /// When the last frame that is no Ping or Pong went through.
+    pub const fn data_moved(&self) -> Millis {
+        self.data_moved
     }
 }
 

@@ -112,7 +112,7 @@ fn a_message_over_the_limit_is_1009_and_illegal_frames_are_1002() {
 fn a_drain_waits_for_the_frame_boundary_of_each_direction() {
     let mut relay = Relay::new(&RULES, 0);
     pass(&mut relay, Side::Origin, &TEXT[..3]);
-    relay.drain(1012, 0);
+    relay.drain(1012);
     assert!(said(&mut relay, Side::Client, 0).is_empty(), "inside a frame nothing is put in");
     assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)), (1012, "draining id".to_owned()));
     assert_eq!(pass(&mut relay, Side::Origin, &TEXT[3..]), &TEXT[3..]);
@@ -125,11 +125,52 @@ fn a_drain_waits_for_the_frame_boundary_of_each_direction() {
 fn a_drain_finds_the_first_boundary_of_a_busy_direction() {
     let mut relay = Relay::new(&RULES, 0);
     pass(&mut relay, Side::Origin, &TEXT[..3]);
-    relay.drain(1001, 0);
+    relay.drain(1001);
     let busy = [&TEXT[3..], TEXT, &TEXT[..3]].concat();
     let scan = relay.scan(Side::Origin, &busy, 0);
     assert_eq!(scan.forward, 0..1, "it stops where a frame may be put in");
     assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, 1001);
+}
+
+#[test]
+fn a_drain_waits_for_a_long_frame_and_then_for_the_answer() {
+    let mut relay = Relay::new(&RULES, 0);
+    pass(&mut relay, Side::Client, &MASKED_TEXT[..3]);
+    pass(&mut relay, Side::Origin, &TEXT[..3]);
+    relay.drain(1001);
+    assert_eq!(relay.tick(&RULES, 50, true), Tick::Go, "nothing was said, so no answer is late");
+    pass(&mut relay, Side::Client, &MASKED_TEXT[3..]);
+    assert_eq!(close_of(&said(&mut relay, Side::Origin, 50)).0, 1001);
+    assert_eq!(relay.tick(&RULES, 69, true), Tick::Go);
+    assert_eq!(relay.tick(&RULES, 70, true), Tick::Cut);
+    assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Drain }));
+}
+
+#[test]
+fn what_a_drain_could_not_tell_was_cut() {
+    let gateway = |how| Some(End { by: By::Gateway, how });
+    let drained = || {
+        let mut relay = Relay::new(&RULES, 0);
+        relay.drain(1001);
+        said(&mut relay, Side::Origin, 0);
+        relay
+    };
+    let mut relay = drained();
+    relay.cut(false);
+    assert_eq!(relay.end(), gateway(How::Cut), "the client was not told");
+    for (unsent, how) in [(true, How::Cut), (false, How::Drain)] {
+        let mut relay = drained();
+        said(&mut relay, Side::Client, 0);
+        relay.cut(unsent);
+        assert_eq!(relay.end(), gateway(how));
+    }
+    let mut relay = Relay::new(&RULES, 0);
+    relay.cut(false);
+    assert_eq!(relay.end(), gateway(How::Cut), "nobody was told");
+    let mut relay = Relay::new(&RULES, 0);
+    relay.eof(Side::Client, 0);
+    relay.cut(false);
+    assert_eq!(relay.end(), Some(End { by: By::Client, how: How::Lost }), "the first cause stays");
 }
 
 #[test]

@@ -179,6 +179,11 @@ impl Answers {
         self.cache.invalidate(key);
     }
 
+    /// Forgets every answer. What is known of nodes stays.
+    pub fn forget_all(&self) {
+        self.cache.invalidate_all();
+    }
+
     /// Keeps an answer as long as it is fresh.
     pub fn keep(&self, key: Key, answer: &Arc<Answer>) {
         if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {

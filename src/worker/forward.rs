@@ -5,16 +5,18 @@
 //! decided by [`Relay`]; this file only moves.
 
 use super::access::{self, Carried};
+use super::card::Names;
 use super::conn::{Conn, Outbox, Received};
 use super::flow::{Flow, mask};
 use super::net::Sock;
 use super::scratch;
 use super::session::Session;
-use super::sessions::ActiveGuard;
+use super::sessions::{ActiveGuard, Event};
 use crate::metrics::{EndBy, EndHow, From};
 use crate::proto::frame::Side;
 use crate::proto::relay::{By, How, Millis, Relay, RelayRules, Tick};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,6 +24,9 @@ use std::task::{Context, Poll};
 /// A session whose handshakes are done on both legs.
 pub(super) struct Ready {
     pub origin: Sock,
+    pub node: SocketAddr,
+    /// App and stream, for people.
+    pub names: Names,
     /// Bytes that came with the client's head.
     pub from_client: Vec<u8>,
     /// Bytes that came with the node's 101.
@@ -33,7 +38,8 @@ pub(super) struct Ready {
 
 /// Forwards frames both ways until both legs are closed.
 pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Ready) {
-    let Ready { origin, from_client, from_origin, extensions, active } = ready;
+    let Ready { origin, node, names, from_client, from_origin, extensions, active } = ready;
+    session.pager.card.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
     let mut pump = Pump::new(session, conn, origin.clone(), extensions);
     pump.begin(from_client, from_origin);
@@ -129,7 +135,7 @@ impl<'s> Pump<'s> {
             origin_outbox: Outbox::default(),
             client: Leg::default(),
             origin: Leg::default(),
-            ticked: session.pager.is_draining(),
+            ticked: session.pager.told().is_some(),
             notified: false,
             cut: false,
             lent: 0,
@@ -258,8 +264,13 @@ impl<'s> Pump<'s> {
     }
 
     fn tick(&mut self, now: Millis) {
-        if self.session.pager.is_draining() {
-            self.relay.drain(self.session.worker.gateway.config.gateway.drain_close_code, now);
+        match self.session.pager.told() {
+            Some(Event::Drain) => {
+                self.relay.drain(self.session.worker.gateway.config.gateway.drain_close_code);
+            }
+            Some(Event::Kick) => self.relay.kick(now),
+            Some(Event::Cut) => self.cut = true,
+            Some(Event::Due) | None => {}
         }
         let listening = self.origin_outbox.is_empty();
         // a side that is held back is not read, so its end has to be looked for
@@ -354,6 +365,8 @@ impl<'s> Pump<'s> {
             metrics.bytes[from].add(self.bytes[from] - self.counted.1[from]);
         }
         self.counted = (self.frames, self.bytes);
+        let (moved, closing) = (self.relay.data_moved(), self.relay.end().is_some());
+        self.session.pager.card.carries(self.frames, self.bytes, moved, closing);
         let lent = i64::try_from(self.conn.out.len() + self.origin_outbox.len()).unwrap_or(i64::MAX);
         if lent != self.lent {
             metrics.buffers_lent_bytes.add(lent - self.lent);
@@ -365,6 +378,9 @@ impl<'s> Pump<'s> {
     fn report(&mut self, _active: &ActiveGuard) {
         let metrics = &self.session.worker.metrics;
         metrics.buffers_lent_bytes.add(-self.lent);
+        if self.cut {
+            self.relay.cut(!self.conn.out.is_empty());
+        }
         let (by, how) = labels(&self.relay);
         metrics.ends[by as usize][how as usize].add(1);
         access::write_end(self.session, by, how, &Carried { frames: self.frames, bytes: self.bytes });
@@ -389,6 +405,7 @@ fn labels(relay: &Relay) -> (EndBy, EndHow) {
         How::TooBig => EndHow::TooBig,
         How::Violation => EndHow::Violation,
         How::Kicked => EndHow::Kicked,
+        How::Cut => EndHow::Cut,
     };
     (by, how)
 }

@@ -105,10 +105,11 @@ impl<'s> Http<'s> {
             Err(None) => return Next::Drop,
         };
         self.handshake = None;
+        self.session.pager.card.moved.set(self.session.worker.now());
         if let Plan::WebSocket(ask) = planned.plan {
             return self.websocket(conn, planned.shape, *ask).await;
         }
-        self.counted.get_or_insert_with(|| ActiveGuard::new(&self.session.worker, RouteLabel::Http));
+        self.counted.get_or_insert_with(|| ActiveGuard::new(self.session, RouteLabel::Http));
         // who has no place here is not waited for, and who asks before it sends a body that nobody wants may keep it
         let waits = planned.expects_continue && planned.body != BodyLength::None && self.inbox.is_empty();
         if self.place.is_err() || (waits && !matches!(planned.plan, Plan::Whip(_))) {
@@ -152,8 +153,8 @@ impl<'s> Http<'s> {
             }
             match self.session.readable(&conn.sock, deadline).await {
                 Woke::Ready => {}
-                Woke::Drain if self.inbox.is_empty() && !first => return Err(None),
-                Woke::Drain => continue,
+                Woke::Told if self.inbox.is_empty() && !first => return Err(None),
+                Woke::Told => continue,
                 Woke::Deadline if self.inbox.is_empty() => return Err(None),
                 Woke::Deadline => return Err(Some(Refusal::HeadTimeout)),
             }
@@ -170,22 +171,29 @@ impl<'s> Http<'s> {
         let gateway = &self.session.worker.gateway;
         let cors = &gateway.config.cors;
         let site = cors.allow_origins.judge(request.origin, request.host);
-        let draining = self.session.pager.is_draining();
+        let leaving = self.session.is_leaving();
         let shape = Shape {
             session: self.session.id.clone(),
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
-            close: !request.keep_alive || draining || self.ended || self.place.is_err(),
+            close: !request.keep_alive || leaving || self.ended || self.place.is_err(),
             bodiless: request.method == "HEAD",
         };
         let plan = match self.place {
             Err(refusal) => Plan::Refuse(refusal, ""),
+            Ok(_) if leaving && self.comes_too_late(request.method) => Plan::Refuse(Refusal::Draining, ""),
             Ok(_) => {
                 self.plan_route(request, site).unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow))
             }
         };
         let access = Line::of(self.session, request);
         Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
+    }
+
+    /// Whether a request is not served any more once the gateway goes down: one on a connection of before, and one that
+    /// begins a session. What ends a WHIP session has to arrive, and a first question is cheaper to answer than to refuse.
+    fn comes_too_late(&self, method: &str) -> bool {
+        !matches!(method, "PATCH" | "DELETE" | "OPTIONS") && (self.counted.is_some() || method == "POST")
     }
 
     fn plan_route(&self, request: &Request<'_>, site: Site) -> Result<Plan, (Refusal, &'static str)> {
@@ -281,12 +289,12 @@ impl<'s> Http<'s> {
                 let asked =
                     event::ask(session, conn, &mut self.inbox, &mut self.ended, &key, kind, keep).await;
                 let Some((by, outcome)) = asked else { return gone(access) };
-                shape.close |= session.pager.is_draining();
+                shape.close |= session.is_leaving();
                 event::answer(session, &shape, by, outcome)
             }
             Plan::Whip(ask) => {
                 let passed = self.passing(conn, &shape, &ask, body).pass().await;
-                shape.close |= session.pager.is_draining();
+                shape.close |= session.is_leaving();
                 match passed {
                     Ok(done) => done,
                     Err(whip::No::Gone) => return gone(access),
@@ -303,7 +311,7 @@ impl<'s> Http<'s> {
         }
         match session.say(conn, &bytes).await {
             false => Next::Drop,
-            true if shape.close => Next::Close,
+            true if shape.close || session.is_leaving() => Next::Close,
             true => Next::Again,
         }
     }
@@ -321,7 +329,7 @@ impl<'s> Http<'s> {
 
     async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::Ask) -> Next {
         self.counted = None;
-        let active = ActiveGuard::new(&self.session.worker, ask.label());
+        let active = ActiveGuard::new(self.session, ask.label());
         let shape = Shape { close: true, ..shape };
         match websocket::open(self.session, conn, &mut self.inbox, ask, active).await {
             Ok(ready) => Next::Relay(Box::new(ready)),

@@ -9,8 +9,10 @@ mod affinity;
 pub mod answers;
 mod bell;
 mod budget;
+pub mod card;
 pub mod ceiling;
 mod conn;
+mod drain;
 mod event;
 mod flow;
 mod forward;
@@ -34,6 +36,7 @@ mod whip;
 use crate::config::Driver;
 use crate::metrics::WorkerMetrics;
 use crate::proto::relay::Millis;
+use card::Row;
 use futures_channel::mpsc;
 use futures_util::StreamExt;
 use gateway::Gateway;
@@ -46,12 +49,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a worker is told from outside.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Command {
-    /// Stop accepting, close what is open in an orderly way, and end.
+    /// Stop accepting, and close what is open in an orderly way.
     Drain,
-    /// Drop what is left, and end.
+    /// Cut what is left, and end.
     Stop,
+    /// List at most `limit` sessions, by id, that follow `after`.
+    List { after: Option<u64>, limit: usize, reply: mpsc::UnboundedSender<Vec<Row>> },
+    /// End one session well; says whether it was there.
+    Kick { id: u64, reply: mpsc::UnboundedSender<bool> },
 }
 
 /// What a worker needs to start.
@@ -64,9 +71,21 @@ pub struct Setup {
     pub gateway: Arc<Gateway>,
 }
 
+/// The way to tell a worker something.
+#[derive(Debug, Clone)]
+pub struct Line(mpsc::UnboundedSender<Command>);
+
+impl Line {
+    /// Tells it; the worker hears it at once, also while all its sessions are idle.
+    pub fn tell(&self, command: Command) {
+        // a worker that ended needs no command
+        let _ = self.0.unbounded_send(command);
+    }
+}
+
 /// A running worker, as the control side sees it.
 pub struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
+    line: Line,
     thread: std::thread::JoinHandle<()>,
     /// The kernel interface it really waits on, and the reason if it is not the ring.
     pub driver: DriverChoice,
@@ -80,10 +99,14 @@ pub struct DriverChoice {
 }
 
 impl Handle {
-    /// Tells the worker something; it hears it at once, also while all its sessions are idle.
+    /// Tells the worker something.
     pub fn tell(&self, command: Command) {
-        // a worker that ended needs no command
-        let _ = self.commands.unbounded_send(command);
+        self.line.tell(command);
+    }
+
+    /// A way to tell it something from elsewhere.
+    pub fn line(&self) -> Line {
+        self.line.clone()
     }
 
     /// Whether its thread has ended.
@@ -139,7 +162,7 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
     })?;
     let driver =
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it listened")))?;
-    Ok(Handle { commands, thread, driver })
+    Ok(Handle { line: Line(commands), thread, driver })
 }
 
 enum Runtime {
@@ -238,27 +261,32 @@ async fn serve(
     monoio::spawn(budget::renew(worker.budget.clone()));
     ready(Ok(()));
     while let Some(command) = inbox.next().await {
+        // a caller who does not wait any more needs no reply
         match command {
+            Command::Drain if worker.draining.has_rung() => {}
             Command::Drain => {
                 worker.draining.ring();
-                monoio::spawn(drain(worker.clone()));
+                monoio::spawn(drain::drain(worker.clone()));
             }
-            Command::Stop => return,
+            Command::List { after, limit, reply } => {
+                let _ = reply.unbounded_send(worker.sessions.page(after, limit, setup.index, worker.now()));
+            }
+            Command::Kick { id, reply } => {
+                let _ = reply.unbounded_send(worker.sessions.wake(id, sessions::Event::Kick));
+            }
+            Command::Stop => return cut(&worker).await,
         }
     }
 }
 
-/// Closes are spread over time: each costs us some ten microseconds, and the client that comes back costs the next
-/// gateway ten times as much.
-const DRAIN_BATCH: usize = 64;
-const DRAIN_PAUSE: Duration = Duration::from_millis(5);
+/// How long sessions may take to note that they were cut.
+const CUT: Duration = Duration::from_millis(500);
 
-async fn drain(worker: Rc<Worker>) {
-    for batch in worker.sessions.ids().chunks(DRAIN_BATCH) {
-        for id in batch {
-            worker.sessions.wake(*id, sessions::Event::Drain);
-        }
-        monoio::time::sleep(DRAIN_PAUSE).await;
+/// Ends every relay at once, each counted and logged like any other end.
+async fn cut(worker: &Worker) {
+    let deadline = Instant::now() + CUT;
+    while worker.sessions.cut() > 0 && Instant::now() < deadline {
+        monoio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -7,10 +7,12 @@ use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
 use crate::proto::head;
 use crate::proto::upgrade::{Agreed, Upgrade, UpgradeFault};
+use std::net::SocketAddr;
 
 /// An upgraded connection to a node.
 pub(super) struct Opened {
     pub sock: Sock,
+    pub node: SocketAddr,
     pub agreed: Agreed,
     /// Bytes that came together with the node's 101.
     pub early: Vec<u8>,
@@ -59,12 +61,18 @@ pub(super) async fn open(
     config: &Origins,
 ) -> Result<Opened, DialFault> {
     let sock = node::connect(admitted, config.connect_timeout).await?;
-    monoio::time::timeout(config.upgrade_timeout, exchange(sock, request, key, upgrade))
+    monoio::time::timeout(config.upgrade_timeout, exchange(sock, admitted.address(), request, key, upgrade))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
 }
 
-async fn exchange(sock: Sock, request: &[u8], key: &str, upgrade: &Upgrade) -> Result<Opened, DialFault> {
+async fn exchange(
+    sock: Sock,
+    node: SocketAddr,
+    request: &[u8],
+    key: &str,
+    upgrade: &Upgrade,
+) -> Result<Opened, DialFault> {
     node::send(&sock, request).await?;
     let mut bytes = Vec::new();
     let mut seen = 0;
@@ -74,7 +82,7 @@ async fn exchange(sock: Sock, request: &[u8], key: &str, upgrade: &Upgrade) -> R
             Ok(Some((response, used))) => {
                 let agreed =
                     upgrade.check(key, &response).map_err(|fault| DialFault::BadHandshake(Some(fault)))?;
-                return Ok(Opened { sock, agreed, early: bytes.split_off(used) });
+                return Ok(Opened { sock, node, agreed, early: bytes.split_off(used) });
             }
             Ok(None) => seen = bytes.len(),
         }

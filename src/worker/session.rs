@@ -3,6 +3,7 @@
 //! The phases before a relay are boxed: while a session relays or idles, its future is no larger than the relay's.
 
 use super::Worker;
+use super::card::Card;
 use super::ceiling::{Ceiling, HandshakePermit, SessionPermit};
 use super::conn::{Conn, Received};
 use super::forward;
@@ -39,15 +40,15 @@ pub(super) struct Session {
 pub(super) enum Woke {
     Ready,
     Deadline,
-    Drain,
+    Told,
 }
 
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, permit: HandshakePermit) {
     let held = worker.clone();
-    let place = held.sessions.enter(worker.draining.has_rung());
+    let place = held.sessions.enter(Card::new(peer, worker.now()), || held.random());
     let session = Session {
-        id: format!("{:016x}", worker.random()),
+        id: format!("{:016x}", place.id),
         pager: place.pager.clone(),
         accepted: Instant::now(),
         worker,
@@ -129,8 +130,13 @@ async fn shake(session: &Session, sock: Sock) -> Option<Conn> {
 }
 
 impl Session {
-    /// Waits until the socket is readable, the deadline has come, or the gateway goes down (once for each look: a caller
-    /// that goes on waiting after a drain does so on purpose).
+    /// Whether this connection takes no more requests: the gateway goes down, or the session was told to end.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.worker.draining.has_rung() || self.pager.told().is_some()
+    }
+
+    /// Waits until the socket is readable, the deadline has come, or the session is told to end (once for each look: a
+    /// caller that goes on waiting after that does so on purpose).
     pub(super) async fn readable(&self, sock: &Sock, deadline: Instant) -> Woke {
         self.either(sock.readable(), deadline).await
     }
@@ -143,8 +149,8 @@ impl Session {
             if wait.as_mut().poll(cx).is_ready() {
                 return std::task::Poll::Ready(Woke::Ready);
             }
-            if self.pager.listen(cx) && self.pager.is_draining() {
-                return std::task::Poll::Ready(Woke::Drain);
+            if self.pager.listen(cx) && self.pager.told().is_some() {
+                return std::task::Poll::Ready(Woke::Told);
             }
             sleep.as_mut().poll(cx).map(|()| Woke::Deadline)
         })

@@ -1,6 +1,8 @@
-//! The sessions of one worker: who is there, and how to wake them.
+//! The sessions of one worker: who is there, what is known of them, and how to wake them.
 
 use super::Worker;
+use super::card::{Card, Row};
+use super::session::Session;
 use crate::metrics::Route;
 use crate::proto::relay::Millis;
 use std::cell::{Cell, RefCell};
@@ -13,8 +15,12 @@ use std::task::{Context, Waker};
 pub(crate) enum Event {
     /// A deadline that it named has come.
     Due,
-    /// The gateway goes down.
+    /// The gateway goes down: end well.
     Drain,
+    /// The operator ends this session: end well.
+    Kick,
+    /// End now, however it looks.
+    Cut,
 }
 
 /// What a session and its worker share.
@@ -22,8 +28,10 @@ pub(crate) enum Event {
 pub(crate) struct Pager {
     due: Cell<Millis>,
     rung: Cell<bool>,
-    drain: Cell<bool>,
+    /// Why it was told to end, if it was.
+    told: Cell<Option<Event>>,
     waker: RefCell<Option<Waker>>,
+    pub(super) card: Card,
 }
 
 impl Pager {
@@ -41,14 +49,15 @@ impl Pager {
         self.rung.take()
     }
 
-    /// Whether the gateway goes down.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.drain.get()
+    /// Why this session was told to end, if it was.
+    pub(crate) fn told(&self) -> Option<Event> {
+        self.told.get()
     }
 
     fn ring(&self, event: Event) {
-        if event == Event::Drain {
-            self.drain.set(true);
+        // a cut ends what takes too long to end well; otherwise the first word counts
+        if event == Event::Cut || event != Event::Due && self.told.get().is_none() {
+            self.told.set(Some(event));
         }
         self.rung.set(true);
         if let Some(waker) = self.waker.borrow().as_ref() {
@@ -57,10 +66,9 @@ impl Pager {
     }
 }
 
-/// All sessions of one worker.
+/// All sessions of one worker, by the number that is their id.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    next: Cell<u64>,
     all: RefCell<HashMap<u64, Rc<Pager>>>,
 }
 
@@ -68,36 +76,71 @@ pub(crate) struct Sessions {
 #[derive(Debug)]
 pub(crate) struct Place<'w> {
     sessions: &'w Sessions,
-    id: u64,
-    pub pager: Rc<Pager>,
+    pub(super) id: u64,
+    pub(super) pager: Rc<Pager>,
 }
 
 impl Sessions {
-    /// Enters a new session; one that comes while the gateway goes down knows it from the start.
-    pub(crate) fn enter(&self, draining: bool) -> Place<'_> {
-        let id = self.next.get();
-        self.next.set(id + 1);
+    /// Enters a new session under an id that nobody has.
+    pub(super) fn enter(&self, card: Card, mut random: impl FnMut() -> u64) -> Place<'_> {
+        let mut all = self.all.borrow_mut();
+        let id = std::iter::repeat_with(&mut random).find(|id| !all.contains_key(id));
+        let id = id.expect("an endless iterator");
         let pager = Rc::new(Pager {
             due: Cell::new(Millis::MAX),
             rung: Cell::new(false),
-            drain: Cell::new(draining),
+            told: Cell::new(None),
             waker: RefCell::new(None),
+            card,
         });
-        self.all.borrow_mut().insert(id, pager.clone());
+        all.insert(id, pager.clone());
         Place { sessions: self, id, pager }
     }
 
-    /// Everybody who is there now.
-    pub(crate) fn ids(&self) -> Vec<u64> {
-        self.all.borrow().keys().copied().collect()
+    /// Ids of those who do not relay now.
+    pub(super) fn without_relay(&self) -> Vec<u64> {
+        let all = self.all.borrow();
+        all.iter().filter(|(_, pager)| pager.card.relayed.get().is_none()).map(|(id, _)| *id).collect()
     }
 
-    /// Tells one session something, if it is still there.
-    pub(crate) fn wake(&self, id: u64, event: Event) {
-        let pager = self.all.borrow().get(&id).cloned();
-        if let Some(pager) = pager {
-            pager.ring(event);
+    /// What `of` makes of each relay that goes on, with its id.
+    pub(super) fn relays<T>(&self, mut of: impl FnMut(u64, &Card) -> Option<T>) -> Vec<T> {
+        let all = self.all.borrow();
+        let goes_on = |pager: &Pager| {
+            pager.told.get().is_none() && pager.card.relayed.get().is_some() && !pager.card.closing.get()
+        };
+        all.iter()
+            .filter(|(_, pager)| goes_on(pager))
+            .filter_map(|(id, pager)| of(*id, &pager.card))
+            .collect()
+    }
+
+    /// At most `limit` sessions whose ids follow `after`, by id. Looks at every id, but makes no more rows than that.
+    pub(super) fn page(&self, after: Option<u64>, limit: usize, worker: usize, now: Millis) -> Vec<Row> {
+        let all = self.all.borrow();
+        let is_listed = |(id, pager): &(&u64, &Rc<Pager>)| {
+            after.is_none_or(|after| **id > after) && pager.card.route.get().is_some()
+        };
+        let mut ids: Vec<u64> = all.iter().filter(is_listed).map(|(id, _)| *id).collect();
+        if ids.len() > limit {
+            ids.select_nth_unstable(limit);
+            ids.truncate(limit);
         }
+        ids.sort_unstable();
+        ids.into_iter().filter_map(|id| Row::of(id, worker, &all.get(&id)?.card, now)).collect()
+    }
+
+    /// Tells one session something; false if there is none.
+    pub(super) fn wake(&self, id: u64, event: Event) -> bool {
+        let pager = self.all.borrow().get(&id).cloned();
+        pager.inspect(|pager| pager.ring(event)).is_some()
+    }
+
+    /// Tells every relay to end now; how many there are.
+    pub(super) fn cut(&self) -> usize {
+        let all = self.all.borrow();
+        let relays = all.values().filter(|pager| pager.card.relayed.get().is_some());
+        relays.inspect(|pager| pager.ring(Event::Cut)).count()
     }
 
     /// Wakes those whose deadline has come.
@@ -117,19 +160,76 @@ impl Drop for Place<'_> {
 /// Counts a session as active for as long as it lives.
 pub(super) struct ActiveGuard {
     worker: Rc<Worker>,
+    pager: Rc<Pager>,
     route: Route,
 }
 
 impl ActiveGuard {
-    pub(super) fn new(worker: &Rc<Worker>, route: Route) -> Self {
+    pub(super) fn new(session: &Session, route: Route) -> Self {
+        let (worker, pager) = (session.worker.clone(), session.pager.clone());
         worker.metrics.sessions_active[route as usize].add(1);
         worker.metrics.sessions_total[route as usize].add(1);
-        Self { worker: worker.clone(), route }
+        pager.card.route.set(Some(route));
+        Self { worker, pager, route }
     }
 }
 
 impl Drop for ActiveGuard {
     fn drop(&mut self) {
         self.worker.metrics.sessions_active[self.route as usize].add(-1);
+        self.pager.card.route.set(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn card() -> Card {
+        Card::new(SocketAddr::from(([127, 0, 0, 1], 1)), 0)
+    }
+
+    #[test]
+    fn pages_list_everybody_once_and_in_order() {
+        let sessions = Sessions::default();
+        let mut next = 1000_u64;
+        let places: Vec<_> = (0..25)
+            .map(|_| {
+                next = next.wrapping_mul(0x5851_f42d_4c95_7f2d) | 1;
+                let place = sessions.enter(card(), || next);
+                place.pager.card.route.set(Some(Route::TwoStep));
+                place
+            })
+            .collect();
+        let silent = sessions.enter(card(), || 3);
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let page = sessions.page(after, 10, 0, 0);
+            assert!(page.len() <= 10 && page.is_sorted_by_key(|row| row.id));
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            seen.extend(page.iter().map(|row| row.id));
+        }
+        let mut all: Vec<_> = places.iter().map(|place| place.id).collect();
+        all.sort_unstable();
+        assert_eq!(seen, all);
+        assert!(!seen.contains(&silent.id), "it has asked for nothing");
+    }
+
+    #[test]
+    fn an_id_in_use_is_not_given_twice() {
+        let sessions = Sessions::default();
+        let first = sessions.enter(card(), || 7);
+        let mut numbers = [7, 7, 8].into_iter();
+        let second = sessions.enter(card(), || numbers.next().expect("enough"));
+        assert_eq!((first.id, second.id), (7, 8));
+        drop(first);
+        assert!(!sessions.wake(7, Event::Kick) && sessions.wake(8, Event::Kick));
+        assert_eq!(second.pager.told(), Some(Event::Kick));
+        sessions.wake(8, Event::Drain);
+        assert_eq!(second.pager.told(), Some(Event::Kick), "the first word counts");
+        sessions.wake(8, Event::Cut);
+        assert_eq!(second.pager.told(), Some(Event::Cut));
     }
 }

@@ -5,7 +5,9 @@
 
 use super::access::Line;
 use super::answers::{Answer, By};
+use super::card::Names;
 use super::conn::Conn;
+use super::flow::mask;
 use super::forward::Ready;
 use super::http::CLIENT_LEFT;
 use super::node;
@@ -18,6 +20,7 @@ use crate::config::Extensions;
 use crate::metrics::{DialOutcome, Route as RouteLabel};
 use crate::proto::admission::Admitted;
 use crate::proto::cors::Site;
+use crate::proto::frame::{self, Side};
 use crate::proto::head::{BodyLength, Request};
 use crate::proto::one_step::OneStep;
 use crate::proto::params::ConnectionParams;
@@ -35,6 +38,7 @@ pub(super) struct Ask {
     way: Way,
     publish: bool,
     upgrade: Upgrade,
+    names: Names,
     access: Option<Line>,
 }
 
@@ -69,7 +73,8 @@ pub(super) fn plan_two_step(
     let key = check(session, request, site)?;
     let params = ConnectionParams::read(suffix, query, &session.worker.gateway.rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
-    Ok(ask(session, request, key, Way::Named(admitted), false, params.origin_target))
+    let names = Names::new(&params.scope, params.id().unwrap_or_default());
+    Ok(ask(session, request, key, Way::Named(admitted), false, params.origin_target, names))
 }
 
 /// Checks a request for which the gateway finds the node itself, unless the client names one. Nothing is dialled here.
@@ -87,7 +92,8 @@ pub(super) fn plan_one_step(
         Some(host) => Way::Named(placement::admit(session, host)?),
         None => Way::Asked(step.question().ok_or(Refusal::BadParams)?),
     };
-    Ok(ask(session, request, key, way, step.action == Action::Publish, step.origin_target))
+    let names = Names::new(&step.scope, &step.stream);
+    Ok(ask(session, request, key, way, step.action == Action::Publish, step.origin_target, names))
 }
 
 /// What every WebSocket request has to be; gives its key.
@@ -107,13 +113,21 @@ fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r
     if site == Site::Foreign || (site == Site::Unnamed && !allow_missing) {
         return Err(Refusal::CrossSite);
     }
-    if session.pager.is_draining() {
+    if session.is_leaving() {
         return Err(Refusal::Draining);
     }
     Ok(key)
 }
 
-fn ask(session: &Session, request: &Request<'_>, key: &str, way: Way, publish: bool, target: String) -> Ask {
+fn ask(
+    session: &Session,
+    request: &Request<'_>,
+    key: &str,
+    way: Way,
+    publish: bool,
+    target: String,
+    names: Names,
+) -> Ask {
     let config = &session.worker.gateway.config.origins;
     let forward = config.extensions == Extensions::Forward;
     let upgrade = Upgrade {
@@ -125,7 +139,7 @@ fn ask(session: &Session, request: &Request<'_>, key: &str, way: Way, publish: b
         origin_protocol: config.subprotocol.clone(),
         origin: placement::origin_for_node(session, request),
     };
-    Ask { way, publish, upgrade, access: Line::of(session, request) }
+    Ask { way, publish, upgrade, names, access: Line::of(session, request) }
 }
 
 /// Finds a node that takes the session, and answers the client 101.
@@ -145,6 +159,8 @@ pub(super) async fn open(
         }
         Way::Asked(question) => find(session, conn, inbox, &ask, question).await,
     };
+    let found = found
+        .and_then(|opened| if session.is_leaving() { Err(too_late(session, &opened)) } else { Ok(opened) });
     let status = match &found {
         Ok(_) => 101,
         Err(No::Gone) => CLIENT_LEFT,
@@ -162,11 +178,26 @@ pub(super) async fn open(
     session.worker.metrics.setup.observe(session.accepted.elapsed());
     Ok(Ready {
         origin: opened.sock,
+        node: opened.node,
+        names: ask.names,
         from_client: std::mem::take(inbox),
         from_origin: opened.early,
         extensions: opened.agreed.extensions.is_some(),
         active,
     })
+}
+
+/// The gateway began to go down meanwhile: a handshake that is refused is tried elsewhere, but a session that is closed at
+/// once is lost. The node hears an orderly end.
+fn too_late(session: &Session, opened: &Opened) -> No {
+    let mut goodbye = Vec::new();
+    let code = session.worker.gateway.config.gateway.drain_close_code;
+    let reason = format!("draining {}", session.id);
+    frame::write_close(Side::Origin, code, &reason, mask(session), &mut goodbye);
+    // a few bytes always fit into a fresh socket; a node that is gone needs none
+    let _ = opened.sock.send(&goodbye, true);
+    opened.sock.finish();
+    No::Refused(Refusal::Draining)
 }
 
 /// Asks for a node and dials it; when it does not take the session, asks again and tries another one. A publish is not

@@ -325,7 +325,7 @@ fn for_client(
         fields.push(("Session-Host", &host));
     }
     // a drain may have begun meanwhile
-    let shape = Shape { close: shape.close || session.pager.is_draining(), ..shape.clone() };
+    let shape = Shape { close: shape.close || session.is_leaving(), ..shape.clone() };
     Ok((answered.status, reply::write(&shape, answered.status, &fields, &answered.body)))
 }
 

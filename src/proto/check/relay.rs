@@ -55,7 +55,7 @@ pub fn relay(mut script: &[u8]) {
             }
             4 => world.pass_time(u64::from(*argument)),
             5 => world.end(side, argument & 1 == 0),
-            6 => world.relay.drain(1001, world.now),
+            6 => world.relay.drain(1001),
             _ => world.relay.kick(world.now),
         }
         world.speak();

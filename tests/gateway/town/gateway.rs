@@ -7,7 +7,7 @@ use super::{DEADLINE, Place, Request, eventually};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -116,23 +116,39 @@ impl Gateway {
     }
 
     /// Asks the admin listener; nothing if it does not listen.
-    fn try_admin(&self, target: &str) -> Option<Response> {
+    fn try_admin(&self, request: &Request) -> Option<Response> {
         let tcp = TcpStream::connect_timeout(&self.admin, DEADLINE).ok()?;
         let mut link = Link::new(Box::new(tcp), Side::Client);
-        let host = self.admin.to_string();
-        let request = Request::get(target).instead("Host", &host).with("Connection", "close");
-        link.try_send(&request.bytes()).ok()?;
+        link.try_send(&request.clone().with("Connection", "close").bytes()).ok()?;
         Some(link.read_response())
+    }
+
+    /// A request to the admin listener, under its own name.
+    pub fn to_admin(&self, method: &str, target: &str) -> Request {
+        Request::new(method, target).instead("Host", &self.admin.to_string())
+    }
+
+    #[track_caller]
+    pub fn ask_admin(&self, request: &Request) -> Response {
+        self.try_admin(request).expect("the admin listener")
+    }
+
+    /// What a command of the program says that talks to this gateway.
+    pub fn command(&self, words: &[&str]) -> Output {
+        let admin = self.admin.to_string();
+        let command =
+            Command::new(env!("CARGO_BIN_EXE_tidegate")).args(words).args(["--admin", &admin]).output();
+        command.expect("the program starts")
     }
 
     #[track_caller]
     pub fn admin(&self, target: &str) -> Response {
-        self.try_admin(target).expect("the admin listener")
+        self.ask_admin(&self.to_admin("GET", target))
     }
 
     /// The status of `/readyz`.
     pub fn ready(&self) -> Option<u16> {
-        Some(self.try_admin("/readyz")?.status())
+        Some(self.try_admin(&self.to_admin("GET", "/readyz"))?.status())
     }
 
     /// The sum of all series of this metric that carry these labels; 0 if there is none.

@@ -1,0 +1,236 @@
+//! A drain of many sessions under traffic, counted: everybody is told, no frame is torn, and nobody comes back at once.
+//!
+//! 1500 sessions; `TIDEGATE_HERD=9000` for another number, best with `--release`. The gateway is a process of its own.
+#![cfg(feature = "gateway")]
+#![allow(unreachable_pub, reason = "this crate has no outside")]
+
+mod clients;
+#[path = "../../benches/load/mod.rs"]
+mod load;
+
+use clients::{Herd, Kind, Story};
+use load::client::{self, Fleet};
+use load::node::{HALTING, Node};
+use load::run::Room;
+use load::target::{Target, free_address};
+use load::{Result, manager};
+use rustls::pki_types::CertificateDer;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What the size of the herd decides. The gateway tells its sessions over the window less `close_timeout`, and spares
+/// those that are younger than a quarter of that, five seconds at most.
+struct Plan {
+    sessions: usize,
+    young: usize,
+    window: u64,
+    close_timeout: u64,
+}
+
+impl Plan {
+    fn new() -> Self {
+        let sessions = std::env::var("TIDEGATE_HERD").map_or(1500, |text| text.parse().expect("a number"));
+        let (window, close_timeout) = if sessions > 3000 { (30, 5) } else { (10, 2) };
+        Self { sessions, young: sessions / 20, window, close_timeout }
+    }
+
+    fn span(&self) -> Duration {
+        Duration::from_secs(self.window - self.close_timeout)
+    }
+
+    fn negotiation(&self) -> Duration {
+        (self.span() / 4).min(Duration::from_secs(5))
+    }
+}
+
+/// The program under test, with what it said; ended when it is dropped.
+struct Gateway {
+    child: Child,
+    room: Room,
+    certificate: CertificateDer<'static>,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Gateway {
+    fn start(plan: &Plan, node: SocketAddr) -> Result<Self> {
+        let room = Room(std::env::temp_dir().join(format!("tidegate-herd-{}", std::process::id())));
+        fs::create_dir(&room.0)?;
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        let [chain, key, config] = ["chain.pem", "key.pem", "tidegate.toml"].map(|name| room.0.join(name));
+        fs::write(&chain, made.cert.pem())?;
+        fs::write(&key, made.signing_key.serialize_pem())?;
+        let (address, admin) = (free_address()?, free_address()?);
+        let driver = std::env::var("TIDEGATE_TEST_DRIVER").unwrap_or_else(|_| "auto".to_owned());
+        let (window, close_timeout) = (plan.window, plan.close_timeout);
+        // a busy machine may take long to let everybody in; that is not what is looked at here
+        let text = format!(
+            "gateway = {{ listen = [\"{address}\"], workers = 2, pin = false, driver = \"{driver}\", drain = \"{window}s\" }}\n\
+             tls = {{ handshake_timeout = \"60s\", certificates = [{{ chain = {chain:?}, key = {key:?} }}] }}\n\
+             stream_manager.url = \"http://{}\"\n\
+             origins = {{ port = {}, networks = [\"{}\"], connect_timeout = \"20s\", upgrade_timeout = \"20s\" }}\n\
+             websocket.close_timeout = \"{close_timeout}s\"\n\
+             limits = {{ sessions_per_ip = \"off\", head_timeout = \"60s\" }}\nadmin.listen = \"{admin}\"\n",
+            manager::start()?,
+            node.port(),
+            node.ip(),
+        );
+        fs::write(&config, text)?;
+        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(File::create(room.0.join("log"))?)
+            .spawn()?;
+        let mut gateway = Self { child, room, certificate: made.cert.der().clone(), address, admin };
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while TcpStream::connect(address).is_err() {
+            let ended = gateway.child.try_wait()?;
+            assert!(ended.is_none() && Instant::now() < deadline, "it does not listen:\n{}", gateway.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(gateway)
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.room.0.join("log")).unwrap_or_default()
+    }
+
+    /// Lists all sessions as an operator does, on a thread of its own; gives their ids.
+    fn list(&self) -> JoinHandle<Vec<String>> {
+        let admin = self.admin.to_string();
+        std::thread::spawn(move || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+            let listed = command.args(["sessions", "--json", "--admin", &admin]).output().expect("it starts");
+            let mut listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+            let Value::Array(rows) = listed["sessions"].take() else { panic!("no list: {listed}") };
+            rows.into_iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+        })
+    }
+
+    fn terminate(&self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::TERM)?)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway said ---\n{}", self.said());
+        }
+    }
+}
+
+/// Turns until `done` holds, with traffic all the time.
+fn go_on(fleet: &mut Fleet, herd: &mut Herd, mut done: impl FnMut(&Fleet, &Herd) -> bool) -> Result<()> {
+    while !done(fleet, herd) {
+        herd.stir(fleet)?;
+        fleet.turn(herd, Duration::from_millis(5))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn everybody_is_told_in_whole_frames_and_in_good_time() {
+    run(&Plan::new()).unwrap_or_else(|why| panic!("{why}"));
+}
+
+fn run(plan: &Plan) -> Result<()> {
+    clients::make_room(plan.sessions)?;
+    let node = Node::start(None, 0)?;
+    let mut gateway = Gateway::start(plan, node.address)?;
+    let target = Target {
+        name: "tidegate".to_owned(),
+        command: Vec::new(),
+        address: gateway.address,
+        tls: true,
+        socket_path: format!("/streammanager/?id={HALTING}&host={}&app=live", node.address.ip()),
+        answer_path: None,
+    };
+    let tls = client::tls(&gateway.certificate, true)?;
+    let mut fleet = Fleet::new(&target, &tls, Some(&target.socket_path))?;
+    let mut herd = Herd::new(Duration::from_secs(plan.close_timeout) / 2);
+
+    let old = plan.sessions - plan.young;
+    fleet.gather(&mut herd, old, |herd| herd.stories.len() == old)?;
+    let warm = Instant::now() + plan.negotiation() + Duration::from_secs(1);
+    go_on(&mut fleet, &mut herd, |_, _| Instant::now() > warm)?;
+    herd.coming = |_| Kind::Young;
+    fleet.gather(&mut herd, plan.young, |herd| herd.stories.len() == plan.sessions)?;
+
+    let (asked, listing) = (Instant::now(), gateway.list());
+    go_on(&mut fleet, &mut herd, |_, _| listing.is_finished())?;
+    let listed: BTreeSet<_> = listing.join().expect("a list").into_iter().collect();
+    println!("{} sessions listed in {:.1?}", listed.len(), asked.elapsed());
+    assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "clients before the drain");
+    assert_eq!(listed.len(), plan.sessions, "each of them, once");
+
+    let began = Instant::now();
+    herd.drained = true;
+    gateway.terminate()?;
+    go_on(&mut fleet, &mut herd, |fleet, _| fleet.open == 0)?;
+    let status = gateway.child.wait()?;
+    let took = began.elapsed();
+
+    assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "clients");
+    assert_eq!(herd.is_told(), plan.sessions, "every client hears a Close");
+    let seen = |count: &std::sync::atomic::AtomicU64| count.load(Relaxed);
+    assert_eq!(seen(&node.counts.closed), plan.sessions as u64, "every node leg hears a Close");
+    assert_eq!((seen(&node.counts.torn), seen(&node.counts.faults)), (0, 0), "nodes");
+    assert_eq!(status.code(), Some(0));
+    let said = gateway.said();
+    assert!(said.contains(&format!("told={} cut=0", plan.sessions)), "{said}");
+    judge(plan, &herd.stories, began, took);
+    Ok(())
+}
+
+/// Looks at who was told when.
+fn judge(plan: &Plan, stories: &[Story], began: Instant, took: Duration) {
+    for (_, code, reason) in stories.iter().flat_map(|story| &story.told) {
+        assert!(*code == 1001 && reason.starts_with("draining "), "{code} {reason:?}");
+    }
+    let at = |story: &Story| story.told.as_ref().map_or(Duration::MAX, |(at, ..)| *at - began);
+    let told = |is: &dyn Fn(&Story) -> bool| {
+        let mut told: Vec<_> = stories.iter().filter(|story| is(story)).map(at).collect();
+        told.sort_unstable();
+        told
+    };
+    let all = told(&|_| true);
+    let middle = all[all.len() / 20 * 19] - all[all.len() / 20];
+    let seconds = (0..=plan.window).map(|second| all.iter().filter(|at| at.as_secs() == second).count());
+    let busiest = seconds.max().unwrap_or_default();
+    let even = all.len() as f64 / plan.span().as_secs_f64();
+    let [quiet, busy] = [Kind::Quiet, Kind::Busy].map(|kind| told(&|story| story.kind == kind));
+    let before = quiet.iter().filter(|at| **at < busy[busy.len() / 2]).count();
+    let young = stories.iter().filter(|story| story.kind == Kind::Young);
+    let youngest = young.map(|story| began + at(story) - story.opened).min().unwrap_or_default();
+    let interrupted = stories.iter().filter(|story| story.interrupted).count();
+    println!(
+        "{} sessions, window {} s: told from {:.1?} to {:.1?}, ended after {took:.1?}; nine tenths of them within {middle:.1?}; \
+         {busiest} in the busiest second, {even:.0} if it were even; {before} of {} quiet ones before half of the busy ones; \
+         the youngest was {youngest:.1?} old; {interrupted} were told inside a message of theirs",
+        all.len(),
+        plan.window,
+        all[0],
+        all[all.len() - 1],
+        quiet.len(),
+    );
+    assert!(middle > plan.span() * 6 / 10, "spread over most of the window");
+    // when they hear it depends on us too, and a busy machine lets us wait
+    assert!((busiest as f64) < even * 3.0, "and evenly");
+    assert!(before * 20 > quiet.len() * 19, "the quiet first");
+    // our clock starts when the 101 is read
+    assert!(youngest + Duration::from_millis(750) > plan.negotiation(), "nobody in mid-negotiation");
+    assert!(interrupted * 10 > busy.len() * 8, "there was traffic");
+    assert!(took < Duration::from_secs(plan.window), "nothing was cut");
+}
