@@ -1,9 +1,11 @@
 //! The admin listener: metrics for monitoring, health for load balancers, a status page for people.
 //!
-//! It only reads. It runs on the control thread, so a slow reader here never costs a session anything.
+//! What changes something passes [`admin_guard`] first. It runs on the control thread, so a slow reader here never costs
+//! a session anything.
 
-use super::cores;
 use super::phase::{Phase, Shared};
+use super::reload::{self, Attempt};
+use super::{admin_guard, cores};
 use crate::config::AdminListen;
 use crate::metrics::page::{self, Dialect, Facts};
 use crate::metrics::{AnswerOutcome, Counter, EndBy, Route, WorkerMetrics};
@@ -12,11 +14,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -95,44 +97,10 @@ fn router(shared: Arc<Shared>, address: Option<SocketAddr>) -> Router {
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/api/status", get(status))
-        .layer(from_fn_with_state(address, host))
+        .route("/api/reload", post(reload::answer))
+        .layer(from_fn_with_state(address, admin_guard::guard))
         .layer(from_fn(harden))
         .with_state(shared)
-}
-
-/// Refuses requests under foreign names: a web page whose name was pointed at us after it was loaded (DNS rebinding)
-/// still sends its own name.
-async fn host(State(address): State<Option<SocketAddr>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
-    match (address, host) {
-        (Some(address), Some(host)) if !is_ours(host, address.ip()) => {
-            let text = "This listener answers only under its own address.\n";
-            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
-        }
-        _ => next.run(request).await,
-    }
-}
-
-/// Whether a Host field names this listener: loopback, or the bound address; any address when all are bound.
-fn is_ours(host: &str, bound: IpAddr) -> bool {
-    let port = |rest: &str| {
-        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
-    };
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) if port(rest) => address,
-        Some(_) => return false,
-        None => {
-            let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
-            if !port(rest) {
-                return false;
-            }
-            name
-        }
-    };
-    match name.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || address == bound || bound.is_unspecified(),
-        Err(_) => name.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 /// Fields that every answer carries.
@@ -173,7 +141,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
     let dialect = Dialect::accepted(accept);
     let facts = Facts {
         driver: shared.driver().to_owned(),
-        revision: shared.revision,
+        revision: shared.current().revision,
         process: cores::weigh(shared.started_at),
     };
     let page = page::write(&shared.metrics, &facts, dialect);
@@ -188,6 +156,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let current = shared.current();
     let sum = |of: &dyn Fn(&WorkerMetrics) -> &Counter| -> u64 {
         shared.metrics.iter().map(|worker| of(worker).get()).sum()
     };
@@ -210,7 +179,9 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "phase": shared.phase.get().word(),
-        "revision": shared.revision,
+        "revision": current.revision,
+        "needs_restart": current.needs_restart,
+        "reload": shared.last_reload.load().as_deref().map(Attempt::to_json),
         "driver": shared.driver(),
         "uptime_seconds": shared.started.elapsed().as_secs(),
         "listening": shared.listening,
@@ -222,7 +193,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "frames": sum(&|worker| &worker.frames[0]) + sum(&|worker| &worker.frames[1]),
         "panics": sum(&|worker| &worker.panics),
         "workers": shared.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
-        "certificates": certificates(&shared),
+        "certificates": certificates(&current.certificates),
     }))
 }
 
@@ -237,7 +208,7 @@ fn worker((index, worker): (usize, &Arc<WorkerMetrics>)) -> Value {
     })
 }
 
-fn certificates(shared: &Shared) -> Vec<Value> {
+fn certificates(certificates: &[super::certs::Facts]) -> Vec<Value> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let one = |facts: &super::certs::Facts| {
@@ -248,7 +219,7 @@ fn certificates(shared: &Shared) -> Vec<Value> {
             "days_left": (facts.not_after - now).div_euclid(86_400),
         })
     };
-    shared.certificates.iter().map(one).collect()
+    certificates.iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The command line: `run`, `check`, `status`, and what packagers need.
+//! The command line: `run`, `check`, `status`, `reload`, and what packagers need.
 
 use super::load::{self, Failure, Loaded};
 use super::report::{self, CONFIG, Stop, USAGE};
-use super::{Crew, Launch, status};
+use super::{Crew, Launch, reload_command, status};
 use crate::config::{self, AdminListen};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -36,17 +36,28 @@ enum Command {
     },
     /// Show how the running gateway is
     Status {
-        /// Its admin listener: ADDRESS:PORT or unix:/PATH
-        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_address)]
-        admin: AdminListen,
-        /// Print JSON, for machines
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        at: Admin,
+    },
+    /// Have the running gateway read its configuration and certificates anew
+    Reload {
+        #[command(flatten)]
+        at: Admin,
     },
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page
     Man,
+}
+
+#[derive(Debug, clap::Args)]
+struct Admin {
+    /// Its admin listener: ADDRESS:PORT or unix:/PATH
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_address)]
+    admin: AdminListen,
+    /// Print JSON, for machines
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,7 +83,8 @@ pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Exi
     let done = match arguments.command {
         Command::Run { file } => return super::run(&file.config, launch),
         Command::Check { file, effective } => check(&file.config, effective),
-        Command::Status { admin, json } => status::show(&admin, json),
+        Command::Status { at } => status::show(&at.admin, at.json),
+        Command::Reload { at } => reload_command::reload(&at.admin, at.json),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut text);
@@ -124,7 +136,7 @@ fn check(path: &Path, effective: bool) -> Result<(), Stop> {
     if effective {
         return print(config::to_toml(&loaded.written).as_bytes());
     }
-    let names = loaded.certificates.iter().flat_map(|facts| &facts.names).cloned().collect::<Vec<_>>();
+    let names = loaded.facts().into_iter().flat_map(|facts| facts.names).collect::<Vec<_>>();
     let listen = loaded.config.gateway.listen.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (names, listen) = (names.join(", "), listen.join(", "));
     print(format!("{}: good: serves {names} on {listen}\n", path.display()).as_bytes())

@@ -4,25 +4,36 @@
 //! cause and the next step. This floor knows nothing of frames, heads or rings.
 
 pub mod admin;
+mod admin_guard;
+mod ask;
+mod asker;
 pub mod certs;
 pub mod cli;
 pub mod cores;
 pub mod crew;
+mod follow;
+mod fresh;
 pub mod listen;
 pub mod load;
 pub mod log;
 mod manager;
-mod names;
+pub mod names;
 pub mod phase;
+pub mod reload;
+mod reload_command;
 pub mod report;
 pub mod signals;
 pub mod status;
 pub mod supervise;
 pub mod systemd;
 
+use crate::worker::revision::Names;
+pub use fresh::Fresh;
 use phase::Shared;
+use reload::Reloader;
 use report::Stop;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
@@ -35,7 +46,7 @@ use tokio::runtime::{Builder, Handle};
 #[derive(Debug)]
 pub struct Launch {
     pub shared: Arc<Shared>,
-    pub tls: Arc<ServerConfig>,
+    pub fresh: Fresh,
     /// One for each worker.
     pub seats: Vec<Seat>,
     /// The runtime of the control thread, where the client of the stream manager may run too.
@@ -62,10 +73,20 @@ pub trait Crew {
     fn fallen(&self) -> Option<usize> {
         None
     }
+    /// The way of a reload to them.
+    fn reviser(&self) -> Box<dyn Revise>;
     /// Whether nothing is left to be ended. Asked during a drain, beside the count of open connections.
     fn is_idle(&self) -> bool {
         true
     }
+}
+
+/// The way of a reload to the workers. It does not keep them alive.
+pub trait Revise: Send {
+    /// Hands a newer revision to every worker and waits until they took it over; names those that did not, soon.
+    fn revise(&self, fresh: Fresh) -> Vec<usize>;
+    /// Names that clients may use, with their addresses now.
+    fn names(&self) -> Arc<Names>;
 }
 
 /// Serves until somebody asks for the end.
@@ -84,7 +105,7 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     })?;
     let asks = signals::listen().map_err(|error| Stop::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| report::failure(path, &failure))?;
-    let _logs = log::start(&loaded.config.log)
+    let logs = log::start(&loaded.config.log)
         .map_err(|error| Stop::os(format!("can't open the access log ({error})")))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}:{}: {warning}", path.display(), warning.line);
@@ -96,16 +117,36 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     let admin = admin::bind(&loaded.config.admin.listen).map_err(Stop::os)?;
 
     let listening = listeners.first().map(|own| own.iter().filter_map(|one| one.local_addr().ok()).collect());
-    let shared = Shared::new(loaded.config, cores.len(), loaded.certificates, listening.unwrap_or_default());
+    let shared =
+        Shared::new(loaded.config.clone(), cores.len(), loaded.facts(), listening.unwrap_or_default());
     let shared = Arc::new(shared);
     let control = start_control(admin, Arc::clone(&shared)).map_err(|error| {
         Stop::os(format!("can't start the control thread ({error}); look at the limits of this user"))
     })?;
     let seats = cores.into_iter().zip(listeners).enumerate();
     let seats = seats.map(|(index, (core, listeners))| Seat { index, core, listeners }).collect();
-    let crew =
-        launch(Launch { shared: Arc::clone(&shared), tls: loaded.tls, seats, control }).map_err(Stop::os)?;
+    let fresh = first(&shared, loaded.tls, loaded.roots);
+    let launched = Launch { shared: Arc::clone(&shared), fresh: fresh.clone(), seats, control };
+    let crew = launch(launched).map_err(Stop::os)?;
+    let workers = crew.reviser();
+    let path = path.to_owned();
+    Reloader::new(path, Arc::clone(&shared), logs.changer(), workers, fresh, loaded.certificates)
+        .start()
+        .map_err(|error| {
+            Stop::os(format!("can't start a thread ({error}); look at the limits of this user"))
+        })?;
     supervise::supervise(&shared, &*crew, &asks)
+}
+
+/// The first revision. A name that does not resolve now may later, so a start does not depend on it.
+fn first(shared: &Shared, tls: Arc<ServerConfig>, roots: Vec<CertificateDer<'static>>) -> Fresh {
+    let current = shared.current();
+    let resolved = names::resolve(&current.config);
+    for lost in &resolved.lost {
+        tracing::warn!(name = lost.name, error = %lost.error, "a name in {} does not resolve now", lost.key);
+    }
+    let config = Arc::clone(&current.config);
+    Fresh { number: current.revision, config, tls, roots, own: resolved.own, names: resolved.names }
 }
 
 /// Starts the one thread that runs on tokio. It ends with the process.

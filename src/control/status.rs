@@ -1,34 +1,21 @@
 //! `tidegate status`: asks the admin listener of the running gateway.
 
+use super::ask::{ask, place};
 use super::cli::print;
 use super::report::Stop;
 use crate::config::AdminListen;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
+use hyper::Method;
 use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::fmt::Write;
 use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
 const PATIENCE: Duration = Duration::from_secs(5);
-const LONGEST: usize = 16 << 20;
 
 /// Prints the status, as lines or as JSON.
 pub fn show(admin: &AdminListen, json: bool) -> Result<(), Stop> {
-    let place = match admin {
-        AdminListen::Tcp(address) => address.to_string(),
-        AdminListen::Unix(path) => format!("unix:{}", path.display()),
-        AdminListen::Off => "off".to_owned(),
-    };
-    let failed = |why: String| {
-        Stop::os(format!(
-            "no gateway answers on {place} ({why}); is it running, and is --admin what its [admin] says?"
-        ))
-    };
+    let failed = |why: String| unanswered(admin, &why);
     let answer = fetch(admin).map_err(|error| failed(error.to_string()))?;
     if json {
         return print(&[&answer[..], b"\n"].concat());
@@ -37,40 +24,20 @@ pub fn show(admin: &AdminListen, json: bool) -> Result<(), Stop> {
     print(lines(&status).as_bytes())
 }
 
+/// Nobody is there, or somebody else.
+pub(super) fn unanswered(admin: &AdminListen, why: &str) -> Stop {
+    let place = place(admin);
+    Stop::os(format!(
+        "no gateway answers on {place} ({why}); is it running, and is --admin what its [admin] says?"
+    ))
+}
+
 /// The status as JSON.
 pub(super) fn fetch(admin: &AdminListen) -> io::Result<Bytes> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(async {
-        let asked = tokio::time::timeout(PATIENCE, ask(admin, "/api/status")).await;
-        asked.unwrap_or_else(|_| Err(io::Error::other("no answer in 5 seconds")))
-    })
-}
-
-async fn ask(admin: &AdminListen, path: &str) -> io::Result<Bytes> {
-    match admin {
-        AdminListen::Tcp(address) => {
-            get(TcpStream::connect(address).await?, &address.to_string(), path).await
-        }
-        AdminListen::Unix(socket) => get(UnixStream::connect(socket).await?, "localhost", path).await,
-        AdminListen::Off => Err(io::Error::other("there is no admin listener")),
+    match ask(admin, Method::GET, "/api/status", PATIENCE)? {
+        (status, answer) if status.is_success() => Ok(answer),
+        (status, _) => Err(io::Error::other(format!("it answers {status}"))),
     }
-}
-
-async fn get<S>(stream: S, host: &str, path: &str) -> io::Result<Bytes>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    tokio::spawn(connection);
-    let request =
-        Request::get(path).header("host", host).body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    if !response.status().is_success() {
-        return Err(io::Error::other(format!("it answers {}", response.status())));
-    }
-    let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(io::Error::other)?;
-    Ok(body.to_bytes())
 }
 
 /// The status for people.
@@ -90,6 +57,13 @@ pub(super) fn lines(status: &Value) -> String {
     ];
     for (name, value) in rows {
         let _ = writeln!(out, "{name:<12}{value}");
+    }
+    let restart = list(&status["needs_restart"]);
+    if !restart.is_empty() {
+        let _ = writeln!(out, "restart     needed for {restart}");
+    }
+    if status["reload"]["good"] == false {
+        let _ = writeln!(out, "reload      refused: {}", list(&status["reload"]["problems"]));
     }
     for worker in status["workers"].as_array().into_iter().flatten() {
         let (sessions, lag) = (&worker["sessions"], &worker["loop_lag_seconds"]);

@@ -22,6 +22,7 @@ mod node;
 mod origin;
 mod placement;
 mod reply;
+pub mod revision;
 mod scratch;
 mod session;
 mod sessions;
@@ -36,8 +37,9 @@ use crate::proto::relay::Millis;
 use futures_channel::mpsc;
 use futures_util::StreamExt;
 use gateway::Gateway;
+use revision::{Held, Revision};
 use sessions::Sessions;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::rc::Rc;
@@ -45,8 +47,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a worker is told from outside.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Command {
+    /// Take over a newer revision, and say with the own index that it was done.
+    Revise(Arc<Revision>, std::sync::mpsc::Sender<usize>),
     /// Stop accepting, close what is open in an orderly way, and end.
     Drain,
     /// Drop what is left, and end.
@@ -63,9 +67,21 @@ pub struct Setup {
     pub gateway: Arc<Gateway>,
 }
 
+/// The way to tell a worker something.
+#[derive(Debug, Clone)]
+pub struct Line(mpsc::UnboundedSender<Command>);
+
+impl Line {
+    /// Tells it; the worker hears it at once, also while all its sessions are idle.
+    pub fn tell(&self, command: Command) {
+        // a worker that ended needs no command
+        let _ = self.0.unbounded_send(command);
+    }
+}
+
 /// A running worker, as the control side sees it.
 pub struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
+    line: Line,
     thread: std::thread::JoinHandle<()>,
     /// The kernel interface it really waits on, and the reason if it is not the ring.
     pub driver: DriverChoice,
@@ -79,10 +95,14 @@ pub struct DriverChoice {
 }
 
 impl Handle {
-    /// Tells the worker something; it hears it at once, also while all its sessions are idle.
+    /// Tells the worker something.
     pub fn tell(&self, command: Command) {
-        // a worker that ended needs no command
-        let _ = self.commands.unbounded_send(command);
+        self.line.tell(command);
+    }
+
+    /// A way to tell it something from elsewhere.
+    pub fn line(&self) -> Line {
+        self.line.clone()
     }
 
     /// Whether its thread has ended.
@@ -99,6 +119,7 @@ impl Handle {
 /// One core's own state, shared by its sessions.
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
+    newest: RefCell<Held>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) sessions: Sessions,
     pub(crate) flights: lookup::Flights,
@@ -108,6 +129,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// The newest revision that this worker was told of.
+    pub(crate) fn newest(&self) -> Held {
+        self.newest.borrow().clone()
+    }
+
     /// Milliseconds since this worker started.
     pub(crate) fn now(&self) -> Millis {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -137,7 +163,7 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
     })?;
     let driver =
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it listened")))?;
-    Ok(Handle { commands, thread, driver })
+    Ok(Handle { line: Line(commands), thread, driver })
 }
 
 enum Runtime {
@@ -222,6 +248,7 @@ async fn serve(
         draining: bell::Bell::default(),
         epoch: Instant::now(),
         random: Cell::new(RandomState::new().hash_one(setup.index) | 1),
+        newest: RefCell::new(Rc::new(setup.gateway.newest())),
         gateway: setup.gateway,
     });
     let listeners: io::Result<Vec<_>> = setup.listeners.into_iter().map(net::Listener::new).collect();
@@ -235,6 +262,11 @@ async fn serve(
     ready(Ok(()));
     while let Some(command) = inbox.next().await {
         match command {
+            Command::Revise(revision, taken) => {
+                worker.newest.replace(Rc::new(revision));
+                // who asked may have stopped waiting
+                let _ = taken.send(setup.index);
+            }
             Command::Drain => {
                 worker.draining.ring();
                 monoio::spawn(drain(worker.clone()));
