@@ -7,13 +7,17 @@ use super::{DEADLINE, Place, Request, eventually};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
+/// The configuration file of a place.
+pub const FILE: &str = "tidegate.toml";
+
 /// A configuration file in the making; the usual one serves nodes 1 to 9 of its place.
+#[derive(Clone)]
 pub struct Config {
     table: Table,
 }
@@ -44,6 +48,11 @@ impl Config {
         config
     }
 
+    /// Writes the file. A gateway that runs already does not read it before a reload.
+    pub fn write(&self, place: &Place) {
+        std::fs::write(place.file(FILE), self.table.to_string()).unwrap();
+    }
+
     /// Sets one key, given as `table.key`.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         let (table, key) = key.split_once('.').expect("table.key");
@@ -52,11 +61,14 @@ impl Config {
     }
 }
 
-fn write_pair(place: &Place, name: &str, identity: &Identity) -> Table {
+/// Writes a chain and its key, and says where they are. They appear at once: nobody reads half of one.
+pub fn write_pair(place: &Place, name: &str, identity: &Identity) -> Table {
     let files = [("chain", &identity.chain_pem), ("key", &identity.key_pem)];
     let pair = files.map(|(kind, pem)| {
         let path = place.file(&format!("{name}.{kind}.pem"));
-        std::fs::write(&path, pem).unwrap();
+        let next = place.file("next.pem");
+        std::fs::write(&next, pem).unwrap();
+        std::fs::rename(&next, &path).unwrap();
         (kind.to_owned(), Value::from(path.to_str().unwrap()))
     });
     pair.into_iter().collect()
@@ -87,10 +99,15 @@ impl Gateway {
 
     /// Starts the program, whatever becomes of it.
     pub fn spawn(place: &Place, config: &Config) -> Self {
-        let file = place.file("tidegate.toml");
-        std::fs::write(&file, config.table.to_string()).unwrap();
+        Self::spawn_with(place, config, &[])
+    }
+
+    /// The same with variables of its environment.
+    pub fn spawn_with(place: &Place, config: &Config, environment: &[(&str, &str)]) -> Self {
+        config.write(place);
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args([Path::new("run"), Path::new("--config"), &file])
+            .args([Path::new("run"), Path::new("--config"), &place.file(FILE)])
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -117,12 +134,49 @@ impl Gateway {
 
     /// Asks the admin listener; nothing if it does not listen.
     fn try_admin(&self, target: &str) -> Option<Response> {
+        self.try_admin_request(Request::get(target))
+    }
+
+    fn try_admin_request(&self, request: Request) -> Option<Response> {
         let tcp = TcpStream::connect_timeout(&self.admin, DEADLINE).ok()?;
         let mut link = Link::new(Box::new(tcp), Side::Client);
         let host = self.admin.to_string();
-        let request = Request::get(target).instead("Host", &host).with("Connection", "close");
+        let request = request.instead("Host", &host).with("Connection", "close");
         link.try_send(&request.bytes()).ok()?;
         Some(link.read_response())
+    }
+
+    /// Asks the admin listener something else than a page.
+    #[track_caller]
+    pub fn admin_request(&self, request: Request) -> Response {
+        self.try_admin_request(request).expect("the admin listener")
+    }
+
+    /// A command that talks to this gateway.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let admin = self.admin.to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(arguments).args(["--admin", &admin]).output().expect("it starts")
+    }
+
+    /// `tidegate reload`: its exit code and what it said.
+    #[track_caller]
+    pub fn reload(&self) -> (Option<i32>, String) {
+        let done = self.command(&["reload"]);
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(said).expect("UTF-8"))
+    }
+
+    /// The revision that is served.
+    #[track_caller]
+    pub fn revision(&self) -> u64 {
+        self.admin("/api/status").json()["revision"].as_u64().expect("a number")
+    }
+
+    #[track_caller]
+    pub fn wait_for_revision(&self, revision: u64) {
+        eventually(&format!("revision {revision}"), || self.revision() >= revision);
     }
 
     #[track_caller]
@@ -166,6 +220,11 @@ impl Gateway {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
     }
 
     pub fn terminate(&self) {
