@@ -1,6 +1,6 @@
 //! The admin listener: metrics for monitoring, health for load balancers, a status page for people.
 //!
-//! What changes something passes [`admin_guard`] first. It runs on the control thread, so a slow reader here never costs
+//! What changes something passes `admin_guard` first. It runs on the control thread, so a slow reader here never costs
 //! a session anything.
 
 use super::phase::{Phase, Shared};

@@ -17,7 +17,7 @@ pub mod listen;
 pub mod load;
 pub mod log;
 mod manager;
-pub mod names;
+mod names;
 pub mod phase;
 pub mod reload;
 mod reload_command;

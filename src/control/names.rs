@@ -14,7 +14,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 
 /// What the resolver and the machine said of a configuration.
 #[derive(Debug, Default)]
-pub struct Resolved {
+pub(super) struct Resolved {
     /// Our own addresses and the stream manager's.
     pub own: Vec<IpAddr>,
     /// Configured node names with their addresses.
@@ -25,7 +25,7 @@ pub struct Resolved {
 
 /// A name that does not resolve now.
 #[derive(Debug)]
-pub struct Lost {
+pub(super) struct Lost {
     /// The key that names it.
     pub key: &'static str,
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Lost {
 
 impl Lost {
     /// Whether a configuration has the same name under the same key.
-    pub fn is_named_by(&self, config: &Config) -> bool {
+    pub(super) fn is_named_by(&self, config: &Config) -> bool {
         match self.key {
             MANAGER => config.stream_manager.url.host == self.name,
             _ => config.origins.names.contains(&self.name),
@@ -47,7 +47,7 @@ const NODES: &str = "origins.names";
 
 impl Resolved {
     /// Names that were resolved earlier and do not now keep the addresses that they had.
-    pub fn with_former(mut self, own: &[IpAddr], names: &Names) -> Self {
+    pub(super) fn with_former(mut self, own: &[IpAddr], names: &Names) -> Self {
         for lost in &self.lost {
             if lost.key == MANAGER {
                 // among them is the stream manager's; one that is refused too many is better than one too few
@@ -63,7 +63,7 @@ impl Resolved {
 }
 
 /// Resolves everything that a configuration names. It may take as long as the resolver takes.
-pub fn resolve(config: &Config) -> Resolved {
+pub(super) fn resolve(config: &Config) -> Resolved {
     let mut resolved = Resolved { own: own_addresses(config), ..Resolved::default() };
     let manager = &config.stream_manager.url;
     match (manager.host.as_str(), manager.port).to_socket_addrs() {
@@ -113,5 +113,39 @@ pub(super) async fn keep_fresh(gateway: Arc<Gateway>) {
             }
         }
         revision.names.store(Arc::new(fresh));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(key: &'static str, name: &str) -> Lost {
+        Lost { key, name: name.to_owned(), error: io::Error::other("no resolver") }
+    }
+
+    #[test]
+    fn what_does_not_resolve_now_keeps_what_it_had() {
+        let address = |n| IpAddr::from([10, 0, 0, n]);
+        let former = Names::from([("a".to_owned(), vec![address(1)]), ("gone".to_owned(), vec![address(2)])]);
+        let own = [address(8), address(9)];
+        let fresh = |lost| Resolved { own: vec![address(8)], names: Names::new(), lost };
+        let kept = fresh(vec![lost(NODES, "a"), lost(NODES, "b")]).with_former(&own, &former);
+        assert_eq!(
+            (kept.own, kept.names),
+            (vec![address(8)], Names::from([("a".to_owned(), vec![address(1)])]))
+        );
+        let kept = fresh(vec![lost(MANAGER, "manager")]).with_former(&own, &former);
+        assert_eq!(kept.own, own, "the stream manager is not dialled although nobody can say where it is");
+    }
+
+    #[test]
+    fn a_name_is_known_under_its_own_key() {
+        let text = "stream_manager.url = \"http://manager.example\"\norigins.names = [\"node.example\"]\n\
+                    tls.certificates = [{ chain = \"c\", key = \"k\" }]";
+        let config = crate::config::read(text).expect("a good configuration");
+        assert!(lost(MANAGER, "manager.example").is_named_by(&config));
+        assert!(lost(NODES, "node.example").is_named_by(&config));
+        assert!(!lost(NODES, "manager.example").is_named_by(&config), "as a node it is new");
     }
 }

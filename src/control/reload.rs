@@ -104,7 +104,11 @@ pub async fn answer(State(shared): State<Arc<Shared>>) -> Response {
         let text = json!({ "error": "the gateway is not serving", "problems": [] });
         return (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response();
     };
-    let status = if attempt.outcome.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let status = match &attempt.outcome {
+        Ok(_) => StatusCode::OK,
+        Err(_) if shared.phase.get() != Phase::Serving => StatusCode::SERVICE_UNAVAILABLE,
+        Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
     (status, Json(attempt.to_json())).into_response()
 }
 
@@ -161,7 +165,8 @@ impl Reloader {
     /// One reload, and what is said of it.
     fn take(&mut self, by: &'static str) -> Arc<Attempt> {
         if self.shared.phase.get() != Phase::Serving {
-            let reason = "the gateway drains: it takes no other configuration".to_owned();
+            let phase = self.shared.phase.get().word();
+            let reason = format!("the gateway is {phase} and takes no other configuration now");
             tracing::warn!("no reload: {reason}");
             let outcome = Err(Refused { reason, problems: Vec::new() });
             return Arc::new(Attempt { at: SystemTime::now(), by, outcome });

@@ -133,6 +133,8 @@ fn a_refused_reload_says_why_and_changes_nothing() {
         let status = town.gateway.admin("/api/status").json();
         assert_eq!((&status["revision"], &status["reload"]["good"]), (&1.into(), &false.into()), "{what}");
         assert!(status["reload"]["problems"].to_string().contains(told), "{what}: {status}");
+        let shown = String::from_utf8(town.gateway.command(&["status"]).stdout).unwrap();
+        assert!(shown.contains("reload      refused: ") && shown.contains(told), "{shown}");
         eventually("a line in the log", || town.gateway.stderr().contains(told));
         town.relay(&origin);
         client.say(Frame::text(what));
@@ -147,6 +149,13 @@ fn a_refused_reload_says_why_and_changes_nothing() {
     assert_eq!(town.gateway.revision(), 2);
     assert_eq!(town.gateway.admin("/api/status").json()["reload"]["good"], true);
     town.gateway.assert_sound();
+}
+
+#[test]
+fn a_name_that_was_lost_before_does_not_refuse_a_reload() {
+    let (town, _) = town_with(|config| config.set("origins.names", vec!["nobody.invalid"]));
+    let (code, said) = town.gateway.reload();
+    assert!(code == Some(0) && said.contains("nobody.invalid does not resolve now"), "{said}");
 }
 
 #[test]
@@ -183,7 +192,7 @@ fn a_kept_connection_goes_by_the_new_at_its_next_request() {
 
 #[test]
 fn apps_nodes_and_limits_change_for_the_next() {
-    let (town, mut config) = town_with(|_| {});
+    let (town, mut config) = town_with(|config| config.set("limits.sessions_per_ip", "off"));
     let origin = town.node(1);
     let _inside = town.relay(&origin);
     config.set("origins.apps", vec!["live", "second"]);
@@ -200,6 +209,21 @@ fn apps_nodes_and_limits_change_for_the_next() {
     town.reload(&config);
     town.refused(&Request::upgrade(&town.socket_target(2))).assert_refusal(403, "origin_not_admitted");
     town.relay(&origin);
+}
+
+#[test]
+fn a_drain_goes_by_the_newest_for_old_sessions_too() {
+    let (mut town, mut config) = town_with(|_| {});
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    config.set("gateway.drain_close_code", 4321);
+    town.reload(&config);
+    town.gateway.terminate();
+    client.told(4321);
+    node.told(4321);
+    client.part(4321);
+    node.part(4321);
+    assert!(town.gateway.wait_for_exit().success());
 }
 
 #[test]
@@ -252,6 +276,8 @@ fn what_needs_a_restart_is_told_and_all_else_changes() {
     let status = town.gateway.admin("/api/status").json();
     assert_eq!(status["needs_restart"], serde_json::json!(["gateway.workers", "admin.listen"]));
     assert_eq!(status["workers"].as_array().map(Vec::len), Some(2));
+    let shown = String::from_utf8(town.gateway.command(&["status"]).stdout).unwrap();
+    assert!(shown.contains("restart     needed for gateway.workers, admin.listen\n"), "{shown}");
     town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(403, "app_not_allowed");
     config.set("gateway.workers", 2);
     config.set("admin.listen", town.place.admin().to_string());
@@ -320,7 +346,9 @@ fn a_gateway_that_drains_reloads_no_more() {
     let (mut client, _node) = town.relay(&origin);
     town.gateway.terminate();
     client.told(1001);
-    assert_eq!(town.gateway.admin_request(Request::new("POST", "/api/reload")).status(), 422);
+    assert_eq!(town.gateway.admin_request(Request::new("POST", "/api/reload")).status(), 503);
+    let (code, said) = town.gateway.reload();
+    assert!(code == Some(71) && said.contains("the gateway is draining"), "{said}");
     assert_eq!(town.gateway.revision(), 1);
     town.gateway.terminate();
     town.gateway.wait_for_exit();
