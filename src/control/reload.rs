@@ -6,6 +6,7 @@
 
 use super::Revise;
 use super::certs;
+use super::cores;
 use super::follow::Follow;
 use super::fresh::Fresh;
 use super::load::{self, Failure, Loaded};
@@ -213,6 +214,9 @@ impl Reloader {
         warnings.extend(lost);
         warnings
             .extend(needs_restart.iter().map(|key| format!("{key} differs: it needs a restart to change")));
+        if loaded.config.limits.sessions != self.served.config.limits.sessions {
+            cores::raise_files(loaded.config.limits.sessions);
+        }
         let facts = loaded.facts();
         self.follow = Follow::new(&loaded.config.tls.certificates, loaded.certificates);
         self.logs.change(opened);
