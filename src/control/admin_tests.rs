@@ -1,5 +1,6 @@
 //! Tests of the admin listener, over real sockets.
 
+use super::super::ask;
 use super::*;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -34,7 +35,7 @@ fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
-fn ask(mut stream: impl Read + Write, request: &str) -> String {
+fn say(mut stream: impl Read + Write, request: &str) -> String {
     stream.write_all(format!("{request}\r\nConnection: close\r\n\r\n").as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
@@ -42,7 +43,7 @@ fn ask(mut stream: impl Read + Write, request: &str) -> String {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
-    ask(TcpStream::connect(address).expect("it listens"), &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
+    say(TcpStream::connect(address).expect("it listens"), &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
 }
 
 #[test]
@@ -98,9 +99,8 @@ fn the_command_status_reads_it() {
     let shared = begin(&AdminListen::Tcp(address));
     shared.phase.advance(Phase::Serving);
     shared.metrics[1].sessions_active[0].add(3);
-    let lines = super::super::status::fetch(&AdminListen::Tcp(address))
-        .map(|answer| super::super::status::lines(&serde_json::from_slice(&answer).expect("JSON")));
-    let lines = lines.expect("it answers");
+    let answer = ask::ask(&AdminListen::Tcp(address), ask::Method::GET, "/api/status").expect("it answers");
+    let lines = super::super::status::lines(&serde_json::from_slice(&answer).expect("JSON"));
     for line in [
         "phase       serving\n",
         "sessions    3\n",
@@ -116,7 +116,7 @@ fn foreign_names_are_not_answered() {
     let address = free();
     begin(&AdminListen::Tcp(address));
     let request = "GET /metrics HTTP/1.1\r\nHost: evil.example:9180";
-    let answer = ask(TcpStream::connect(address).expect("it listens"), request);
+    let answer = say(TcpStream::connect(address).expect("it listens"), request);
     assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
 }
 
@@ -129,7 +129,7 @@ fn a_socket_file_replaces_a_dead_one_but_not_a_live_one() {
     let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     let stream = UnixStream::connect(&path).expect("it listens");
-    assert!(ask(stream, "GET /livez HTTP/1.1\r\nHost: anything").starts_with("HTTP/1.1 200 "));
+    assert!(say(stream, "GET /livez HTTP/1.1\r\nHost: anything").starts_with("HTTP/1.1 200 "));
     assert!(bind(&listen).expect_err("it is served").contains("another process"));
     std::fs::remove_file(&path).expect("removed");
 

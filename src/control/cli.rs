@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `status`, `reload`, and what packagers need.
+//! The command line: `run`, `check`, what is asked of a running gateway, and what packagers need.
 
 use super::load::{self, Failure, Loaded};
 use super::report::{self, CONFIG, Stop, USAGE};
@@ -37,12 +37,12 @@ enum Command {
     /// Show how the running gateway is
     Status {
         #[command(flatten)]
-        at: Admin,
+        at: At,
     },
     /// Have the running gateway read its configuration and certificates anew
     Reload {
         #[command(flatten)]
-        at: Admin,
+        at: At,
     },
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
@@ -51,20 +51,21 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct Admin {
+struct File {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
+    config: PathBuf,
+}
+
+/// A running gateway.
+#[derive(Debug, clap::Args)]
+struct At {
     /// Its admin listener: ADDRESS:PORT or unix:/PATH
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_address)]
     admin: AdminListen,
     /// Print JSON, for machines
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct File {
-    /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
-    config: PathBuf,
 }
 
 fn admin_address(text: &str) -> Result<AdminListen, String> {

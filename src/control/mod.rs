@@ -5,7 +5,7 @@
 
 pub mod admin;
 mod admin_guard;
-mod ask;
+pub mod ask;
 mod asker;
 pub mod certs;
 pub mod cli;

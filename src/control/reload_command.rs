@@ -1,11 +1,10 @@
 //! `tidegate reload`: asks the running gateway to read everything anew, and says what came of it.
 
-use super::ask::ask;
+use super::ask::{self, Method};
 use super::cli::print;
 use super::report::{CONFIG, Stop};
-use super::status::unanswered;
 use crate::config::AdminListen;
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -14,11 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reloads; the end is an error unless a newer revision is served.
 pub(super) fn reload(admin: &AdminListen, json: bool) -> Result<(), Stop> {
-    let answer = ask(admin, Method::POST, "/api/reload", PATIENCE);
-    let (status, body) = answer.map_err(|error| unanswered(admin, &error.to_string()))?;
-    let answer: Value = serde_json::from_slice(&body).map_err(|_| {
-        unanswered(admin, &format!("it answers {status}, and is no tidegate that can reload"))
-    })?;
+    let (status, body) = ask::try_ask(admin, Method::POST, "/api/reload", PATIENCE)?;
+    let answer = ask::json(admin, &body)?;
     if json {
         print(&[&body[..], b"\n"].concat())?;
     }

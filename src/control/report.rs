@@ -5,6 +5,8 @@ use crate::config::Problem;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// What was asked was done, and the answer is no.
+pub const NO: u8 = 1;
 /// The command line is wrong (EX_USAGE).
 pub const USAGE: u8 = 64;
 /// Something in here is broken (EX_SOFTWARE).

@@ -1,42 +1,19 @@
-//! `tidegate status`: asks the admin listener of the running gateway.
+//! `tidegate status`: how the running gateway is.
 
-use super::ask::{ask, place};
+use super::ask::{self, Method};
 use super::cli::print;
 use super::report::Stop;
 use crate::config::AdminListen;
-use hyper::Method;
-use hyper::body::Bytes;
 use serde_json::Value;
 use std::fmt::Write;
-use std::io;
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Prints the status, as lines or as JSON.
 pub fn show(admin: &AdminListen, json: bool) -> Result<(), Stop> {
-    let failed = |why: String| unanswered(admin, &why);
-    let answer = fetch(admin).map_err(|error| failed(error.to_string()))?;
+    let answer = ask::ask(admin, Method::GET, "/api/status")?;
     if json {
-        return print(&[&answer[..], b"\n"].concat());
-    }
-    let status = serde_json::from_slice(&answer).map_err(|_| failed("that is no tidegate".to_owned()))?;
-    print(lines(&status).as_bytes())
-}
-
-/// Nobody is there, or somebody else.
-pub(super) fn unanswered(admin: &AdminListen, why: &str) -> Stop {
-    let place = place(admin);
-    Stop::os(format!(
-        "no gateway answers on {place} ({why}); is it running, and is --admin what its [admin] says?"
-    ))
-}
-
-/// The status as JSON.
-pub(super) fn fetch(admin: &AdminListen) -> io::Result<Bytes> {
-    match ask(admin, Method::GET, "/api/status", PATIENCE)? {
-        (status, answer) if status.is_success() => Ok(answer),
-        (status, _) => Err(io::Error::other(format!("it answers {status}"))),
+        print(&[&answer[..], b"\n"].concat())
+    } else {
+        print(lines(&ask::json(admin, &answer)?).as_bytes())
     }
 }
 

@@ -211,11 +211,6 @@ impl Answers {
         self.cache.store(Arc::new(other));
     }
 
-    /// Forgets all answers, but no node: they came from a stream manager that is asked no more.
-    pub fn forget_all(&self) {
-        self.cache.load().invalidate_all();
-    }
-
     /// Milliseconds on this memory's clock, never 0.
     pub fn now(&self) -> u64 {
         now_since(self.epoch)
@@ -243,6 +238,11 @@ impl Answers {
     /// Forgets the answer to one question: it was of no use.
     pub fn forget(&self, key: &str) {
         self.cache.load().invalidate(key);
+    }
+
+    /// Forgets every answer. What is known of nodes stays.
+    pub fn forget_all(&self) {
+        self.cache.load().invalidate_all();
     }
 
     /// Keeps an answer as long as it is fresh.

@@ -31,7 +31,7 @@ fn whoever_asks_gets_a_newer_revision() {
     town.gateway.hang_up();
     town.gateway.wait_for_revision(2);
     assert_eq!(town.gateway.reload(), (Some(0), "serves revision 3\n".to_owned()));
-    let answer = town.gateway.admin_request(Request::new("POST", "/api/reload"));
+    let answer = town.gateway.ask_admin(&town.gateway.admin_request("POST", "/api/reload"));
     assert_eq!((answer.status(), &answer.json()["revision"]), (200, &4.into()));
     assert_eq!(town.gateway.metric("tidegate_info", &[("revision", "4")]), 1.0);
     let status = town.gateway.admin("/api/status").json();
@@ -60,19 +60,19 @@ fn a_socket_file_takes_a_reload_too() {
 #[test]
 fn other_pages_can_not_reload() {
     let (town, _) = town_with(|_| {});
-    let reload = Request::new("POST", "/api/reload");
+    let reload = town.gateway.admin_request("POST", "/api/reload");
     for (name, value) in
         [("Origin", "https://evil.example"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")]
     {
         assert_eq!(
-            town.gateway.admin_request(reload.clone().with(name, value)).status(),
+            town.gateway.ask_admin(&reload.clone().with(name, value)).status(),
             403,
             "{name}: {value}"
         );
     }
     assert_eq!(town.gateway.revision(), 1);
     let own = format!("http://{}", town.place.admin());
-    assert_eq!(town.gateway.admin_request(reload.with("Origin", &own)).status(), 200);
+    assert_eq!(town.gateway.ask_admin(&reload.with("Origin", &own)).status(), 200);
 }
 
 /// One thing wrong with a configuration, and what has to be said of it.
@@ -346,7 +346,7 @@ fn a_gateway_that_drains_reloads_no_more() {
     let (mut client, _node) = town.relay(&origin);
     town.gateway.terminate();
     client.told(1001);
-    assert_eq!(town.gateway.admin_request(Request::new("POST", "/api/reload")).status(), 503);
+    assert_eq!(town.gateway.ask_admin(&town.gateway.admin_request("POST", "/api/reload")).status(), 503);
     let (code, said) = town.gateway.reload();
     assert!(code == Some(71) && said.contains("the gateway is draining"), "{said}");
     assert_eq!(town.gateway.revision(), 1);

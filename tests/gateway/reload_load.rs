@@ -115,7 +115,9 @@ fn reloads_under_load_are_not_noticed() {
 /// Without load every page that a revision leaves behind shows.
 fn quiet_reloads(town: &Town) {
     town.gateway.wait_for_metric("tidegate_connections", &[], 0.0);
-    let reload = || assert_eq!(town.gateway.admin_request(Request::new("POST", "/api/reload")).status(), 200);
+    let reload = || {
+        assert_eq!(town.gateway.ask_admin(&town.gateway.admin_request("POST", "/api/reload")).status(), 200)
+    };
     reload();
     let before = town.gateway.memory();
     (0..QUIET).for_each(|_| reload());
@@ -130,7 +132,10 @@ fn reload(town: &Town, n: usize) {
     match n % 3 {
         0 => town.gateway.hang_up(),
         1 => assert_eq!(town.gateway.reload().0, Some(0)),
-        _ => assert_eq!(town.gateway.admin_request(Request::new("POST", "/api/reload")).status(), 200),
+        _ => assert_eq!(
+            town.gateway.ask_admin(&town.gateway.admin_request("POST", "/api/reload")).status(),
+            200
+        ),
     }
     town.gateway.wait_for_revision(before + 1);
 }

@@ -133,31 +133,34 @@ impl Gateway {
     }
 
     /// Asks the admin listener; nothing if it does not listen.
-    fn try_admin(&self, target: &str) -> Option<Response> {
-        self.try_admin_request(Request::get(target))
-    }
-
-    fn try_admin_request(&self, request: Request) -> Option<Response> {
+    fn try_admin(&self, request: &Request) -> Option<Response> {
         let tcp = TcpStream::connect_timeout(&self.admin, DEADLINE).ok()?;
         let mut link = Link::new(Box::new(tcp), Side::Client);
-        let host = self.admin.to_string();
-        let request = request.instead("Host", &host).with("Connection", "close");
-        link.try_send(&request.bytes()).ok()?;
+        link.try_send(&request.clone().with("Connection", "close").bytes()).ok()?;
         Some(link.read_response())
     }
 
-    /// Asks the admin listener something else than a page.
-    #[track_caller]
-    pub fn admin_request(&self, request: Request) -> Response {
-        self.try_admin_request(request).expect("the admin listener")
+    /// A request to the admin listener, under its own name.
+    pub fn admin_request(&self, method: &str, target: &str) -> Request {
+        Request::new(method, target).instead("Host", &self.admin.to_string())
     }
 
-    /// A command that talks to this gateway.
     #[track_caller]
-    pub fn command(&self, arguments: &[&str]) -> Output {
+    pub fn ask_admin(&self, request: &Request) -> Response {
+        self.try_admin(request).expect("the admin listener")
+    }
+
+    /// What a command of the program says that talks to this gateway.
+    pub fn command(&self, words: &[&str]) -> Output {
         let admin = self.admin.to_string();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(arguments).args(["--admin", &admin]).output().expect("it starts")
+        let command =
+            Command::new(env!("CARGO_BIN_EXE_tidegate")).args(words).args(["--admin", &admin]).output();
+        command.expect("the program starts")
+    }
+
+    #[track_caller]
+    pub fn admin(&self, target: &str) -> Response {
+        self.ask_admin(&self.admin_request("GET", target))
     }
 
     /// `tidegate reload`: its exit code and what it said.
@@ -179,14 +182,9 @@ impl Gateway {
         eventually(&format!("revision {revision}"), || self.revision() >= revision);
     }
 
-    #[track_caller]
-    pub fn admin(&self, target: &str) -> Response {
-        self.try_admin(target).expect("the admin listener")
-    }
-
     /// The status of `/readyz`.
     pub fn ready(&self) -> Option<u16> {
-        Some(self.try_admin("/readyz")?.status())
+        Some(self.try_admin(&self.admin_request("GET", "/readyz"))?.status())
     }
 
     /// The sum of all series of this metric that carry these labels; 0 if there is none.
