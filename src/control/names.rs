@@ -34,7 +34,7 @@ pub(super) struct Lost {
 
 impl Lost {
     /// Whether a configuration has the same name under the same key.
-    pub(super) fn is_named_by(&self, config: &Config) -> bool {
+    fn is_named_by(&self, config: &Config) -> bool {
         match self.key {
             MANAGER => config.stream_manager.url.host == self.name,
             _ => config.origins.names.contains(&self.name),
@@ -46,8 +46,13 @@ const MANAGER: &str = "stream_manager.url";
 const NODES: &str = "origins.names";
 
 impl Resolved {
-    /// Names that were resolved earlier and do not now keep the addresses that they had.
-    pub(super) fn with_former(mut self, own: &[IpAddr], names: &Names) -> Self {
+    /// What may be served after a configuration whose names resolved to that: one that does not resolve now keeps the
+    /// addresses that it had. The error is those that are new and do not resolve.
+    pub(super) fn after(mut self, former: &Config, own: &[IpAddr], names: &Names) -> Result<Self, Vec<Lost>> {
+        if !self.lost.iter().all(|lost| lost.is_named_by(former)) {
+            self.lost.retain(|lost| !lost.is_named_by(former));
+            return Err(self.lost);
+        }
         for lost in &self.lost {
             if lost.key == MANAGER {
                 // among them is the stream manager's; one that is refused too many is better than one too few
@@ -58,7 +63,7 @@ impl Resolved {
         }
         self.own.sort_unstable();
         self.own.dedup();
-        self
+        Ok(self)
     }
 }
 
@@ -124,28 +129,48 @@ mod tests {
         Lost { key, name: name.to_owned(), error: io::Error::other("no resolver") }
     }
 
-    #[test]
-    fn what_does_not_resolve_now_keeps_what_it_had() {
-        let address = |n| IpAddr::from([10, 0, 0, n]);
-        let former = Names::from([("a".to_owned(), vec![address(1)]), ("gone".to_owned(), vec![address(2)])]);
-        let own = [address(8), address(9)];
-        let fresh = |lost| Resolved { own: vec![address(8)], names: Names::new(), lost };
-        let kept = fresh(vec![lost(NODES, "a"), lost(NODES, "b")]).with_former(&own, &former);
-        assert_eq!(
-            (kept.own, kept.names),
-            (vec![address(8)], Names::from([("a".to_owned(), vec![address(1)])]))
+    /// A configuration with these names.
+    fn config(manager: &str, nodes: &[&str]) -> Config {
+        let text = format!(
+            "stream_manager.url = \"http://{manager}\"\norigins.names = {nodes:?}\n\
+             tls.certificates = [{{ chain = \"c\", key = \"k\" }}]"
         );
-        let kept = fresh(vec![lost(MANAGER, "manager")]).with_former(&own, &former);
+        crate::config::read(&text).expect("a good configuration")
+    }
+
+    const fn address(n: u8) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, n))
+    }
+
+    #[test]
+    fn what_does_not_resolve_any_more_keeps_what_it_had() {
+        let former = config("manager.example", &["a", "gone", "b"]);
+        let names = Names::from([("a".to_owned(), vec![address(1)]), ("gone".to_owned(), vec![address(2)])]);
+        let own = [address(8), address(9)];
+        let after = |lost| {
+            let fresh = Resolved { own: vec![address(8)], names: Names::new(), lost };
+            fresh.after(&former, &own, &names).expect("all of it is known")
+        };
+        let kept = after(vec![lost(NODES, "a"), lost(NODES, "b")]);
+        let expected = Names::from([("a".to_owned(), vec![address(1)])]);
+        assert_eq!((kept.own, kept.names, kept.lost.len()), (vec![address(8)], expected, 2));
+        let kept = after(vec![lost(MANAGER, "manager.example")]);
         assert_eq!(kept.own, own, "the stream manager is not dialled although nobody can say where it is");
     }
 
     #[test]
-    fn a_name_is_known_under_its_own_key() {
-        let text = "stream_manager.url = \"http://manager.example\"\norigins.names = [\"node.example\"]\n\
-                    tls.certificates = [{ chain = \"c\", key = \"k\" }]";
-        let config = crate::config::read(text).expect("a good configuration");
-        assert!(lost(MANAGER, "manager.example").is_named_by(&config));
-        assert!(lost(NODES, "node.example").is_named_by(&config));
-        assert!(!lost(NODES, "manager.example").is_named_by(&config), "as a node it is new");
+    fn what_is_new_and_does_not_resolve_is_refused() {
+        let former = config("manager.example", &["node.example"]);
+        let all = vec![
+            lost(MANAGER, "other.example"),
+            lost(NODES, "node.example"),
+            lost(NODES, "new.example"),
+            // known, but not as a node
+            lost(NODES, "manager.example"),
+        ];
+        let fresh = Resolved { lost: all, ..Resolved::default() };
+        let refused = fresh.after(&former, &[], &Names::new()).expect_err("three are new");
+        let refused: Vec<_> = refused.iter().map(|lost| lost.name.as_str()).collect();
+        assert_eq!(refused, ["other.example", "new.example", "manager.example"]);
     }
 }

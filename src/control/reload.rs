@@ -253,21 +253,19 @@ impl Reloader {
     /// Resolves what the configuration names. A name that is new has to resolve; one that was served before keeps what it
     /// had, and is told of.
     fn resolve(&self, loaded: &Loaded) -> Result<(Resolved, Vec<String>), Refused> {
-        let mut resolved = names::resolve(&loaded.config);
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            resolved.lost.iter().partition(|lost| lost.is_named_by(&self.served.config));
-        if !unknown.is_empty() {
+        let resolved = names::resolve(&loaded.config);
+        let resolved = resolved.after(&self.served.config, &self.served.own, &self.workers.names());
+        let resolved = resolved.map_err(|unknown| {
             let problem = |lost: &names::Lost| {
                 let found = format!("{}, which does not resolve now ({})", lost.name, lost.error);
                 loaded.problem(lost.key, found, "right is a name that DNS knows".to_owned())
             };
-            return Err(self.problems(unknown.into_iter().map(problem).collect()));
-        }
+            self.problems(unknown.iter().map(problem).collect())
+        })?;
         let text = |lost: &names::Lost| {
             format!("{} does not resolve now ({}); its former addresses stay", lost.name, lost.error)
         };
-        let warnings = known.into_iter().map(text).collect();
-        resolved = resolved.with_former(&self.served.own, &self.workers.names());
+        let warnings = resolved.lost.iter().map(text).collect();
         Ok((resolved, warnings))
     }
 
