@@ -5,6 +5,7 @@
 //! every one of them.
 
 mod certificate;
+mod fixed;
 mod keys;
 mod kind;
 mod place;
@@ -14,6 +15,7 @@ mod sane;
 mod tests;
 mod word;
 
+pub use fixed::keep_fixed;
 pub use keys::{KEYS, Key, written};
 pub use problem::Problem;
 

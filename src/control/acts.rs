@@ -114,7 +114,7 @@ async fn drain(State(shared): State<Arc<Shared>>) -> Result<Response, No> {
     if supervisor.is_none() {
         return Err(No(StatusCode::SERVICE_UNAVAILABLE, "it ends already"));
     }
-    let window = shared.config.gateway.drain.as_secs_f64();
+    let window = shared.current().config.gateway.drain.as_secs_f64();
     let begun = json!({ "phase": shared.phase.get().word(), "sessions": shared.sessions(), "window_seconds": window });
     Ok((StatusCode::ACCEPTED, Json(begun)).into_response())
 }

@@ -4,6 +4,7 @@
 //! a session anything.
 
 use super::phase::{Phase, Shared};
+use super::reload::{self, Attempt};
 use super::{acts, admin_guard, cores};
 use crate::config::AdminListen;
 use crate::metrics::page::{self, Dialect, Facts};
@@ -13,7 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
 use std::io;
@@ -100,6 +101,7 @@ fn router(shared: Arc<Shared>, address: Option<SocketAddr>) -> Router {
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/api/status", get(status))
+        .route("/api/reload", post(reload::answer))
         .merge(acts::routes())
         .layer(from_fn_with_state(address, admin_guard::guard))
         .layer(from_fn(harden))
@@ -144,7 +146,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
     let dialect = Dialect::accepted(accept);
     let facts = Facts {
         driver: shared.driver().to_owned(),
-        revision: shared.revision,
+        revision: shared.current().revision,
         process: cores::weigh(shared.started_at),
     };
     let page = page::write(&shared.metrics, &facts, dialect);
@@ -159,6 +161,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let current = shared.current();
     let sum = |of: &dyn Fn(&WorkerMetrics) -> &Counter| -> u64 {
         shared.metrics.iter().map(|worker| of(worker).get()).sum()
     };
@@ -181,7 +184,9 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "phase": shared.phase.get().word(),
-        "revision": shared.revision,
+        "revision": current.revision,
+        "needs_restart": current.needs_restart,
+        "reload": shared.last_reload.load().as_deref().map(Attempt::to_json),
         "driver": shared.driver(),
         "uptime_seconds": shared.started.elapsed().as_secs(),
         "listening": shared.listening,
@@ -193,7 +198,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "frames": sum(&|worker| &worker.frames[0]) + sum(&|worker| &worker.frames[1]),
         "panics": sum(&|worker| &worker.panics),
         "workers": shared.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
-        "certificates": certificates(&shared),
+        "certificates": certificates(&current.certificates),
     }))
 }
 
@@ -208,7 +213,7 @@ fn worker((index, worker): (usize, &Arc<WorkerMetrics>)) -> Value {
     })
 }
 
-fn certificates(shared: &Shared) -> Vec<Value> {
+fn certificates(certificates: &[super::certs::Facts]) -> Vec<Value> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let one = |facts: &super::certs::Facts| {
@@ -219,7 +224,7 @@ fn certificates(shared: &Shared) -> Vec<Value> {
             "days_left": (facts.not_after - now).div_euclid(86_400),
         })
     };
-    shared.certificates.iter().map(one).collect()
+    certificates.iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What people may know of a certificate.
@@ -26,6 +27,22 @@ pub struct Facts {
     /// Seconds since 1970.
     pub not_before: i64,
     pub not_after: i64,
+}
+
+impl Facts {
+    /// What is wrong with its dates, and what helps; nothing while it is good for some time.
+    pub fn concern(&self) -> Option<(&'static str, &'static str)> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        match self {
+            facts if facts.not_after < now => Some(("expired", "clients refuse it: renew it")),
+            facts if facts.not_before > now => Some(("not valid yet", "look at the clock of this machine")),
+            facts if facts.not_after < now + 7 * 86_400 => {
+                Some(("good for less than a week", "renew it soon"))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A chain with its key, ready to be served.
@@ -224,6 +241,15 @@ pub fn server_config(tls: &Tls, certificates: Vec<Loaded>) -> Result<Arc<ServerC
     config.send_tls13_tickets = 2;
     config.max_early_data_size = 0;
     Ok(Arc::new(config))
+}
+
+/// Lets clients resume what they began under other settings, so that a renewal does not cost every client a whole
+/// handshake. A resumed client is shown no certificate: if a name that was served is served no more, or an older version
+/// of TLS is, the tickets of before are worth nothing.
+pub fn keep_tickets(fresh: &mut Arc<ServerConfig>, served: &ServerConfig, still_good: bool) {
+    if still_good {
+        Arc::make_mut(fresh).ticketer = Arc::clone(&served.ticketer);
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::load::{self, Failure, Loaded};
 use super::report::{self, CONFIG, Stop, USAGE};
-use super::{Crew, Launch, orders, status};
+use super::{Crew, Launch, orders, reload_command, status};
 use crate::config::{self, AdminListen};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -57,6 +57,11 @@ enum Command {
         #[command(flatten)]
         at: At,
     },
+    /// Have the running gateway read its configuration and certificates anew
+    Reload {
+        #[command(flatten)]
+        at: At,
+    },
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page
@@ -101,6 +106,7 @@ pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Exi
         Command::Sessions { at } => orders::sessions(&at.admin, at.json),
         Command::Kick { id, at } => orders::kick(&at.admin, &id, at.json),
         Command::Drain { at } => orders::drain(&at.admin, at.json),
+        Command::Reload { at } => reload_command::reload(&at.admin, at.json),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut text);
@@ -152,7 +158,7 @@ fn check(path: &Path, effective: bool) -> Result<(), Stop> {
     if effective {
         return print(config::to_toml(&loaded.written).as_bytes());
     }
-    let names = loaded.certificates.iter().flat_map(|facts| &facts.names).cloned().collect::<Vec<_>>();
+    let names = loaded.facts().into_iter().flat_map(|facts| facts.names).collect::<Vec<_>>();
     let listen = loaded.config.gateway.listen.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (names, listen) = (names.join(", "), listen.join(", "));
     print(format!("{}: good: serves {names} on {listen}\n", path.display()).as_bytes())

@@ -1,55 +1,112 @@
-//! The workers as a crew: builds what they share, starts them, and passes on what the supervisor asks.
+//! The workers as a crew: builds what they share, starts them, and passes on what the supervisor asks and what a reload
+//! brings.
 
+use super::asker::Asker;
 use super::desk::Desk;
-use super::{Crew, Launch, manager, names};
+use super::fresh::Fresh;
+use super::manager::{self, Manager};
+use super::{Crew, Launch, Revise, names};
 use crate::config::Driver;
 use crate::worker::answers::Answers;
 use crate::worker::gateway::{Gateway, Page};
-use crate::worker::{self, Command, Handle, Setup};
-use rustls::pki_types::CertificateDer;
+use crate::worker::revision::Names;
+use crate::worker::{self, Command, Handle, Line, Setup};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// How long a worker may take to take over a revision before somebody hears of it. It takes microseconds.
+const TAKE_OVER: Duration = Duration::from_secs(5);
 
 /// All running workers.
-struct Workers(Vec<Handle>);
+struct Workers {
+    handles: Vec<Handle>,
+    gateway: Arc<Gateway>,
+    manager: Arc<Manager>,
+}
 
 impl Crew for Workers {
     fn listening(&self) -> Result<usize, String> {
         // `worker::start` came back only when the worker listened
-        Ok(self.0.len())
+        Ok(self.handles.len())
     }
 
     fn fallen(&self) -> Option<usize> {
-        self.0.iter().position(Handle::is_finished)
+        self.handles.iter().position(Handle::is_finished)
     }
 
     fn drain(&self) {
-        self.0.iter().for_each(|worker| worker.tell(Command::Drain));
+        self.handles.iter().for_each(|worker| worker.tell(Command::Drain));
+    }
+
+    fn reviser(&self) -> Box<dyn Revise> {
+        Box::new(Reviser {
+            lines: self.handles.iter().map(Handle::line).collect(),
+            gateway: self.gateway.clone(),
+            manager: self.manager.clone(),
+        })
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.0.iter().for_each(|worker| worker.tell(Command::Stop));
-        for worker in self.0.drain(..) {
+        self.handles.iter().for_each(|worker| worker.tell(Command::Stop));
+        for worker in self.handles.drain(..) {
             let _ = worker.join();
         }
     }
 }
 
+/// The way of a reload to the workers.
+struct Reviser {
+    lines: Vec<Line>,
+    gateway: Arc<Gateway>,
+    manager: Arc<Manager>,
+}
+
+impl Revise for Reviser {
+    fn names(&self) -> Arc<Names> {
+        self.gateway.newest().names.load_full()
+    }
+
+    fn revise(&self, fresh: Fresh) -> Vec<usize> {
+        let (revision, roots) = fresh.into_revision();
+        let revision = Arc::new(revision);
+        let asker = Asker::new(self.gateway.clone(), revision.clone(), roots);
+        self.gateway.revise(&revision);
+        self.manager.revise(asker);
+        let (taken, takes) = channel();
+        for line in &self.lines {
+            line.tell(Command::Revise(revision.clone(), taken.clone()));
+        }
+        drop(taken);
+        let deadline = Instant::now() + TAKE_OVER;
+        let mut waiting: Vec<usize> = (0..self.lines.len()).collect();
+        while !waiting.is_empty() {
+            // a worker that ended dropped its sender
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(index) = takes.recv_timeout(left) else { break };
+            waiting.retain(|worker| *worker != index);
+        }
+        waiting
+    }
+}
+
 /// Starts every worker. `pages` are served beside the gateway's own routes: for programs that embed it.
 pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String> {
-    let Launch { shared, tls, seats, control } = launch;
-    let config = shared.config.clone();
+    let Launch { shared, fresh, seats, control } = launch;
+    let config = fresh.config.clone();
     let (answers, questions) = Answers::new(&config.answers, config.origins.quarantine);
-    let own = names::own_addresses(&config);
-    let gateway = Arc::new(Gateway::new(config.clone(), tls, answers, shared.metrics.clone(), own, pages));
+    let (revision, roots) = fresh.into_revision();
+    let revision = Arc::new(revision);
+    let gateway = Arc::new(Gateway::new(revision.clone(), answers, shared.metrics.clone(), pages));
     let counted = gateway.clone();
     // the first and only launch of this process sets it
     let _ = shared.stored_answers.set(Box::new(move || counted.answers.counts().0));
-    names::resolve_now(&gateway);
+    let manager = Arc::new(Manager::new(gateway.clone(), Asker::new(gateway.clone(), revision, roots)));
     control.spawn(names::keep_fresh(gateway.clone()));
-    control.spawn(manager::serve(gateway.clone(), extra_roots(&config)?, questions));
-    let mut workers = Workers(Vec::with_capacity(seats.len()));
+    control.spawn(manager::serve(manager.clone(), questions));
+    let mut workers = Workers { handles: Vec::with_capacity(seats.len()), gateway: gateway.clone(), manager };
     for seat in seats {
         let setup = Setup {
             index: seat.index,
@@ -60,9 +117,9 @@ pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String>
         };
         let index = setup.index;
         let worker = worker::start(setup).map_err(|e| format!("worker {index} can't start: {e}"))?;
-        workers.0.push(worker);
+        workers.handles.push(worker);
     }
-    if let Some(worker) = workers.0.first() {
+    if let Some(worker) = workers.handles.first() {
         let choice = &worker.driver;
         let _ = shared.driver_name.set(choice.name);
         match &choice.reason {
@@ -72,17 +129,7 @@ pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String>
             _ => tracing::info!(driver = choice.name, "the workers wait on this driver"),
         }
     }
-    let lines = workers.0.iter().map(Handle::line).collect();
+    let lines = workers.handles.iter().map(Handle::line).collect();
     let _ = shared.desk.set(Desk::new(lines, gateway));
     Ok(Box::new(workers))
-}
-
-/// The certificates of the configured CA bundle; `check` and the start have read it once already.
-fn extra_roots(config: &crate::config::Config) -> Result<Vec<CertificateDer<'static>>, String> {
-    match &config.stream_manager.ca {
-        None => Ok(Vec::new()),
-        Some(path) => {
-            super::certs::read_chain(path).map_err(|e| format!("the CA bundle {}: {e}", path.display()))
-        }
-    }
 }

@@ -5,11 +5,11 @@
 use super::certs;
 use crate::config::{self, AccessLog, Config, Problem, Secret};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a good set of files gives.
 #[derive(Debug)]
@@ -18,10 +18,26 @@ pub struct Loaded {
     pub written: Config,
     /// As used: secrets resolved.
     pub config: Config,
-    pub certificates: Vec<certs::Facts>,
+    pub certificates: Vec<certs::Loaded>,
     pub tls: Arc<ServerConfig>,
+    /// Certificates of the configured CA bundle.
+    pub roots: Vec<CertificateDer<'static>>,
     /// What does not keep the gateway from starting, but somebody should know.
     pub warnings: Vec<Problem>,
+    /// The file, for places of problems that show later.
+    text: Secret,
+}
+
+impl Loaded {
+    /// A problem of a key, with its line.
+    pub fn problem(&self, key: &str, found: String, right: String) -> Problem {
+        Problem { key: key.to_owned(), line: config::locate(&self.text.0, key), found, right }
+    }
+
+    /// What people may know of its certificates.
+    pub fn facts(&self) -> Vec<certs::Facts> {
+        self.certificates.iter().map(|certificate| certificate.facts.clone()).collect()
+    }
 }
 
 /// Why there is nothing to start with.
@@ -64,12 +80,11 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
         config::read(&text).map_err(|problems| Failure::Problems { problems, only_missing: false })?;
     let mut findings = Findings { text: &text, problems: Vec::new(), only_missing: true };
     let loaded = certificates(&written, &mut findings);
-    ca(&written, &mut findings);
+    let roots = ca(&written, &mut findings);
     access_log(&written, &mut findings);
     let authorization = authorization(&written, &mut findings);
-    let facts: Vec<_> = loaded.iter().map(|certificate| certificate.facts.clone()).collect();
-    let warnings = expired(&facts, &findings);
-    let tls = certs::server_config(&written.tls, loaded);
+    let warnings = expired(&loaded, &findings);
+    let tls = certs::server_config(&written.tls, loaded.clone());
     let tls = tls.map_err(|error| {
         findings.add("tls", error.to_string(), "right is another setting".to_owned(), false)
     });
@@ -77,7 +92,7 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
         Ok(tls) if findings.problems.is_empty() => {
             let mut config = written.clone();
             config.stream_manager.authorization = authorization;
-            Ok(Loaded { written, config, certificates: facts, tls, warnings })
+            Ok(Loaded { written, config, certificates: loaded, tls, roots, warnings, text: Secret(text) })
         }
         _ => Err(Failure::Problems { problems: findings.problems, only_missing: findings.only_missing }),
     }
@@ -99,28 +114,22 @@ fn certificates(config: &Config, findings: &mut Findings<'_>) -> Vec<certs::Load
     loaded
 }
 
-fn expired(facts: &[certs::Facts], findings: &Findings<'_>) -> Vec<Problem> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let warn = |(place, facts): (usize, &certs::Facts)| {
-        let (found, right) = match facts {
-            facts if facts.not_after < now => ("expired", "clients refuse it: renew it"),
-            facts if facts.not_before > now => ("not valid yet", "look at the clock of this machine"),
-            facts if facts.not_after < now + 7 * 86_400 => ("good for less than a week", "renew it soon"),
-            _ => return None,
-        };
-        let found = format!("{}, which is {found}", facts.chain.display());
+fn expired(certificates: &[certs::Loaded], findings: &Findings<'_>) -> Vec<Problem> {
+    let warn = |(place, certificate): (usize, &certs::Loaded)| {
+        let (found, right) = certificate.facts.concern()?;
+        let found = format!("{}, which is {found}", certificate.facts.chain.display());
         Some(findings.problem(&format!("tls.certificates.{place}.chain"), found, right.to_owned()))
     };
-    facts.iter().enumerate().filter_map(warn).collect()
+    certificates.iter().enumerate().filter_map(warn).collect()
 }
 
-fn ca(config: &Config, findings: &mut Findings<'_>) {
-    let Some(path) = &config.stream_manager.ca else { return };
-    if let Err(error) = certs::read_chain(path) {
+fn ca(config: &Config, findings: &mut Findings<'_>) -> Vec<CertificateDer<'static>> {
+    let Some(path) = &config.stream_manager.ca else { return Vec::new() };
+    certs::read_chain(path).unwrap_or_else(|error| {
         let fault = certs::pem_fault("ca", path, &error, "certificate");
         findings.add("stream_manager.ca", fault.found, fault.right, fault.missing);
-    }
+        Vec::new()
+    })
 }
 
 fn access_log(config: &Config, findings: &mut Findings<'_>) {

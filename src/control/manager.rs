@@ -1,41 +1,22 @@
-//! The way to the stream manager: one HTTP client and one flight for each question, for all workers.
+//! The questions to the stream manager: one flight for each, for all workers.
 //!
-//! It runs on the control thread, so that name resolution, TLS and slow peers never meet a worker. Only status, content
-//! type and body come back from here; what may be kept is decided by `proto::answer`, and every node that a good answer
-//! names is learned, also when the answer itself is not kept.
+//! It runs on the control thread, so that name resolution, TLS and slow peers never meet a worker. How a question is
+//! asked is the [`Asker`]'s; a reload puts another one in its place, and questions in the air are not disturbed.
 
-use crate::config::{Config, ManagerUrl};
-use crate::proto::admission;
-use crate::proto::answer::{self, FreshnessRules};
+use super::asker::Asker;
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{EventKind, Keep};
-use crate::worker::answers::{Answer, By, Key, Look, Outcome, Question, Reply};
+use crate::worker::answers::{By, Key, Look, Question, Reply};
 use crate::worker::gateway::Gateway;
+use arc_swap::ArcSwap;
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{Either, select};
 use futures_util::{FutureExt, StreamExt};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Request, Response, Uri};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::Semaphore;
-
-/// Lists and statistics are believed so long.
-const LIST_TTL: Duration = Duration::from_secs(1);
-
-/// Idle connections to the stream manager are closed after this; Tomcat closes them after 20 s, and meeting its close
-/// with a question costs a retry.
-const POOL_IDLE: Duration = Duration::from_secs(15);
 
 /// Questions in the air at once; each may hold a connection to the stream manager. Names are the clients' to choose, so
 /// without it a slow stream manager would be met by as many connections as there are clients.
@@ -43,57 +24,37 @@ const QUESTIONS_MAX: usize = 1024;
 
 type Flights = HashMap<Key, Vec<oneshot::Sender<Reply>>>;
 
-type Http = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
-
-/// Everything a question needs.
-struct Manager {
+/// Everything that is in the air, and how to ask what comes next.
+pub(super) struct Manager {
     gateway: Arc<Gateway>,
-    http: Http,
-    base: String,
-    authorization: Option<HeaderValue>,
-    timeout: Duration,
-    body_max: usize,
-    freshness: FreshnessRules,
+    asker: ArcSwap<Asker>,
     flights: Mutex<Flights>,
     air: Arc<Semaphore>,
 }
 
 /// Answers questions until all workers are gone. Has to run on tokio.
-pub(super) async fn serve(
-    gateway: Arc<Gateway>,
-    extra_roots: Vec<CertificateDer<'static>>,
-    mut questions: mpsc::UnboundedReceiver<Question>,
-) {
-    let manager = Arc::new(Manager::new(gateway, extra_roots));
+pub(super) async fn serve(manager: Arc<Manager>, mut questions: mpsc::UnboundedReceiver<Question>) {
     while let Some(question) = questions.next().await {
         manager.clone().take(question);
     }
 }
 
 impl Manager {
-    fn new(gateway: Arc<Gateway>, extra_roots: Vec<CertificateDer<'static>>) -> Self {
-        let config = &gateway.config;
-        let manager = &config.stream_manager;
-        let authorization = manager.authorization.as_ref().and_then(|secret| {
-            let mut value = HeaderValue::from_str(&secret.0).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
+    /// Nothing is in the air yet.
+    pub(super) fn new(gateway: Arc<Gateway>, asker: Asker) -> Self {
         Self {
-            http: client(config, extra_roots),
-            base: base(&manager.url),
-            authorization,
-            timeout: manager.timeout,
-            body_max: config.limits.body_max,
-            freshness: FreshnessRules {
-                broadcast: config.answers.broadcast_ttl,
-                subscribe: config.answers.subscribe_ttl,
-                list: LIST_TTL,
-                missing: config.answers.missing_ttl,
-            },
+            gateway,
+            asker: ArcSwap::from_pointee(asker),
             flights: Mutex::default(),
             air: Arc::new(Semaphore::new(QUESTIONS_MAX)),
-            gateway,
+        }
+    }
+
+    /// Questions are asked another way from now on. What another stream manager said is forgotten.
+    pub(super) fn revise(&self, asker: Asker) {
+        let old = self.asker.swap(Arc::new(asker));
+        if !self.asker.load().asks_the_same_as(&old) {
+            self.gateway.answers.forget_all();
         }
     }
 
@@ -127,10 +88,13 @@ impl Manager {
         drop(flights);
         tokio::task::spawn(async move {
             // whatever happens, nobody is left waiting for this key
-            let asked = AssertUnwindSafe(self.ask(&key, kind, keep)).catch_unwind().await;
+            let asker = self.asker.load_full();
+            let asked = AssertUnwindSafe(asker.ask(&key, kind, keep)).catch_unwind().await;
             let outcome = asked.unwrap_or(Err(Refusal::ManagerFailed));
             drop(place);
-            if let Ok(answer) = &outcome {
+            if let Ok(answer) = &outcome
+                && self.asker.load().asks_the_same_as(&asker)
+            {
                 self.gateway.answers.keep(key.clone(), answer);
             }
             let waiting = self.flights().remove(&key).unwrap_or_default();
@@ -148,7 +112,8 @@ impl Manager {
             return;
         };
         tokio::task::spawn(async move {
-            let ask = pin!(self.ask(&key, kind, Keep::Never));
+            let asker = self.asker.load_full();
+            let ask = pin!(asker.ask(&key, kind, Keep::Never));
             let asked = select(ask, reply.cancellation()).await;
             drop(place);
             let outcome = match asked {
@@ -158,178 +123,4 @@ impl Manager {
             let _ = reply.send((By::Bypass, outcome));
         });
     }
-
-    /// Asks, and asks again while only nodes are named that failed a moment ago: another one may be had. If none is,
-    /// the last answer stands; a node that failed is better than no node.
-    async fn ask(&self, target: &str, kind: EventKind, keep: Keep) -> Outcome {
-        let deadline = tokio::time::Instant::now() + self.timeout;
-        let mut outcome = self.ask_once(target, kind, keep, deadline).await;
-        for _ in 1..self.gateway.config.origins.attempts {
-            let answers = &self.gateway.answers;
-            let is_dead = |answer: &Arc<Answer>| {
-                !answer.nodes.is_empty() && answer.nodes.iter().all(|node| answers.is_quarantined(*node))
-            };
-            if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_dead) || !answers.knows_healthy_node() {
-                break;
-            }
-            match self.ask_once(target, kind, keep, deadline).await {
-                Ok(better) => outcome = Ok(better),
-                Err(_) => break,
-            }
-        }
-        outcome
-    }
-
-    async fn ask_once(
-        &self,
-        target: &str,
-        kind: EventKind,
-        keep: Keep,
-        deadline: tokio::time::Instant,
-    ) -> Outcome {
-        let fetched = tokio::time::timeout_at(deadline, self.fetch(target, kind)).await;
-        let (status, headers, body) =
-            fetched.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
-                tracing::warn!(code = refusal.code(), "the stream manager could not be asked");
-            })?;
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let content_type = text(header::CONTENT_TYPE);
-        let cache_control = all(&headers, header::CACHE_CONTROL);
-        let read = answer::read(status, content_type, &body);
-        let fresh = read.freshness(&self.freshness, kind, keep, cache_control.as_deref());
-        let nodes = match read {
-            answer::Answer::Found { nodes } => nodes,
-            _ => Vec::new(),
-        };
-        let answers = &self.gateway.answers;
-        for node in nodes.iter().filter(|node| admission::may_learn(self.gateway.admission(), **node)) {
-            answers.learn(*node);
-        }
-        let uses = match kind {
-            // the caller who asked is the first use
-            EventKind::Subscribe if status == 200 => {
-                self.gateway.config.answers.subscribe_uses.saturating_sub(1)
-            }
-            _ => u32::MAX,
-        };
-        Ok(Arc::new(Answer {
-            status,
-            content_type: content_type.map(str::to_owned),
-            body: body.into(),
-            nodes,
-            fresh,
-            uses: AtomicU32::new(uses),
-            made: answers.now(),
-        }))
-    }
-
-    /// One exchange. A kept-alive connection that the stream manager closed under our question is tried once more.
-    async fn fetch(&self, target: &str, kind: EventKind) -> Result<(u16, HeaderMap, Bytes), Refusal> {
-        let uri: Uri = format!("{}{target}", self.base).parse().map_err(|_| Refusal::BadTarget)?;
-        // what may have an effect, such as a publish, is never said twice
-        let mut again = kind != EventKind::Other;
-        let response = loop {
-            match self.http.request(self.request(&uri)).await {
-                Ok(response) => break response,
-                Err(e) if again && was_closed(&e) => again = false,
-                Err(e) => {
-                    tracing::debug!(error = %e, "asking the stream manager failed");
-                    return Err(Refusal::ManagerFailed);
-                }
-            }
-        };
-        self.body(response).await
-    }
-
-    fn request(&self, uri: &Uri) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = uri.clone();
-        let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(
-            header::USER_AGENT,
-            HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
-        );
-        if let Some(value) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, value.clone());
-        }
-        request
-    }
-
-    /// The whole body, or a refusal: too long, cut short, in a coding that was not asked for, or a redirect, which
-    /// would lead clients past the gateway.
-    async fn body(&self, response: Response<Incoming>) -> Result<(u16, HeaderMap, Bytes), Refusal> {
-        let (parts, body) = response.into_parts();
-        let status = parts.status.as_u16();
-        let coded = all(&parts.headers, header::CONTENT_ENCODING)
-            .is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
-        if coded || !matches!(status, 200..=299 | 400..=599) {
-            return Err(Refusal::ManagerFailed);
-        }
-        let body = Limited::new(body, self.body_max).collect().await.map_err(|e| {
-            tracing::debug!(error = %e, "the stream manager's answer was cut short or too long");
-            Refusal::ManagerFailed
-        })?;
-        Ok((status, parts.headers, body.to_bytes()))
-    }
-}
-
-/// All values of a field, joined by commas (RFC 9110, 5.3).
-fn all(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
-    let values: Vec<_> =
-        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    (!values.is_empty()).then(|| values.join(","))
-}
-
-/// Whether the connection ended before an answer began: the sign of a kept-alive connection that was just closed.
-fn was_closed(e: &hyper_util::client::legacy::Error) -> bool {
-    let mut source = std::error::Error::source(e);
-    while let Some(cause) = source {
-        if let Some(cause) = cause.downcast_ref::<hyper::Error>() {
-            return cause.is_incomplete_message() || cause.is_canceled() || cause.is_closed();
-        }
-        source = cause.source();
-    }
-    false
-}
-
-fn base(url: &ManagerUrl) -> String {
-    let scheme = if url.https { "https" } else { "http" };
-    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
-    format!("{scheme}://{host}:{}{}", url.port, url.prefix)
-}
-
-fn client(config: &Config, extra_roots: Vec<CertificateDer<'static>>) -> Http {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(config.stream_manager.timeout));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has suites for the default versions")
-        .with_root_certificates(roots(config, extra_roots))
-        .with_no_client_auth();
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector);
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .build(connector)
-}
-
-/// The machine's roots and the configured ones; none are looked for when the stream manager speaks plain HTTP.
-fn roots(config: &Config, extra: Vec<CertificateDer<'static>>) -> rustls::RootCertStore {
-    let mut roots = rustls::RootCertStore::empty();
-    if config.stream_manager.url.https {
-        let found = rustls_native_certs::load_native_certs();
-        found.errors.iter().for_each(|e| tracing::warn!(error = %e, "a root certificate can't be read"));
-        roots.add_parsable_certificates(found.certs);
-        roots.add_parsable_certificates(extra);
-    }
-    roots
 }

@@ -7,11 +7,14 @@ mod acts;
 pub mod admin;
 mod admin_guard;
 pub mod ask;
+mod asker;
 pub mod certs;
 pub mod cli;
 pub mod cores;
 pub mod crew;
 pub mod desk;
+mod follow;
+mod fresh;
 pub mod listen;
 pub mod load;
 pub mod log;
@@ -19,15 +22,21 @@ mod manager;
 mod names;
 mod orders;
 pub mod phase;
+pub mod reload;
+mod reload_command;
 pub mod report;
 pub mod signals;
 pub mod status;
 pub mod supervise;
 pub mod systemd;
 
+use crate::worker::revision::Names;
+pub use fresh::Fresh;
 use phase::Shared;
+use reload::Reloader;
 use report::Stop;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
@@ -42,7 +51,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub struct Launch {
     pub shared: Arc<Shared>,
-    pub tls: Arc<ServerConfig>,
+    pub fresh: Fresh,
     /// One for each worker.
     pub seats: Vec<Seat>,
     /// The runtime of the control thread, where the client of the stream manager may run too.
@@ -69,10 +78,20 @@ pub trait Crew {
     fn fallen(&self) -> Option<usize> {
         None
     }
+    /// The way of a reload to them.
+    fn reviser(&self) -> Box<dyn Revise>;
     /// Whether nothing is left to be ended. Asked during a drain, beside the count of open connections.
     fn is_idle(&self) -> bool {
         true
     }
+}
+
+/// The way of a reload to the workers. It does not keep them alive.
+pub trait Revise: Send {
+    /// Hands a newer revision to every worker and waits until they took it over; names those that did not, soon.
+    fn revise(&self, fresh: Fresh) -> Vec<usize>;
+    /// Names that clients may use, with their addresses now.
+    fn names(&self) -> Arc<Names>;
 }
 
 /// Serves until somebody asks for the end.
@@ -92,7 +111,7 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     let (asker, asks) =
         signals::listen().map_err(|error| Stop::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| report::failure(path, &failure))?;
-    let _logs = log::start(&loaded.config.log)
+    let logs = log::start(&loaded.config.log)
         .map_err(|error| Stop::os(format!("can't open the access log ({error})")))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}:{}: {warning}", path.display(), warning.line);
@@ -104,7 +123,8 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     let admin = admin::bind(&loaded.config.admin.listen).map_err(Stop::os)?;
 
     let listening = listeners.first().map(|own| own.iter().filter_map(|one| one.local_addr().ok()).collect());
-    let shared = Shared::new(loaded.config, cores.len(), loaded.certificates, listening.unwrap_or_default());
+    let shared =
+        Shared::new(loaded.config.clone(), cores.len(), loaded.facts(), listening.unwrap_or_default());
     let shared = Arc::new(shared);
     // nobody else sets it
     let _ = shared.asks.set(asker);
@@ -113,19 +133,34 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     })?;
     let seats = cores.into_iter().zip(listeners).enumerate();
     let seats = seats.map(|(index, (core, listeners))| Seat { index, core, listeners }).collect();
-    let crew = launch(Launch {
-        shared: Arc::clone(&shared),
-        tls: loaded.tls,
-        seats,
-        control: control.runtime.clone(),
-    })
-    .map_err(Stop::os)?;
+    let fresh = first(&shared, loaded.tls, loaded.roots);
+    let launched =
+        Launch { shared: Arc::clone(&shared), fresh: fresh.clone(), seats, control: control.runtime.clone() };
+    let crew = launch(launched).map_err(Stop::os)?;
+    let workers = crew.reviser();
+    let path = path.to_owned();
+    Reloader::new(path, Arc::clone(&shared), logs.changer(), workers, fresh, loaded.certificates)
+        .start()
+        .map_err(|error| {
+            Stop::os(format!("can't start a thread ({error}); look at the limits of this user"))
+        })?;
     let ended = supervise::supervise(&shared, &*crew, &asks);
     // the workers cut what is left, and count it
     drop(crew);
     supervise::sum_up(&shared);
     control.end();
     ended
+}
+
+/// The first revision. A name that does not resolve now may later, so a start does not depend on it.
+fn first(shared: &Shared, tls: Arc<ServerConfig>, roots: Vec<CertificateDer<'static>>) -> Fresh {
+    let current = shared.current();
+    let resolved = names::resolve(&current.config);
+    for lost in &resolved.lost {
+        tracing::warn!(name = lost.name, error = %lost.error, "a name in {} does not resolve now", lost.key);
+    }
+    let config = Arc::clone(&current.config);
+    Fresh { number: current.revision, config, tls, roots, own: resolved.own, names: resolved.names }
 }
 
 /// The one thread that runs on tokio.

@@ -4,9 +4,11 @@
 
 use super::certs::Facts;
 use super::desk::Desk;
+use super::reload::{Attempt, Wish};
 use super::signals::Ask;
 use crate::config::Config;
 use crate::metrics::WorkerMetrics;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
@@ -57,8 +59,7 @@ pub type StoredAnswers = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// One process, seen from inside.
 pub struct Shared {
-    /// As used, secrets resolved.
-    pub config: Arc<Config>,
+    current: ArcSwap<Current>,
     /// One block for each worker, by its index.
     pub metrics: Vec<Arc<WorkerMetrics>>,
     pub phase: PhaseCell,
@@ -66,36 +67,61 @@ pub struct Shared {
     pub started_at: SystemTime,
     /// Set by the first worker whose runtime runs.
     pub driver_name: OnceLock<&'static str>,
-    pub certificates: Vec<Facts>,
     /// Addresses that are listened on, with the ports that the kernel chose.
     pub listening: Vec<SocketAddr>,
-    /// The policy that is served; grows with each reload.
-    pub revision: u64,
     /// Set by whoever keeps the answers.
     pub stored_answers: OnceLock<StoredAnswers>,
     /// Set by whoever starts the workers.
     pub desk: OnceLock<Desk>,
     /// The way to the supervisor.
     pub asks: OnceLock<Sender<Ask>>,
+    /// Where a reload is asked for; set by whoever does it.
+    pub reload: OnceLock<Sender<Wish>>,
+    /// The last time that something else should have been served.
+    pub last_reload: ArcSwapOption<Attempt>,
+}
+
+/// What is served now, as pages and the supervisor see it.
+#[derive(Debug)]
+pub struct Current {
+    /// Counts up from 1 with everything that a reload or a new certificate changes.
+    pub revision: u64,
+    /// As used, secrets resolved.
+    pub config: Arc<Config>,
+    pub certificates: Vec<Facts>,
+    /// Keys that the file has other values for, which need a restart.
+    pub needs_restart: Vec<&'static str>,
 }
 
 impl Shared {
     /// A process that is starting with `workers` workers.
     pub fn new(config: Config, workers: usize, certificates: Vec<Facts>, listening: Vec<SocketAddr>) -> Self {
+        let current =
+            Current { revision: 1, config: Arc::new(config), certificates, needs_restart: Vec::new() };
         Self {
-            config: Arc::new(config),
+            current: ArcSwap::from_pointee(current),
             metrics: (0..workers).map(|_| Arc::default()).collect(),
             phase: PhaseCell::default(),
             started: Instant::now(),
             started_at: SystemTime::now(),
             driver_name: OnceLock::new(),
-            certificates,
             listening,
-            revision: 1,
             stored_answers: OnceLock::new(),
             desk: OnceLock::new(),
             asks: OnceLock::new(),
+            reload: OnceLock::new(),
+            last_reload: ArcSwapOption::empty(),
         }
+    }
+
+    /// What is served now.
+    pub fn current(&self) -> Arc<Current> {
+        self.current.load_full()
+    }
+
+    /// Something else is served from now on.
+    pub fn replace(&self, current: Current) {
+        self.current.store(Arc::new(current));
     }
 
     /// Accepted connections of all workers that are open now, and what may outlive them.
@@ -119,7 +145,7 @@ impl std::fmt::Debug for Shared {
         f.debug_struct("Shared")
             .field("phase", &self.phase.get())
             .field("workers", &self.metrics.len())
-            .field("revision", &self.revision)
+            .field("revision", &self.current().revision)
             .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@
 
 use super::Crew;
 use super::phase::{Phase, Shared};
+use super::reload::{self, Wish};
 use super::report::{SOFTWARE, Stop};
 use super::signals::Ask;
 use super::systemd::{self, Watchdog};
@@ -74,9 +75,7 @@ fn await_end(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>, watchdog: &
         match asks.recv_timeout(tick) {
             Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return End::Signal,
             Ok(Ask::Drain) => return End::Asked,
-            Ok(Ask::Reload) => {
-                tracing::warn!("reload is not supported yet: SIGHUP changed nothing, restart instead")
-            }
+            Ok(Ask::Reload) => reload::wish(shared, Wish::by_signal()),
             Ok(Ask::HandOver) => {
                 tracing::warn!("handing over to a new binary is not supported yet: SIGUSR2 changed nothing")
             }
@@ -103,7 +102,7 @@ fn drain(
     watchdog: &mut Watchdog,
     mut signalled: bool,
 ) {
-    let window = shared.config.gateway.drain;
+    let window = shared.current().config.gateway.drain;
     shared.phase.advance(Phase::Draining);
     systemd::stopping(&status_line(shared), window);
     tracing::info!(sessions = shared.sessions(), "draining for at most {window:?}");
@@ -141,12 +140,15 @@ pub fn sum_up(shared: &Shared) {
 
 fn status_line(shared: &Shared) -> String {
     let (phase, sessions) = (shared.phase.get().word(), shared.sessions());
-    format!("{phase}: {sessions} sessions on {} workers ({})", shared.metrics.len(), shared.driver())
+    let refused = shared.last_reload.load().as_ref().is_some_and(|last| last.outcome.is_err());
+    let note = if refused { "; the last reload was refused, the log says why" } else { "" };
+    format!("{phase}: {sessions} sessions on {} workers ({}){note}", shared.metrics.len(), shared.driver())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Revise;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Sender, channel};
@@ -168,6 +170,9 @@ mod tests {
         }
         fn drain(&self) {
             self.drained.store(true, Ordering::SeqCst);
+        }
+        fn reviser(&self) -> Box<dyn Revise> {
+            unreachable!("the supervisor revises nothing")
         }
         fn fallen(&self) -> Option<usize> {
             self.fell.load(Ordering::SeqCst).then_some(1)

@@ -24,6 +24,19 @@ pub fn status(status: &str) {
     tell(&[NotifyState::Status(status)]);
 }
 
+/// A reload began; systemd waits for [`reloaded`] (`Type=notify-reload` asks for the time).
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!("systemd could not be told of the reload: {error}"),
+    }
+}
+
+/// It is over, well or not.
+pub fn reloaded() {
+    tell(&[NotifyState::Ready]);
+}
+
 /// The drain began; it may take so long.
 pub fn stopping(status: &str, drain: Duration) {
     let micros = u32::try_from((drain + Duration::from_secs(5)).as_micros()).unwrap_or(u32::MAX);

@@ -18,7 +18,8 @@ pub(super) struct Line {
 impl Line {
     /// The line of a request; `None` when there is no access log.
     pub(super) fn of(session: &Session, request: &Request<'_>) -> Option<Self> {
-        let log = &session.worker.gateway.config.log;
+        let revision = session.revision();
+        let log = &revision.config.log;
         (log.access != AccessLog::Off).then(|| Self {
             session: session.id.clone(),
             client: session.peer,
@@ -43,7 +44,7 @@ pub(super) struct Carried {
 
 /// Writes the end of a relay, unless there is no access log.
 pub(super) fn write_end(session: &Session, by: EndBy, how: EndHow, carried: &Carried) {
-    if session.worker.gateway.config.log.access == AccessLog::Off {
+    if session.revision().config.log.access == AccessLog::Off {
         return;
     }
     let (by, how) = (by.word(), how.word());

@@ -7,6 +7,7 @@
 use crate::config;
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{EventKind, Keep};
+use arc_swap::ArcSwap;
 use futures_channel::{mpsc, oneshot};
 use moka::Expiry;
 use moka::sync::Cache;
@@ -87,24 +88,48 @@ pub enum Look {
 
 /// The memory of answers and of the nodes that they named.
 pub struct Answers {
-    cache: Cache<Key, Arc<Answer>>,
+    /// Of another size after a reload that asks for one.
+    cache: ArcSwap<Cache<Key, Arc<Answer>>>,
     learned: Cache<IpAddr, ()>,
     refused: Cache<IpAddr, u64>,
     last_refused: AtomicU64,
-    /// How long a node that refused is avoided, in milliseconds; `None` is "off".
-    quarantine: Option<u64>,
+    times: Arc<Times>,
     ask: mpsc::UnboundedSender<Question>,
     epoch: Instant,
+}
+
+/// How long things are remembered, in milliseconds, as configured now. What was remembered earlier keeps its time.
+#[derive(Debug, Default)]
+struct Times {
+    learned: AtomicU64,
+    refused: AtomicU64,
+    /// How long a node that refused is avoided; not at all for 0.
+    quarantine: AtomicU64,
+}
+
+impl Times {
+    fn change(&self, config: &config::Answers, quarantine: Option<Duration>) {
+        let quarantine = quarantine.unwrap_or_default();
+        let longest = config.broadcast_ttl.max(config.subscribe_ttl).max(config.missing_ttl);
+        // lists live a second whatever is configured: remember a refusal at least as long as any answer
+        let refused = (longest.max(Duration::from_secs(1)) * 2).max(quarantine);
+        for (time, now) in
+            [(&self.learned, config.learned_ttl), (&self.refused, refused), (&self.quarantine, quarantine)]
+        {
+            time.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        }
+    }
 }
 
 /// Nodes that may be learned at the most: a stream manager gone mad must not fill the memory.
 const LEARNED_MAX: u64 = 65_536;
 
-struct ByFreshness;
+/// As long as an answer is still fresh, on the clock of [`Answers::now`].
+struct ByFreshness(Instant);
 
 impl Expiry<Key, Arc<Answer>> for ByFreshness {
     fn expire_after_create(&self, _: &Key, answer: &Arc<Answer>, _: Instant) -> Option<Duration> {
-        Some(answer.fresh.unwrap_or_default())
+        Some(answer.ttl_left(now_since(self.0)))
     }
 
     fn expire_after_update(
@@ -114,8 +139,35 @@ impl Expiry<Key, Arc<Answer>> for ByFreshness {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(a.fresh.unwrap_or_default())
+        Some(a.ttl_left(now_since(self.0)))
     }
+}
+
+/// Nodes are remembered for one of the [`Times`], from the last time that they were named.
+struct ByTime(Arc<Times>, fn(&Times) -> &AtomicU64);
+
+impl ByTime {
+    fn time(&self) -> Duration {
+        Duration::from_millis((self.1)(&self.0).load(Relaxed))
+    }
+}
+
+impl<V> Expiry<IpAddr, V> for ByTime {
+    fn expire_after_create(&self, _: &IpAddr, _: &V, _: Instant) -> Option<Duration> {
+        Some(self.time())
+    }
+
+    fn expire_after_update(&self, _: &IpAddr, _: &V, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(self.time())
+    }
+}
+
+fn memory(capacity: u64, epoch: Instant) -> Cache<Key, Arc<Answer>> {
+    Cache::builder()
+        .max_capacity(capacity)
+        .weigher(|key: &Key, answer: &Arc<Answer>| weigh(key, answer))
+        .expire_after(ByFreshness(epoch))
+        .build()
 }
 
 impl Answers {
@@ -125,42 +177,51 @@ impl Answers {
         quarantine: Option<Duration>,
     ) -> (Self, mpsc::UnboundedReceiver<Question>) {
         let (ask, questions) = mpsc::unbounded();
-        let longest = config.broadcast_ttl.max(config.subscribe_ttl).max(config.missing_ttl);
-        let cache = Cache::builder()
-            .max_capacity(config.capacity)
-            .weigher(|key: &Key, answer: &Arc<Answer>| weigh(key, answer))
-            .expire_after(ByFreshness)
-            .build();
-        let learned = Cache::builder().max_capacity(LEARNED_MAX).time_to_live(config.learned_ttl).build();
-        // lists live a second whatever is configured: remember a refusal at least as long as any answer
-        let refused = Cache::builder()
-            .max_capacity(LEARNED_MAX)
-            .time_to_live((longest.max(Duration::from_secs(1)) * 2).max(quarantine.unwrap_or_default()))
-            .build();
-        let quarantine =
-            quarantine.map(|quarantine| u64::try_from(quarantine.as_millis()).unwrap_or(u64::MAX));
+        let epoch = Instant::now();
+        let times = Arc::<Times>::default();
+        times.change(config, quarantine);
+        let by = |time: fn(&Times) -> &AtomicU64| ByTime(Arc::clone(&times), time);
+        let learned =
+            Cache::builder().max_capacity(LEARNED_MAX).expire_after(by(|times| &times.learned)).build();
+        let refused =
+            Cache::builder().max_capacity(LEARNED_MAX).expire_after(by(|times| &times.refused)).build();
         let answers = Self {
-            cache,
+            cache: ArcSwap::from_pointee(memory(config.capacity, epoch)),
             learned,
             refused,
             last_refused: AtomicU64::new(0),
-            quarantine,
+            times,
             ask,
-            epoch: Instant::now(),
+            epoch,
         };
         (answers, questions)
     }
 
+    /// Other times from now on, and another size; what is remembered stays.
+    pub fn change(&self, config: &config::Answers, quarantine: Option<Duration>) {
+        self.times.change(config, quarantine);
+        let old = self.cache.load();
+        if old.policy().max_capacity() == Some(config.capacity) {
+            return;
+        }
+        let other = memory(config.capacity, self.epoch);
+        for (key, answer) in old.iter() {
+            other.insert(Key::clone(&key), answer);
+        }
+        self.cache.store(Arc::new(other));
+    }
+
     /// Milliseconds on this memory's clock, never 0.
     pub fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        now_since(self.epoch)
     }
 
     /// Looks a key up and takes one use of what is found.
     pub fn look(&self, key: &str) -> Look {
-        let Some(answer) = self.cache.get(key) else { return Look::Miss };
+        let cache = self.cache.load();
+        let Some(answer) = cache.get(key) else { return Look::Miss };
         if self.is_refused(&answer) || !answer.take_use() {
-            self.cache.invalidate(key);
+            cache.invalidate(key);
             return Look::Invalidated;
         }
         Look::Hit(answer)
@@ -176,24 +237,24 @@ impl Answers {
 
     /// Forgets the answer to one question: it was of no use.
     pub fn forget(&self, key: &str) {
-        self.cache.invalidate(key);
+        self.cache.load().invalidate(key);
     }
 
     /// Forgets every answer. What is known of nodes stays.
     pub fn forget_all(&self) {
-        self.cache.invalidate_all();
+        self.cache.load().invalidate_all();
     }
 
     /// Keeps an answer as long as it is fresh.
     pub fn keep(&self, key: Key, answer: &Arc<Answer>) {
         if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {
-            self.cache.insert(key, answer.clone());
+            self.cache.load().insert(key, answer.clone());
         }
     }
 
     /// Whether a node refused a dial so lately that another one is better.
     pub fn is_quarantined(&self, node: IpAddr) -> bool {
-        let Some(quarantine) = self.quarantine else { return false };
+        let quarantine = self.times.quarantine.load(Relaxed);
         self.refused.get(&node).is_some_and(|refused| self.now().saturating_sub(refused) < quarantine)
     }
 
@@ -229,8 +290,12 @@ impl Answers {
 
     /// How many answers and learned nodes are remembered.
     pub fn counts(&self) -> (u64, u64) {
-        (self.cache.entry_count(), self.learned.entry_count())
+        (self.cache.load().entry_count(), self.learned.entry_count())
     }
+}
+
+fn now_since(epoch: Instant) -> u64 {
+    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 fn weigh(key: &Key, answer: &Arc<Answer>) -> u32 {

@@ -2,6 +2,7 @@
 
 use crate::config::{Limits, Rate};
 use crate::proto::refusal::Refusal;
+use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -18,10 +19,8 @@ const SHARD_SWEEP: usize = 1024;
 /// The shared ceilings. Every admission is a permit that gives its place back when it is dropped.
 #[derive(Debug)]
 pub struct Ceiling {
-    sessions_max: Option<usize>,
-    per_ip_max: Option<usize>,
-    new_per_ip: Option<Rate>,
-    handshakes_max: Option<usize>,
+    /// The newest ones, for everybody: what is open was counted under older ones too.
+    limits: ArcSwap<Limits>,
     sessions: AtomicUsize,
     handshakes: AtomicUsize,
     hasher: RandomState,
@@ -56,15 +55,17 @@ impl Ceiling {
     /// Ceilings as configured.
     pub fn new(limits: &Limits) -> Self {
         Self {
-            sessions_max: limits.sessions,
-            per_ip_max: limits.sessions_per_ip,
-            new_per_ip: limits.new_per_ip,
-            handshakes_max: limits.handshakes,
+            limits: ArcSwap::from_pointee(limits.clone()),
             sessions: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// Other limits from now on. What is open over a lower one stays open.
+    pub fn change(&self, limits: &Limits) {
+        self.limits.store(Arc::new(limits.clone()));
     }
 
     /// Sessions now.
@@ -76,8 +77,8 @@ impl Ceiling {
     pub fn handshake(gateway: &Arc<super::gateway::Gateway>) -> Option<HandshakePermit> {
         let ceiling = &gateway.ceiling;
         let permit = HandshakePermit(gateway.clone());
-        (ceiling.handshakes.fetch_add(1, Relaxed) < ceiling.handshakes_max.unwrap_or(usize::MAX))
-            .then_some(permit)
+        let most = ceiling.limits.load().handshakes.unwrap_or(usize::MAX);
+        (ceiling.handshakes.fetch_add(1, Relaxed) < most).then_some(permit)
     }
 
     /// A place for one more session of `address`, or the refusal that it gets.
@@ -88,13 +89,13 @@ impl Ceiling {
     ) -> Result<SessionPermit, Refusal> {
         let ceiling = &gateway.ceiling;
         let mut permit = SessionPermit { gateway: gateway.clone(), address: None };
-        if ceiling.sessions.fetch_add(1, Relaxed) >= ceiling.sessions_max.unwrap_or(usize::MAX) {
+        let limits = ceiling.limits.load();
+        if ceiling.sessions.fetch_add(1, Relaxed) >= limits.sessions.unwrap_or(usize::MAX) {
             return Err(Refusal::Overloaded);
         }
-        if ceiling.per_ip_max.is_some() || ceiling.new_per_ip.is_some() {
-            ceiling.enter(address, now)?;
-            permit.address = Some(address);
-        }
+        // counted also while no limit asks for it: one that comes later has to know who is there
+        ceiling.enter(address, now, &limits)?;
+        permit.address = Some(address);
         Ok(permit)
     }
 
@@ -104,17 +105,18 @@ impl Ceiling {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+    fn enter(&self, address: IpAddr, now: Instant, limits: &Limits) -> Result<(), Refusal> {
         let mut shard = self.shard(address);
         if shard.len() >= SHARD_SWEEP && !shard.contains_key(&address) {
-            shard.retain(|_, caller| caller.open > 0 || !self.is_rested(caller, now));
+            shard.retain(|_, caller| caller.open > 0 || !is_rested(caller, limits.new_per_ip, now));
         }
-        let full = self.new_per_ip.map_or(0.0, |rate| f64::from(rate.count));
+        // without a rate nobody is short of anything, should one come later
+        let full = limits.new_per_ip.map_or(f64::INFINITY, |rate| f64::from(rate.count));
         let caller = shard.entry(address).or_insert(Caller { open: 0, tokens: full, filled: now });
-        if caller.open >= self.per_ip_max.unwrap_or(usize::MAX) {
+        if caller.open >= limits.sessions_per_ip.unwrap_or(usize::MAX) {
             return Err(Refusal::TooMany);
         }
-        if let Some(rate) = self.new_per_ip {
+        if let Some(rate) = limits.new_per_ip {
             caller.tokens = (caller.tokens + refill(rate, caller.filled, now)).min(full);
             caller.filled = now;
             if caller.tokens < 1.0 {
@@ -126,20 +128,19 @@ impl Ceiling {
         Ok(())
     }
 
-    fn is_rested(&self, caller: &Caller, now: Instant) -> bool {
-        self.new_per_ip
-            .is_none_or(|rate| caller.tokens + refill(rate, caller.filled, now) >= f64::from(rate.count))
-    }
-
     fn leave(&self, address: IpAddr) {
         let mut shard = self.shard(address);
         if let Some(caller) = shard.get_mut(&address) {
             caller.open = caller.open.saturating_sub(1);
-            if caller.open == 0 && self.new_per_ip.is_none() {
+            if caller.open == 0 && self.limits.load().new_per_ip.is_none() {
                 shard.remove(&address);
             }
         }
     }
+}
+
+fn is_rested(caller: &Caller, new_per_ip: Option<Rate>, now: Instant) -> bool {
+    new_per_ip.is_none_or(|rate| caller.tokens + refill(rate, caller.filled, now) >= f64::from(rate.count))
 }
 
 fn refill(rate: Rate, since: Instant, now: Instant) -> f64 {

@@ -71,7 +71,7 @@ fn choose(mut left: Vec<Candidate>, pace: Pace, began: Millis, now: Millis) -> V
 
 /// Tells every session of the worker, until there is none left to be told.
 pub(super) async fn drain(worker: Rc<Worker>) {
-    let config = worker.gateway.config.clone();
+    let config = worker.newest().config.clone();
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let pace = Pace::new(millis(config.gateway.drain), millis(config.websocket.close_timeout));
     let began = worker.now();

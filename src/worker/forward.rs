@@ -31,17 +31,17 @@ pub(super) struct Ready {
     pub from_client: Vec<u8>,
     /// Bytes that came with the node's 101.
     pub from_origin: Vec<u8>,
-    /// An extension was agreed on end to end.
-    pub extensions: bool,
+    /// As configured when the session began, and whether extensions were agreed on end to end.
+    pub rules: RelayRules,
     pub active: ActiveGuard,
 }
 
 /// Forwards frames both ways until both legs are closed.
 pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Ready) {
-    let Ready { origin, node, names, from_client, from_origin, extensions, active } = ready;
+    let Ready { origin, node, names, from_client, from_origin, rules, active } = ready;
     session.pager.card.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
-    let mut pump = Pump::new(session, conn, origin.clone(), extensions);
+    let mut pump = Pump::new(session, conn, origin.clone(), rules);
     pump.begin(from_client, from_origin);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
     let (mut origin_in, mut origin_out) = (pin!(None), pin!(None));
@@ -124,8 +124,7 @@ struct Pump<'s> {
 }
 
 impl<'s> Pump<'s> {
-    fn new(session: &'s Session, conn: &'s mut Conn, origin_sock: Rc<Sock>, extensions: bool) -> Self {
-        let rules = RelayRules { extensions, ..session.worker.gateway.rules().relay.clone() };
+    fn new(session: &'s Session, conn: &'s mut Conn, origin_sock: Rc<Sock>, rules: RelayRules) -> Self {
         Self {
             relay: Relay::new(&rules, session.worker.now()),
             session,
@@ -266,7 +265,7 @@ impl<'s> Pump<'s> {
     fn tick(&mut self, now: Millis) {
         match self.session.pager.told() {
             Some(Event::Drain) => {
-                self.relay.drain(self.session.worker.gateway.config.gateway.drain_close_code);
+                self.relay.drain(self.session.revision().config.gateway.drain_close_code);
             }
             Some(Event::Kick) => self.relay.kick(now),
             Some(Event::Cut) => self.cut = true,

@@ -130,20 +130,21 @@ impl<'s> Http<'s> {
 
     /// Waits for a whole head and plans what to do. `Err(None)`: the client went, or had nothing to say.
     async fn head(&mut self, conn: &mut Conn) -> Result<Planned, Option<Refusal>> {
-        let limits = &self.session.worker.gateway.config.limits;
+        let worker = &self.session.worker;
+        let head_timeout = || worker.newest().config.limits.head_timeout;
         let first = self.handshake.is_some();
-        let mut deadline = Instant::now() + if first { limits.head_timeout } else { KEEP_ALIVE };
+        let mut deadline = Instant::now() + if first { head_timeout() } else { KEEP_ALIVE };
         let mut begun = first;
         let mut seen = 0;
         loop {
             if !begun && !self.inbox.is_empty() {
                 begun = true;
-                deadline = Instant::now() + limits.head_timeout;
+                deadline = Instant::now() + head_timeout();
             }
-            let rules = self.session.worker.gateway.rules();
-            match head::request(&self.inbox, seen, &rules.head) {
+            match head::request(&self.inbox, seen, &worker.newest().rules().head) {
                 Err(fault) => return Err(Some(fault.refusal())),
                 Ok(Some((request, used))) => {
+                    self.session.begin_request();
                     let planned = self.plan(&request);
                     self.inbox.drain(..used);
                     return Ok(planned);
@@ -168,9 +169,7 @@ impl<'s> Http<'s> {
     }
 
     fn plan(&self, request: &Request<'_>) -> Planned {
-        let gateway = &self.session.worker.gateway;
-        let cors = &gateway.config.cors;
-        let site = cors.allow_origins.judge(request.origin, request.host);
+        let site = self.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
         let leaving = self.session.is_leaving();
         let shape = Shape {
             session: self.session.id.clone(),
@@ -238,7 +237,8 @@ impl<'s> Http<'s> {
         keep: bool,
         waits: bool,
     ) -> Result<Vec<u8>, Option<Refusal>> {
-        let limits = &self.session.worker.gateway.config.limits;
+        let revision = self.session.revision();
+        let limits = &revision.config.limits;
         let deadline = Instant::now() + limits.body_timeout;
         let refuse = |fault: BodyFault| Some(fault.refusal());
         let mut body = Body::new(length, limits.body_max as u64).map_err(refuse)?;

@@ -74,7 +74,7 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<By
         flights.insert(key.into(), vec![waiter]);
         return Ok(By::Miss);
     };
-    let share = worker.gateway.config.answers.waiters.div_ceil(worker.gateway.metrics.len().max(1));
+    let share = worker.newest().config.answers.waiters.div_ceil(worker.gateway.metrics.len().max(1));
     if waiting.len() >= share {
         // those who left wait no more
         waiting.retain(|waiter| !waiter.is_canceled());

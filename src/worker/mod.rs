@@ -25,6 +25,7 @@ mod node;
 mod origin;
 mod placement;
 mod reply;
+pub mod revision;
 mod scratch;
 mod session;
 mod sessions;
@@ -40,8 +41,9 @@ use card::Row;
 use futures_channel::mpsc;
 use futures_util::StreamExt;
 use gateway::Gateway;
+use revision::{Held, Revision};
 use sessions::Sessions;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::rc::Rc;
@@ -51,6 +53,8 @@ use std::time::{Duration, Instant};
 /// What a worker is told from outside.
 #[derive(Debug, Clone)]
 pub enum Command {
+    /// Take over a newer revision, and say with the own index that it was done.
+    Revise(Arc<Revision>, std::sync::mpsc::Sender<usize>),
     /// Stop accepting, and close what is open in an orderly way.
     Drain,
     /// Cut what is left, and end.
@@ -123,6 +127,7 @@ impl Handle {
 /// One core's own state, shared by its sessions.
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
+    newest: RefCell<Held>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) sessions: Sessions,
     pub(crate) flights: lookup::Flights,
@@ -133,6 +138,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// The newest revision that this worker was told of.
+    pub(crate) fn newest(&self) -> Held {
+        self.newest.borrow().clone()
+    }
+
     /// Milliseconds since this worker started.
     pub(crate) fn now(&self) -> Millis {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -248,6 +258,7 @@ async fn serve(
         budget: Rc::default(),
         epoch: Instant::now(),
         random: Cell::new(RandomState::new().hash_one(setup.index) | 1),
+        newest: RefCell::new(Rc::new(setup.gateway.newest())),
         gateway: setup.gateway,
     });
     let listeners: io::Result<Vec<_>> = setup.listeners.into_iter().map(net::Listener::new).collect();
@@ -263,6 +274,11 @@ async fn serve(
     while let Some(command) = inbox.next().await {
         // a caller who does not wait any more needs no reply
         match command {
+            Command::Revise(revision, taken) => {
+                worker.newest.replace(Rc::new(revision));
+                // who asked may have stopped waiting
+                let _ = taken.send(setup.index);
+            }
             Command::Drain if worker.draining.has_rung() => {}
             Command::Drain => {
                 worker.draining.ring();

@@ -48,7 +48,7 @@ pub(super) struct Search<'q> {
 impl<'q> Search<'q> {
     /// A search that takes at most `patience` and as many attempts as configured.
     pub(super) fn new(session: &Session, question: &'q str, patience: Duration) -> Self {
-        let left = session.worker.gateway.config.origins.attempts;
+        let left = session.revision().config.origins.attempts;
         Self { question, tried: Vec::new(), left, deadline: Instant::now() + patience }
     }
 
@@ -106,8 +106,8 @@ impl<'q> Search<'q> {
         if nodes.is_empty() {
             return Some(Found::Refused(Refusal::ManagerFailed));
         }
-        let gateway = &session.worker.gateway;
-        let admit = |node: &IpAddr| admission::admit(gateway.admission(), *node, true);
+        let (gateway, revision) = (&session.worker.gateway, session.revision());
+        let admit = |node: &IpAddr| admission::admit(revision.admission(), *node, true);
         if !nodes.iter().any(|node| admit(node).is_ok()) {
             return Some(Found::Refused(Refusal::OriginNotAdmitted));
         }
@@ -120,16 +120,17 @@ impl<'q> Search<'q> {
 
 /// The permit for the node that a client named.
 pub(super) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal> {
-    let gateway = &session.worker.gateway;
+    let revision = session.revision();
     match host {
         Host::Address(address) => {
-            admission::admit(gateway.admission(), *address, gateway.answers.is_learned(*address))
+            let learned = session.worker.gateway.answers.is_learned(*address);
+            admission::admit(revision.admission(), *address, learned)
         }
         Host::Name(name) => {
-            let names = gateway.names.load();
+            let names = revision.names.load();
             let addresses = names.get(name).map(Vec::as_slice).unwrap_or_default();
             let mut admitted =
-                addresses.iter().map(|ip| admission::admit_configured(gateway.admission(), *ip));
+                addresses.iter().map(|ip| admission::admit_configured(revision.admission(), *ip));
             admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted)
         }
     }
@@ -137,7 +138,7 @@ pub(super) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
 
 /// The `Origin` that a node sees, as configured.
 pub(super) fn origin_for_node(session: &Session, request: &Request<'_>) -> Option<NodeOrigin> {
-    match &session.worker.gateway.config.origins.origin_header {
+    match &session.revision().config.origins.origin_header {
         OriginHeader::None => None,
         OriginHeader::Node => Some(NodeOrigin::Itself),
         OriginHeader::Client => request.origin.map(|origin| NodeOrigin::Text(origin.to_owned())),

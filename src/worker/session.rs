@@ -9,10 +9,12 @@ use super::conn::{Conn, Received};
 use super::forward;
 use super::http::{Http, Next};
 use super::net::Sock;
+use super::revision::Held;
 use super::sessions::Pager;
 use super::tls::Tls;
 use crate::metrics::{TlsFailure, Version};
 use rustls::ProtocolVersion;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -33,6 +35,8 @@ pub(super) struct Session {
     pub id: String,
     pub peer: SocketAddr,
     pub accepted: Instant,
+    /// What the present request goes by, from its head to its end.
+    pub request: RefCell<Option<Held>>,
 }
 
 /// Why a wait before the relay ended.
@@ -51,6 +55,7 @@ pub(super) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
         id: format!("{:016x}", place.id),
         pager: place.pager.clone(),
         accepted: Instant::now(),
+        request: RefCell::default(),
         worker,
         peer,
     };
@@ -72,7 +77,9 @@ async fn before_relay(
     let place = permit.map(Rc::new);
     let mut http = Http::new(session, place.clone(), handshake);
     loop {
-        match http.exchange(&mut conn).await {
+        let next = http.exchange(&mut conn).await;
+        session.end_request();
+        match next {
             Next::Again => {}
             Next::Relay(ready) => return Some((conn, place.ok(), ready)),
             Next::Close => {
@@ -90,10 +97,11 @@ async fn before_relay(
 
 /// The TLS handshake, with its deadline.
 async fn shake(session: &Session, sock: Sock) -> Option<Conn> {
-    let gateway = &session.worker.gateway;
     let metrics = &session.worker.metrics;
-    let deadline = session.accepted + gateway.config.tls.handshake_timeout;
-    let mut conn = Conn::new(sock, Tls::new(gateway.tls.clone()).ok()?);
+    let revision = session.worker.newest();
+    let deadline = session.accepted + revision.config.tls.handshake_timeout;
+    let mut conn = Conn::new(sock, Tls::new(revision.tls.clone()).ok()?);
+    drop(revision);
     let mut early = Vec::new();
     let fail = |failure: TlsFailure| metrics.handshake_failures[failure as usize].add(1);
     while !conn.tls.is_open() {
@@ -133,6 +141,21 @@ impl Session {
     /// Whether this connection takes no more requests: the gateway goes down, or the session was told to end.
     pub(super) fn is_leaving(&self) -> bool {
         self.worker.draining.has_rung() || self.pager.told().is_some()
+    }
+
+    /// What to go by: during a request the revision that it began with, else the newest.
+    pub(super) fn revision(&self) -> Held {
+        self.request.borrow().clone().unwrap_or_else(|| self.worker.newest())
+    }
+
+    /// A request begins: it goes by the revision that is the newest now.
+    pub(super) fn begin_request(&self) {
+        self.request.replace(Some(self.worker.newest()));
+    }
+
+    /// It is over.
+    pub(super) fn end_request(&self) {
+        self.request.replace(None);
     }
 
     /// Waits until the socket is readable, the deadline has come, or the session is told to end (once for each look: a

@@ -25,6 +25,7 @@ use crate::proto::head::{BodyLength, Request};
 use crate::proto::one_step::OneStep;
 use crate::proto::params::ConnectionParams;
 use crate::proto::refusal::Refusal;
+use crate::proto::relay::RelayRules;
 use crate::proto::target::{Action, OneStepRoute};
 use crate::proto::upgrade::{Upgrade, is_key, trim_user_agent};
 use std::sync::Arc;
@@ -71,7 +72,7 @@ pub(super) fn plan_two_step(
     site: Site,
 ) -> Result<Ask, Refusal> {
     let key = check(session, request, site)?;
-    let params = ConnectionParams::read(suffix, query, &session.worker.gateway.rules().params)?;
+    let params = ConnectionParams::read(suffix, query, &session.revision().rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
     let names = Names::new(&params.scope, params.id().unwrap_or_default());
     Ok(ask(session, request, key, Way::Named(admitted), false, params.origin_target, names))
@@ -85,9 +86,9 @@ pub(super) fn plan_one_step(
     site: Site,
 ) -> Result<Ask, Refusal> {
     let key = check(session, request, site)?;
-    let gateway = &session.worker.gateway;
-    let group = gateway.config.stream_manager.node_group.as_deref().unwrap_or_default();
-    let step = OneStep::read(route, &gateway.rules().params, group)?;
+    let revision = session.revision();
+    let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
+    let step = OneStep::read(route, &revision.rules().params, group)?;
     let way = match &step.host {
         Some(host) => Way::Named(placement::admit(session, host)?),
         None => Way::Asked(step.question().ok_or(Refusal::BadParams)?),
@@ -109,7 +110,7 @@ fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r
         return Err(Refusal::BadRequest);
     }
     let key = request.ws_key.filter(|key| is_key(key)).ok_or(Refusal::BadRequest)?;
-    let allow_missing = session.worker.gateway.config.cors.allow_missing;
+    let allow_missing = session.revision().config.cors.allow_missing;
     if site == Site::Foreign || (site == Site::Unnamed && !allow_missing) {
         return Err(Refusal::CrossSite);
     }
@@ -128,7 +129,8 @@ fn ask(
     target: String,
     names: Names,
 ) -> Ask {
-    let config = &session.worker.gateway.config.origins;
+    let revision = session.revision();
+    let config = &revision.config.origins;
     let forward = config.extensions == Extensions::Forward;
     let upgrade = Upgrade {
         target,
@@ -153,7 +155,8 @@ pub(super) async fn open(
     let found = match &ask.way {
         Way::Named(admitted) => {
             // whoever names the node has only the node's own waits
-            let origins = &session.worker.gateway.config.origins;
+            let revision = session.revision();
+            let origins = &revision.config.origins;
             let deadline = Instant::now() + origins.connect_timeout + origins.upgrade_timeout + PATIENCE;
             dial(session, conn, inbox, admitted, &ask.upgrade, deadline).await.map_err(No::from)
         }
@@ -182,7 +185,10 @@ pub(super) async fn open(
         names: ask.names,
         from_client: std::mem::take(inbox),
         from_origin: opened.early,
-        extensions: opened.agreed.extensions.is_some(),
+        rules: RelayRules {
+            extensions: opened.agreed.extensions.is_some(),
+            ..session.revision().rules().relay.clone()
+        },
         active,
     })
 }
@@ -191,7 +197,7 @@ pub(super) async fn open(
 /// once is lost. The node hears an orderly end.
 fn too_late(session: &Session, opened: &Opened) -> No {
     let mut goodbye = Vec::new();
-    let code = session.worker.gateway.config.gateway.drain_close_code;
+    let code = session.revision().config.gateway.drain_close_code;
     let reason = format!("draining {}", session.id);
     frame::write_close(Side::Origin, code, &reason, mask(session), &mut goodbye);
     // a few bytes always fit into a fresh socket; a node that is gone needs none
@@ -258,7 +264,8 @@ async fn dial(
     let metrics = &session.worker.metrics;
     let started = Instant::now();
     let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
-    let config = &session.worker.gateway.config.origins;
+    let revision = session.revision();
+    let config = &revision.config.origins;
     let key = tungstenite::handshake::client::generate_key();
     let request = upgrade.request(&key, admitted.address(), session.peer);
     if !node::takes_head(request.len()) {

@@ -74,10 +74,9 @@ pub(super) fn plan(
     if site == Site::Foreign {
         return Err(plain(Refusal::CrossSite));
     }
-    let gateway = &session.worker.gateway;
-    let config = &gateway.config;
-    let group = config.stream_manager.node_group.as_deref().unwrap_or_default();
-    let ask = Request::read(route, method, &gateway.rules().params, group).map_err(plain)?;
+    let revision = session.revision();
+    let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
+    let ask = Request::read(route, method, &revision.rules().params, group).map_err(plain)?;
     check_body(ask.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
     let named = admit_named(session, &ask).map_err(plain)?;
     let mut fields = Fields::of(request, ask.api == Api::Two);
@@ -92,7 +91,7 @@ fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>,
     let gateway = &session.worker.gateway;
     placement::admit(session, host).map(Some).or_else(|refusal| match (made(gateway, request), host) {
         (Some(made), Host::Address(address)) if made.node == *address => {
-            admission::admit(gateway.admission(), made.node, true).map(Some)
+            admission::admit(session.revision().admission(), made.node, true).map(Some)
         }
         _ => Err(refusal),
     })
@@ -132,13 +131,13 @@ impl Passing<'_> {
 
     /// OPTIONS and POST: a node is found; one that can't be reached is replaced by another.
     async fn on_endpoint(&mut self) -> Result<(u16, Vec<u8>), No> {
-        let config = &self.session.worker.gateway.config;
+        let revision = self.session.revision();
         let request = &self.ask.request;
         let target = request.node_target();
         if let Some(named) = &self.ask.named {
             return self.try_node(named, &target).await.map_err(|(no, _)| no);
         }
-        let question = request.question(config.stream_manager.api.text());
+        let question = request.question(revision.config.stream_manager.api.text());
         let question = question.ok_or(No::Refused(Refusal::BadParams))?;
         let mut search = Search::new(self.session, &question, PATIENCE);
         let mut last = Refusal::OriginTimeout;
@@ -168,8 +167,9 @@ impl Passing<'_> {
         let (admitted, target) = match (&made, named) {
             (Some(made), _) => {
                 // it was admitted when the session was made, however that came
+                let revision = self.session.revision();
                 let admitted =
-                    admission::admit_configured(gateway.admission(), made.node).map_err(No::Refused)?;
+                    admission::admit_configured(revision.admission(), made.node).map_err(No::Refused)?;
                 (admitted, request.resource_target(&made.at_node))
             }
             (None, Some(named)) => (named, request.node_target()),
@@ -240,7 +240,8 @@ fn start(
 }
 
 fn patience(session: &Session) -> Patience {
-    let config = &session.worker.gateway.config;
+    let revision = session.revision();
+    let config = &revision.config;
     Patience {
         connect: config.origins.connect_timeout,
         answer: config.limits.body_timeout,
@@ -341,7 +342,7 @@ fn remember(session: &Session, ask: &Ask, admitted: &Admitted, location: Option<
         No::Refused(unusable.refusal())
     })?;
     let mut random = [0; 16];
-    let secure = gateway.tls.crypto_provider().secure_random.fill(&mut random);
+    let secure = session.revision().tls.crypto_provider().secure_random.fill(&mut random);
     secure.map_err(|_| No::Refused(Refusal::Overloaded))?;
     let handle = Handle::new(random);
     let key = ask.request.affinity_key();

@@ -24,6 +24,11 @@ pub static ECDSA: LazyLock<Identity> =
 pub static RSA: LazyLock<Identity> = LazyLock::new(|| Identity::new(&[RSA_NAME], &PKCS_RSA_SHA256));
 
 impl Identity {
+    /// Another one for the name of the first certificate.
+    pub fn renewed() -> Self {
+        Self::new(&[NAME, "127.0.0.1"], &PKCS_ECDSA_P256_SHA256)
+    }
+
     pub fn for_address(ip: IpAddr) -> Self {
         Self::new(&[&ip.to_string()], &PKCS_ECDSA_P256_SHA256)
     }

@@ -6,7 +6,7 @@ use super::link::{Link, Side};
 use super::message::Response;
 use super::reply::chunks;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, LazyLock};
 
@@ -18,9 +18,14 @@ static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| Arc::new(config(ru
 
 /// A fresh configuration: no tickets from other tests.
 pub fn config(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    trusting(versions, certs::roots())
+}
+
+/// The same for a client that trusts others.
+pub fn trusting(versions: &[&'static SupportedProtocolVersion], roots: RootCertStore) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-    let mut config = builder.with_root_certificates(certs::roots()).with_no_client_auth();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config
 }

@@ -13,7 +13,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
+/// The configuration file of a place.
+pub const FILE: &str = "tidegate.toml";
+
 /// A configuration file in the making; the usual one serves nodes 1 to 9 of its place.
+#[derive(Clone)]
 pub struct Config {
     table: Table,
 }
@@ -44,6 +48,11 @@ impl Config {
         config
     }
 
+    /// Writes the file. A gateway that runs already does not read it before a reload.
+    pub fn write(&self, place: &Place) {
+        std::fs::write(place.file(FILE), self.table.to_string()).unwrap();
+    }
+
     /// Sets one key, given as `table.key`.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         let (table, key) = key.split_once('.').expect("table.key");
@@ -52,11 +61,14 @@ impl Config {
     }
 }
 
-fn write_pair(place: &Place, name: &str, identity: &Identity) -> Table {
+/// Writes a chain and its key, and says where they are. They appear at once: nobody reads half of one.
+pub fn write_pair(place: &Place, name: &str, identity: &Identity) -> Table {
     let files = [("chain", &identity.chain_pem), ("key", &identity.key_pem)];
     let pair = files.map(|(kind, pem)| {
         let path = place.file(&format!("{name}.{kind}.pem"));
-        std::fs::write(&path, pem).unwrap();
+        let next = place.file("next.pem");
+        std::fs::write(&next, pem).unwrap();
+        std::fs::rename(&next, &path).unwrap();
         (kind.to_owned(), Value::from(path.to_str().unwrap()))
     });
     pair.into_iter().collect()
@@ -87,10 +99,15 @@ impl Gateway {
 
     /// Starts the program, whatever becomes of it.
     pub fn spawn(place: &Place, config: &Config) -> Self {
-        let file = place.file("tidegate.toml");
-        std::fs::write(&file, config.table.to_string()).unwrap();
+        Self::spawn_with(place, config, &[])
+    }
+
+    /// The same with variables of its environment.
+    pub fn spawn_with(place: &Place, config: &Config, environment: &[(&str, &str)]) -> Self {
+        config.write(place);
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args([Path::new("run"), Path::new("--config"), &file])
+            .args([Path::new("run"), Path::new("--config"), &place.file(FILE)])
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -146,6 +163,25 @@ impl Gateway {
         self.ask_admin(&self.to_admin("GET", target))
     }
 
+    /// `tidegate reload`: its exit code and what it said.
+    #[track_caller]
+    pub fn reload(&self) -> (Option<i32>, String) {
+        let done = self.command(&["reload"]);
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(said).expect("UTF-8"))
+    }
+
+    /// The revision that is served.
+    #[track_caller]
+    pub fn revision(&self) -> u64 {
+        self.admin("/api/status").json()["revision"].as_u64().expect("a number")
+    }
+
+    #[track_caller]
+    pub fn wait_for_revision(&self, revision: u64) {
+        eventually(&format!("revision {revision}"), || self.revision() >= revision);
+    }
+
     /// The status of `/readyz`.
     pub fn ready(&self) -> Option<u16> {
         Some(self.try_admin(&self.to_admin("GET", "/readyz"))?.status())
@@ -182,6 +218,11 @@ impl Gateway {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
     }
 
     pub fn terminate(&self) {

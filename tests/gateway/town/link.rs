@@ -246,6 +246,20 @@ impl Link {
         }
     }
 
+    /// The next frame, or nothing if the other side ended first.
+    pub fn try_hear(&mut self) -> Option<Frame> {
+        loop {
+            match Frame::read(&self.inbox, self.side == Side::Node) {
+                Ok((frame, used)) => {
+                    self.inbox.drain(..used);
+                    return Some(frame);
+                }
+                Err(Fault::Short) => self.fill().ok().filter(|n| *n > 0).map(drop)?,
+                Err(Fault::Wrong(why)) => panic!("{why}: {}", show(&self.inbox)),
+            }
+        }
+    }
+
     /// The next frame, which must be a Close: its code (none if empty) and reason.
     #[track_caller]
     pub fn hear_close(&mut self) -> (Option<u16>, String) {
