@@ -16,6 +16,7 @@ mod forward;
 pub mod gateway;
 mod http;
 mod listener;
+mod liveness;
 mod lookup;
 mod net;
 mod node;

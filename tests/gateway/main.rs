@@ -14,6 +14,7 @@ mod ends;
 mod handshake;
 mod head;
 mod limits;
+mod liveness;
 mod one_step;
 mod one_step_failures;
 mod operator;

@@ -3,6 +3,7 @@
 //! A test reads as a transcript: the client says, the node hears, the manager answers. Every wait has a deadline and fails
 //! with what it waited for. The peers know the wire (HTTP/1.1, RFC 6455, TLS) but nothing of the gateway's inside.
 
+pub mod cable;
 pub mod certs;
 pub mod client;
 pub mod frame;
