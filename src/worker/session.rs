@@ -3,7 +3,7 @@
 //! The phases before a relay are boxed: while a session relays or idles, its future is no larger than the relay's.
 
 use super::Worker;
-use super::ceiling::{Ceiling, HandshakePermit, SessionPermit};
+use super::ceiling::{HandshakePermit, SessionPermit};
 use super::conn::{Conn, Received};
 use super::forward;
 use super::http::{Http, Next};
@@ -67,13 +67,11 @@ async fn before_relay(
     handshake: HandshakePermit,
 ) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<forward::Ready>)> {
     let mut conn = shake(session, sock).await?;
-    let permit = Ceiling::session(&session.worker.gateway, session.peer.ip(), session.accepted);
-    let place = permit.map(Rc::new);
-    let mut http = Http::new(session, place.clone(), handshake);
+    let mut http = Http::new(session, handshake);
     loop {
         match http.exchange(&mut conn).await {
             Next::Again => {}
-            Next::Relay(ready) => return Some((conn, place.ok(), ready)),
+            Next::Relay(ready) => return Some((conn, http.into_place(), ready)),
             Next::Close => {
                 linger(session, &mut conn).await;
                 return None;

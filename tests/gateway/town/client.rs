@@ -54,19 +54,7 @@ impl Door {
     /// A TCP connection and nothing more.
     #[track_caller]
     pub fn knock(&self) -> TcpStream {
-        self.knock_on(socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap())
-    }
-
-    /// As `knock`, with a kernel that takes little of what is said before somebody reads it.
-    #[track_caller]
-    pub fn knock_with_small_ears(&self) -> TcpStream {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(32 << 10).unwrap();
-        self.knock_on(socket)
-    }
-
-    #[track_caller]
-    fn knock_on(&self, socket: socket2::Socket) -> TcpStream {
         if let Some(home) = self.from {
             socket.bind(&SocketAddr::from((home, 0)).into()).unwrap();
         }
