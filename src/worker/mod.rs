@@ -10,6 +10,7 @@ pub mod answers;
 mod bell;
 pub mod ceiling;
 mod conn;
+mod descriptors;
 mod event;
 mod flow;
 mod forward;

@@ -18,6 +18,7 @@ mod liveness;
 mod one_step;
 mod one_step_failures;
 mod operator;
+mod overload;
 mod patience;
 mod peers;
 mod quarantine;
