@@ -79,9 +79,7 @@ fn await_end(
                     return Some(worker);
                 }
                 systemd::status(&status_line(shared));
-                if watchdog.every().is_some() {
-                    watchdog.feed(&shared.metrics);
-                }
+                watchdog.feed(&shared.metrics);
             }
         }
     }

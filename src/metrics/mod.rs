@@ -130,6 +130,8 @@ pub struct WorkerMetrics {
     pub loop_lag_micros: Gauge,
     /// Grows once a sweep: the watchdog looks whether it moved.
     pub heartbeat: Counter,
+    /// 1 while the watchdog sees it stand still; set from outside.
+    pub stands_still: Gauge,
     /// Bytes that sessions hold now because a peer does not read.
     pub buffers_lent_bytes: Gauge,
 }
