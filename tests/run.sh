@@ -88,8 +88,9 @@ packages() {
 
 heading 'What has to be there'
 command -v cargo >/dev/null || { echo 'tests/run.sh: no cargo: install stable Rust from https://rustup.rs' >&2; exit 71; }
-# a C compiler for aws-lc and mimalloc, a C++ compiler for libFuzzer, `ip` for cables that can be pulled
-packages cc=gcc c++=g++ systemd-analyze=systemd ip=iproute2
+# a C compiler for aws-lc and mimalloc, a C++ compiler for libFuzzer; `ip` for cables that can be pulled, libfaketime for
+# clocks that jump
+packages cc=gcc c++=g++ systemd-analyze=systemd ip=iproute2 faketime=faketime
 for component in rustfmt clippy; do
   if ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
     command -v rustup >/dev/null || { echo "tests/run.sh: no cargo ${component/rustfmt/fmt}: install it" >&2; exit 71; }

@@ -11,6 +11,7 @@ mod cross_site;
 mod drain;
 mod drivers;
 mod ends;
+mod faults;
 mod handshake;
 mod head;
 mod limits;

@@ -3,7 +3,6 @@
 //! On loopback a peer that dies is always told of, by the kernel. Only here can it vanish without a word. The namespaces
 //! have no names once they are made, so they end with the last thread that is in them, however the test ends.
 
-use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,11 +95,7 @@ impl Cabling {
             ip(&format!("netns delete {name}"));
         }
         if cabling.is_none() {
-            // past the harness, which would keep it to itself
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED {test}: no network namespaces here (needs root and `ip`)"
-            );
+            super::skipped(test, "no network namespaces here (they need root and `ip`)");
         }
         cabling
     }

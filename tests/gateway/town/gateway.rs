@@ -16,11 +16,12 @@ use toml::{Table, Value};
 /// A configuration file in the making; the usual one serves nodes 1 to 9 of its place.
 pub struct Config {
     table: Table,
+    environment: Vec<(String, String)>,
 }
 
 impl Config {
     pub fn new(place: &Place) -> Self {
-        let mut config = Self { table: Table::new() };
+        let mut config = Self { table: Table::new(), environment: Vec::new() };
         config.set("gateway.listen", vec![place.gateway().to_string()]);
         config.set("gateway.workers", 2);
         config.set("gateway.pin", false);
@@ -42,6 +43,11 @@ impl Config {
             certificates.map(|(name, identity)| Value::Table(write_pair(place, name, identity)));
         config.set("tls.certificates", certificates.to_vec());
         config
+    }
+
+    /// The program is started with this in its environment.
+    pub fn environment(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.push((name.to_owned(), value.into()));
     }
 
     /// Sets one key, given as `table.key`.
@@ -91,6 +97,7 @@ impl Gateway {
         std::fs::write(&file, config.table.to_string()).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args([Path::new("run"), Path::new("--config"), &file])
+            .envs(config.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -168,6 +175,18 @@ impl Gateway {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
+    /// The number of its thread of this name.
+    #[track_caller]
+    pub fn thread(&self, name: &str) -> i32 {
+        let threads =
+            std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().map(Result::unwrap);
+        let mut named = threads.filter(|thread| {
+            std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        });
+        let thread = named.next().unwrap_or_else(|| panic!("a thread {name}"));
+        thread.file_name().to_str().unwrap().parse().unwrap()
+    }
+
     pub fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
     }
@@ -175,6 +194,11 @@ impl Gateway {
     fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Asks for a reload, as systemd does.
+    pub fn reload(&self) {
+        self.signal(rustix::process::Signal::HUP);
     }
 
     /// It may open no more files than that; what is open stays.
@@ -209,6 +233,12 @@ impl Gateway {
     #[track_caller]
     pub fn assert_sound(&mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "the gateway ended:\n{}", self.stderr());
+        self.assert_no_panic();
+    }
+
+    /// No session met a bug.
+    #[track_caller]
+    pub fn assert_no_panic(&self) {
         // the word of the gateway's own panic hook
         assert!(!self.stderr().contains("panic at "), "{}", self.stderr());
     }
