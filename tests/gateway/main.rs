@@ -23,6 +23,7 @@ mod overload;
 mod patience;
 mod peers;
 mod quarantine;
+mod soak;
 mod stream_manager;
 mod streams;
 mod tls;
