@@ -81,10 +81,12 @@ impl<W: io::Write> Patient<W> {
 impl<W: io::Write> io::Write for Patient<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.try_write(line) {
-            Ok(()) if self.lost > 0 => {
-                tracing::warn!(lost = std::mem::take(&mut self.lost), "the access log is written again");
+            Ok(()) => {
+                let lost = std::mem::take(&mut self.lost);
+                if lost > 0 {
+                    tracing::warn!(lost, "the access log is written again");
+                }
             }
-            Ok(()) => {}
             Err(error) => {
                 if self.lost == 0 {
                     tracing::error!(%error, "the access log can't be written; its lines are dropped until it can");
