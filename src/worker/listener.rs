@@ -21,9 +21,13 @@ const ACCEPT_BATCH: usize = 64;
 /// How often somebody looks whether clients can be taken again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where clients come and go at the limit there is one pause after the other: not all of them are worth a line.
+const SAY_PAUSE: Duration = Duration::from_secs(10);
+
 /// Accepts until the worker drains; then what already waits in the queue is still taken, since closing a listener resets
 /// it, and the listener is closed.
 pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
+    let mut said = None;
     loop {
         let (ready, drained) = (pin!(listener.readable()), pin!(worker.draining.wait()));
         futures_util::future::select(ready, drained).await;
@@ -32,7 +36,7 @@ pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
             return;
         }
         if let Some(why) = why {
-            pause(&worker, &why).await;
+            pause(&worker, &why, &mut said).await;
         }
     }
 }
@@ -58,18 +62,25 @@ fn accept_batch(worker: &Rc<Worker>, listener: &Listener) -> Option<String> {
     None
 }
 
-/// Waits until there is room for clients again; they wait in the kernel's queue meanwhile. Said once, whatever it lasts.
-async fn pause(worker: &Worker, why: &str) {
+/// Waits until there is room for clients again; they wait in the kernel's queue meanwhile. `said`: when somebody last heard
+/// of it.
+async fn pause(worker: &Worker, why: &str, said: &mut Option<Instant>) {
     worker.metrics.accept_pauses.add(1);
-    tracing::warn!(why, "no new clients are taken for now");
     let since = Instant::now();
+    let say = said.is_none_or(|said| since.duration_since(said) >= SAY_PAUSE);
+    if say {
+        *said = Some(since);
+        tracing::warn!(why, "no new clients are taken for now");
+    }
     loop {
         monoio::time::sleep(ACCEPT_PAUSE).await;
         if worker.draining.has_rung() || descriptors::room(&worker.gateway.metrics) > 0 {
             break;
         }
     }
-    tracing::info!(after = ?since.elapsed(), "new clients are taken again");
+    if say {
+        tracing::info!(after = ?since.elapsed(), "new clients are taken again");
+    }
 }
 
 /// Errors of one connection that was already gone again.
