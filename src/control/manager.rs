@@ -4,6 +4,7 @@
 //! type and body come back from here; what may be kept is decided by `proto::answer`, and every node that a good answer
 //! names is learned, also when the answer itself is not kept.
 
+use super::silence::Silence;
 use crate::config::{Config, ManagerUrl};
 use crate::proto::admission;
 use crate::proto::answer::{self, FreshnessRules};
@@ -27,7 +28,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// Lists and statistics are believed so long.
@@ -56,6 +57,7 @@ struct Manager {
     freshness: FreshnessRules,
     flights: Mutex<Flights>,
     air: Arc<Semaphore>,
+    silence: Silence,
 }
 
 /// Answers questions until all workers are gone. Has to run on tokio.
@@ -93,6 +95,7 @@ impl Manager {
             },
             flights: Mutex::default(),
             air: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            silence: Silence::default(),
             gateway,
         }
     }
@@ -187,7 +190,15 @@ impl Manager {
         keep: Keep,
         deadline: tokio::time::Instant,
     ) -> Outcome {
+        let asked = Instant::now();
+        if !self.silence.may_ask(asked) {
+            return Err(Refusal::ManagerTimeout);
+        }
         let fetched = tokio::time::timeout_at(deadline, self.fetch(target, kind)).await;
+        match &fetched {
+            Ok(_) => self.silence.heard(Instant::now()),
+            Err(_) => self.silence.unanswered(asked),
+        }
         let (status, headers, body) =
             fetched.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
                 tracing::warn!(code = refusal.code(), "the stream manager could not be asked");

@@ -16,6 +16,7 @@ mod names;
 pub mod phase;
 pub mod report;
 pub mod signals;
+mod silence;
 pub mod status;
 pub mod supervise;
 pub mod systemd;

@@ -1,7 +1,7 @@
 //! Machines that fail: a stream manager that is down, a full disk, a clock that jumps, a worker that stands still, a
 //! kernel that refuses the ring. Whoever is inside goes on, and the operator hears what happened.
 
-use crate::town::{Config, Frame, Gateway, HttpPeer, Link, Place, Reply, Town, eventually, skipped};
+use crate::town::{Config, Frame, Gate, Gateway, HttpPeer, Link, Place, Reply, Town, eventually, skipped};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -42,6 +42,26 @@ fn while_the_manager_is_down_what_is_fresh_is_served_and_the_rest_fails_at_once(
     talk(&mut inside);
     talk(&mut town.relay(&origin));
     assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "hit")]), 5.0);
+}
+
+#[test]
+fn while_the_manager_is_silent_few_wait_for_it() {
+    const PLAYERS: usize = 40;
+    let town = Town::with(|config, _| config.set("stream_manager.timeout", "300ms"));
+    let gate = Gate::default();
+    town.manager.answer("/silent", Reply::json(200, "{}").held(&gate));
+    for n in 0..PLAYERS {
+        let target = format!("/streammanager/api/4.0/event/live/silent{n}?action=subscribe");
+        town.get(&target).assert_refusal(504, "manager_timeout");
+    }
+    let asked = town.manager.count();
+    assert!((5..PLAYERS / 2).contains(&asked), "{asked} questions: five in a row, and then one a second");
+    assert!(town.gateway.stderr().contains("the stream manager is silent"), "{}", town.gateway.stderr());
+    gate.open();
+    // the first word is enough
+    eventually("it is asked again", || town.get(BROADCAST).status() == 404);
+    assert_eq!(town.get(&BROADCAST.replace("stream1", "other")).status(), 404);
+    assert!(town.gateway.stderr().contains("the stream manager answers again"));
 }
 
 #[test]
