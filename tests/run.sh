@@ -8,8 +8,8 @@
 # is touched. Good steps are one line each; a step that fails shows its whole output, and the others still run. The last
 # line is "N passed, N failed", counted in steps; the exit code is 0 only without failures.
 # CARGO_TARGET_DIR and CHROMIUM are respected; TIDEGATE_HERD=9000 drains so many sessions instead of 1500. Tests talk to
-# 127.0.0.0/8 and [::1] only. Deadlines are for two busy cores: they are there so that nothing hangs for ever, not to
-# measure anything.
+# 127.0.0.0/8 and [::1] only; as root also between network namespaces that they make. Deadlines are for two busy cores:
+# they are there so that nothing hangs for ever, not to measure anything.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -52,6 +52,8 @@ step() {
     # what cargo test and the browser checks say at their end, summed up
     note=$(sed -nE 's/^(test result: ok\. )?([0-9]+) passed[,;].*/\2/p' "$log" | awk '{n += $1} END {if (NR) print n " checks"}')
     printf 'ok %5d s  %s\n' $((SECONDS - began)) "$note"
+    # what could not be tested here is no secret
+    grep -h '^SKIPPED ' "$log" | sed 's/^/     /' || true
     return 0
   fi
   failed=$((failed + 1))
@@ -86,8 +88,9 @@ packages() {
 
 heading 'What has to be there'
 command -v cargo >/dev/null || { echo 'tests/run.sh: no cargo: install stable Rust from https://rustup.rs' >&2; exit 71; }
-# a C compiler for aws-lc and mimalloc, a C++ compiler for libFuzzer
-packages cc=gcc c++=g++ systemd-analyze=systemd
+# a C compiler for aws-lc and mimalloc, a C++ compiler for libFuzzer; `ip` for cables that can be pulled, libfaketime for
+# clocks that jump
+packages cc=gcc c++=g++ systemd-analyze=systemd ip=iproute2 faketime=faketime
 for component in rustfmt clippy; do
   if ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
     command -v rustup >/dev/null || { echo "tests/run.sh: no cargo ${component/rustfmt/fmt}: install it" >&2; exit 71; }

@@ -98,7 +98,7 @@ fn router(shared: Arc<Shared>, address: Option<SocketAddr>) -> Router {
     Router::new()
         .route("/", get(people))
         .route("/metrics", get(metrics))
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/api/status", get(status))
         .route("/api/reload", post(reload::answer))
@@ -151,6 +151,14 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
     };
     let page = page::write(&shared.metrics, &facts, dialect);
     ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
+}
+
+/// Whether the process goes round; if not, only a new start helps.
+async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+    match shared.metrics.iter().position(|worker| worker.stands_still.get() > 0) {
+        None => (StatusCode::OK, "alive\n".to_owned()),
+        Some(worker) => (StatusCode::SERVICE_UNAVAILABLE, format!("worker {worker} stands still\n")),
+    }
 }
 
 /// Whether a load balancer may send clients here.

@@ -3,6 +3,7 @@
 //! Only status, content type and body come back from here; what may be kept is decided by `proto::answer`, and every node
 //! that a good answer names is learned, also when the answer itself is not kept.
 
+use super::silence::Silence;
 use crate::config::{Config, ManagerUrl};
 use crate::proto::admission;
 use crate::proto::answer::{self, FreshnessRules};
@@ -21,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lists and statistics are believed so long.
 const LIST_TTL: Duration = Duration::from_secs(1);
@@ -40,6 +41,7 @@ pub(super) struct Asker {
     base: String,
     authorization: Option<HeaderValue>,
     freshness: FreshnessRules,
+    silence: Silence,
 }
 
 impl Asker {
@@ -66,6 +68,7 @@ impl Asker {
                 list: LIST_TTL,
                 missing: config.answers.missing_ttl,
             },
+            silence: Silence::default(),
             gateway,
             revision,
         }
@@ -104,7 +107,15 @@ impl Asker {
         keep: Keep,
         deadline: tokio::time::Instant,
     ) -> Outcome {
+        let asked = Instant::now();
+        if !self.silence.may_ask(asked) {
+            return Err(Refusal::ManagerTimeout);
+        }
         let fetched = tokio::time::timeout_at(deadline, self.fetch(target, kind)).await;
+        match &fetched {
+            Ok(_) => self.silence.heard(Instant::now()),
+            Err(_) => self.silence.unanswered(asked),
+        }
         let (status, headers, body) =
             fetched.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
                 tracing::warn!(code = refusal.code(), "the stream manager could not be asked");

@@ -52,7 +52,10 @@ struct Pens {
 /// Opens what a configuration wants to write to. The logs stay as they are.
 pub fn open(log: &Log) -> io::Result<Opened> {
     let file = match &log.access {
-        AccessLog::File(path) => Some(non_blocking(OpenOptions::new().append(true).create(true).open(path)?)),
+        AccessLog::File(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(path)?;
+            Some(non_blocking(Patient::new(file)))
+        }
         AccessLog::Off | AccessLog::Stderr => None,
     };
     Ok(Opened { log: log.clone(), file })
@@ -109,6 +112,65 @@ impl Pens {
         // what still waits for the former file is written there
         let former = std::mem::replace(&mut self.guards().1, guard);
         drop(former);
+    }
+}
+
+/// A file whose disk may be full: lines that can't be written are dropped, which is said once each time it begins and ends.
+/// Each write is one line.
+struct Patient<W> {
+    file: W,
+    lost: u64,
+    /// The last line ended before its end.
+    torn: bool,
+}
+
+impl<W: io::Write> Patient<W> {
+    const fn new(file: W) -> Self {
+        Self { file, lost: 0, torn: false }
+    }
+
+    fn try_write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.file.write_all(b"\n")?;
+            self.torn = false;
+        }
+        let mut written = 0;
+        while written < line.len() {
+            match self.file.write(&line[written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(some) => written += some,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.torn = written > 0;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<W: io::Write> io::Write for Patient<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.try_write(line) {
+            Ok(()) => {
+                let lost = std::mem::take(&mut self.lost);
+                if lost > 0 {
+                    tracing::warn!(lost, "the access log is written again");
+                }
+            }
+            Err(error) => {
+                if self.lost == 0 {
+                    tracing::error!(%error, "the access log can't be written; its lines are dropped until it can");
+                }
+                self.lost += 1;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -220,6 +282,39 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// A disk with so much room.
+    struct Disk(Vec<u8>, usize);
+
+    impl io::Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.len().min(self.1 - self.0.len());
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_costs_the_lines_that_do_not_fit_and_no_others() {
+        let mut log = Patient::new(Disk(Vec::new(), 8));
+        let write = |log: &mut Patient<Disk>, line: &str| {
+            io::Write::write_all(log, line.as_bytes()).expect("it is patient");
+        };
+        for line in ["first\n", "second\n", "third\n"] {
+            write(&mut log, line);
+        }
+        assert_eq!((log.file.0.as_slice(), log.lost), (&b"first\nse"[..], 2));
+        log.file.1 = 100;
+        write(&mut log, "fourth\n");
+        write(&mut log, "fifth\n");
+        assert_eq!((log.file.0.as_slice(), log.lost), (&b"first\nse\nfourth\nfifth\n"[..], 0));
     }
 
     /// What stands in the two logs after some lines, written with each configuration in turn.

@@ -26,6 +26,7 @@ pub mod reload;
 mod reload_command;
 pub mod report;
 pub mod signals;
+mod silence;
 pub mod status;
 pub mod supervise;
 pub mod systemd;

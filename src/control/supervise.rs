@@ -85,9 +85,7 @@ fn await_end(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>, watchdog: &
                     return End::Fallen(worker);
                 }
                 systemd::status(&status_line(shared));
-                if watchdog.every().is_some() {
-                    watchdog.feed(&shared.metrics);
-                }
+                watchdog.feed(&shared.metrics);
             }
         }
     }

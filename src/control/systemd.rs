@@ -52,7 +52,7 @@ pub fn inherited() -> io::Result<Vec<TcpListener>> {
     Ok(descriptors.map(|descriptor| unsafe { TcpListener::from_raw_fd(descriptor) }).collect())
 }
 
-/// Feeds systemd's watchdog, but only while every worker goes round.
+/// Looks whether every worker goes round, and feeds systemd's watchdog only while they do.
 #[derive(Debug)]
 pub struct Watchdog {
     every: Option<Duration>,
@@ -71,9 +71,14 @@ impl Watchdog {
         self.every
     }
 
-    /// Feeds it if every heartbeat moved since the last time; says which worker stands still otherwise.
+    /// Feeds it if every heartbeat moved since the last time; says which worker stands still otherwise, in the log and to
+    /// whoever asks `/livez`. Without systemd that is all it does.
     pub fn feed(&mut self, workers: &[Arc<WorkerMetrics>]) {
-        match self.still(workers) {
+        let still = self.still(workers);
+        for (index, worker) in workers.iter().enumerate() {
+            worker.stands_still.set(i64::from(still == Some(index)));
+        }
+        match still {
             None => tell(&[NotifyState::Watchdog]),
             Some(worker) => tracing::error!(worker, "a worker stands still; systemd's watchdog is not fed"),
         }

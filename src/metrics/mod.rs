@@ -124,10 +124,14 @@ pub struct WorkerMetrics {
     pub connections: Gauge,
     /// Sessions that ended by a panic of ours.
     pub panics: Counter,
+    /// How often clients were not taken for want of descriptors or memory.
+    pub accept_pauses: Counter,
     /// How late the last sweep ran, in microseconds.
     pub loop_lag_micros: Gauge,
     /// Grows once a sweep: the watchdog looks whether it moved.
     pub heartbeat: Counter,
+    /// 1 while the watchdog sees it stand still; set from outside.
+    pub stands_still: Gauge,
     /// Bytes that sessions hold now because a peer does not read.
     pub buffers_lent_bytes: Gauge,
 }

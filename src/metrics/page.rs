@@ -141,6 +141,12 @@ impl Page {
         sheet.counters("tidegate_ends", "Relayed sessions that ended, by whom and how", ends)?;
         let panics = [(NO_LABELS, sheet.sum(|w| &w.panics))];
         sheet.counters("tidegate_panics", "Sessions that ended by a panic inside the gateway", panics)?;
+        let pauses = [(NO_LABELS, sheet.sum(|w| &w.accept_pauses))];
+        sheet.counters(
+            "tidegate_accept_pauses",
+            "Times that a worker took no new clients for want of descriptors or memory",
+            pauses,
+        )?;
         let open = self.workers.iter().map(|worker| worker.connections.get()).sum::<i64>();
         sheet.gauges(
             "tidegate_connections",

@@ -119,7 +119,8 @@ pub struct Scanner {
     fragmented: bool,
     /// What the present payload belongs to.
     payload: Payload,
-    expect_pong: bool,
+    /// Pings of ours that were not answered yet.
+    pongs_due: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl Scanner {
             message: 0,
             fragmented: false,
             payload: Payload::Data,
-            expect_pong: false,
+            pongs_due: 0,
         }
     }
 
@@ -156,9 +157,10 @@ impl Scanner {
         self.left == 0
     }
 
-    /// The gateway sent a Ping with [`PING_PAYLOAD`]: take its Pong out.
+    /// The gateway sent a Ping with [`PING_PAYLOAD`]: take its Pong out. Several may be under way, when other bytes of the
+    /// client came first and it fell silent again.
     pub const fn expect_pong(&mut self) {
-        self.expect_pong = true;
+        self.pongs_due = self.pongs_due.saturating_add(1);
     }
 
     /// Looks at the next bytes. After an `Err` the scanner must not be used again, and nothing of `bytes` that was not
@@ -236,7 +238,7 @@ impl Scanner {
     }
 
     fn take_pong(&mut self, scan: &mut Scan) {
-        self.expect_pong = false;
+        self.pongs_due = self.pongs_due.saturating_sub(1);
         scan.frames += 1;
         scan.pong = true;
     }
@@ -290,7 +292,7 @@ impl Scanner {
         if bytes.len() < size {
             return Look::Incomplete;
         }
-        if self.expect_pong && opcode == PONG && len == PING_PAYLOAD.len() as u64 {
+        if self.pongs_due > 0 && opcode == PONG && len == PING_PAYLOAD.len() as u64 {
             return own_pong(bytes).unwrap_or(Look::Header(Header { opcode, fin, len, size }));
         }
         Look::Header(Header { opcode, fin, len, size })

@@ -243,6 +243,13 @@ impl Relay {
         self.close_both(code, code::GOING_AWAY, reason, End { by: from.into(), how }, now);
     }
 
+    /// The client took bytes that had waited for it. It is slow and not silent: a Ping behind those bytes could not be
+    /// answered before.
+    pub fn took(&mut self, now: Millis) {
+        self.client_heard = now;
+        self.pinged = self.pinged.map(|_| now);
+    }
+
     /// `from` will send nothing more: its connection ended in an orderly way.
     pub fn eof(&mut self, from: Side, now: Millis) {
         let lane = self.lane(from);

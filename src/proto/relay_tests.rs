@@ -198,6 +198,21 @@ fn a_client_that_is_not_read_is_not_silent() {
 }
 
 #[test]
+fn a_client_that_takes_what_waited_for_it_is_slow_and_not_silent() {
+    let mut relay = Relay::new(&RULES, 0);
+    relay.tick(&RULES, 15, true);
+    assert_eq!(said(&mut relay, Side::Client, 15), b"\x89\x08tidegate");
+    // the ping stands behind other bytes, of which some go now and then
+    for now in [24, 33, 42] {
+        relay.took(now);
+        relay.tick(&RULES, now + 9, true);
+        assert_eq!(relay.end(), None, "at {now}");
+    }
+    relay.tick(&RULES, 52, true);
+    assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Silent }));
+}
+
+#[test]
 fn pings_do_not_keep_an_idle_session() {
     let mut relay = Relay::new(&RULES, 0);
     for now in 0..60 {

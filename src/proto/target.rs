@@ -8,8 +8,10 @@ use percent_encoding::percent_decode;
 
 use super::head::target_byte;
 use super::refusal::Refusal;
+pub use rank::Rank;
 pub use routes::{Action, Kind, OneStepRoute, Step, StreamPath, WhipForm, WhipRoute};
 
+mod rank;
 mod routes;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use crate::config::{Limits, Rate};
 use crate::proto::refusal::Refusal;
+use crate::proto::target::Rank;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,6 +16,9 @@ const SHARDS: usize = 64;
 
 /// An address that has nothing open and no tokens missing is forgotten; looked for when a shard has grown to this.
 const SHARD_SWEEP: usize = 1024;
+
+/// Of so many places among the sessions one is kept for requests of [`Rank::First`].
+const RESERVE: usize = 20;
 
 /// The shared ceilings. Every admission is a permit that gives its place back when it is dropped.
 #[derive(Debug)]
@@ -81,18 +85,23 @@ impl Ceiling {
         (ceiling.handshakes.fetch_add(1, Relaxed) < most).then_some(permit)
     }
 
-    /// A place for one more session of `address`, or the refusal that it gets.
+    /// A place for one more session of `address`, or the refusal that it gets. The last places are kept for those who
+    /// come first.
     pub fn session(
         gateway: &Arc<super::gateway::Gateway>,
         address: IpAddr,
+        rank: Rank,
         now: Instant,
     ) -> Result<SessionPermit, Refusal> {
         let ceiling = &gateway.ceiling;
-        let mut permit = SessionPermit { gateway: gateway.clone(), address: None };
         let limits = ceiling.limits.load();
-        if ceiling.sessions.fetch_add(1, Relaxed) >= limits.sessions.unwrap_or(usize::MAX) {
-            return Err(Refusal::Overloaded);
-        }
+        let max = limits.sessions.unwrap_or(usize::MAX);
+        let open_to = if rank == Rank::First { max } else { max - max / RESERVE };
+        // one who finds no place must not fill one either, not even for a moment: somebody else may look
+        let place =
+            ceiling.sessions.fetch_update(Relaxed, Relaxed, |taken| (taken < open_to).then_some(taken + 1));
+        place.map_err(|_| Refusal::Overloaded)?;
+        let mut permit = SessionPermit { gateway: gateway.clone(), address: None };
         // counted also while no limit asks for it: one that comes later has to know who is there
         ceiling.enter(address, now, &limits)?;
         permit.address = Some(address);

@@ -8,6 +8,7 @@ use super::access::{self, Carried};
 use super::card::Names;
 use super::conn::{Conn, Outbox, Received};
 use super::flow::{Flow, mask};
+use super::liveness;
 use super::net::Sock;
 use super::scratch;
 use super::session::Session;
@@ -41,6 +42,11 @@ pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Ready) {
     let Ready { origin, node, names, from_client, from_origin, rules, active } = ready;
     session.pager.card.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
+    {
+        let websocket = &session.revision().config.websocket;
+        liveness::watch(&client, websocket);
+        liveness::watch(&origin, websocket);
+    }
     let mut pump = Pump::new(session, conn, origin.clone(), rules);
     pump.begin(from_client, from_origin);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
@@ -181,8 +187,8 @@ impl<'s> Pump<'s> {
     /// Does everything that can be done now. True when the session is over.
     fn step(&mut self) -> bool {
         let now = self.session.worker.now();
-        if std::mem::take(&mut self.client.writable) && self.conn.out.flush(&self.conn.sock).is_err() {
-            self.deafen(Side::Client, now);
+        if std::mem::take(&mut self.client.writable) {
+            self.flush_client(now);
         }
         if std::mem::take(&mut self.origin.writable) && self.origin_outbox.flush(&self.origin_sock).is_err() {
             self.deafen(Side::Origin, now);
@@ -205,6 +211,15 @@ impl<'s> Pump<'s> {
         self.account();
         self.session.pager.set_due(self.relay.next_due(&self.rules));
         self.is_over()
+    }
+
+    fn flush_client(&mut self, now: Millis) {
+        let waited = self.conn.out.len();
+        if self.conn.out.flush(&self.conn.sock).is_err() {
+            self.deafen(Side::Client, now);
+        } else if self.conn.out.len() < waited {
+            self.relay.took(now);
+        }
     }
 
     fn read_client(&mut self, now: Millis) {

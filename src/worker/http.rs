@@ -4,7 +4,7 @@
 
 use super::access::Line;
 use super::answers::By;
-use super::ceiling::{HandshakePermit, SessionPermit};
+use super::ceiling::{Ceiling, HandshakePermit, SessionPermit};
 use super::conn::{Conn, Received};
 use super::event;
 use super::forward;
@@ -18,7 +18,8 @@ use crate::proto::body::{Body, BodyFault};
 use crate::proto::cors::Site;
 use crate::proto::head::{self, BodyLength, Request};
 use crate::proto::refusal::Refusal;
-use crate::proto::target::{self, EventKind, Keep, Route};
+use crate::proto::target::{self, EventKind, Keep, Rank, Route};
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -48,9 +49,8 @@ pub(super) struct Http<'s> {
     session: &'s Session,
     /// Plaintext that was not used yet: the next request, pipelined, or the first frames.
     inbox: Vec<u8>,
-    /// The place among the sessions, or a refusal from the start: said at the first request, since there is no earlier way
-    /// to say it.
-    place: Result<Rc<SessionPermit>, Refusal>,
+    /// The place among the sessions, or the refusal instead of one; looked for at the first request, which says who comes.
+    place: OnceCell<Result<Rc<SessionPermit>, Refusal>>,
     handshake: Option<HandshakePermit>,
     counted: Option<ActiveGuard>,
     /// The client will send nothing more.
@@ -83,13 +83,30 @@ struct Planned {
 }
 
 impl<'s> Http<'s> {
-    /// A connection whose handshake is done. If it has no place, that is said at its first request.
-    pub(super) const fn new(
-        session: &'s Session,
-        place: Result<Rc<SessionPermit>, Refusal>,
-        handshake: HandshakePermit,
-    ) -> Self {
-        Self { session, inbox: Vec::new(), place, handshake: Some(handshake), counted: None, ended: false }
+    /// A connection whose handshake is done. Until its first request it is counted among the unfinished ones.
+    pub(super) const fn new(session: &'s Session, handshake: HandshakePermit) -> Self {
+        Self {
+            session,
+            inbox: Vec::new(),
+            place: OnceCell::new(),
+            handshake: Some(handshake),
+            counted: None,
+            ended: false,
+        }
+    }
+
+    /// The place among the sessions, which outlives the requests.
+    pub(super) fn into_place(self) -> Option<Rc<SessionPermit>> {
+        self.place.into_inner()?.ok()
+    }
+
+    /// Looks for a place, once for all requests of the connection.
+    fn take_place(&self, rank: Rank) -> Result<(), Refusal> {
+        let session = self.session;
+        let place = self.place.get_or_init(|| {
+            Ceiling::session(&session.worker.gateway, session.peer.ip(), rank, session.accepted).map(Rc::new)
+        });
+        place.as_ref().map(|_| ()).map_err(|refusal| *refusal)
     }
 
     /// Reads one request and answers it.
@@ -99,10 +116,15 @@ impl<'s> Http<'s> {
         let planned = match self.head(conn).await {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
+                // who says nothing that can be read has come all the same
+                let refusal = self.take_place(Rank::Usual).err().unwrap_or(refusal);
                 let shape = Shape { session: self.session.id.clone(), close: true, ..Shape::default() };
                 return self.refuse(conn, &shape, refusal, "").await;
             }
-            Err(None) => return Next::Drop,
+            Err(None) => {
+                let _ = self.take_place(Rank::Usual);
+                return Next::Drop;
+            }
         };
         self.handshake = None;
         self.session.pager.card.moved.set(self.session.worker.now());
@@ -112,7 +134,7 @@ impl<'s> Http<'s> {
         self.counted.get_or_insert_with(|| ActiveGuard::new(self.session, RouteLabel::Http));
         // who has no place here is not waited for, and who asks before it sends a body that nobody wants may keep it
         let waits = planned.expects_continue && planned.body != BodyLength::None && self.inbox.is_empty();
-        if self.place.is_err() || (waits && !matches!(planned.plan, Plan::Whip(_))) {
+        if matches!(self.place.get(), Some(Err(_))) || (waits && !matches!(planned.plan, Plan::Whip(_))) {
             let planned = Planned { shape: Shape { close: true, ..planned.shape }, ..planned };
             return self.answer(conn, planned, &[]).await;
         }
@@ -169,21 +191,24 @@ impl<'s> Http<'s> {
     }
 
     fn plan(&self, request: &Request<'_>) -> Planned {
+        let route = target::route(request.target);
+        let rank = route.map_or(Rank::Usual, |route| route.rank(request.method));
+        let place = self.take_place(rank);
         let site = self.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
         let leaving = self.session.is_leaving();
         let shape = Shape {
             session: self.session.id.clone(),
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
-            close: !request.keep_alive || leaving || self.ended || self.place.is_err(),
+            close: !request.keep_alive || leaving || self.ended || place.is_err(),
             bodiless: request.method == "HEAD",
         };
-        let plan = match self.place {
+        let plan = match place {
             Err(refusal) => Plan::Refuse(refusal, ""),
-            Ok(_) if leaving && self.comes_too_late(request.method) => Plan::Refuse(Refusal::Draining, ""),
-            Ok(_) => {
-                self.plan_route(request, site).unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow))
-            }
+            Ok(()) if leaving && self.comes_too_late(request.method) => Plan::Refuse(Refusal::Draining, ""),
+            Ok(()) => self
+                .plan_route(request, route, site)
+                .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
         };
         let access = Line::of(self.session, request);
         Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
@@ -195,7 +220,12 @@ impl<'s> Http<'s> {
         !matches!(method, "PATCH" | "DELETE" | "OPTIONS") && (self.counted.is_some() || method == "POST")
     }
 
-    fn plan_route(&self, request: &Request<'_>, site: Site) -> Result<Plan, (Refusal, &'static str)> {
+    fn plan_route(
+        &self,
+        request: &Request<'_>,
+        route: Result<Route<'_>, Refusal>,
+        site: Site,
+    ) -> Result<Plan, (Refusal, &'static str)> {
         let gateway = &self.session.worker.gateway;
         if let Some(page) = gateway.pages.iter().position(|page| page.path == page_path(request.target)) {
             return match request.method {
@@ -203,7 +233,7 @@ impl<'s> Http<'s> {
                 _ => Err((Refusal::MethodNotAllowed, "GET")),
             };
         }
-        match target::route(request.target).map_err(|refusal| (refusal, ""))? {
+        match route.map_err(|refusal| (refusal, ""))? {
             Route::Event(event) => match request.method {
                 "GET" => {
                     // not passed on, but who shows a credential wants an answer of its own (RFC 9111, 3.5)
@@ -323,7 +353,7 @@ impl<'s> Http<'s> {
         ask: &'p whip::Ask,
         body: &'p [u8],
     ) -> whip::Passing<'p> {
-        let place = self.place.as_ref().ok();
+        let place = self.place.get().and_then(|place| place.as_ref().ok());
         whip::Passing { session: self.session, place, conn, inbox: &mut self.inbox, shape, ask, body }
     }
 

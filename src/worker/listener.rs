@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::ceiling::Ceiling;
+use super::descriptors;
 use super::net::{Listener, Sock};
 use super::session;
 use crate::metrics::WorkerMetrics;
@@ -12,40 +13,73 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections taken in one wake before other tasks have their turn.
 const ACCEPT_BATCH: usize = 64;
 
-/// Pause after an error that will not go away at once, such as no descriptors left.
+/// How often somebody looks whether clients can be taken again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where clients come and go at the limit there is one pause after the other: not all of them are worth a line.
+const SAY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Accepts until the worker drains; then what already waits in the queue is still taken, since closing a listener resets
 /// it, and the listener is closed.
 pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
+    let mut said = None;
     loop {
         let (ready, drained) = (pin!(listener.readable()), pin!(worker.draining.wait()));
         futures_util::future::select(ready, drained).await;
-        let mut taken = 0;
-        let failed = loop {
-            match listener.accept() {
-                Ok((stream, peer)) => begin(&worker, stream, peer),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break None,
-                Err(e) if is_of_the_peer(&e) => {}
-                Err(e) => break Some(e),
-            }
-            taken += 1;
-            if taken == ACCEPT_BATCH && !worker.draining.has_rung() {
-                break None;
-            }
-        };
-        if let Some(e) = failed {
-            tracing::warn!(error = %e, "accepting failed; trying again");
-            monoio::time::sleep(ACCEPT_PAUSE).await;
-        }
+        let why = accept_batch(&worker, &listener);
         if worker.draining.has_rung() {
             return;
         }
+        if let Some(why) = why {
+            pause(&worker, &why, &mut said).await;
+        }
+    }
+}
+
+/// Takes who waits, within bounds. The reason, if nobody more can be taken for now.
+fn accept_batch(worker: &Rc<Worker>, listener: &Listener) -> Option<String> {
+    let draining = worker.draining.has_rung();
+    let room = if draining { usize::MAX } else { descriptors::room(&worker.gateway.metrics) };
+    if room == 0 {
+        return Some("few descriptors are left, and they are kept for nodes".to_owned());
+    }
+    let mut taken = 0;
+    // in a drain all who wait are taken, since closing the listener would reset them
+    while draining || taken < ACCEPT_BATCH.min(room) {
+        match listener.accept() {
+            Ok((stream, peer)) => begin(worker, stream, peer),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
+            Err(e) if is_of_the_peer(&e) => {}
+            Err(e) => return Some(e.to_string()),
+        }
+        taken += 1;
+    }
+    None
+}
+
+/// Waits until there is room for clients again; they wait in the kernel's queue meanwhile. `said`: when somebody last heard
+/// of it.
+async fn pause(worker: &Worker, why: &str, said: &mut Option<Instant>) {
+    worker.metrics.accept_pauses.add(1);
+    let since = Instant::now();
+    let say = said.is_none_or(|said| since.duration_since(said) >= SAY_PAUSE);
+    if say {
+        *said = Some(since);
+        tracing::warn!(why, "no new clients are taken for now");
+    }
+    loop {
+        monoio::time::sleep(ACCEPT_PAUSE).await;
+        if worker.draining.has_rung() || descriptors::room(&worker.gateway.metrics) > 0 {
+            break;
+        }
+    }
+    if say {
+        tracing::info!(after = ?since.elapsed(), "new clients are taken again");
     }
 }
 
@@ -74,12 +108,18 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
 
 /// Runs a session, or what may outlive one: counted while it lives, so that a drain waits for it, and a panic in it ends it
 /// alone. The runtime would not catch one: it would take the whole core with all its sessions.
-pub(super) async fn guarded(metrics: Arc<WorkerMetrics>, session: impl Future<Output = ()>) {
+pub(super) fn guarded(
+    metrics: Arc<WorkerMetrics>,
+    session: impl Future<Output = ()>,
+) -> impl Future<Output = ()> {
+    // at once, not when it is first polled: the next look at what is open comes before that
     metrics.connections.add(1);
-    if AssertUnwindSafe(session).catch_unwind().await.is_err() {
-        metrics.panics.add(1);
+    async move {
+        if AssertUnwindSafe(session).catch_unwind().await.is_err() {
+            metrics.panics.add(1);
+        }
+        metrics.connections.add(-1);
     }
-    metrics.connections.add(-1);
 }
 
 #[cfg(test)]

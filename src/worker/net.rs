@@ -66,6 +66,11 @@ impl Sock {
             && polled[0].revents().intersects(broken)
     }
 
+    /// For setting options.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        borrow(&self.io)
+    }
+
     /// Half-closes: the peer sees our end after everything sent before.
     pub(super) fn finish(&self) {
         let _ = rustix::net::shutdown(borrow(&self.io), Shutdown::Write);

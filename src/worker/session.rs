@@ -4,7 +4,7 @@
 
 use super::Worker;
 use super::card::Card;
-use super::ceiling::{Ceiling, HandshakePermit, SessionPermit};
+use super::ceiling::{HandshakePermit, SessionPermit};
 use super::conn::{Conn, Received};
 use super::forward;
 use super::http::{Http, Next};
@@ -73,15 +73,13 @@ async fn before_relay(
     handshake: HandshakePermit,
 ) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<forward::Ready>)> {
     let mut conn = shake(session, sock).await?;
-    let permit = Ceiling::session(&session.worker.gateway, session.peer.ip(), session.accepted);
-    let place = permit.map(Rc::new);
-    let mut http = Http::new(session, place.clone(), handshake);
+    let mut http = Http::new(session, handshake);
     loop {
         let next = http.exchange(&mut conn).await;
         session.end_request();
         match next {
             Next::Again => {}
-            Next::Relay(ready) => return Some((conn, place.ok(), ready)),
+            Next::Relay(ready) => return Some((conn, http.into_place(), ready)),
             Next::Close => {
                 linger(session, &mut conn).await;
                 return None;

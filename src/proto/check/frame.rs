@@ -192,18 +192,18 @@ mod tests {
     }
 
     #[test]
-    fn the_pong_to_our_own_ping_is_taken_out_and_no_other() {
+    fn the_pongs_to_our_own_pings_are_taken_out_and_no_others() {
         let rules = FrameRules { message_max: 1024, extensions: false };
         let mut ours = Vec::new();
         write_ping(Side::Origin, [1, 2, 3, 4], &mut ours);
         ours[0] = 0x8a;
         let mut other = ours.clone();
         *other.last_mut().expect("a frame") ^= 1;
-        for cut in 1..=ours.len() {
+        for (cut, pings) in (1..=ours.len()).flat_map(|cut| [(cut, 1), (cut, 2)]) {
             let mut scanner = Scanner::new(Side::Client, rules);
-            scanner.expect_pong();
+            (0..pings).for_each(|_| scanner.expect_pong());
             let (mut passed, mut pongs) = (Vec::new(), 0);
-            let stream = [&other[..], &ours[..], &ours[..]].concat();
+            let stream = [&other[..], &ours[..], &ours[..], &ours[..]].concat();
             for piece in stream.chunks(cut) {
                 let mut rest = piece;
                 while !rest.is_empty() {
@@ -214,8 +214,9 @@ mod tests {
                     rest = &rest[scan.used..];
                 }
             }
-            assert_eq!(pongs, 1);
-            assert_eq!(passed, [&other[..], &ours[..]].concat(), "pieces of {cut}");
+            assert_eq!(pongs, pings);
+            let not_due = ours.repeat(3 - pings as usize);
+            assert_eq!(passed, [&other[..], &not_due].concat(), "pieces of {cut}, {pings} pings");
         }
         assert_eq!(PING_PAYLOAD.len(), 8);
     }

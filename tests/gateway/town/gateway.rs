@@ -20,11 +20,12 @@ pub const FILE: &str = "tidegate.toml";
 #[derive(Clone)]
 pub struct Config {
     table: Table,
+    environment: Vec<(String, String)>,
 }
 
 impl Config {
     pub fn new(place: &Place) -> Self {
-        let mut config = Self { table: Table::new() };
+        let mut config = Self { table: Table::new(), environment: Vec::new() };
         config.set("gateway.listen", vec![place.gateway().to_string()]);
         config.set("gateway.workers", 2);
         config.set("gateway.pin", false);
@@ -51,6 +52,11 @@ impl Config {
     /// Writes the file. A gateway that runs already does not read it before a reload.
     pub fn write(&self, place: &Place) {
         std::fs::write(place.file(FILE), self.table.to_string()).unwrap();
+    }
+
+    /// The program is started with this in its environment.
+    pub fn environment(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.push((name.to_owned(), value.into()));
     }
 
     /// Sets one key, given as `table.key`.
@@ -107,6 +113,7 @@ impl Gateway {
         config.write(place);
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args([Path::new("run"), Path::new("--config"), &place.file(FILE)])
+            .envs(config.environment.iter().map(|(name, value)| (name, value)))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -225,6 +232,18 @@ impl Gateway {
         self.signal(rustix::process::Signal::HUP);
     }
 
+    /// The number of its thread of this name.
+    #[track_caller]
+    pub fn thread(&self, name: &str) -> i32 {
+        let threads =
+            std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().map(Result::unwrap);
+        let mut named = threads.filter(|thread| {
+            std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        });
+        let thread = named.next().unwrap_or_else(|| panic!("a thread {name}"));
+        thread.file_name().to_str().unwrap().parse().unwrap()
+    }
+
     pub fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
     }
@@ -266,6 +285,12 @@ impl Gateway {
     #[track_caller]
     pub fn assert_sound(&mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "the gateway ended:\n{}", self.stderr());
+        self.assert_no_panic();
+    }
+
+    /// No session met a bug.
+    #[track_caller]
+    pub fn assert_no_panic(&self) {
         // the word of the gateway's own panic hook
         assert!(!self.stderr().contains("panic at "), "{}", self.stderr());
     }

@@ -260,6 +260,30 @@ impl Link {
         }
     }
 
+    /// The next frame; or how the other side ended, and what it had begun.
+    #[track_caller]
+    pub fn hear_or_end(&mut self) -> Result<Frame, (End, Vec<u8>)> {
+        loop {
+            match Frame::read(&self.inbox, self.side == Side::Node) {
+                Ok((frame, used)) => {
+                    self.inbox.drain(..used);
+                    return Ok(frame);
+                }
+                Err(Fault::Wrong(why)) => panic!("{why}: {}", show(&self.inbox)),
+                Err(Fault::Short) => {}
+            }
+            let end = match self.fill() {
+                Ok(0) => End::Clean,
+                Ok(_) => continue,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    panic!("neither a frame nor an end within the deadline; have {}", show(&self.inbox))
+                }
+                Err(_) => End::Torn,
+            };
+            return Err((end, std::mem::take(&mut self.inbox)));
+        }
+    }
+
     /// The next frame, which must be a Close: its code (none if empty) and reason.
     #[track_caller]
     pub fn hear_close(&mut self) -> (Option<u16>, String) {

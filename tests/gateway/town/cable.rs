@@ -1,0 +1,112 @@
+//! Cables that can be pulled: a gateway, clients and nodes in network namespaces of their own, joined by virtual links.
+//!
+//! On loopback a peer that dies is always told of, by the kernel. Only here can it vanish without a word. The namespaces
+//! have no names once they are made, so they end with the last thread that is in them, however the test ends.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A network of its own. What has to happen in it is handed to the thread that lives there.
+pub struct Network {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Network {
+    /// Moves a thread into the namespace of this name.
+    fn enter(name: &str) -> Self {
+        let file = std::fs::File::open(format!("/run/netns/{name}")).expect("it was just made");
+        let (jobs, inbox) = channel::<Job>();
+        let thread = std::thread::spawn(move || {
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), kind).unwrap();
+            inbox.into_iter().for_each(|job| job());
+        });
+        Self { jobs: Some(jobs), thread: Some(thread) }
+    }
+
+    /// Does something inside: sockets that it opens and programs that it starts stay there.
+    #[track_caller]
+    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, done) = channel();
+        let job = Box::new(move || drop(sender.send(work())));
+        self.jobs.as_ref().unwrap().send(job).expect("its thread lives");
+        done.recv().expect("what was done inside did not panic")
+    }
+
+    /// Pulls its only cable. The other end hears nothing more, and is told nothing.
+    pub fn pull(&self) {
+        self.inside(|| ip("link set cable down"));
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// A gateway's network, with a cable to one of clients and one to one of nodes.
+pub struct Cabling {
+    pub gateway: Network,
+    pub clients: Network,
+    pub nodes: Network,
+}
+
+impl Cabling {
+    /// Where the gateway is for its clients.
+    pub const DOOR: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
+    /// Where the node is.
+    pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 2);
+
+    /// Lays the cables; nothing where namespaces can't be had, which is said aloud.
+    pub fn lay(test: &str) -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let run = format!("tidegate-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let names = ["g", "c", "n"].map(|who| format!("{run}-{who}"));
+        let made: Vec<_> = names.iter().filter(|name| try_ip(&format!("netns add {name}"))).collect();
+        let cabling = (made.len() == names.len()).then(|| {
+            let [gateway, clients, nodes] = &names;
+            for (far, number) in [(clients, 1), (nodes, 2)] {
+                ip(&format!("-n {far} link add cable type veth peer name cable{number} netns {gateway}"));
+                ip(&format!("-n {gateway} address add 10.77.{number}.1/24 dev cable{number}"));
+                ip(&format!("-n {far} address add 10.77.{number}.2/24 dev cable"));
+                ip(&format!("-n {gateway} link set cable{number} up"));
+                ip(&format!("-n {far} link set cable up"));
+            }
+            for name in &names {
+                ip(&format!("-n {name} link set lo up"));
+            }
+            let [gateway, clients, nodes] = names.each_ref().map(|name| Network::enter(name));
+            let cabling = Self { gateway, clients, nodes };
+            // all of them are inside before the names go
+            for network in [&cabling.gateway, &cabling.clients, &cabling.nodes] {
+                network.inside(|| ());
+            }
+            cabling
+        });
+        for name in made {
+            ip(&format!("netns delete {name}"));
+        }
+        if cabling.is_none() {
+            super::skipped(test, "no network namespaces here (they need root and `ip`)");
+        }
+        cabling
+    }
+}
+
+fn try_ip(words: &str) -> bool {
+    Command::new("ip").args(words.split(' ')).output().is_ok_and(|output| output.status.success())
+}
+
+#[track_caller]
+fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split(' ')).output().expect("ip");
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
