@@ -4,32 +4,62 @@ use super::{Crew, Launch, manager, names};
 use crate::config::Driver;
 use crate::worker::answers::Answers;
 use crate::worker::gateway::{Gateway, Page};
-use crate::worker::{self, Command, Handle, Setup};
+use crate::worker::{self, Command, Handle, Setup, memory};
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 
 /// All running workers.
-struct Workers(Vec<Handle>);
+struct Workers {
+    all: Vec<Handle>,
+    gateway: Arc<Gateway>,
+}
+
+impl Workers {
+    fn tell(&self, command: Command) {
+        self.all.iter().for_each(|worker| worker.tell(command));
+    }
+}
 
 impl Crew for Workers {
     fn listening(&self) -> Result<usize, String> {
-        // `worker::start` came back only when the worker listened
-        Ok(self.0.len())
+        // `worker::start` came back only when the worker ran
+        Ok(self.all.len())
+    }
+
+    fn accept(&self) {
+        self.tell(Command::Accept);
+    }
+
+    fn leave(&self) {
+        self.tell(Command::Leave);
+    }
+
+    fn newcomers(&self) -> Option<usize> {
+        let accepting = self.all.iter().any(Handle::is_accepting);
+        (!accepting).then(|| self.gateway.ceiling.newcomers())
+    }
+
+    fn memory(&self) -> Vec<String> {
+        memory::tell(&self.gateway)
+    }
+
+    fn recall(&self, line: &str) {
+        memory::recall(&self.gateway, line);
     }
 
     fn fallen(&self) -> Option<usize> {
-        self.0.iter().position(Handle::is_finished)
+        self.all.iter().position(Handle::is_finished)
     }
 
     fn drain(&self) {
-        self.0.iter().for_each(|worker| worker.tell(Command::Drain));
+        self.tell(Command::Drain);
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.0.iter().for_each(|worker| worker.tell(Command::Stop));
-        for worker in self.0.drain(..) {
+        self.tell(Command::Stop);
+        for worker in self.all.drain(..) {
             let _ = worker.join();
         }
     }
@@ -48,20 +78,21 @@ pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String>
     names::resolve_now(&gateway);
     control.spawn(names::keep_fresh(gateway.clone()));
     control.spawn(manager::serve(gateway.clone(), extra_roots(&config)?, questions));
-    let mut workers = Workers(Vec::with_capacity(seats.len()));
+    let mut workers = Workers { all: Vec::with_capacity(seats.len()), gateway: gateway.clone() };
     for seat in seats {
         let setup = Setup {
             index: seat.index,
             core: seat.core,
             driver: config.gateway.driver,
             listeners: seat.listeners,
+            leftovers: seat.leftovers,
             gateway: gateway.clone(),
         };
         let index = setup.index;
         let worker = worker::start(setup).map_err(|e| format!("worker {index} can't start: {e}"))?;
-        workers.0.push(worker);
+        workers.all.push(worker);
     }
-    if let Some(worker) = workers.0.first() {
+    if let Some(worker) = workers.all.first() {
         let choice = &worker.driver;
         let _ = shared.driver_name.set(choice.name);
         match &choice.reason {

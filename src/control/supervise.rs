@@ -3,6 +3,7 @@
 //! It runs on the main thread and only ever sleeps in a wait for signals.
 
 use super::Crew;
+use super::handover::Succession;
 use super::phase::{Phase, Shared};
 use super::report::{SOFTWARE, Stop};
 use super::signals::Ask;
@@ -18,19 +19,31 @@ const TICK: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Sees the process through its phases, up to a clean end.
-pub fn supervise(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Result<(), Stop> {
+pub fn supervise(
+    shared: &Shared,
+    crew: &dyn Crew,
+    asks: &Receiver<Ask>,
+    succession: &mut Succession,
+) -> Result<(), Stop> {
     let mut watchdog = Watchdog::new();
     let mut fallen = None;
-    if await_workers(shared, crew, asks)? {
+    if await_workers(shared, crew, asks)? && succession.await_turn(crew, asks) {
+        succession.open(crew).map_err(|refused| Stop::os(refused.to_string()))?;
         shared.phase.advance(Phase::Serving);
         for address in &shared.listening {
             tracing::info!("listening on {address}");
         }
         tracing::info!(workers = shared.metrics.len(), driver = shared.driver(), "serving");
         systemd::ready(&status_line(shared));
-        fallen = await_end(shared, crew, asks, &mut watchdog);
+        succession.store();
+        fallen = await_end(shared, crew, asks, &mut watchdog, succession);
     }
-    drain(shared, crew, asks, &mut watchdog);
+    let deadline = Instant::now() + shared.config.gateway.drain;
+    succession.leave_queues(shared, crew, asks);
+    if !succession.is_hurried() {
+        drain(shared, crew, asks, &mut watchdog);
+        succession.await_past(asks, deadline);
+    }
     shared.phase.advance(Phase::Stopped);
     match fallen {
         None => Ok(()),
@@ -56,33 +69,45 @@ fn await_workers(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Resu
     Ok(true)
 }
 
-/// Waits until the end is asked for; or until a worker has fallen: the others are drained and somebody starts us anew.
+/// Waits until the end is asked for, or somebody else serves; or until a worker has fallen: the others are drained and
+/// somebody starts us anew.
 fn await_end(
     shared: &Shared,
     crew: &dyn Crew,
     asks: &Receiver<Ask>,
     watchdog: &mut Watchdog,
+    succession: &mut Succession,
 ) -> Option<usize> {
     let tick = watchdog.every().map_or(TICK, |every| every.min(TICK));
+    let mut ticked = Instant::now();
     loop {
-        match asks.recv_timeout(tick) {
-            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return None,
+        let wait = if succession.is_under_way() { LOOK } else { tick };
+        match asks.recv_timeout(wait) {
+            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => {
+                succession.cancel();
+                return None;
+            }
             Ok(Ask::Reload) => {
                 tracing::warn!("reload is not supported yet: SIGHUP changed nothing, restart instead")
             }
-            Ok(Ask::HandOver) => {
-                tracing::warn!("handing over to a new binary is not supported yet: SIGUSR2 changed nothing")
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(worker) = crew.fallen() {
-                    tracing::error!(worker, "a worker ended by itself");
-                    return Some(worker);
-                }
-                systemd::status(&status_line(shared));
-                if watchdog.every().is_some() {
-                    watchdog.feed(&shared.metrics);
-                }
-            }
+            Ok(Ask::HandOver) => succession.begin(),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if succession.is_ready() && succession.step_down(shared, crew, asks) {
+            return None;
+        }
+        if ticked.elapsed() < tick {
+            continue;
+        }
+        ticked = Instant::now();
+        if let Some(worker) = crew.fallen() {
+            tracing::error!(worker, "a worker ended by itself");
+            succession.cancel();
+            return Some(worker);
+        }
+        systemd::status(&status_line(shared));
+        if watchdog.every().is_some() {
+            watchdog.feed(&shared.metrics);
         }
     }
 }
@@ -140,6 +165,7 @@ mod tests {
         fn listening(&self) -> Result<usize, String> {
             if self.fails { Err("no ring".to_owned()) } else { Ok(2) }
         }
+        fn accept(&self) {}
         fn drain(&self) {
             self.drained.store(true, Ordering::SeqCst);
         }
@@ -164,7 +190,8 @@ mod tests {
         let fell = Arc::new(AtomicBool::new(false));
         let fake = Fake { fails, drained: Arc::clone(&drained), fell: Arc::clone(&fell) };
         let inside = Arc::clone(&shared);
-        let supervisor = thread::spawn(move || supervise(&inside, &fake, &receiver));
+        let supervisor =
+            thread::spawn(move || supervise(&inside, &fake, &receiver, &mut Succession::default()));
         Scene { shared, asks, drained, fell, supervisor }
     }
 

@@ -7,11 +7,12 @@ use super::session;
 use crate::metrics::WorkerMetrics;
 use futures_util::FutureExt;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Connections taken in one wake before other tasks have their turn.
@@ -20,33 +21,78 @@ const ACCEPT_BATCH: usize = 64;
 /// Pause after an error that will not go away at once, such as no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until the worker drains; then what already waits in the queue is still taken, since closing a listener resets
-/// it, and the listener is closed.
-pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
+/// Begins to accept from these, and takes what waits in the queues of the leftovers.
+pub(super) fn open(
+    worker: &Rc<Worker>,
+    listeners: Vec<TcpListener>,
+    leftovers: Vec<TcpListener>,
+) -> std::io::Result<()> {
+    let listeners = listeners.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>()?;
+    let leftovers = leftovers.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>()?;
+    for listener in listeners {
+        let door = Door::new(worker);
+        monoio::spawn(accept_all(worker.clone(), listener, door));
+    }
+    for listener in leftovers {
+        let door = Door::new(worker);
+        monoio::spawn(accept_rest(worker.clone(), listener, door));
+    }
+    Ok(())
+}
+
+/// Counts a listener for as long as connections may be taken from it.
+struct Door(Rc<Worker>);
+
+impl Door {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.doors.fetch_add(1, Ordering::AcqRel);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.doors.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Accepts until the worker stops. In a drain what already waits in the queue is still taken, since closing a listener
+/// resets it. If the worker only leaves, the queue is somebody else's already: not one more is taken from it, because a
+/// process that leaves is no good place to begin.
+async fn accept_all(worker: Rc<Worker>, listener: Listener, door: Door) {
     loop {
-        let (ready, drained) = (pin!(listener.readable()), pin!(worker.draining.wait()));
-        futures_util::future::select(ready, drained).await;
-        let mut taken = 0;
-        let failed = loop {
-            match listener.accept() {
-                Ok((stream, peer)) => begin(&worker, stream, peer),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break None,
-                Err(e) if is_of_the_peer(&e) => {}
-                Err(e) => break Some(e),
-            }
-            taken += 1;
-            if taken == ACCEPT_BATCH && !worker.draining.has_rung() {
-                break None;
-            }
-        };
-        if let Some(e) = failed {
-            tracing::warn!(error = %e, "accepting failed; trying again");
-            monoio::time::sleep(ACCEPT_PAUSE).await;
+        let (ready, closing) = (pin!(listener.readable()), pin!(worker.closing.wait()));
+        futures_util::future::select(ready, closing).await;
+        if worker.closing.has_rung() {
+            break;
         }
-        if worker.draining.has_rung() {
-            return;
+        accept_some(&worker, &listener, ACCEPT_BATCH).await;
+    }
+    if worker.draining.has_rung() {
+        accept_rest(worker, listener, door).await;
+    }
+}
+
+/// Accepts until nobody waits any more.
+async fn accept_rest(worker: Rc<Worker>, listener: Listener, _door: Door) {
+    while accept_some(&worker, &listener, usize::MAX).await {}
+}
+
+/// Takes so many connections that wait. False if nobody waits any more.
+async fn accept_some(worker: &Rc<Worker>, listener: &Listener, most: usize) -> bool {
+    for _ in 0..most {
+        match listener.accept() {
+            Ok((stream, peer)) => begin(worker, stream, peer),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+            Err(e) if is_of_the_peer(&e) => {}
+            Err(e) => {
+                tracing::warn!(error = %e, "accepting failed; trying again");
+                monoio::time::sleep(ACCEPT_PAUSE).await;
+                return true;
+            }
         }
     }
+    true
 }
 
 /// Errors of one connection that was already gone again.
