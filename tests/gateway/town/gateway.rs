@@ -13,6 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
+/// The name of the configuration file.
+const CONFIG: &str = "tidegate.toml";
+
 /// A configuration file in the making; the usual one serves nodes 1 to 9 of its place.
 pub struct Config {
     table: Table,
@@ -44,11 +47,22 @@ impl Config {
         config
     }
 
+    /// Puts it where the gateway of this place reads it.
+    pub fn write(&self, place: &Place) {
+        std::fs::write(place.file(CONFIG), self.table.to_string()).unwrap();
+    }
+
     /// Sets one key, given as `table.key`.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         let (table, key) = key.split_once('.').expect("table.key");
         let table = self.table.entry(table).or_insert_with(|| Table::new().into());
         table.as_table_mut().unwrap().insert(key.to_owned(), value.into());
+    }
+
+    /// Takes a key out again.
+    pub fn unset(&mut self, key: &str) {
+        let (table, key) = key.split_once('.').expect("table.key");
+        self.table[table].as_table_mut().unwrap().remove(key);
     }
 }
 
@@ -74,7 +88,14 @@ impl Gateway {
     /// Starts the program and waits until it is ready.
     #[track_caller]
     pub fn start(place: &Place, config: &Config) -> Self {
-        let mut gateway = Self::spawn(place, config);
+        let gateway = Self::spawn(place, config);
+        gateway.begun()
+    }
+
+    /// Waits until it is ready.
+    #[track_caller]
+    pub fn begun(self) -> Self {
+        let mut gateway = self;
         let end = Instant::now() + DEADLINE;
         while gateway.ready() != Some(200) {
             let ended = gateway.child.try_wait().unwrap();
@@ -87,10 +108,14 @@ impl Gateway {
 
     /// Starts the program, whatever becomes of it.
     pub fn spawn(place: &Place, config: &Config) -> Self {
-        let file = place.file("tidegate.toml");
-        std::fs::write(&file, config.table.to_string()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args([Path::new("run"), Path::new("--config"), &file])
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_tidegate")), place, config)
+    }
+
+    /// The same by another command, which gets the arguments of the program.
+    pub fn spawn_by(mut command: Command, place: &Place, config: &Config) -> Self {
+        config.write(place);
+        let mut child = command
+            .args([Path::new("run"), Path::new("--config"), &place.file(CONFIG)])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -159,6 +184,22 @@ impl Gateway {
             assert!(Instant::now() < end, "{name}{labels:?} is {now}, waited for {value}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// The process that was started first.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit, although others may still write to its log.
+    #[track_caller]
+    pub fn retired(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the first process's exit", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     /// Resident memory in bytes.
