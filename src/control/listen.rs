@@ -242,6 +242,8 @@ mod tests {
         for _ in 0..1000 {
             let _client = std::net::TcpStream::connect(address).expect("it listens");
             lonely.retain(|own| own[0].accept().is_err());
+            // or its queue would be full
+            let _ = first.accept();
         }
         assert!(lonely.is_empty(), "from here on the kernel shares them out");
     }
