@@ -3,6 +3,7 @@
 //! What changes something passes `admin_guard` first. It runs on the control thread, so a slow reader here never costs
 //! a session anything.
 
+use super::admin_hold::{Leaving, Moment};
 use super::phase::{Phase, Shared};
 use super::reload::{self, Attempt};
 use super::{acts, admin_guard, cores};
@@ -39,11 +40,7 @@ pub fn bind(listen: &AdminListen) -> Result<Option<Bound>, String> {
     match listen {
         AdminListen::Off => Ok(None),
         AdminListen::Tcp(address) => {
-            let bound = TcpListener::bind(address).and_then(|listener| {
-                listener.set_nonblocking(true)?;
-                Ok(Some(Bound::Tcp(listener)))
-            });
-            bound.map_err(|error| {
+            bind_tcp(*address).map(|listener| Some(Bound::Tcp(listener))).map_err(|error| {
                 format!("can't open the admin listener {address} ({error}); choose another one in [admin].listen")
             })
         }
@@ -54,8 +51,14 @@ pub fn bind(listen: &AdminListen) -> Result<Option<Bound>, String> {
     }
 }
 
+pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// Binds a socket file for owner and group, in place of one that a dead process left.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+pub(super) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let left = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     if left {
         if UnixStream::connect(path).is_ok() {
@@ -72,21 +75,19 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until `end`, and then until who asked before has the answer. Call it on the control thread's runtime.
-pub async fn serve(
-    bound: Bound,
-    shared: Arc<Shared>,
-    end: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+/// Serves until `end`, and then until who asked before has the answer; takes no new connection from `leave` on. Call it on
+/// the control thread's runtime.
+pub(super) async fn serve(bound: Bound, shared: Arc<Shared>, leave: Moment, end: Moment) -> io::Result<()> {
+    let end = async { drop(end.await) };
     match bound {
         Bound::Tcp(listener) => {
             let address = listener.local_addr()?;
             tracing::info!("admin page on http://{address}/");
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let listener = Leaving(Some(tokio::net::TcpListener::from_std(listener)?), leave);
             axum::serve(listener, router(shared, Some(address))).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {
-            let listener = tokio::net::UnixListener::from_std(listener)?;
+            let listener = Leaving(Some(tokio::net::UnixListener::from_std(listener)?), leave);
             axum::serve(listener, router(shared, None)).with_graceful_shutdown(end).await
         }
     }
@@ -191,6 +192,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
     }
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
         "phase": shared.phase.get().word(),
         "revision": current.revision,
         "needs_restart": current.needs_restart,

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
+use tokio::sync::oneshot;
 
 const CONFIG: &str = "stream_manager.url = \"http://10.0.0.2\"\nstream_manager.authorization = \"hunter2\"\n\
                       tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
@@ -25,7 +26,8 @@ fn begin(listen: &AdminListen) -> Arc<Shared> {
     let inside = Arc::clone(&shared);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        runtime.expect("a runtime").block_on(serve(bound, inside, std::future::pending()))
+        let ((_leave, leaving), (_end, ended)) = (oneshot::channel(), oneshot::channel());
+        runtime.expect("a runtime").block_on(serve(bound, inside, leaving, ended))
     });
     shared
 }

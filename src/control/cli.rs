@@ -1,6 +1,7 @@
 //! The command line: `run`, `check`, what is asked of a running gateway, and what packagers need.
 
 use super::load::{self, Failure, Loaded};
+use super::program::Program;
 use super::report::{self, CONFIG, Stop, USAGE};
 use super::{Crew, Launch, orders, reload_command, status};
 use crate::config::{self, AdminListen};
@@ -100,7 +101,7 @@ pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Exi
         Err(error) => return usage(&error),
     };
     let done = match arguments.command {
-        Command::Run { file } => return super::run(&file.config, launch),
+        Command::Run { file } => return run(&file.config, launch),
         Command::Check { file, effective } => check(&file.config, effective),
         Command::Status { at } => status::show(&at.admin, at.json),
         Command::Sessions { at } => orders::sessions(&at.admin, at.json),
@@ -124,6 +125,12 @@ pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Exi
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => stop.say(),
     }
+}
+
+fn run(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> ExitCode {
+    let program = Program::as_started();
+    let program = program.inspect_err(|error| eprintln!("tidegate: SIGUSR2 will not work here ({error})"));
+    super::run_program(path, program.ok(), launch)
 }
 
 /// Prints what clap says: help and version are no errors.

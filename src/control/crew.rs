@@ -10,7 +10,7 @@ use crate::config::Driver;
 use crate::worker::answers::Answers;
 use crate::worker::gateway::{Gateway, Page};
 use crate::worker::revision::Names;
-use crate::worker::{self, Command, Handle, Line, Setup};
+use crate::worker::{self, Command, Handle, Line, Setup, memory};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -25,10 +25,37 @@ struct Workers {
     manager: Arc<Manager>,
 }
 
+impl Workers {
+    fn tell(&self, command: impl Fn() -> Command) {
+        self.handles.iter().for_each(|worker| worker.tell(command()));
+    }
+}
+
 impl Crew for Workers {
     fn listening(&self) -> Result<usize, String> {
-        // `worker::start` came back only when the worker listened
+        // `worker::start` came back only when the worker ran
         Ok(self.handles.len())
+    }
+
+    fn accept(&self) {
+        self.tell(|| Command::Accept);
+    }
+
+    fn leave(&self) {
+        self.tell(|| Command::Leave);
+    }
+
+    fn newcomers(&self) -> Option<usize> {
+        let accepting = self.handles.iter().any(Handle::is_accepting);
+        (!accepting).then(|| self.gateway.ceiling.newcomers())
+    }
+
+    fn memory(&self) -> Vec<String> {
+        memory::tell(&self.gateway)
+    }
+
+    fn recall(&self, line: &str) {
+        memory::recall(&self.gateway, line);
     }
 
     fn fallen(&self) -> Option<usize> {
@@ -36,7 +63,7 @@ impl Crew for Workers {
     }
 
     fn drain(&self) {
-        self.handles.iter().for_each(|worker| worker.tell(Command::Drain));
+        self.tell(|| Command::Drain);
     }
 
     fn reviser(&self) -> Box<dyn Revise> {
@@ -50,7 +77,7 @@ impl Crew for Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.handles.iter().for_each(|worker| worker.tell(Command::Stop));
+        self.tell(|| Command::Stop);
         for worker in self.handles.drain(..) {
             let _ = worker.join();
         }
@@ -113,6 +140,7 @@ pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String>
             core: seat.core,
             driver: config.gateway.driver,
             listeners: seat.listeners,
+            leftovers: seat.leftovers,
             gateway: gateway.clone(),
         };
         let index = setup.index;

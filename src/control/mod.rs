@@ -6,6 +6,7 @@
 mod acts;
 pub mod admin;
 mod admin_guard;
+pub mod admin_hold;
 pub mod ask;
 mod asker;
 pub mod certs;
@@ -15,6 +16,8 @@ pub mod crew;
 pub mod desk;
 mod follow;
 mod fresh;
+pub mod handover;
+pub mod inherited;
 pub mod listen;
 pub mod load;
 pub mod log;
@@ -22,18 +25,24 @@ mod manager;
 mod names;
 mod orders;
 pub mod phase;
+pub mod program;
 pub mod reload;
 mod reload_command;
 pub mod report;
 pub mod signals;
 mod silence;
 pub mod status;
+pub mod successor;
 pub mod supervise;
 pub mod systemd;
 
 use crate::worker::revision::Names;
 pub use fresh::Fresh;
+use handover::Succession;
+use inherited::Inherited;
+use listen::Opened;
 use phase::Shared;
+use program::Program;
 use reload::Reloader;
 use report::Stop;
 use rustls::ServerConfig;
@@ -42,11 +51,9 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
 
 /// Everything the workers are started with.
 #[derive(Debug)]
@@ -65,16 +72,32 @@ pub struct Seat {
     pub index: usize,
     /// The core to pin it to.
     pub core: Option<usize>,
-    /// Bound, listening and non-blocking; at least one for each address.
+    /// Bound and non-blocking; at least one for each address. They listen when [`Crew::accept`] is called.
     pub listeners: Vec<TcpListener>,
+    /// Listeners to be closed as soon as everybody who waits there is let in.
+    pub leftovers: Vec<TcpListener>,
 }
 
 /// All workers together, as the supervisor sees them.
 pub trait Crew {
-    /// How many workers accept connections; the reason if one can't.
+    /// How many workers could accept connections; the reason if one can't.
     fn listening(&self) -> Result<usize, String>;
+    /// Lets every worker begin to accept.
+    fn accept(&self);
+    /// Asks every worker to accept nobody more: another process does. Sessions go on.
+    fn leave(&self) {}
+    /// Once every worker has left: how many connections have not finished their first request's head.
+    fn newcomers(&self) -> Option<usize> {
+        Some(0)
+    }
     /// Asks every worker to drain. The phase is `Draining` already.
     fn drain(&self);
+    /// What a successor has to know, in lines.
+    fn memory(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// One such line of a predecessor. Nobody is accepted yet.
+    fn recall(&self, _line: &str) {}
     /// A worker that ended although nobody asked it to.
     fn fallen(&self) -> Option<usize> {
         None
@@ -97,18 +120,38 @@ pub trait Revise: Send {
 
 /// Serves until somebody asks for the end.
 pub fn run(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> ExitCode {
-    match serve(path, launch) {
+    run_program(path, None, launch)
+}
+
+/// The same for a program that can be started a second time, to take over from this one.
+pub fn run_program(
+    path: &Path,
+    program: Option<Program>,
+    launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>,
+) -> ExitCode {
+    let inherited = inherited::take().map_err(|error| {
+        Stop::os(format!("can't take what was left open for this process ({error}); start it without"))
+    });
+    let mut inherited = match inherited {
+        Ok(inherited) => inherited,
+        Err(stop) => return stop.say(),
+    };
+    let mut succession = Succession::new(program, &mut inherited);
+    match serve(path, inherited, &mut succession, launch) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(stop) => stop.say(),
+        Err(stop) => {
+            succession.report(&stop.text);
+            stop.say()
+        }
     }
 }
 
-fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Result<(), Stop> {
-    let inherited = systemd::inherited().map_err(|error| {
-        Stop::os(format!(
-            "can't take the sockets in LISTEN_FDS ({error}); start it by its socket unit or without one"
-        ))
-    })?;
+fn serve(
+    path: &Path,
+    mut inherited: Inherited,
+    succession: &mut Succession,
+    launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>,
+) -> Result<(), Stop> {
     let (asker, asks) =
         signals::listen().map_err(|error| Stop::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| report::failure(path, &failure))?;
@@ -119,24 +162,34 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
     }
     cores::raise_files(loaded.config.limits.sessions);
     let cores = cores::assign(&loaded.config.gateway, &cores::allowed());
-    let listeners = listen::open(&loaded.config.gateway.listen, cores.len(), inherited)
-        .map_err(|refused| Stop::os(refused.to_string()))?;
-    let admin = admin::bind(&loaded.config.admin.listen).map_err(Stop::os)?;
+    let admin = match admin_hold::take(&loaded.config.admin.listen, inherited.admin, &mut inherited.sockets) {
+        Ok(Some(taken)) => Some(taken),
+        _ => admin::bind(&loaded.config.admin.listen).map_err(Stop::os)?,
+    };
+    let Opened { per_worker, mut leftovers, ports } =
+        listen::open(&loaded.config.gateway.listen, cores.len(), inherited.sockets)
+            .map_err(|refused| Stop::os(refused.to_string()))?;
 
-    let listening = listeners.first().map(|own| own.iter().filter_map(|one| one.local_addr().ok()).collect());
-    let shared =
-        Shared::new(loaded.config.clone(), cores.len(), loaded.facts(), listening.unwrap_or_default());
+    let of_one = per_worker.iter().take(1).flatten();
+    let mut listening: Vec<_> = of_one.filter_map(|listener| listener.local_addr().ok()).collect();
+    // a worker may have inherited several of one address
+    listening.dedup();
+    let shared = Shared::new(loaded.config.clone(), cores.len(), loaded.facts(), listening);
     let shared = Arc::new(shared);
     // nobody else sets it
     let _ = shared.asks.set(asker);
-    let control = start_control(admin, Arc::clone(&shared)).map_err(|error| {
+    let (control, admin) = start_control(admin, &shared).map_err(|error| {
         Stop::os(format!("can't start the control thread ({error}); look at the limits of this user"))
     })?;
-    let seats = cores.into_iter().zip(listeners).enumerate();
-    let seats = seats.map(|(index, (core, listeners))| Seat { index, core, listeners }).collect();
+    succession.hold(ports, admin);
+    let seats = cores.into_iter().zip(per_worker).enumerate();
+    let seats = seats.map(|(index, (core, listeners))| {
+        // queues that only have to be emptied are no work to share
+        Seat { index, core, listeners, leftovers: std::mem::take(&mut leftovers) }
+    });
+    let seats = seats.collect();
     let fresh = first(&shared, loaded.tls, loaded.roots);
-    let launched =
-        Launch { shared: Arc::clone(&shared), fresh: fresh.clone(), seats, control: control.runtime.clone() };
+    let launched = Launch { shared: Arc::clone(&shared), fresh: fresh.clone(), seats, control };
     let crew = launch(launched).map_err(Stop::os)?;
     let workers = crew.reviser();
     let path = path.to_owned();
@@ -145,11 +198,11 @@ fn serve(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, Strin
         .map_err(|error| {
             Stop::os(format!("can't start a thread ({error}); look at the limits of this user"))
         })?;
-    let ended = supervise::supervise(&shared, &*crew, &asks);
+    let ended = supervise::supervise(&shared, &*crew, &asks, succession);
     // the workers cut what is left, and count it
     drop(crew);
     supervise::sum_up(&shared);
-    control.end();
+    succession.end_admin();
     ended
 }
 
@@ -164,43 +217,16 @@ fn first(shared: &Shared, tls: Arc<ServerConfig>, roots: Vec<CertificateDer<'sta
     Fresh { number: current.revision, config, tls, roots, own: resolved.own, names: resolved.names }
 }
 
-/// The one thread that runs on tokio.
-struct Control {
-    runtime: Handle,
-    end: oneshot::Sender<()>,
-    ended: mpsc::Receiver<()>,
-}
-
-/// How long a reader of the admin pages may take for what it asked before the end.
-const LAST_ANSWER: Duration = Duration::from_secs(1);
-
-impl Control {
-    /// Lets who asked the admin listener have the answer: whoever asked for a drain hears that it began, even if there was
-    /// nothing to drain.
-    fn end(self) {
-        if self.end.send(()).is_ok() {
-            let _ = self.ended.recv_timeout(LAST_ANSWER);
-        }
-    }
-}
-
-/// Starts the control thread. It ends with the process.
-fn start_control(admin: Option<admin::Bound>, shared: Arc<Shared>) -> io::Result<Control> {
+/// Starts the one thread that runs on tokio. It ends with the process.
+fn start_control(
+    admin: Option<admin::Bound>,
+    shared: &Arc<Shared>,
+) -> io::Result<(Handle, Option<admin_hold::Hold>)> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let handle = runtime.handle().clone();
-    let ((end, over), (say, ended)) = (oneshot::channel(), mpsc::channel());
+    let hold = admin.map(|bound| admin_hold::prepare(bound, shared.clone(), &handle)).transpose()?;
     thread::Builder::new().name("tidegate-control".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            if let Some(admin) = admin {
-                let until = async { drop(over.await) };
-                if let Err(error) = admin::serve(admin, shared, until).await {
-                    tracing::error!("the admin listener ended: {error}");
-                }
-            }
-            // nobody listens for it any more if the process does not end in an orderly way
-            let _ = say.send(());
-            std::future::pending::<()>().await;
-        });
+        runtime.block_on(std::future::pending::<()>());
     })?;
-    Ok(Control { runtime: handle, end, ended })
+    Ok((handle, hold))
 }

@@ -3,6 +3,7 @@
 //! It runs on the main thread and only ever sleeps in a wait for signals.
 
 use super::Crew;
+use super::handover::Succession;
 use super::phase::{Phase, Shared};
 use super::reload::{self, Wish};
 use super::report::{SOFTWARE, Stop};
@@ -20,22 +21,34 @@ const TICK: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Sees the process through its phases, up to a clean end.
-pub fn supervise(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Result<(), Stop> {
+pub fn supervise(
+    shared: &Shared,
+    crew: &dyn Crew,
+    asks: &Receiver<Ask>,
+    succession: &mut Succession,
+) -> Result<(), Stop> {
     let mut watchdog = Watchdog::new();
     let mut end = End::Signal;
-    if await_workers(shared, crew, asks)? {
+    if await_workers(shared, crew, asks)? && succession.await_turn(crew, asks) {
+        succession.open(crew).map_err(|refused| Stop::os(refused.to_string()))?;
         shared.phase.advance(Phase::Serving);
         for address in &shared.listening {
             tracing::info!("listening on {address}");
         }
         tracing::info!(workers = shared.metrics.len(), driver = shared.driver(), "serving");
         systemd::ready(&status_line(shared));
-        end = await_end(shared, crew, asks, &mut watchdog);
+        succession.store();
+        end = await_end(shared, crew, asks, &mut watchdog, succession);
     }
-    drain(shared, crew, asks, &mut watchdog, end == End::Signal);
+    let deadline = Instant::now() + shared.current().config.gateway.drain;
+    succession.leave_queues(shared, crew, asks);
+    if !succession.is_hurried() {
+        drain(shared, crew, asks, &mut watchdog, matches!(end, End::Signal | End::Succeeded));
+        succession.await_past(asks, deadline);
+    }
     shared.phase.advance(Phase::Stopped);
     match end {
-        End::Signal | End::Asked => Ok(()),
+        End::Signal | End::Asked | End::Succeeded => Ok(()),
         End::Fallen(worker) => {
             let text = format!("worker {worker} ended by itself; this is a bug, the log above says where");
             Err(Stop { code: SOFTWARE, text })
@@ -49,6 +62,8 @@ enum End {
     Signal,
     /// At the admin listener.
     Asked,
+    /// Another process serves now.
+    Succeeded,
     /// A worker ended by itself.
     Fallen(usize),
 }
@@ -68,26 +83,46 @@ fn await_workers(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Resu
     Ok(true)
 }
 
-/// Waits until the end is asked for; or until a worker has fallen: the others are drained and somebody starts us anew.
-fn await_end(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>, watchdog: &mut Watchdog) -> End {
+/// Waits until the end is asked for, or somebody else serves; or until a worker has fallen: the others are drained and
+/// somebody starts us anew.
+fn await_end(
+    shared: &Shared,
+    crew: &dyn Crew,
+    asks: &Receiver<Ask>,
+    watchdog: &mut Watchdog,
+    succession: &mut Succession,
+) -> End {
     let tick = watchdog.every().map_or(TICK, |every| every.min(TICK));
+    let mut ticked = Instant::now();
     loop {
-        match asks.recv_timeout(tick) {
-            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return End::Signal,
-            Ok(Ask::Drain) => return End::Asked,
+        let wait = if succession.is_under_way() { LOOK } else { tick };
+        match asks.recv_timeout(wait) {
+            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => {
+                succession.cancel();
+                return End::Signal;
+            }
+            Ok(Ask::Drain) => {
+                succession.cancel();
+                return End::Asked;
+            }
             Ok(Ask::Reload) => reload::wish(shared, Wish::by_signal()),
-            Ok(Ask::HandOver) => {
-                tracing::warn!("handing over to a new binary is not supported yet: SIGUSR2 changed nothing")
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(worker) = crew.fallen() {
-                    tracing::error!(worker, "a worker ended by itself");
-                    return End::Fallen(worker);
-                }
-                systemd::status(&status_line(shared));
-                watchdog.feed(&shared.metrics);
-            }
+            Ok(Ask::HandOver) => succession.begin(),
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        if succession.is_ready() && succession.step_down(shared, crew, asks) {
+            return End::Succeeded;
+        }
+        if ticked.elapsed() < tick {
+            continue;
+        }
+        ticked = Instant::now();
+        if let Some(worker) = crew.fallen() {
+            tracing::error!(worker, "a worker ended by itself");
+            succession.cancel();
+            return End::Fallen(worker);
+        }
+        systemd::status(&status_line(shared));
+        watchdog.feed(&shared.metrics);
     }
 }
 
@@ -103,8 +138,8 @@ fn drain(
     let window = shared.current().config.gateway.drain;
     shared.phase.advance(Phase::Draining);
     systemd::stopping(&status_line(shared), window);
-    tracing::info!(sessions = shared.sessions(), "draining for at most {window:?}");
     crew.drain();
+    tracing::info!(sessions = shared.sessions(), "draining for at most {window:?}");
     let deadline = Instant::now() + window;
     let (mut fed, mut said) = (Instant::now(), Instant::now());
     while shared.connections() > 0 || !crew.is_idle() {
@@ -166,6 +201,7 @@ mod tests {
         fn listening(&self) -> Result<usize, String> {
             if self.fails { Err("no ring".to_owned()) } else { Ok(2) }
         }
+        fn accept(&self) {}
         fn drain(&self) {
             self.drained.store(true, Ordering::SeqCst);
         }
@@ -193,7 +229,8 @@ mod tests {
         let fell = Arc::new(AtomicBool::new(false));
         let fake = Fake { fails, drained: Arc::clone(&drained), fell: Arc::clone(&fell) };
         let inside = Arc::clone(&shared);
-        let supervisor = thread::spawn(move || supervise(&inside, &fake, &receiver));
+        let supervisor =
+            thread::spawn(move || supervise(&inside, &fake, &receiver, &mut Succession::default()));
         Scene { shared, asks, drained, fell, supervisor }
     }
 

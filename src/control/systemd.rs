@@ -2,14 +2,29 @@
 
 use crate::metrics::WorkerMetrics;
 use sd_notify::NotifyState;
-use std::io;
-use std::net::TcpListener;
-use std::os::fd::FromRawFd;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// The name under which systemd keeps our own listening sockets for us, and gives them back.
+pub const STORED: &str = "tidegate";
+
+/// Descriptors in one message; the kernel takes 253.
+const STORED_AT_ONCE: usize = 64;
+
+/// Somebody else is the service now.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    tell_with(states, &[]);
+}
+
+fn tell_with(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
+    if let Err(error) = sd_notify::notify_with_fds(states, descriptors) {
         tracing::debug!("systemd could not be told: {error}");
     }
 }
@@ -43,13 +58,27 @@ pub fn stopping(status: &str, drain: Duration) {
     tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
 }
 
-/// Listening sockets handed to us by `tidegate.socket`. Call it once, before anything else is opened.
-#[allow(unsafe_code)]
-pub fn inherited() -> io::Result<Vec<TcpListener>> {
-    let descriptors = sd_notify::listen_fds()?;
-    // SAFETY: LISTEN_PID names this process, so these descriptors are open (setting FD_CLOEXEC on each succeeded) and
-    // were opened for us alone; this is called once, before we open any of our own, so each gets one owner.
-    Ok(descriptors.map(|descriptor| unsafe { TcpListener::from_raw_fd(descriptor) }).collect())
+/// Another process is the service from now on. What we would say later about ourselves, that we are stopping, say, would
+/// be taken for its word, so this is the last of it.
+pub fn hand_over(successor: u32) {
+    tell(&[NotifyState::MainPid(successor)]);
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+/// Gives systemd a copy of these sockets, and of no others, to keep over a restart: who comes meanwhile waits in their
+/// queues. Does nothing if the unit has no `FileDescriptorStoreMax=`.
+pub fn store(sockets: &[BorrowedFd<'_>]) {
+    // sockets of addresses that are not served any more would take clients that nobody lets in
+    tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(STORED)]);
+    for some in sockets.chunks(STORED_AT_ONCE) {
+        tell_with(&[NotifyState::FdStore, NotifyState::FdName(STORED)], some);
+    }
+}
+
+/// Whether what we store is kept. systemd says so from 254 on; before, the unit does.
+pub fn keeps() -> bool {
+    let most = std::env::var("FDSTORE").ok().and_then(|most| most.parse::<u32>().ok());
+    std::env::var_os("NOTIFY_SOCKET").is_some() && most.is_some_and(|most| most > 0)
 }
 
 /// Looks whether every worker goes round, and feeds systemd's watchdog only while they do.

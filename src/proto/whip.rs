@@ -100,6 +100,16 @@ impl AffinityKey {
         stream(self) == stream(&request.affinity_key())
     }
 
+    /// As another gateway reads it.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// What another gateway wrote.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// Bytes that it takes, for a table with a limit.
     pub fn size(&self) -> usize {
         self.0.len()

@@ -65,6 +65,16 @@ impl Affinity {
         self.0.get(&Slot::Key(key))
     }
 
+    /// All sessions, the newest of each name last.
+    pub(super) fn all(&self) -> Vec<Arc<Made>> {
+        let named =
+            |made: &Made| self.by_key(made.key.clone()).is_some_and(|newest| newest.handle == made.handle);
+        let handles = self.0.iter().filter(|(slot, _)| matches!(**slot, Slot::Handle(_)));
+        let (newest, mut all): (Vec<_>, Vec<_>) = handles.map(|(_, made)| made).partition(|made| named(made));
+        all.extend(newest);
+        all
+    }
+
     /// A session has ended.
     pub(super) fn forget(&self, made: &Made) {
         self.0.invalidate(&Slot::Handle(made.handle));

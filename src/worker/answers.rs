@@ -90,7 +90,8 @@ pub enum Look {
 pub struct Answers {
     /// Of another size after a reload that asks for one.
     cache: ArcSwap<Cache<Key, Arc<Answer>>>,
-    learned: Cache<IpAddr, ()>,
+    /// Until when each node that was named may be dialled, on the clock of [`Answers::now`].
+    learned: Cache<IpAddr, u64>,
     refused: Cache<IpAddr, u64>,
     last_refused: AtomicU64,
     times: Arc<Times>,
@@ -260,7 +261,8 @@ impl Answers {
 
     /// Whether any node is known that did not fail lately. Without one, asking again for another node is in vain.
     pub fn knows_healthy_node(&self) -> bool {
-        self.learned.iter().any(|(node, ())| !self.is_quarantined(*node))
+        let now = self.now();
+        self.learned.iter().any(|(node, until)| until > now && !self.is_quarantined(*node))
     }
 
     /// A node refused a dial: every answer that names it and was made before now is forgotten.
@@ -272,12 +274,30 @@ impl Answers {
 
     /// The stream manager named this node: it may be dialled for `learned_ttl`.
     pub fn learn(&self, node: IpAddr) {
-        self.learned.insert(node, ());
+        self.learn_for(node, Duration::MAX);
+    }
+
+    /// The same for a shorter time, because somebody else was told of it a while ago.
+    pub fn learn_for(&self, node: IpAddr, left: Duration) {
+        let longest = self.times.learned.load(Relaxed);
+        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(longest);
+        let until = self.now().saturating_add(left);
+        if self.learned.get(&node).is_none_or(|before| before < until) {
+            self.learned.insert(node, until);
+        }
+    }
+
+    /// All nodes that may be dialled because they were named, and for how long yet.
+    pub fn learned(&self) -> Vec<(IpAddr, Duration)> {
+        let now = self.now();
+        let all = self.learned.iter();
+        let left = all.map(|(node, until)| (*node, Duration::from_millis(until.saturating_sub(now))));
+        left.filter(|(_, left)| !left.is_zero()).collect()
     }
 
     /// Whether the stream manager named this node lately.
     pub fn is_learned(&self, node: IpAddr) -> bool {
-        self.learned.contains_key(&node)
+        self.learned.get(&node).is_some_and(|until| until > self.now())
     }
 
     /// Sends a question to the control thread. The receiver hears `Err` if the control thread is gone.
@@ -301,4 +321,32 @@ fn now_since(epoch: Instant) -> u64 {
 fn weigh(key: &Key, answer: &Arc<Answer>) -> u32 {
     let bytes = key.len() + answer.body.len() + answer.nodes.len() * 17 + 256;
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_by_somebody_else_is_believed_no_longer_than_by_him() {
+        let text = "answers.learned_ttl = \"10m\"\nstream_manager.url = \"http://10.0.0.2\"\n\
+                    tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
+        let config = config::read(text).expect("a good configuration");
+        let (answers, _questions) = Answers::new(&config.answers, None);
+        let nodes: [IpAddr; 3] = [1, 2, 3].map(|n| [10, 0, 0, n].into());
+        answers.learn_for(nodes[0], Duration::from_millis(20));
+        answers.learn_for(nodes[1], Duration::from_secs(86_400));
+        answers.learn(nodes[2]);
+        answers.learn_for(nodes[2], Duration::from_millis(20));
+        let end = Instant::now() + Duration::from_secs(10);
+        while answers.is_learned(nodes[0]) {
+            assert!(Instant::now() < end, "its time is over");
+            std::thread::yield_now();
+        }
+        assert!(answers.is_learned(nodes[1]) && answers.is_learned(nodes[2]));
+        let mut left = answers.learned();
+        left.sort();
+        assert_eq!(left.iter().map(|(node, _)| *node).collect::<Vec<_>>(), nodes[1..]);
+        assert!(left.iter().all(|(_, left)| *left <= Duration::from_secs(600)));
+    }
 }

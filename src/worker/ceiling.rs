@@ -77,6 +77,11 @@ impl Ceiling {
         self.sessions.load(Relaxed)
     }
 
+    /// Connections that were accepted and did not finish their first head yet.
+    pub fn newcomers(&self) -> usize {
+        self.handshakes.load(Relaxed)
+    }
+
     /// A place for one more handshake, if there is one.
     pub fn handshake(gateway: &Arc<super::gateway::Gateway>) -> Option<HandshakePermit> {
         let ceiling = &gateway.ceiling;

@@ -8,11 +8,12 @@ use super::session;
 use crate::metrics::WorkerMetrics;
 use futures_util::FutureExt;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Connections taken in one wake before other tasks have their turn.
@@ -24,42 +25,97 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Where clients come and go at the limit there is one pause after the other: not all of them are worth a line.
 const SAY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Accepts until the worker drains; then what already waits in the queue is still taken, since closing a listener resets
-/// it, and the listener is closed.
-pub(super) async fn accept_all(worker: Rc<Worker>, listener: Listener) {
+/// Begins to accept from these, and takes what waits in the queues of the leftovers.
+pub(super) fn open(
+    worker: &Rc<Worker>,
+    listeners: Vec<TcpListener>,
+    leftovers: Vec<TcpListener>,
+) -> std::io::Result<()> {
+    let listeners = listeners.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>()?;
+    let leftovers = leftovers.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>()?;
+    for listener in listeners {
+        let door = Door::new(worker);
+        monoio::spawn(accept_all(worker.clone(), listener, door));
+    }
+    for listener in leftovers {
+        let door = Door::new(worker);
+        monoio::spawn(accept_rest(worker.clone(), listener, door));
+    }
+    Ok(())
+}
+
+/// Counts a listener for as long as connections may be taken from it.
+struct Door(Rc<Worker>);
+
+impl Door {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.doors.fetch_add(1, Ordering::AcqRel);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.doors.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Accepts until the worker stops. In a drain what already waits in the queue is still taken, since closing a listener
+/// resets it. If the worker only leaves, the queue is somebody else's already: not one more is taken from it, because a
+/// process that leaves is no good place to begin.
+async fn accept_all(worker: Rc<Worker>, listener: Listener, door: Door) {
     let mut said = None;
     loop {
-        let (ready, drained) = (pin!(listener.readable()), pin!(worker.draining.wait()));
-        futures_util::future::select(ready, drained).await;
-        let why = accept_batch(&worker, &listener);
-        if worker.draining.has_rung() {
-            return;
+        let (ready, closing) = (pin!(listener.readable()), pin!(worker.closing.wait()));
+        futures_util::future::select(ready, closing).await;
+        if worker.closing.has_rung() {
+            break;
         }
-        if let Some(why) = why {
+        if let Err(why) = accept_batch(&worker, &listener) {
             pause(&worker, &why, &mut said).await;
+        }
+    }
+    if worker.draining.has_rung() {
+        accept_rest(worker, listener, door).await;
+    }
+}
+
+/// Accepts until nobody waits any more.
+async fn accept_rest(worker: Rc<Worker>, listener: Listener, _door: Door) {
+    let mut said = None;
+    loop {
+        match accept_batch(&worker, &listener) {
+            Ok(Queue::Empty) => return,
+            Ok(Queue::Waiting) => {}
+            Err(why) => pause(&worker, &why, &mut said).await,
         }
     }
 }
 
-/// Takes who waits, within bounds. The reason, if nobody more can be taken for now.
-fn accept_batch(worker: &Rc<Worker>, listener: &Listener) -> Option<String> {
+/// What a look at the queue left there.
+enum Queue {
+    Empty,
+    /// Perhaps somebody.
+    Waiting,
+}
+
+/// Takes who waits, a batch at the most. The reason, if nobody more can be taken for now.
+fn accept_batch(worker: &Rc<Worker>, listener: &Listener) -> Result<Queue, String> {
+    // in a drain nothing is kept for nodes: closing the listener would reset who waits
     let draining = worker.draining.has_rung();
     let room = if draining { usize::MAX } else { descriptors::room(&worker.gateway.metrics) };
     if room == 0 {
-        return Some("few descriptors are left, and they are kept for nodes".to_owned());
+        return Err("few descriptors are left, and they are kept for nodes".to_owned());
     }
-    let mut taken = 0;
-    // in a drain all who wait are taken, since closing the listener would reset them
-    while draining || taken < ACCEPT_BATCH.min(room) {
+    for _ in 0..ACCEPT_BATCH.min(room) {
         match listener.accept() {
             Ok((stream, peer)) => begin(worker, stream, peer),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Queue::Empty),
             Err(e) if is_of_the_peer(&e) => {}
-            Err(e) => return Some(e.to_string()),
+            Err(e) => return Err(e.to_string()),
         }
-        taken += 1;
     }
-    None
+    Ok(Queue::Waiting)
 }
 
 /// Waits until there is room for clients again; they wait in the kernel's queue meanwhile. `said`: when somebody last heard
@@ -74,7 +130,7 @@ async fn pause(worker: &Worker, why: &str, said: &mut Option<Instant>) {
     }
     loop {
         monoio::time::sleep(ACCEPT_PAUSE).await;
-        if worker.draining.has_rung() || descriptors::room(&worker.gateway.metrics) > 0 {
+        if worker.closing.has_rung() || descriptors::room(&worker.gateway.metrics) > 0 {
             break;
         }
     }

@@ -22,6 +22,7 @@ mod http;
 mod listener;
 mod liveness;
 mod lookup;
+pub mod memory;
 mod net;
 mod node;
 mod origin;
@@ -50,11 +51,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a worker is told from outside.
 #[derive(Debug, Clone)]
 pub enum Command {
+    /// Begin to accept.
+    Accept,
+    /// Stop accepting and leave the queues to somebody else, who has the same sockets; sessions go on.
+    Leave,
     /// Take over a newer revision, and say with the own index that it was done.
     Revise(Arc<Revision>, std::sync::mpsc::Sender<usize>),
     /// Stop accepting, and close what is open in an orderly way.
@@ -74,6 +80,8 @@ pub struct Setup {
     pub core: Option<usize>,
     pub driver: Driver,
     pub listeners: Vec<std::net::TcpListener>,
+    /// Listeners that are closed as soon as everybody who waits there is let in.
+    pub leftovers: Vec<std::net::TcpListener>,
     pub gateway: Arc<Gateway>,
 }
 
@@ -93,6 +101,7 @@ impl Line {
 pub struct Handle {
     line: Line,
     thread: std::thread::JoinHandle<()>,
+    doors: Arc<AtomicUsize>,
     /// The kernel interface it really waits on, and the reason if it is not the ring.
     pub driver: DriverChoice,
 }
@@ -115,6 +124,11 @@ impl Handle {
         self.line.clone()
     }
 
+    /// Whether it may still take a connection.
+    pub fn is_accepting(&self) -> bool {
+        self.doors.load(Ordering::Acquire) > 0
+    }
+
     /// Whether its thread has ended.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
@@ -135,6 +149,10 @@ pub(crate) struct Worker {
     pub(crate) flights: lookup::Flights,
     pub(crate) draining: bell::Bell,
     budget: Rc<budget::Budget>,
+    /// Rung when it shall stop accepting, for whatever reason.
+    pub(crate) closing: bell::Bell,
+    /// How many listeners it accepts from; read from outside.
+    pub(crate) doors: Arc<AtomicUsize>,
     epoch: Instant,
     random: Cell<u64>,
 }
@@ -161,20 +179,22 @@ impl Worker {
     }
 }
 
-/// Starts a worker and waits until it listens. An error says what could not be had.
+/// Starts a worker and waits until it could accept: it does so when it is told. An error says what could not be had.
 pub fn start(setup: Setup) -> io::Result<Handle> {
     let (commands, inbox) = mpsc::unbounded();
+    let doors = Arc::<AtomicUsize>::default();
+    let counted = doors.clone();
     let (ready, started) = std::sync::mpsc::sync_channel(1);
     let name = format!("tidegate-{}", setup.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || match prepare(&setup) {
         Ok((runtime, driver)) => {
-            run(runtime, setup, inbox, |listening| drop(ready.send(listening.map(|()| driver))));
+            run(runtime, setup, inbox, counted, || drop(ready.send(Ok(driver))));
         }
         Err(e) => drop(ready.send(Err(e))),
     })?;
     let driver =
-        started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it listened")))?;
-    Ok(Handle { line: Line(commands), thread, driver })
+        started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it ran")))?;
+    Ok(Handle { line: Line(commands), thread, doors, driver })
 }
 
 enum Runtime {
@@ -236,20 +256,22 @@ fn run(
     runtime: Runtime,
     setup: Setup,
     inbox: mpsc::UnboundedReceiver<Command>,
-    ready: impl FnOnce(io::Result<()>),
+    doors: Arc<AtomicUsize>,
+    ready: impl FnOnce(),
 ) {
-    let main = serve(setup, inbox, ready);
+    let main = serve(setup, inbox, doors, ready);
     match runtime {
         Runtime::Ring(mut runtime) => runtime.block_on(main),
         Runtime::Epoll(mut runtime) => runtime.block_on(main),
     }
 }
 
-/// The worker's whole life. `ready` hears whether it listens.
+/// The worker's whole life. `ready` is called when it runs.
 async fn serve(
     setup: Setup,
     mut inbox: mpsc::UnboundedReceiver<Command>,
-    ready: impl FnOnce(io::Result<()>),
+    doors: Arc<AtomicUsize>,
+    ready: impl FnOnce(),
 ) {
     let metrics = setup.gateway.metrics[setup.index].clone();
     let worker = Rc::new(Worker {
@@ -258,24 +280,28 @@ async fn serve(
         flights: lookup::Flights::default(),
         draining: bell::Bell::default(),
         budget: Rc::default(),
+        closing: bell::Bell::default(),
+        doors,
         epoch: Instant::now(),
         random: Cell::new(RandomState::new().hash_one(setup.index) | 1),
         newest: RefCell::new(Rc::new(setup.gateway.newest())),
         gateway: setup.gateway,
     });
-    let listeners: io::Result<Vec<_>> = setup.listeners.into_iter().map(net::Listener::new).collect();
-    match listeners {
-        Err(e) => return ready(Err(e)),
-        Ok(listeners) => listeners
-            .into_iter()
-            .for_each(|listener| drop(monoio::spawn(listener::accept_all(worker.clone(), listener)))),
-    }
+    let mut listeners = Some((setup.listeners, setup.leftovers));
     monoio::spawn(sweep(worker.clone()));
     monoio::spawn(budget::renew(worker.budget.clone()));
-    ready(Ok(()));
+    ready();
     while let Some(command) = inbox.next().await {
         // a caller who does not wait any more needs no reply
         match command {
+            Command::Accept => {
+                let Some((listeners, leftovers)) = listeners.take() else { continue };
+                if let Err(error) = listener::open(&worker, listeners, leftovers) {
+                    // whoever sees to the workers notices the end of this one
+                    return tracing::error!(%error, "a listener can't be waited for");
+                }
+            }
+            Command::Leave => worker.closing.ring(),
             Command::Revise(revision, taken) => {
                 worker.newest.replace(Rc::new(revision));
                 // who asked may have stopped waiting
@@ -284,6 +310,7 @@ async fn serve(
             Command::Drain if worker.draining.has_rung() => {}
             Command::Drain => {
                 worker.draining.ring();
+                worker.closing.ring();
                 monoio::spawn(drain::drain(worker.clone()));
             }
             Command::List { after, limit, reply } => {

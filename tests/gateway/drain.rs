@@ -5,11 +5,14 @@ use crate::town::origin::agreement;
 use crate::town::whip::{ANSWER, post};
 use crate::town::{Frame, Gate, Link, Origin, Reply, Request, Town, eventually};
 
-/// The gateway is told to go, and says so.
+/// The gateway is told to go, and says so; every worker has heard it.
 #[track_caller]
 fn begin(town: &Town) {
     town.gateway.terminate();
     eventually("not ready any more", || town.gateway.ready() == Some(503));
+    // said when the workers were told; what they are asked after that they answer after that
+    eventually("told the workers", || town.gateway.stderr().contains("draining for at most"));
+    assert_eq!(town.gateway.admin("/api/sessions").status(), 200);
 }
 
 /// A session in the middle of a frame from its node: the drain has to wait for the rest of it, which is returned.

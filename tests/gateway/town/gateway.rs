@@ -65,6 +65,12 @@ impl Config {
         let table = self.table.entry(table).or_insert_with(|| Table::new().into());
         table.as_table_mut().unwrap().insert(key.to_owned(), value.into());
     }
+
+    /// Takes a key out again.
+    pub fn unset(&mut self, key: &str) {
+        let (table, key) = key.split_once('.').expect("table.key");
+        self.table[table].as_table_mut().unwrap().remove(key);
+    }
 }
 
 /// Writes a chain and its key, and says where they are. They appear at once: nobody reads half of one.
@@ -92,7 +98,14 @@ impl Gateway {
     /// Starts the program and waits until it is ready.
     #[track_caller]
     pub fn start(place: &Place, config: &Config) -> Self {
-        let mut gateway = Self::spawn(place, config);
+        let gateway = Self::spawn(place, config);
+        gateway.begun()
+    }
+
+    /// Waits until it is ready.
+    #[track_caller]
+    pub fn begun(self) -> Self {
+        let mut gateway = self;
         let end = Instant::now() + DEADLINE;
         while gateway.ready() != Some(200) {
             let ended = gateway.child.try_wait().unwrap();
@@ -110,11 +123,17 @@ impl Gateway {
 
     /// The same with variables of its environment.
     pub fn spawn_with(place: &Place, config: &Config, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.envs(environment.iter().copied());
+        Self::spawn_by(command, place, config)
+    }
+
+    /// The same by another command, which gets the arguments of the program.
+    pub fn spawn_by(mut command: Command, place: &Place, config: &Config) -> Self {
         config.write(place);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let mut child = command
             .args([Path::new("run"), Path::new("--config"), &place.file(FILE)])
             .envs(config.environment.iter().map(|(name, value)| (name, value)))
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -218,6 +237,22 @@ impl Gateway {
             assert!(Instant::now() < end, "{name}{labels:?} is {now}, waited for {value}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// The process that was started first.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit, although others may still write to its log.
+    #[track_caller]
+    pub fn retired(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the first process's exit", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     /// Resident memory in bytes.

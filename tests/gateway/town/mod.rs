@@ -14,7 +14,9 @@ pub mod message;
 pub mod origin;
 pub mod place;
 pub mod record;
+pub mod reign;
 pub mod reply;
+pub mod systemd;
 pub mod whip;
 
 pub use client::{Door, Request};

@@ -41,6 +41,11 @@ impl Place {
         self.house(1, 8443)
     }
 
+    /// Another address of the gateway, for those who configure it.
+    pub fn second(&self) -> SocketAddr {
+        self.house(3, 8443)
+    }
+
     pub fn admin(&self) -> SocketAddr {
         self.house(1, 9180)
     }
