@@ -8,6 +8,8 @@ mod access;
 mod affinity;
 pub mod answers;
 mod bell;
+#[doc(hidden)]
+pub mod bench;
 pub mod ceiling;
 mod conn;
 mod event;
