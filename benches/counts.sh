@@ -54,9 +54,10 @@ build() {
 # The program under callgrind. The environment and the name of the program are always the same, since they move the stack.
 # Copies are done by the vector loops of the C library, whatever their size: callgrind counts `rep movsb` byte by byte.
 callgrind() {
-  local tunables=glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824
-  (cd "$room" && env -i PATH=/usr/bin:/bin GLIBC_TUNABLES="$tunables" valgrind --quiet --tool=callgrind \
-    --callgrind-out-file=dump --toggle-collect=counts::counted_work "$@" >names 2>said) \
+  local tunables=glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824 tool
+  tool=$(command -v valgrind)
+  (cd "$room" && env -i GLIBC_TUNABLES="$tunables" "$tool" --quiet --tool=callgrind --callgrind-out-file=dump \
+    --toggle-collect=counts::counted_work "$@" >names 2>said) \
     || { cat "$room/said" >&2; exit 70; }
 }
 
