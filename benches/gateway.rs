@@ -1,7 +1,7 @@
-//! What the worker's pieces cost without sockets: records in and out, and an answer from the memory, each beside a floor.
+//! What the worker's pieces cost without sockets: a handshake, records in and out, an answer from the memory.
 //!
-//! `cargo bench --bench gateway`. The bare cipher is the floor of a record and a copy the floor of that; a map without
-//! bounds, ages or threads is the floor of the memory. The readers stand in `proto.rs`, the whole relay in `relay.rs`.
+//! `cargo bench --bench gateway`. Each stands beside a floor: the bare cryptography of a handshake or a record, a copy of the
+//! record's bytes, a map without bounds, ages or threads. The readers stand in `proto.rs`, the whole relay in `relay.rs`.
 
 mod measured;
 
@@ -11,6 +11,24 @@ use measured::{memory, sample};
 
 fn main() {
     divan::main();
+}
+
+/// The dear half of a full handshake: a connection made, a ClientHello answered.
+mod hellos {
+    use super::measured::records::{Exchange, Settings};
+    use super::*;
+
+    #[divan::bench]
+    fn floor_crypto(bencher: Bencher<'_, '_>) {
+        let exchange = Exchange::new();
+        bencher.bench_local(|| exchange.once());
+    }
+
+    #[divan::bench]
+    fn full(bencher: Bencher<'_, '_>) {
+        let settings = Settings::new();
+        bencher.with_inputs(|| settings.hello()).bench_local_refs(|hello| settings.answer(hello));
+    }
 }
 
 /// One record at a time, as a relay of small messages sees them.

@@ -1,6 +1,6 @@
 //! Cases of a worker: records in and out, and answers from the memory.
 
-use super::measured::records::{Bare, Pair, ROOM, SIZES, Settings, TAG};
+use super::measured::records::{Bare, Exchange, Pair, ROOM, SIZES, Settings, TAG};
 use super::measured::{memory, sample::*};
 use super::{Cases, TIMES, WARM};
 use std::collections::HashMap;
@@ -11,17 +11,37 @@ use tidegate::worker::answers::{Key, Look};
 use tidegate::worker::bench::answer_from_memory;
 
 pub(super) fn add(cases: &mut Cases) {
-    let settings = Arc::new(Settings::new());
+    // before anything makes keys and certificates: their lengths are a matter of luck, and the allocator remembers them
+    answers(cases);
+    hellos(cases);
     for size in SIZES {
         let label = if size < 1024 { format!("{size}B") } else { format!("{}KiB", size / 1024) };
-        records_in(cases, &settings, &format!("tls_in/{label}"), size);
-        records_out(cases, &settings, &format!("tls_out/{label}"), size);
+        records_in(cases, &format!("tls_in/{label}"), size);
+        records_out(cases, &format!("tls_out/{label}"), size);
     }
-    answers(cases);
+}
+
+/// The dear half of a full handshake: a connection made, a ClientHello answered.
+fn hellos(cases: &mut Cases) {
+    cases.add("tls_hello/full.crypto", || {
+        let exchange = Exchange::new();
+        move || {
+            black_box(exchange.once());
+        }
+    });
+    cases.add("tls_hello/full", || {
+        let settings = Settings::new();
+        let hellos: Vec<_> = (0..WARM + TIMES).map(|_| settings.hello()).collect();
+        let mut hellos = hellos.into_iter();
+        move || {
+            let mut hello = hellos.next().expect("enough of them");
+            drop(black_box(settings.answer(black_box(&mut hello))));
+        }
+    });
 }
 
 /// One record for each unit, opened in place as it came.
-fn records_in(cases: &mut Cases, settings: &Arc<Settings>, name: &str, size: usize) {
+fn records_in(cases: &mut Cases, name: &str, size: usize) {
     cases.copy(name, vec![b'x'; size]);
     cases.add(format!("{name}.aead"), move || {
         let key = Bare::new();
@@ -35,9 +55,8 @@ fn records_in(cases: &mut Cases, settings: &Arc<Settings>, name: &str, size: usi
             std::mem::forget(record);
         }
     });
-    let settings = settings.clone();
     cases.add(name, move || {
-        let mut pair = Pair::new(&settings);
+        let mut pair = Pair::new(&Settings::new());
         let records: Vec<_> = (0..WARM + TIMES).map(|_| pair.message(size)).collect();
         let (mut records, mut out) = (records.into_iter(), Vec::new());
         move || {
@@ -52,15 +71,14 @@ fn records_in(cases: &mut Cases, settings: &Arc<Settings>, name: &str, size: usi
 }
 
 /// One payload for each unit, written as a record into the buffer of the core.
-fn records_out(cases: &mut Cases, settings: &Arc<Settings>, name: &str, size: usize) {
+fn records_out(cases: &mut Cases, name: &str, size: usize) {
     cases.copy(name, vec![b'x'; size]);
     cases.add(format!("{name}.aead"), move || {
         let (key, mut record) = (Bare::new(), vec![b'x'; size + 1 + TAG]);
         move || key.seal(black_box(&mut record))
     });
-    let settings = settings.clone();
     cases.add(name, move || {
-        let mut pair = Pair::new(&settings);
+        let mut pair = Pair::new(&Settings::new());
         let (plain, mut out) = (vec![b'x'; size], vec![0; ROOM]);
         move || {
             black_box(pair.gateway.encrypt(black_box(&plain), &mut out).expect("room"));

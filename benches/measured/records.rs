@@ -1,6 +1,9 @@
-//! Two ends of one TLS connection without a socket between them: the gateway's, and a client's; and the bare cipher.
+//! Two ends of one TLS connection without a socket between them: the gateway's, and a client's; and the bare cryptography.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::aws_lc_rs::kx_group::X25519;
@@ -48,6 +51,25 @@ impl Settings {
         client.resumption = Resumption::disabled();
         Self { server, client: Arc::new(client) }
     }
+
+    /// A client, with nothing said yet.
+    fn client(&self) -> ClientConnection {
+        let name = ServerName::try_from("localhost").expect("a name");
+        ClientConnection::new(self.client.clone(), name).expect("a connection")
+    }
+
+    /// The ClientHello of one more client.
+    pub fn hello(&self) -> Vec<u8> {
+        said_by(&mut self.client())
+    }
+
+    /// A connection made, and what it says to its ClientHello: everything up to its own Finished.
+    pub fn answer(&self, hello: &mut [u8]) -> Vec<u8> {
+        let mut reply = Vec::new();
+        let mut gateway = Records::new(self.server.clone()).expect("a connection");
+        gateway.feed(hello, &mut reply, |_| {}).expect("a right ClientHello");
+        reply
+    }
 }
 
 /// Both ends, after their handshake.
@@ -60,8 +82,7 @@ impl Pair {
     /// Shakes hands.
     pub fn new(settings: &Settings) -> Self {
         let mut gateway = Records::new(settings.server.clone()).expect("a connection");
-        let name = ServerName::try_from("localhost").expect("a name");
-        let mut client = ClientConnection::new(settings.client.clone(), name).expect("a connection");
+        let mut client = settings.client();
         while !gateway.is_open() || client.is_handshaking() {
             let mut flight = said_by(&mut client);
             let mut reply = Vec::new();
@@ -122,4 +143,31 @@ fn nonce() -> Nonce {
 /// A record's head, which is authenticated.
 fn head() -> Aad<[u8; 5]> {
     Aad::from([23, 3, 3, 0, 0])
+}
+
+/// What a full handshake can't do without on our side: a key share, its agreement, a signature.
+pub struct Exchange {
+    random: SystemRandom,
+    signer: EcdsaKeyPair,
+    peer: Vec<u8>,
+}
+
+impl Exchange {
+    pub fn new() -> Self {
+        let random = SystemRandom::new();
+        let signer = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key");
+        let peer = EphemeralPrivateKey::generate(&agreement::X25519, &random).expect("a key");
+        let peer = peer.compute_public_key().expect("its public half").as_ref().to_vec();
+        Self { random, signer, peer }
+    }
+
+    /// Signs as many bytes as a CertificateVerify covers.
+    pub fn once(&self) -> usize {
+        let ours = EphemeralPrivateKey::generate(&agreement::X25519, &self.random).expect("a key");
+        let shown = ours.compute_public_key().expect("its public half");
+        let peer = UnparsedPublicKey::new(&agreement::X25519, &self.peer);
+        let agreed = agreement::agree_ephemeral(ours, peer, (), |secret| Ok(secret.len())).expect("agreed");
+        let signature = self.signer.sign(&self.random, &[b' '; 130]).expect("signed");
+        agreed + shown.as_ref().len() + signature.as_ref().len()
+    }
 }
