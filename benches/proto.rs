@@ -1,44 +1,32 @@
 //! What the readers cost for one session, each beside a floor: the same bytes copied, or the same answer known.
 //!
-//! `cargo bench --no-default-features --bench proto`. No sockets here; the relay has its own bench.
+//! `cargo bench --no-default-features --bench proto`. No sockets here: TLS and the memory of answers stand in `gateway.rs`,
+//! the whole relay in `relay.rs`.
 
 #![allow(clippy::unwrap_used)] // inputs are written here
+
+#[allow(dead_code, unreachable_pub)] // shared with other benches
+#[path = "measured/sample.rs"]
+mod sample;
 
 use std::net::IpAddr;
 
 use divan::{Bencher, black_box};
-use tidegate::proto::admission::{self, AdmissionRules};
+use sample::*;
+use tidegate::proto::admission;
 use tidegate::proto::answer;
 use tidegate::proto::body::Body;
 use tidegate::proto::check::param_rules;
 use tidegate::proto::frame::{FrameRules, Scanner, Side};
-use tidegate::proto::head::{self, BodyLength, HeadLimits};
+use tidegate::proto::head::{self, BodyLength};
 use tidegate::proto::one_step::OneStep;
 use tidegate::proto::params::ConnectionParams;
 use tidegate::proto::target::{self, Route};
+use tidegate::proto::upgrade::Agreed;
 use tidegate::proto::whip::{Method, Request};
 
 fn main() {
     divan::main();
-}
-
-/// A stream of masked client frames with payloads of `size`, at least 64 KiB of it.
-fn frames(size: usize) -> Vec<u8> {
-    let mut frame = vec![0x82];
-    match size {
-        0..126 => frame.push(0x80 | u8::try_from(size).expect("short")),
-        126..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend(u16::try_from(size).expect("medium").to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend((size as u64).to_be_bytes());
-        }
-    }
-    frame.extend([1, 2, 3, 4]);
-    frame.resize(frame.len() + size, b'x');
-    frame.repeat((64 * 1024_usize).div_ceil(frame.len()))
 }
 
 #[divan::bench(args = [64, 256, 1024, 65_536])]
@@ -71,37 +59,6 @@ fn scan_floor_copy(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// What Chromium sends to open the vendor's signalling.
-const UPGRADE: &str = "GET /streammanager/?id=stream1&host=10.0.0.5&app=live HTTP/1.1\r\n\
-    Host: edge.example.net\r\n\
-    Connection: Upgrade\r\n\
-    Pragma: no-cache\r\n\
-    Cache-Control: no-cache\r\n\
-    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
-    Upgrade: websocket\r\n\
-    Origin: https://edge.example.net\r\n\
-    Sec-WebSocket-Version: 13\r\n\
-    Accept-Encoding: gzip, deflate, br, zstd\r\n\
-    Accept-Language: en-US,en;q=0.9\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-    Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
-
-const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\n\
-    Upgrade: websocket\r\n\
-    Connection: Upgrade\r\n\
-    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-
-const LIMITS: HeadLimits = HeadLimits { head_size_max: 16 << 10, target_size_max: 6 << 10, headers_max: 100 };
-
-const EVENT: &str = "/streammanager/api/4.0/event/live/room1/stream1?action=subscribe&region=us-east-1&strict=true&endpoints=2";
-
-/// With a digest token, as round-trip authentication sends it.
-const QUERY: &str = "id=stream1&region=us-east&strict=true&username=u&password=p&\
-    token=stream1%3Auser%3Astreamer%3Akey1%3Dvalue1%3Aapp%3A1234567891%3A\
-    0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef&host=10.0.0.5&app=live&context=room1";
-
-const ANSWER: &str = r#"{"name":"stream1","scope":"/live","serverAddress":"10.0.0.5","region":"us-east-1"}"#;
-
 /// The floor: these bytes copied once.
 fn copy(bencher: Bencher<'_, '_>, text: &str) {
     let mut room = vec![0; text.len()];
@@ -114,17 +71,35 @@ fn copy(bencher: Bencher<'_, '_>, text: &str) {
 mod heads {
     use super::*;
 
-    #[divan::bench]
-    fn floor_copy(bencher: Bencher<'_, '_>) {
-        copy(bencher, UPGRADE);
+    /// By a script, by a browser, and by a browser with 3.4 KiB of cookies.
+    #[derive(Debug)]
+    enum From {
+        Script,
+        Browser,
+        Cookies,
     }
 
-    #[divan::bench]
-    fn request(bencher: Bencher<'_, '_>) {
-        let bytes = divan::counter::BytesCount::of_str(UPGRADE);
+    impl From {
+        fn head(&self) -> String {
+            match self {
+                Self::Script => SMALL.to_owned(),
+                Self::Browser => UPGRADE.to_owned(),
+                Self::Cookies => large(),
+            }
+        }
+    }
+
+    #[divan::bench(args = [From::Script, From::Browser, From::Cookies])]
+    fn floor_copy(bencher: Bencher<'_, '_>, from: &From) {
+        copy(bencher, &from.head());
+    }
+
+    #[divan::bench(args = [From::Script, From::Browser, From::Cookies])]
+    fn request(bencher: Bencher<'_, '_>, from: &From) {
+        let head = from.head();
         bencher
-            .counter(bytes)
-            .bench(|| head::request(black_box(UPGRADE.as_bytes()), 0, &LIMITS).unwrap().unwrap().1);
+            .counter(divan::counter::BytesCount::of_str(&head))
+            .bench(|| head::request(black_box(head.as_bytes()), 0, &LIMITS).unwrap().unwrap().1);
     }
 
     /// One byte at a time: what a slow client costs in all.
@@ -162,7 +137,7 @@ mod targets {
 
     #[divan::bench]
     fn two_step() -> bool {
-        target::route(black_box("/streammanager/?id=stream1&host=10.0.0.5&app=live")).is_ok()
+        target::route(black_box(TWO_STEP)).is_ok()
     }
 
     #[divan::bench]
@@ -182,8 +157,7 @@ mod params {
     #[divan::bench]
     fn plain(bencher: Bencher<'_, '_>) {
         let rules = param_rules();
-        let query = "id=stream1&host=10.0.0.5&app=live";
-        bencher.bench(|| ConnectionParams::read(black_box("/"), black_box(query), &rules).unwrap());
+        bencher.bench(|| ConnectionParams::read(black_box("/"), black_box(PLAIN_QUERY), &rules).unwrap());
     }
 
     #[divan::bench]
@@ -204,12 +178,6 @@ mod params {
 /// One request of each of today's clients: route, parameters, and what the node is asked.
 mod requests {
     use super::*;
-
-    const ONE_STEP: &str = "/as/v1/proxy/ws/publish/live/stream1?id=stream1&nodeGroup=ng1&region=us-east";
-    const WHIP: &str = "/as/v1/proxy/whip/live/stream1?signal=true&nodeGroup=ng1&mode=live&transport=udp&\
-        keyFramerate=3000&host=10.0.0.7";
-    const RESOURCE: &str =
-        "/as/v1/proxy/whip/live/stream1~00112233445566778899aabbccddeeff?nodeGroup=ng1&host=10.0.0.7";
 
     #[divan::bench]
     fn floor_copy(bencher: Bencher<'_, '_>) {
@@ -242,6 +210,39 @@ mod requests {
     #[divan::bench]
     fn whip_patch(bencher: Bencher<'_, '_>) {
         whip(bencher, Method::Patch, RESOURCE);
+    }
+}
+
+/// The heads that a node and a client get from us.
+mod rewriting {
+    use super::*;
+
+    /// With few parameters, and with a digest token.
+    const QUERIES: [&str; 2] = [PLAIN_QUERY, QUERY];
+
+    #[divan::bench(args = [0, 1])]
+    fn floor_copy(bencher: Bencher<'_, '_>, query: usize) {
+        let params = ConnectionParams::read("/", QUERIES[query], &param_rules()).unwrap();
+        copy(bencher, &String::from_utf8(upgrade(params).request(KEY, NODE, CLIENT)).unwrap());
+    }
+
+    #[divan::bench(args = [0, 1])]
+    fn upgrade_for_node(bencher: Bencher<'_, '_>, query: usize) {
+        let upgrade = upgrade(ConnectionParams::read("/", QUERIES[query], &param_rules()).unwrap());
+        bencher.bench(|| black_box(&upgrade).request(KEY, NODE, CLIENT));
+    }
+
+    #[divan::bench]
+    fn switching_for_client(bencher: Bencher<'_, '_>) {
+        let upgrade = upgrade(ConnectionParams::read("/", PLAIN_QUERY, &param_rules()).unwrap());
+        let agreed = Agreed { protocol: None, extensions: None };
+        bencher.bench(|| black_box(&upgrade).response(&agreed, SESSION));
+    }
+
+    #[divan::bench]
+    fn whip_for_node(bencher: Bencher<'_, '_>) {
+        let request = read(UPGRADE);
+        bencher.bench(|| whip_forward(black_box(&request)).head());
     }
 }
 
@@ -305,12 +306,6 @@ mod answers {
 mod admissions {
     use super::*;
 
-    fn rules() -> AdmissionRules {
-        let networks = (0..16).map(|n| format!("192.168.{n}.0/24").parse().unwrap()).collect();
-        let own = vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
-        AdmissionRules { networks, learned: true, strict: false, own, port: 5080 }
-    }
-
     #[divan::bench]
     fn floor_nothing() -> IpAddr {
         black_box(IpAddr::from([10, 0, 0, 5]))
@@ -318,13 +313,13 @@ mod admissions {
 
     #[divan::bench]
     fn learned(bencher: Bencher<'_, '_>) {
-        let rules = rules();
+        let rules = admission_rules();
         bencher.bench(|| admission::admit(&rules, black_box(IpAddr::from([10, 0, 0, 5])), true).is_ok());
     }
 
     #[divan::bench]
     fn listed(bencher: Bencher<'_, '_>) {
-        let rules = rules();
+        let rules = admission_rules();
         bencher.bench(|| admission::admit(&rules, black_box(IpAddr::from([192, 168, 15, 5])), false).is_ok());
     }
 }

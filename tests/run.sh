@@ -49,8 +49,9 @@ step() {
   child=''
   if [ "$code" -eq 0 ]; then
     passed=$((passed + 1))
-    # what cargo test and the browser checks say at their end, summed up
+    # what cargo test and the browser checks say at their end, summed up; or that something was not judged
     note=$(sed -nE 's/^(test result: ok\. )?([0-9]+) passed[,;].*/\2/p' "$log" | awk '{n += $1} END {if (NR) print n " checks"}')
+    note=$note$(sed -n 's/^note: //p' "$log")
     printf 'ok %5d s  %s\n' $((SECONDS - began)) "$note"
     # what could not be tested here is no secret
     grep -h '^SKIPPED ' "$log" | sed 's/^/     /' || true
@@ -101,7 +102,8 @@ target=$(cargo metadata --no-deps --format-version 1 --locked | sed 's/.*"target
 printf '   %s, %s cores, into %s\n' "$(rustc --version)" "$(nproc)" "$target"
 
 # --- what cargo says --------------------------------------------------------------------------------------------------
-# One profile (dev) and one set of features (--workspace) throughout, so that everything is compiled once.
+# One profile (dev) and one set of features (--workspace) throughout, so that everything is compiled once; only what is
+# counted is built for speed.
 
 heading 'Form'
 step 120 'format' cargo fmt --all --check || true
@@ -126,6 +128,10 @@ for file in tests/*.rs tests/*/main.rs tests/sandbox/tests/*.rs; do
 done
 step 1800 'tests: gateway, all of it on epoll' \
   env TIDEGATE_TEST_DRIVER=epoll cargo test --workspace --test gateway --locked --quiet || true
+
+heading 'Instruction counts'
+packages valgrind=valgrind
+step 1200 'benches/counts.sh: no case over 3 % more' benches/counts.sh || true
 
 # --- what others say --------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ mod access;
 mod affinity;
 pub mod answers;
 mod bell;
+#[doc(hidden)]
+pub mod bench;
 mod budget;
 pub mod card;
 pub mod ceiling;

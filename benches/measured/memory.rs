@@ -1,0 +1,37 @@
+//! A memory that has one answer, and one node that was learned from it.
+
+use super::sample::{ANSWER, EVENT, NODE};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+use tidegate::config;
+use tidegate::worker::answers::{Answer, Answers};
+
+/// The defaults.
+pub fn config() -> config::Config {
+    let least = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
+        [[tls.certificates]]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n";
+    config::read(least).expect("the least that a configuration has to say")
+}
+
+/// The memory of a gateway with the defaults, which has been asked [`EVENT`] lately.
+pub fn answers() -> Answers {
+    let config = config();
+    let (answers, _questions) = Answers::new(&config.answers, config.origins.quarantine);
+    answers.learn(NODE.ip());
+    answers.keep(EVENT.into(), &Arc::new(answer(&answers)));
+    answers
+}
+
+/// What a stream manager said to [`EVENT`]. It is fresh for longer than any bench takes, and never used up.
+fn answer(answers: &Answers) -> Answer {
+    Answer {
+        status: 200,
+        content_type: Some("application/json".to_owned()),
+        body: ANSWER.as_bytes().to_vec(),
+        nodes: vec![NODE.ip()],
+        fresh: Some(Duration::from_secs(3600)),
+        uses: AtomicU32::new(u32::MAX),
+        made: answers.now(),
+    }
+}
