@@ -42,11 +42,7 @@ pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Ready) {
     let Ready { origin, node, names, from_client, from_origin, rules, active } = ready;
     session.pager.card.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
-    {
-        let websocket = &session.revision().config.websocket;
-        liveness::watch(&client, websocket);
-        liveness::watch(&origin, websocket);
-    }
+    liveness::watch(origin.descriptor(), &session.revision().config.websocket);
     let mut pump = Pump::new(session, conn, origin.clone(), rules);
     pump.begin(from_client, from_origin);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));

@@ -3,12 +3,15 @@
 use super::Worker;
 use super::ceiling::Ceiling;
 use super::descriptors;
+use super::liveness;
 use super::net::{Listener, Sock};
+use super::revision::{Held, Revision};
 use super::session;
 use crate::metrics::WorkerMetrics;
 use futures_util::FutureExt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
@@ -64,14 +67,16 @@ impl Drop for Door {
 /// resets it. If the worker only leaves, the queue is somebody else's already: not one more is taken from it, because a
 /// process that leaves is no good place to begin.
 async fn accept_all(worker: Rc<Worker>, listener: Listener, door: Door) {
-    let mut said = None;
+    let (mut said, mut told) = (None, None);
     loop {
+        let inherits = tell(&worker, &listener, &mut told);
         let (ready, closing) = (pin!(listener.readable()), pin!(worker.closing.wait()));
         futures_util::future::select(ready, closing).await;
         if worker.closing.has_rung() {
             break;
         }
-        if let Err(why) = accept_batch(&worker, &listener) {
+        let inherits = tell(&worker, &listener, &mut told) && inherits;
+        if let Err(why) = accept_batch(&worker, &listener, inherits) {
             pause(&worker, &why, &mut said).await;
         }
     }
@@ -84,7 +89,7 @@ async fn accept_all(worker: Rc<Worker>, listener: Listener, door: Door) {
 async fn accept_rest(worker: Rc<Worker>, listener: Listener, _door: Door) {
     let mut said = None;
     loop {
-        match accept_batch(&worker, &listener) {
+        match accept_batch(&worker, &listener, false) {
             Ok(Queue::Empty) => return,
             Ok(Queue::Waiting) => {}
             Err(why) => pause(&worker, &why, &mut said).await,
@@ -99,8 +104,28 @@ enum Queue {
     Waiting,
 }
 
-/// Takes who waits, a batch at the most. The reason, if nobody more can be taken for now.
-fn accept_batch(worker: &Rc<Worker>, listener: &Listener) -> Result<Queue, String> {
+/// Sets the options that connections inherit, as the newest revision has them. False if they were others before: who waits
+/// already has those.
+fn tell(worker: &Worker, listener: &Listener, told: &mut Option<Held>) -> bool {
+    let newest = worker.newest();
+    let is_told = told.as_ref().is_some_and(|told| Rc::ptr_eq(told, &newest));
+    if !is_told {
+        set_options(listener.descriptor(), &newest);
+        *told = Some(newest);
+    }
+    is_told
+}
+
+/// What every connection of a client has.
+fn set_options(socket: BorrowedFd<'_>, revision: &Revision) {
+    // without it small frames are late, but they arrive
+    let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
+    liveness::watch(socket, &revision.config.websocket);
+}
+
+/// Takes who waits, a batch at the most, and sets their options if they do not inherit them. The reason, if nobody more can
+/// be taken for now.
+fn accept_batch(worker: &Rc<Worker>, listener: &Listener, inherits: bool) -> Result<Queue, String> {
     // in a drain nothing is kept for nodes: closing the listener would reset who waits
     let draining = worker.draining.has_rung();
     let room = if draining { usize::MAX } else { descriptors::room(&worker.gateway.metrics) };
@@ -109,7 +134,12 @@ fn accept_batch(worker: &Rc<Worker>, listener: &Listener) -> Result<Queue, Strin
     }
     for _ in 0..ACCEPT_BATCH.min(room) {
         match listener.accept() {
-            Ok((stream, peer)) => begin(worker, stream, peer),
+            Ok((stream, peer)) => {
+                if !inherits {
+                    set_options(stream.as_fd(), &worker.newest());
+                }
+                begin(worker, stream, peer);
+            }
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Queue::Empty),
             Err(e) if is_of_the_peer(&e) => {}
             Err(e) => return Err(e.to_string()),
@@ -154,9 +184,6 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         worker.metrics.refusals.of(crate::proto::refusal::Refusal::Overloaded).add(1);
         return;
     };
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
     let Ok(sock) = Sock::new(stream) else { return };
     let metrics = worker.metrics.clone();
     monoio::spawn(guarded(metrics, session::serve(worker.clone(), sock, peer, permit)));

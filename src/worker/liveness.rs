@@ -4,9 +4,9 @@
 //! can't be put inside a frame. So both legs have keepalive probes and a limit for what nobody acknowledges, in the times
 //! that the operator chose for pings. This file knows no frame and no session.
 
-use super::net::Sock;
 use crate::config::WebSocket;
 use socket2::{SockRef, TcpKeepalive};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// Bytes that the kernel may hold unsent. By default it takes megabytes for a peer that reads slowly, and a Ping behind
@@ -43,17 +43,17 @@ fn whole_seconds(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs()).saturating_add(up).max(LEAST)
 }
 
-/// Has the kernel watch over one leg of a relay.
-pub(super) fn watch(sock: &Sock, websocket: &WebSocket) {
-    if let Err(error) = try_watch(sock, websocket) {
+/// Has the kernel watch over a connection to a node, or over all that a listener will accept: they inherit it, which saves
+/// the calls for each of them.
+pub(super) fn watch(socket: BorrowedFd<'_>, websocket: &WebSocket) {
+    if let Err(error) = try_watch(socket, websocket) {
         // a socket that is broken already says so at its next use; the session is served either way
         tracing::debug!(%error, "the kernel does not watch over a connection");
     }
 }
 
-fn try_watch(sock: &Sock, websocket: &WebSocket) -> std::io::Result<()> {
-    let descriptor = sock.descriptor();
-    let sock = SockRef::from(&descriptor);
+fn try_watch(socket: BorrowedFd<'_>, websocket: &WebSocket) -> std::io::Result<()> {
+    let sock = SockRef::from(&socket);
     sock.set_tcp_notsent_lowat(UNSENT_MAX)?;
     let Some(watch) = Watch::new(websocket) else { return Ok(()) };
     sock.set_tcp_keepalive(&TcpKeepalive::new().with_time(watch.idle).with_interval(watch.interval))?;

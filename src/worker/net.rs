@@ -109,6 +109,11 @@ impl Listener {
         Ok(Self { io: monoio::net::TcpListener::from_std(listener)? })
     }
 
+    /// For setting options, which connections inherit.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        borrow(&self.io)
+    }
+
     /// Waits until a connection may be there. May be dropped at any time.
     pub(super) async fn readable(&self) {
         let _ = self.io.readable(false).await;
