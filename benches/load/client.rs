@@ -308,6 +308,9 @@ impl Session {
         if look == Look::Cut && !self.done {
             return Err("the connection ended without a close_notify".into());
         }
+        if look == Look::More {
+            return Ok(More::Again);
+        }
         if look != Look::Open {
             // behind a WebSocket's Close nothing can be missing, and not every peer says more
             script.ended(self)?;

@@ -6,6 +6,9 @@ use rustls::{ClientConnection, HandshakeKind};
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
+/// Full buffers that one look takes at the most: a gateway that sends faster than we read must not keep us for ever.
+const FULL_MAX: usize = 4;
+
 /// Bytes that one look at a socket may take.
 pub const SCRATCH: usize = 256 * 1024;
 
@@ -22,6 +25,8 @@ pub struct Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     Open,
+    /// There may be more, but others have their turn: no event will tell.
+    More,
     /// The peer ended, with a close_notify where there is TLS.
     Ended,
     /// The peer ended without the close_notify that was due.
@@ -102,14 +107,17 @@ impl Link {
         Ok(())
     }
 
-    /// Takes what is there and hands it on. `ended`: the poll said so, read to the end.
+    /// Takes what is there, within bounds, and hands it on. `ended`: the poll said so, read to the end.
     pub fn receive(
         &mut self,
         scratch: &mut [u8],
         ended: bool,
         mut take: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<Look> {
-        loop {
+        for full in 0.. {
+            if full == FULL_MAX && !ended {
+                return Ok(Look::More);
+            }
             let taken = match rustix::net::recv(&self.socket, &mut *scratch, RecvFlags::DONTWAIT) {
                 Ok((0, _)) if self.tls.is_some() => return Ok(Look::Cut),
                 Ok((0, _)) => return Ok(Look::Ended),
@@ -140,6 +148,7 @@ impl Link {
                 return Ok(Look::Open);
             }
         }
+        Ok(Look::More)
     }
 
     /// Says that nothing more will be sent.

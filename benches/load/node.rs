@@ -215,6 +215,7 @@ impl Serving {
         });
         match said {
             Ok(Look::Open) => {}
+            Ok(Look::More) => self.again.push(number),
             Ok(Look::Ended) if closed => self.leave(number),
             // a gateway that goes away takes its connections along: the client's side says whether that was right
             Ok(Look::Ended | Look::Cut) => self.leave(number),
