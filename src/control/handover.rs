@@ -65,7 +65,9 @@ impl Succession {
         }
     }
 
-    fn show_admin(&mut self) {
+    /// Lets the admin pages begin, if they have not. After a hand-over not before this process is ready: monitoring that was
+    /// told so by the one before must not hear otherwise.
+    pub fn show_admin(&mut self) {
         if let Some(go) = self.admin.as_mut().and_then(|admin| admin.go.take()) {
             // the control thread lasts as long as the process
             let _ = go.send(());
@@ -109,7 +111,6 @@ impl Succession {
     pub fn open(&mut self, crew: &dyn Crew) -> Result<(), Refused> {
         self.ports.listen()?;
         crew.accept();
-        self.show_admin();
         Ok(())
     }
 

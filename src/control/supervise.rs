@@ -32,6 +32,7 @@ pub fn supervise(
     if await_workers(shared, crew, asks)? && succession.await_turn(crew, asks) {
         succession.open(crew).map_err(|refused| Stop::os(refused.to_string()))?;
         shared.phase.advance(Phase::Serving);
+        succession.show_admin();
         for address in &shared.listening {
             tracing::info!("listening on {address}");
         }
