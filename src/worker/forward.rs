@@ -38,8 +38,9 @@ pub(super) struct Ready {
 }
 
 /// Forwards frames both ways until both legs are closed.
-pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Ready) {
-    let Ready { origin, node, names, from_client, from_origin, rules, active } = ready;
+pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Box<Ready>) {
+    // boxed: what a future was given stays in it for as long as it lives
+    let Ready { origin, node, names, from_client, from_origin, rules, active } = *ready;
     session.pager.card.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
     liveness::watch(origin.descriptor(), &session.revision().config.websocket);

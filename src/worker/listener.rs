@@ -197,12 +197,13 @@ pub(super) fn guarded(
 ) -> impl Future<Output = ()> {
     // at once, not when it is first polled: the next look at what is open comes before that
     metrics.connections.add(1);
-    async move {
-        if AssertUnwindSafe(session).catch_unwind().await.is_err() {
+    // no async block: it would hold the session twice, as what it was given and as what it waits for
+    AssertUnwindSafe(session).catch_unwind().map(move |ended| {
+        if ended.is_err() {
             metrics.panics.add(1);
         }
         metrics.connections.add(-1);
-    }
+    })
 }
 
 #[cfg(test)]

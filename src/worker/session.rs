@@ -62,7 +62,7 @@ pub(super) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
     let Some((mut conn, permit, ready)) = Box::pin(before_relay(&session, sock, permit)).await else {
         return;
     };
-    forward::relay(&session, &mut conn, *ready).await;
+    forward::relay(&session, &mut conn, ready).await;
     drop(permit);
 }
 
