@@ -47,7 +47,15 @@ impl Build<'_> {
         fs::write(config, text)?;
         Ok(Target {
             name: name.to_owned(),
-            command: vec![self.binary.into(), "run".into(), "--config".into(), config.into()],
+            // as its unit starts it
+            command: vec![
+                "env".into(),
+                "MIMALLOC_PURGE_DELAY=0".into(),
+                self.binary.into(),
+                "run".into(),
+                "--config".into(),
+                config.into(),
+            ],
             address,
             tls: true,
             socket_path: format!("/streammanager/?id={{script}}&host={}&app=live", self.node.ip()),
