@@ -144,22 +144,47 @@ impl Expiry<Key, Arc<Answer>> for ByFreshness {
     }
 }
 
-/// Nodes are remembered for one of the [`Times`], from the last time that they were named.
-struct ByTime(Arc<Times>, fn(&Times) -> &AtomicU64);
+/// Until the moment that is remembered, on the clock of [`Answers::now`].
+struct UntilThen(Instant);
 
-impl ByTime {
-    fn time(&self) -> Duration {
-        Duration::from_millis((self.1)(&self.0).load(Relaxed))
+impl UntilThen {
+    fn left(&self, until: u64) -> Option<Duration> {
+        Some(Duration::from_millis(until.saturating_sub(now_since(self.0))))
     }
 }
 
-impl<V> Expiry<IpAddr, V> for ByTime {
-    fn expire_after_create(&self, _: &IpAddr, _: &V, _: Instant) -> Option<Duration> {
-        Some(self.time())
+impl Expiry<IpAddr, u64> for UntilThen {
+    fn expire_after_create(&self, _: &IpAddr, until: &u64, _: Instant) -> Option<Duration> {
+        self.left(*until)
     }
 
-    fn expire_after_update(&self, _: &IpAddr, _: &V, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(self.time())
+    fn expire_after_update(
+        &self,
+        _: &IpAddr,
+        until: &u64,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.left(*until)
+    }
+}
+
+/// For as long as refusals are remembered, from the last one.
+struct SinceRefusal(Arc<Times>);
+
+impl SinceRefusal {
+    fn time(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.0.refused.load(Relaxed)))
+    }
+}
+
+impl Expiry<IpAddr, u64> for SinceRefusal {
+    fn expire_after_create(&self, _: &IpAddr, _: &u64, _: Instant) -> Option<Duration> {
+        self.time()
+    }
+
+    fn expire_after_update(&self, _: &IpAddr, _: &u64, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        self.time()
     }
 }
 
@@ -181,11 +206,9 @@ impl Answers {
         let epoch = Instant::now();
         let times = Arc::<Times>::default();
         times.change(config, quarantine);
-        let by = |time: fn(&Times) -> &AtomicU64| ByTime(Arc::clone(&times), time);
-        let learned =
-            Cache::builder().max_capacity(LEARNED_MAX).expire_after(by(|times| &times.learned)).build();
+        let learned = Cache::builder().max_capacity(LEARNED_MAX).expire_after(UntilThen(epoch)).build();
         let refused =
-            Cache::builder().max_capacity(LEARNED_MAX).expire_after(by(|times| &times.refused)).build();
+            Cache::builder().max_capacity(LEARNED_MAX).expire_after(SinceRefusal(times.clone())).build();
         let answers = Self {
             cache: ArcSwap::from_pointee(memory(config.capacity, epoch)),
             learned,
@@ -261,8 +284,7 @@ impl Answers {
 
     /// Whether any node is known that did not fail lately. Without one, asking again for another node is in vain.
     pub fn knows_healthy_node(&self) -> bool {
-        let now = self.now();
-        self.learned.iter().any(|(node, until)| until > now && !self.is_quarantined(*node))
+        self.learned.iter().any(|(node, _)| !self.is_quarantined(*node))
     }
 
     /// A node refused a dial: every answer that names it and was made before now is forgotten.
@@ -290,14 +312,13 @@ impl Answers {
     /// All nodes that may be dialled because they were named, and for how long yet.
     pub fn learned(&self) -> Vec<(IpAddr, Duration)> {
         let now = self.now();
-        let all = self.learned.iter();
-        let left = all.map(|(node, until)| (*node, Duration::from_millis(until.saturating_sub(now))));
-        left.filter(|(_, left)| !left.is_zero()).collect()
+        let left = |until: u64| Duration::from_millis(until.saturating_sub(now));
+        self.learned.iter().map(|(node, until)| (*node, left(until))).collect()
     }
 
     /// Whether the stream manager named this node lately.
     pub fn is_learned(&self, node: IpAddr) -> bool {
-        self.learned.get(&node).is_some_and(|until| until > self.now())
+        self.learned.contains_key(&node)
     }
 
     /// Sends a question to the control thread. The receiver hears `Err` if the control thread is gone.
