@@ -70,3 +70,8 @@ fn frame() {
 fn relay() {
     replay("relay", check::relay::relay);
 }
+
+#[test]
+fn proxy_protocol() {
+    replay("proxy_protocol", check::proxy_protocol);
+}

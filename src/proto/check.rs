@@ -7,13 +7,15 @@ use std::net::IpAddr;
 
 use super::admission::{self, AdmissionRules, Network};
 use super::answer::{self, Answer, FreshnessRules};
-use super::head::{self, HeadFault, HeadLimits};
+use super::head::{self, HeadLimits};
 use super::params::{ConnectionParams, Host, ParamRules};
 use super::target::{self, EventKind, Keep, Route, StreamPath, WhipForm};
 
+pub use proxy_protocol::proxy_protocol;
 pub use routes::{body, node_answer, one_step, whip};
 
 pub mod frame;
+mod proxy_protocol;
 pub mod reference;
 pub mod relay;
 mod routes;
@@ -40,9 +42,9 @@ pub fn head(bytes: &[u8]) {
 }
 
 /// Feeds a reader byte by byte and all at once: both ways the same verdict.
-fn cut_anywhere<'b, T: PartialEq + std::fmt::Debug>(
+fn cut_anywhere<'b, T: PartialEq + std::fmt::Debug, F: PartialEq + std::fmt::Debug>(
     bytes: &'b [u8],
-    read: impl Fn(&'b [u8], usize) -> Result<Option<(T, usize)>, HeadFault>,
+    read: impl Fn(&'b [u8], usize) -> Result<Option<(T, usize)>, F>,
 ) {
     let whole = read(bytes, 0);
     for cut in 1..=bytes.len() {

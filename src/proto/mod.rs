@@ -16,6 +16,7 @@ pub mod one_step;
 pub(crate) mod pairs;
 pub mod params;
 pub mod pass;
+pub mod proxy_protocol;
 pub mod redact;
 pub mod refusal;
 pub mod relay;

@@ -1,0 +1,7 @@
+//! PROXY protocol headers against the plain reference: one byte that says which versions are taken, then what is sent.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::proto::check;
+
+fuzz_target!(|bytes: &[u8]| check::proxy_protocol(bytes));
