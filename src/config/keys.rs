@@ -7,7 +7,7 @@ use super::problem::Report;
 use super::word::{Access, CloseCode, File, Flag, Group, Hidden, OrEmpty, Token, WorkerCount};
 use super::{
     Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel,
-    Origins, StreamManager, Tls, TlsVersion, WebSocket,
+    Origins, StreamManager, Tls, TlsVersion, Versions, WebSocket,
 };
 use crate::proto::head::FIELDS_MAX;
 use std::ops::Range;
@@ -25,8 +25,7 @@ pub struct Key {
 }
 
 /// Keys of the contract that wait for their issue: accepted nowhere, but not taken for a slip of the pen either.
-const LATER: [&str; 4] =
-    ["gateway.proxy_protocol", "gateway.trusted_proxies", "tls.ticket_keys", "origins.sealed"];
+const LATER: [&str; 2] = ["tls.ticket_keys", "origins.sealed"];
 
 const KIB: u64 = 1024;
 const MIB: u64 = KIB * KIB;
@@ -78,6 +77,8 @@ keys! {
         workers: WorkerCount = default r#""cores""#,
         pin: Flag = default "true",
         driver: Driver = default r#""auto""#,
+        proxy_protocol: OrOff<Versions> = default r#""off""#,
+        trusted_proxies: List<Prefix> = default "[]",
         drain: Span = default r#""30s""#,
         drain_close_code: CloseCode = default "1001",
     }

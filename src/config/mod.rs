@@ -108,6 +108,10 @@ pub struct Gateway {
     /// One worker, one core.
     pub pin: bool,
     pub driver: Driver,
+    /// Versions of the PROXY protocol, one of which every connection has to begin with; `None` if with none.
+    pub proxy_protocol: Option<Versions>,
+    /// From whom such connections are taken.
+    pub trusted_proxies: Vec<Network>,
     /// How long a drain may take before what is left is cut.
     pub drain: Duration,
     /// Close code that clients get when the gateway drains (RFC 6455, 7.4).
@@ -239,6 +243,7 @@ pub struct Origins {
 }
 
 pub use crate::proto::admission::Network;
+pub use crate::proto::proxy_protocol::Versions;
 
 /// What stands in the `Origin` field of the upgrade that a node gets.
 #[derive(Debug, Clone, PartialEq, Eq)]

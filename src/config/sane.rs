@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 /// Reports everything in a configuration that contradicts itself.
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     listeners(config, report);
+    proxies(config, report);
     origins(config, report);
     answers(config, report);
     limits(config, report);
@@ -37,6 +38,14 @@ fn listeners(config: &Config, report: &mut Report<'_>) {
     if let Some(taken) = listen.iter().find(|address| overlap(**address, admin)) {
         let found = format!("{admin}, which gateway.listen has as {taken}");
         report.clash("admin.listen", &found, "right is a port of its own");
+    }
+}
+
+fn proxies(config: &Config, report: &mut Report<'_>) {
+    let gateway = &config.gateway;
+    if gateway.proxy_protocol.is_some() && gateway.trusted_proxies.is_empty() {
+        let right = "nobody could connect: right is the addresses of the balancers in front, or proxy_protocol = \"off\"";
+        report.clash("gateway.trusted_proxies", "an empty list beside proxy_protocol", right);
     }
 }
 

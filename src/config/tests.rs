@@ -95,9 +95,7 @@ fn unknown_keys_name_the_nearest_known_one() {
 
 #[test]
 fn keys_that_wait_for_their_issue_are_refused_by_name() {
-    for (table, line) in
-        [("gateway", "proxy_protocol = \"v2\""), ("tls", "ticket_keys = \"\""), ("origins", "sealed = true")]
-    {
+    for (table, line) in [("tls", "ticket_keys = \"\""), ("origins", "sealed = true")] {
         assert_eq!(problem(table, line).found, "a key not yet supported by this version");
     }
 }
@@ -110,6 +108,9 @@ fn values_of_each_kind_say_what_would_be_right() {
         ("gateway", "listen = []", "at least one address"),
         ("gateway", "listen = [\"10.0.0.1:443\", \"0.0.0.0:443\"]", "the wildcard alone"),
         ("gateway", "workers = 0", "1 to 1024"),
+        ("gateway", "proxy_protocol = \"v3\"", "\"v1\", \"v2\", \"any\""),
+        ("gateway", "proxy_protocol = \"any\"", "the balancers in front"),
+        ("gateway", "trusted_proxies = [\"10.0.0.1/8\"]", "right is \"10.0.0.0/8\""),
         ("gateway", "drain = 30", "with its unit"),
         ("gateway", "drain = \"0s\"", "\"1ms\""),
         ("gateway", "drain = \"9999999h\"", "\"8760h\""),
@@ -273,6 +274,8 @@ fn any(dice: &mut Dice) -> Config {
         workers: dice.pick(&[Workers::Cores, Workers::Count(1), Workers::Count(1024)]),
         pin: dice.roll(2) == 0,
         driver: dice.pick(&[Driver::Auto, Driver::IoUring, Driver::Epoll]),
+        proxy_protocol: dice.pick(&[None, Some(Versions::V1), Some(Versions::V2), Some(Versions::Any)]),
+        trusted_proxies: vec![dice.network()],
         drain: dice.span(),
         drain_close_code: dice.pick(&[1000, 1013, 3000, 4999]),
     };

@@ -1,7 +1,9 @@
 //! Kinds of values that are words: flags, closed sets, codes, paths, tokens, secrets.
 
 use super::kind::{Count, Scalar, integer, quote, text};
-use super::{AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Workers};
+use super::{
+    AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Versions, Workers,
+};
 use crate::proto::pairs::is_group;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -48,6 +50,10 @@ impl<W: Words> Scalar for W {
 impl Words for Driver {
     const ALL: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("io_uring", Self::IoUring), ("epoll", Self::Epoll)];
+}
+
+impl Words for Versions {
+    const ALL: &'static [(&'static str, Self)] = &[("v1", Self::V1), ("v2", Self::V2), ("any", Self::Any)];
 }
 
 impl Words for TlsVersion {

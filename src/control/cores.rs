@@ -78,6 +78,8 @@ mod tests {
             workers,
             pin,
             driver: crate::config::Driver::Auto,
+            proxy_protocol: None,
+            trusted_proxies: Vec::new(),
             drain: std::time::Duration::from_secs(1),
             drain_close_code: 1001,
         };

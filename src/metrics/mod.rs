@@ -99,6 +99,8 @@ DialOutcome {
 } }
 labels! { /// Why a TLS handshake failed.
 TlsFailure { Timeout = "timeout", Protocol = "protocol", Lost = "lost" } }
+labels! { /// Why a connection was dropped before TLS, where a balancer has to say whom it is from.
+ProxyFailure { Untrusted = "untrusted", Malformed = "malformed", Timeout = "timeout", Lost = "lost" } }
 
 /// The numbers of one worker.
 #[derive(Debug, Default)]
@@ -111,6 +113,7 @@ pub struct WorkerMetrics {
     /// By `Version`, then whether the session was resumed.
     pub handshakes: [[Counter; 2]; Version::COUNT],
     pub handshake_failures: [Counter; TlsFailure::COUNT],
+    pub proxy_failures: [Counter; ProxyFailure::COUNT],
     pub frames: [Counter; From::COUNT],
     pub bytes: [Counter; From::COUNT],
     pub answers: [Counter; AnswerOutcome::COUNT],

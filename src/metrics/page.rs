@@ -4,8 +4,8 @@
 //! counter is right from its first step. What the process weighs is handed in: this floor opens nothing.
 
 use super::{
-    AnswerOutcome, BUCKETS_MICROS, Counter, DialOutcome, EndBy, EndHow, From as Side, Histogram, Route,
-    TlsFailure, Version, WorkerMetrics,
+    AnswerOutcome, BUCKETS_MICROS, Counter, DialOutcome, EndBy, EndHow, From as Side, Histogram,
+    ProxyFailure, Route, TlsFailure, Version, WorkerMetrics,
 };
 use crate::proto::refusal::Refusal;
 use prometheus_client::collector::Collector;
@@ -172,7 +172,13 @@ impl Page {
             .iter()
             .map(|how| ([("how", how.word())], sheet.sum(|w| &w.handshake_failures[*how as usize])))
             .collect();
-        sheet.counters("tidegate_tls_handshake_failures", "TLS handshakes that failed", failed)
+        sheet.counters("tidegate_tls_handshake_failures", "TLS handshakes that failed", failed)?;
+        let failed: Vec<_> = ProxyFailure::ALL
+            .iter()
+            .map(|how| ([("how", how.word())], sheet.sum(|w| &w.proxy_failures[*how as usize])))
+            .collect();
+        let help = "Connections dropped because of their PROXY protocol header";
+        sheet.counters("tidegate_proxy_protocol_failures", help, failed)
     }
 
     fn traffic(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {

@@ -37,7 +37,8 @@ impl Names {
 /// A session, seen from outside.
 #[derive(Debug)]
 pub(crate) struct Card {
-    pub(super) peer: SocketAddr,
+    /// The client; behind a balancer only once that has said who it is.
+    pub(super) peer: Cell<SocketAddr>,
     /// When it was accepted, on the worker's clock.
     pub(super) began: Millis,
     /// None before its first request.
@@ -56,7 +57,7 @@ impl Card {
     /// A connection that was accepted just now.
     pub(super) const fn new(peer: SocketAddr, now: Millis) -> Self {
         Self {
-            peer,
+            peer: Cell::new(peer),
             began: now,
             route: Cell::new(None),
             relayed: OnceCell::new(),
@@ -139,7 +140,7 @@ impl Row {
                 None if route != Route::Http => State::Opening,
                 _ => State::Open,
             },
-            peer: card.peer,
+            peer: card.peer.get(),
             node: relayed.map(|relayed| relayed.node),
             app: name(|names| &names.app),
             stream: name(|names| &names.stream),

@@ -112,7 +112,7 @@ impl Conn {
         &mut self,
         max: usize,
         scratch: &mut Scratch,
-        mut plain: impl FnMut(&[u8], bool, &mut Vec<u8>),
+        plain: impl FnMut(&[u8], bool, &mut Vec<u8>),
     ) -> Received {
         let carry = self.tls.carry().len();
         scratch.input[..carry].copy_from_slice(self.tls.carry());
@@ -124,9 +124,30 @@ impl Conn {
             }
             Err(_) => return Received::Broken,
         };
+        self.work_off(carry + taken, scratch, plain)
+    }
+
+    /// Takes what came before there was a connection to give it to.
+    pub(super) fn begin(&mut self, bytes: &[u8], inbox: &mut Vec<u8>) -> Received {
+        if bytes.is_empty() {
+            return Received::Nothing;
+        }
+        scratch::with(|scratch| {
+            scratch.input[..bytes.len()].copy_from_slice(bytes);
+            self.work_off(bytes.len(), scratch, |bytes, _, _| inbox.extend_from_slice(bytes))
+        })
+    }
+
+    /// Works off the first `length` bytes of the input buffer: what TLS held back, and what came now.
+    fn work_off(
+        &mut self,
+        length: usize,
+        scratch: &mut Scratch,
+        mut plain: impl FnMut(&[u8], bool, &mut Vec<u8>),
+    ) -> Received {
         let mut reply = Vec::new();
         let was_open = self.tls.is_open();
-        let (input, gather) = (&mut scratch.input[..carry + taken], &mut scratch.gather);
+        let (input, gather) = (&mut scratch.input[..length], &mut scratch.gather);
         let fed = self.tls.feed(input, &mut reply, |bytes, more| plain(bytes, more, gather));
         // in TLS 1.3 all that is left to say once the client has finished is the tickets; in 1.2 it is our own Finished
         if !was_open && fed.is_ok() && self.tls.is_open() && self.tls.is_version_13() {

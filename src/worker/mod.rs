@@ -29,6 +29,7 @@ mod net;
 mod node;
 mod origin;
 mod placement;
+mod proxied;
 mod reply;
 pub mod revision;
 mod scratch;

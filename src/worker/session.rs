@@ -9,6 +9,7 @@ use super::conn::{Conn, Received};
 use super::forward;
 use super::http::{Http, Next};
 use super::net::Sock;
+use super::proxied;
 use super::revision::Held;
 use super::sessions::Pager;
 use super::tls::Tls;
@@ -33,6 +34,7 @@ pub(super) struct Session {
     pub worker: Rc<Worker>,
     pub pager: Rc<Pager>,
     pub id: String,
+    /// The client; behind a balancer only once that has said who it is.
     pub peer: SocketAddr,
     pub accepted: Instant,
     /// What the present request goes by, from its head to its end.
@@ -51,7 +53,7 @@ pub(super) enum Woke {
 pub(super) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, permit: HandshakePermit) {
     let held = worker.clone();
     let place = held.sessions.enter(Card::new(peer, worker.now()), || held.random());
-    let session = Session {
+    let mut session = Session {
         id: format!("{:016x}", place.id),
         pager: place.pager.clone(),
         accepted: Instant::now(),
@@ -59,7 +61,7 @@ pub(super) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
         worker,
         peer,
     };
-    let Some((mut conn, permit, ready)) = Box::pin(before_relay(&session, sock, permit)).await else {
+    let Some((mut conn, permit, ready)) = Box::pin(before_relay(&mut session, sock, permit)).await else {
         return;
     };
     forward::relay(&session, &mut conn, ready).await;
@@ -68,11 +70,16 @@ pub(super) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
 
 /// All that comes before a relay; `None` when the connection ended without one.
 async fn before_relay(
-    session: &Session,
+    session: &mut Session,
     sock: Sock,
     handshake: HandshakePermit,
 ) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<forward::Ready>)> {
-    let mut conn = shake(session, sock).await?;
+    let deadline = session.accepted + session.worker.newest().config.tls.handshake_timeout;
+    let client = proxied::client(session, &sock, deadline).await?;
+    session.peer = client.address;
+    session.pager.card.peer.set(client.address);
+    let session = &*session;
+    let mut conn = shake(session, sock, deadline, &client.behind).await?;
     let mut http = Http::new(session, handshake);
     loop {
         let next = http.exchange(&mut conn).await;
@@ -93,25 +100,15 @@ async fn before_relay(
     }
 }
 
-/// The TLS handshake, with its deadline.
-async fn shake(session: &Session, sock: Sock) -> Option<Conn> {
+/// The TLS handshake, with its deadline; `begun` was received already.
+async fn shake(session: &Session, sock: Sock, deadline: Instant, begun: &[u8]) -> Option<Conn> {
     let metrics = &session.worker.metrics;
-    let revision = session.worker.newest();
-    let deadline = session.accepted + revision.config.tls.handshake_timeout;
-    let mut conn = Conn::new(sock, Tls::new(revision.tls.clone()).ok()?);
-    drop(revision);
+    let mut conn = Conn::new(sock, Tls::new(session.worker.newest().tls.clone()).ok()?);
     let mut early = Vec::new();
     let fail = |failure: TlsFailure| metrics.handshake_failures[failure as usize].add(1);
-    while !conn.tls.is_open() {
-        if !conn.out.is_empty() && !session.flush(&mut conn, deadline).await {
-            fail(TlsFailure::Lost);
-            return None;
-        }
-        if session.readable(&conn.sock, deadline).await == Woke::Deadline {
-            fail(TlsFailure::Timeout);
-            return None;
-        }
-        match conn.receive_into(HEAD_RECEIVE, &mut early) {
+    let mut received = conn.begin(begun, &mut early);
+    loop {
+        match received {
             Received::Some | Received::Nothing => {}
             // a request and a close_notify may have come together with the end of the handshake
             Received::End if conn.tls.is_open() => {}
@@ -126,6 +123,18 @@ async fn shake(session: &Session, sock: Sock) -> Option<Conn> {
                 return None;
             }
         }
+        if conn.tls.is_open() {
+            break;
+        }
+        if !conn.out.is_empty() && !session.flush(&mut conn, deadline).await {
+            fail(TlsFailure::Lost);
+            return None;
+        }
+        if session.readable(&conn.sock, deadline).await == Woke::Deadline {
+            fail(TlsFailure::Timeout);
+            return None;
+        }
+        received = conn.receive_into(HEAD_RECEIVE, &mut early);
     }
     let (version, resumed) = conn.tls.agreed();
     let version = if version == Some(ProtocolVersion::TLSv1_2) { Version::Tls12 } else { Version::Tls13 };

@@ -24,6 +24,7 @@ mod orders;
 mod overload;
 mod patience;
 mod peers;
+mod proxy_protocol;
 mod quarantine;
 mod reload;
 mod reload_load;

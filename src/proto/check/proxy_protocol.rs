@@ -15,7 +15,9 @@ pub fn proxy_protocol(input: &[u8]) {
             assert_eq!(ours, Ok(Some((expected, size))), "{bytes:?}");
             assert_eq!(read(&bytes[..size], versions), ours, "what follows a header changes nothing in it");
         }
-        None => assert!(!matches!(ours, Ok(Some(_))), "{ours:?} where the reference finds nothing: {bytes:?}"),
+        None => {
+            assert!(!matches!(ours, Ok(Some(_))), "{ours:?} where the reference finds nothing: {bytes:?}")
+        }
     }
     if bytes.len() >= 4096 {
         assert_ne!(ours, Ok(None), "it never ends");

@@ -1,0 +1,184 @@
+//! Behind a balancer: it says who the client is, and nobody else may.
+
+use crate::town::{Config, Link, Origin, Place, Request, Town};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use toml::Value;
+
+/// The client that is announced.
+const CLIENT: &str = "192.0.2.7:50000";
+
+/// A town behind a balancer, which is the first of its homes.
+fn behind(versions: &str, change: impl FnOnce(&mut Config)) -> Town {
+    Town::with(|config, place| {
+        config.set("gateway.proxy_protocol", versions);
+        config.set("gateway.trusted_proxies", vec![Value::from(balancer(place).to_string())]);
+        change(config);
+    })
+}
+
+fn balancer(place: &Place) -> Ipv4Addr {
+    place.home(1)
+}
+
+/// A connection of the balancer that has said `header`.
+fn announced(town: &Town, header: &[u8]) -> TcpStream {
+    let mut tcp = town.door().from(balancer(&town.place)).knock();
+    tcp.write_all(header).unwrap();
+    tcp
+}
+
+fn v1(client: SocketAddr) -> Vec<u8> {
+    format!("PROXY TCP4 {} 10.0.0.1 {} 443\r\n", client.ip(), client.port()).into_bytes()
+}
+
+fn v2(command: u8, client: SocketAddr) -> Vec<u8> {
+    let SocketAddr::V4(client) = client else { panic!("IPv4 here") };
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([0x20 | command, 0x11, 0, 16]);
+    header.extend(client.ip().octets());
+    header.extend([10, 0, 0, 1]);
+    header.extend(client.port().to_be_bytes());
+    header.extend([1, 0xbb, 0x04, 0, 1, 0]);
+    header
+}
+
+/// A session on this connection, and what the node was told of its client.
+#[track_caller]
+fn session(town: &Town, origin: &Origin, tcp: TcpStream) -> (Link, Link, String) {
+    let mut client = town.door().enter_on(tcp);
+    client.ask(&Request::upgrade(&town.socket_target(1)));
+    let mut node = origin.accept();
+    let head = node.agree();
+    assert_eq!(client.read_response().status(), 101);
+    let told = |name| head.field(name).expect(name).to_owned();
+    let client_told = format!("{}:{}", told("x-forwarded-for"), told("x-forwarded-for-meta-port"));
+    (client, node, client_told)
+}
+
+/// The gateway ends this connection and says nothing.
+#[track_caller]
+fn assert_dropped(mut tcp: TcpStream) {
+    let mut said = Vec::new();
+    // dropped with unread bytes it is reset
+    let _ = tcp.read_to_end(&mut said);
+    assert!(said.is_empty(), "{said:?}");
+}
+
+fn failures(town: &Town, how: &str) -> f64 {
+    town.gateway.metric("tidegate_proxy_protocol_failures_total", &[("how", how)])
+}
+
+#[test]
+fn nodes_limits_and_operators_see_the_client_behind_the_balancer() {
+    let client: SocketAddr = CLIENT.parse().unwrap();
+    for (versions, header) in
+        [("v1", v1(client)), ("v2", v2(1, client)), ("any", v1(client)), ("any", v2(1, client))]
+    {
+        let town = behind(versions, |config| config.set("limits.sessions_per_ip", 1));
+        let origin = town.node(1);
+        let (_client, _node, told) = session(&town, &origin, announced(&town, &header));
+        assert_eq!(told, CLIENT, "{versions}");
+        let rows = town.gateway.admin("/api/sessions").json();
+        assert!(rows.to_string().contains(CLIENT), "{rows}");
+        // a second one of the same client is one too many; another client behind the same balancer is not
+        let mut second = town.door().enter_on(announced(&town, &header));
+        second.ask(&Request::upgrade(&town.socket_target(1)));
+        second.read_response().assert_refusal(429, "too_many");
+        let other = if versions == "v1" { v1 } else { |client| v2(1, client) };
+        let other = announced(&town, &other("192.0.2.8:50000".parse().unwrap()));
+        assert_eq!(session(&town, &origin, other).2, "192.0.2.8:50000");
+    }
+}
+
+#[test]
+fn a_balancer_that_speaks_for_itself_is_its_own_client() {
+    let town = behind("any", |_| {});
+    let origin = town.node(1);
+    for header in [v2(0, CLIENT.parse().unwrap()), b"PROXY UNKNOWN\r\n".to_vec()] {
+        let tcp = announced(&town, &header);
+        let own = tcp.local_addr().unwrap().to_string();
+        assert_eq!(session(&town, &origin, tcp).2, own);
+    }
+}
+
+#[test]
+fn a_header_in_pieces_or_together_with_the_handshake_is_the_same() {
+    let town = behind("any", |_| {});
+    let origin = town.node(1);
+    for header in [v1(CLIENT.parse().unwrap()), v2(1, CLIENT.parse().unwrap())] {
+        let mut tcp = town.door().from(balancer(&town.place)).knock();
+        tcp.set_nodelay(true).unwrap();
+        for byte in &header {
+            tcp.write_all(&[*byte]).unwrap();
+            std::thread::yield_now();
+        }
+        assert_eq!(session(&town, &origin, tcp).2, CLIENT);
+        // held back by the kernel until a packet is full, or until the ClientHello is there too
+        let tcp = town.door().from(balancer(&town.place)).knock();
+        rustix::net::sockopt::set_tcp_cork(&tcp, true).unwrap();
+        (&tcp).write_all(&header).unwrap();
+        assert_eq!(session(&town, &origin, tcp).2, CLIENT);
+    }
+}
+
+#[test]
+fn who_is_not_trusted_is_dropped_whatever_it_says() {
+    let town = behind("any", |_| {});
+    for header in [v1(CLIENT.parse().unwrap()), v2(1, CLIENT.parse().unwrap()), vec![]] {
+        let mut tcp = town.door().from(town.place.home(2)).knock();
+        // it may be gone already
+        let _ = tcp.write_all(&header);
+        assert_dropped(tcp);
+    }
+    assert_eq!(failures(&town, "untrusted"), 3.0);
+}
+
+#[test]
+fn what_is_no_header_of_the_configured_version_is_dropped() {
+    let client = CLIENT.parse().unwrap();
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
+    for (versions, header) in
+        [("v1", v2(1, client)), ("v2", v1(client)), ("any", hello), ("any", b"PROXY TCP4 x\r\n".into())]
+    {
+        let town = behind(versions, |_| {});
+        assert_dropped(announced(&town, &header));
+        assert_eq!(failures(&town, "malformed"), 1.0, "{versions}");
+        assert_eq!(town.gateway.metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")]), 0.0);
+    }
+}
+
+#[test]
+fn a_header_that_never_ends_is_not_waited_for() {
+    let town = behind("any", |config| config.set("tls.handshake_timeout", "200ms"));
+    assert_dropped(announced(&town, b"PROXY TCP4 192."));
+    assert_eq!(failures(&town, "timeout"), 1.0);
+    drop(announced(&town, b"PROXY"));
+    town.gateway.wait_for_metric("tidegate_proxy_protocol_failures_total", &[("how", "lost")], 1.0);
+}
+
+#[test]
+fn without_a_balancer_its_words_are_no_tls() {
+    let town = Town::open();
+    let mut tcp = town.door().knock();
+    tcp.write_all(&v1(CLIENT.parse().unwrap())).unwrap();
+    let mut said = Vec::new();
+    tcp.read_to_end(&mut said).unwrap();
+    assert_eq!(said.first(), Some(&21), "an alert: {said:?}");
+    town.gateway.wait_for_metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")], 1.0);
+}
+
+#[test]
+fn a_balancer_can_be_put_in_front_by_a_reload() {
+    let mut kept = None;
+    let town = Town::with(|config, _| kept = Some(config.clone()));
+    let origin = town.node(1);
+    let own = town.door().from(balancer(&town.place)).knock();
+    session(&town, &origin, own);
+    let mut config = kept.expect("it was called");
+    config.set("gateway.proxy_protocol", "v2");
+    config.set("gateway.trusted_proxies", vec![Value::from(balancer(&town.place).to_string())]);
+    config.write(&town.place);
+    assert_eq!(town.gateway.reload().0, Some(0));
+    assert_eq!(session(&town, &origin, announced(&town, &v2(1, CLIENT.parse().unwrap()))).2, CLIENT);
+}
