@@ -2,10 +2,10 @@
 
 use super::sample::{ANSWER, EVENT, NODE};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 use tidegate::config;
 use tidegate::worker::answers::{Answer, Answers};
+use tidegate::worker::places::Uses;
 
 /// The defaults.
 pub fn config() -> config::Config {
@@ -31,7 +31,7 @@ fn answer(answers: &Answers) -> Answer {
         body: ANSWER.as_bytes().to_vec(),
         nodes: vec![NODE.ip()],
         fresh: Some(Duration::from_secs(3600)),
-        uses: AtomicU32::new(u32::MAX),
+        uses: Uses::new(u32::MAX),
         made: answers.now(),
     }
 }

@@ -11,6 +11,7 @@ use crate::proto::refusal::Refusal;
 use crate::proto::target::{EventKind, Keep};
 use crate::worker::answers::{Answer, Outcome};
 use crate::worker::gateway::Gateway;
+use crate::worker::places::Uses;
 use crate::worker::revision::Revision;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -21,7 +22,6 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 /// Lists and statistics are believed so long.
@@ -146,7 +146,7 @@ impl Asker {
             body: body.into(),
             nodes,
             fresh,
-            uses: AtomicU32::new(uses),
+            uses: Uses::new(uses),
             made: answers.now(),
         }))
     }

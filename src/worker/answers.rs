@@ -4,6 +4,7 @@
 //! thread, which has one flight for each key of the whole process. So a question goes out once, a wake crosses threads
 //! once for each worker, and a caller who leaves takes nobody down, since nothing in the air belongs to a caller.
 
+use super::places::Uses;
 use crate::config;
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{EventKind, Keep};
@@ -13,7 +14,7 @@ use moka::Expiry;
 use moka::sync::Cache;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The exact target as the client wrote it.
@@ -30,7 +31,7 @@ pub struct Answer {
     /// How long it may be kept; `None` means that it is for those waiting only.
     pub fresh: Option<Duration>,
     /// How often it may be given out.
-    pub uses: AtomicU32,
+    pub uses: Uses,
     /// On the clock of [`Answers::now`].
     pub made: u64,
 }
@@ -39,11 +40,6 @@ impl Answer {
     /// A value that says "there is none": 404 and 400.
     pub const fn is_missing(&self) -> bool {
         matches!(self.status, 404 | 400)
-    }
-
-    /// Takes one use; false when they are used up.
-    pub fn take_use(&self) -> bool {
-        self.uses.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// How much longer it is fresh.
@@ -244,7 +240,7 @@ impl Answers {
     pub fn look(&self, key: &str) -> Look {
         let cache = self.cache.load();
         let Some(answer) = cache.get(key) else { return Look::Miss };
-        if self.is_refused(&answer) || !answer.take_use() {
+        if self.is_refused(&answer) || !answer.uses.take() {
             cache.invalidate(key);
             return Look::Invalidated;
         }

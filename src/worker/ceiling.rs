@@ -1,5 +1,6 @@
 //! Limits that all workers share: sessions, sessions of one address, new sessions of one address, unfinished heads.
 
+use super::places::Places;
 use crate::config::{Limits, Rate};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::Rank;
@@ -7,7 +8,6 @@ use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -25,8 +25,8 @@ const RESERVE: usize = 20;
 pub struct Ceiling {
     /// The newest ones, for everybody: what is open was counted under older ones too.
     limits: ArcSwap<Limits>,
-    sessions: AtomicUsize,
-    handshakes: AtomicUsize,
+    sessions: Places,
+    handshakes: Places,
     hasher: RandomState,
     shards: Vec<Mutex<HashMap<IpAddr, Caller>>>,
 }
@@ -60,8 +60,8 @@ impl Ceiling {
     pub fn new(limits: &Limits) -> Self {
         Self {
             limits: ArcSwap::from_pointee(limits.clone()),
-            sessions: AtomicUsize::new(0),
-            handshakes: AtomicUsize::new(0),
+            sessions: Places::default(),
+            handshakes: Places::default(),
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
@@ -74,20 +74,19 @@ impl Ceiling {
 
     /// Sessions now.
     pub fn sessions(&self) -> usize {
-        self.sessions.load(Relaxed)
+        self.sessions.taken()
     }
 
     /// Connections that were accepted and did not finish their first head yet.
     pub fn newcomers(&self) -> usize {
-        self.handshakes.load(Relaxed)
+        self.handshakes.taken()
     }
 
     /// A place for one more handshake, if there is one.
     pub fn handshake(gateway: &Arc<super::gateway::Gateway>) -> Option<HandshakePermit> {
         let ceiling = &gateway.ceiling;
-        let permit = HandshakePermit(gateway.clone());
         let most = ceiling.limits.load().handshakes.unwrap_or(usize::MAX);
-        (ceiling.handshakes.fetch_add(1, Relaxed) < most).then_some(permit)
+        ceiling.handshakes.take(most).then(|| HandshakePermit(gateway.clone()))
     }
 
     /// A place for one more session of `address`, or the refusal that it gets. The last places are kept for those who
@@ -102,10 +101,9 @@ impl Ceiling {
         let limits = ceiling.limits.load();
         let max = limits.sessions.unwrap_or(usize::MAX);
         let open_to = if rank == Rank::First { max } else { max - max / RESERVE };
-        // one who finds no place must not fill one either, not even for a moment: somebody else may look
-        let place =
-            ceiling.sessions.fetch_update(Relaxed, Relaxed, |taken| (taken < open_to).then_some(taken + 1));
-        place.map_err(|_| Refusal::Overloaded)?;
+        if !ceiling.sessions.take(open_to) {
+            return Err(Refusal::Overloaded);
+        }
         let mut permit = SessionPermit { gateway: gateway.clone(), address: None };
         // counted also while no limit asks for it: one that comes later has to know who is there
         ceiling.enter(address, now, &limits)?;
@@ -163,13 +161,13 @@ fn refill(rate: Rate, since: Instant, now: Instant) -> f64 {
 
 impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        self.0.ceiling.handshakes.fetch_sub(1, Relaxed);
+        self.0.ceiling.handshakes.give_back();
     }
 }
 
 impl Drop for SessionPermit {
     fn drop(&mut self) {
-        self.gateway.ceiling.sessions.fetch_sub(1, Relaxed);
+        self.gateway.ceiling.sessions.give_back();
         if let Some(address) = self.address {
             self.gateway.ceiling.leave(address);
         }

@@ -62,7 +62,7 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (B
         && let Ok(answer) = &outcome
     {
         // a placement handed to a crowd is used up by the crowd, though none of it is sent away
-        answer.take_use();
+        answer.uses.take();
     }
     (by, outcome)
 }

@@ -29,6 +29,7 @@ mod net;
 mod node;
 mod origin;
 mod placement;
+pub mod places;
 mod proxied;
 mod reply;
 pub mod revision;
@@ -54,7 +55,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{self, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a worker is told from outside.
