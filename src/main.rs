@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use tidegate::control;
 
+// a sanitizer has to see every allocation, so it brings its own (tests/sanitize.sh)
+#[cfg(not(sanitized))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
