@@ -5,6 +5,7 @@
 
 use super::Rate;
 use super::problem::Report;
+use crate::proto::relay;
 use std::marker::PhantomData;
 use std::time::Duration;
 use toml::Spanned;
@@ -175,7 +176,7 @@ impl Scalar for Span {
     }
 
     fn write(value: &Duration) -> String {
-        let millis = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
+        let millis = relay::millis(*value);
         let (unit, factor) = TIMES
             .into_iter()
             .rev()

@@ -14,9 +14,15 @@
 //! This file knows no socket and no clock: `now` is milliseconds on any monotonic clock.
 
 use super::frame::{FrameFault, FrameRules, Scan, Scanner, Side, write_close, write_ping};
+use std::time::Duration;
 
 /// Time on a monotonic clock, in milliseconds.
 pub type Millis = u64;
+
+/// A duration on that clock, rounded down; the longest there is instead of one that does not fit.
+pub fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
 
 /// Waits and limits of a relay; `None` is "off".
 #[derive(Debug, Clone)]

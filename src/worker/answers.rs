@@ -7,6 +7,7 @@
 use super::places::Uses;
 use crate::config;
 use crate::proto::refusal::Refusal;
+use crate::proto::relay::millis;
 use crate::proto::target::{EventKind, Keep};
 use arc_swap::ArcSwap;
 use futures_channel::{mpsc, oneshot};
@@ -113,7 +114,7 @@ impl Times {
         for (time, now) in
             [(&self.learned, config.learned_ttl), (&self.refused, refused), (&self.quarantine, quarantine)]
         {
-            time.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
+            time.store(millis(now), Relaxed);
         }
     }
 }
@@ -298,7 +299,7 @@ impl Answers {
     /// The same for a shorter time, because somebody else was told of it a while ago.
     pub fn learn_for(&self, node: IpAddr, left: Duration) {
         let longest = self.times.learned.load(Relaxed);
-        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(longest);
+        let left = millis(left).min(longest);
         let until = self.now().saturating_add(left);
         if self.learned.get(&node).is_none_or(|before| before < until) {
             self.learned.insert(node, until);
@@ -332,7 +333,7 @@ impl Answers {
 }
 
 fn now_since(epoch: Instant) -> u64 {
-    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    millis(epoch.elapsed()).saturating_add(1)
 }
 
 fn weigh(key: &Key, answer: &Arc<Answer>) -> u32 {

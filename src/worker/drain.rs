@@ -5,7 +5,7 @@
 
 use super::Worker;
 use super::sessions::Event;
-use crate::proto::relay::Millis;
+use crate::proto::relay::{Millis, millis};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -72,7 +72,6 @@ fn choose(mut left: Vec<Candidate>, pace: Pace, began: Millis, now: Millis) -> V
 /// Tells every session of the worker, until there is none left to be told.
 pub(super) async fn drain(worker: Rc<Worker>) {
     let config = worker.newest().config.clone();
-    let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let pace = Pace::new(millis(config.gateway.drain), millis(config.websocket.close_timeout));
     let began = worker.now();
     monoio::spawn(let_go(worker.clone(), pace.waiting));

@@ -5,6 +5,7 @@
 
 use super::affinity::Made;
 use super::gateway::Gateway;
+use crate::proto::relay::millis;
 use crate::proto::whip::{AffinityKey, Handle};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -33,10 +34,8 @@ enum Line<'l> {
 /// Everything that is worth telling. It may hold secrets of clients.
 pub fn tell(gateway: &Gateway) -> Vec<String> {
     let learned = gateway.answers.learned();
-    let learned = learned.iter().map(|(node, left)| Line::Learned {
-        node: *node,
-        millis_left: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-    });
+    let learned =
+        learned.iter().map(|(node, left)| Line::Learned { node: *node, millis_left: millis(*left) });
     let made = gateway.affinity.all();
     let made = made.iter().map(|made| Line::Whip {
         node: made.node,

@@ -43,7 +43,7 @@ mod whip;
 
 use crate::config::Driver;
 use crate::metrics::WorkerMetrics;
-use crate::proto::relay::Millis;
+use crate::proto::relay::{Millis, millis};
 use card::Row;
 use futures_channel::mpsc;
 use futures_util::StreamExt;
@@ -169,7 +169,7 @@ impl Worker {
 
     /// Milliseconds since this worker started.
     pub(crate) fn now(&self) -> Millis {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.epoch.elapsed())
     }
 
     /// Numbers that need not be secret: session ids, masks of our own frames (xorshift64*).

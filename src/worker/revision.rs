@@ -8,13 +8,12 @@ use crate::config::Config;
 use crate::proto::admission::AdmissionRules;
 use crate::proto::head::HeadLimits;
 use crate::proto::params::ParamRules;
-use crate::proto::relay::RelayRules;
+use crate::proto::relay::{RelayRules, millis};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Host names that clients may use, with the addresses that they resolved to.
 pub type Names = HashMap<String, Vec<IpAddr>>;
@@ -71,7 +70,6 @@ impl std::fmt::Debug for Revision {
 
 impl Rules {
     fn new(config: &Config, own: Vec<IpAddr>) -> Self {
-        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let (origins, limits, websocket) = (&config.origins, &config.limits, &config.websocket);
         Self {
             head: HeadLimits {
