@@ -7,14 +7,14 @@
 mod load;
 
 use clap::Parser;
+use load::manager::Manager;
 use load::node::Node;
 use load::rows::{BULK, Row, Scene};
 use load::run::{self, Room};
 use load::stats::{Sample, summary};
-use load::target::{Target, free_address};
+use load::target::Target;
 use load::tidegate::Build;
-use load::{Result, floor, manager, process};
-use std::ffi::OsString;
+use load::{Result, floor, process};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ fn bench(flags: &Flags) -> Result<bool> {
         window: Duration::from_secs_f64(flags.seconds),
         idle: flags.idle,
     };
-    let targets = targets(flags, &room.0, scene.node.address, manager::start()?)?;
+    let targets = targets(flags, &room.0, scene.node.address, Manager::start(Duration::ZERO)?.address)?;
     let all = [Row::Echo, Row::Many, Row::Down, Row::Up, Row::Session, Row::Resumed, Row::Idle, Row::Answer];
     let rows = if flags.rows.is_empty() { &all[..] } else { &flags.rows[..] };
     let measured = measure(flags, &scene, &targets, rows)?;
@@ -108,17 +108,7 @@ fn targets(flags: &Flags, room: &Path, node: SocketAddr, manager: SocketAddr) ->
         targets.push(build.target(&name, &room.join(format!("{place}.toml")))?);
     }
     if !flags.no_floor {
-        let address = free_address()?;
-        let own = std::env::current_exe()?;
-        let arguments = ["--floor".to_owned(), address.to_string(), node.to_string()].map(OsString::from);
-        targets.push(Target {
-            name: "floor".to_owned(),
-            command: [own.into()].into_iter().chain(arguments).collect(),
-            address,
-            tls: false,
-            socket_path: "/live/?id={script}".to_owned(),
-            answer_path: None,
-        });
+        targets.push(floor::target(node)?);
     }
     Ok(targets)
 }

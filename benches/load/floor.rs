@@ -4,8 +4,10 @@
 use super::Result;
 use super::link::{Link, Look};
 use super::poll::Poll;
+use super::target::{Target, free_address};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -14,6 +16,20 @@ const LISTENER: usize = usize::MAX;
 
 /// Bytes read at once: more of them leave the core's cache before they are sent.
 const SCRATCH: usize = 64 * 1024;
+
+/// The floor as a gateway under test: this program once more, whose `--floor` comes to [`run`].
+pub fn target(node: SocketAddr) -> Result<Target> {
+    let address = free_address()?;
+    let arguments = ["--floor".to_owned(), address.to_string(), node.to_string()].map(OsString::from);
+    Ok(Target {
+        name: "floor".to_owned(),
+        command: [std::env::current_exe()?.into()].into_iter().chain(arguments).collect(),
+        address,
+        tls: false,
+        socket_path: "/live/?id={script}".to_owned(),
+        answer_path: None,
+    })
+}
 
 /// Relays everything that comes to `listen` to `node`, until this process is ended.
 pub fn run(listen: SocketAddr, node: SocketAddr) -> Result<()> {

@@ -1,34 +1,80 @@
-//! A stream manager that gives every question the same answer. Threads that block: it is asked once per bench.
+//! A stream manager that gives every question the same answer, counts them and takes its time with each. Threads that block:
+//! it is asked seldom.
 
 use super::Result;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// What it says of every stream.
 pub const ANSWER: &str = r#"{"name":"stream1","scope":"live","serverAddress":"127.0.0.1","region":"bench"}"#;
 
-/// Starts one; it lives as long as this process.
-pub fn start() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    std::thread::Builder::new().name("manager".into()).spawn(move || {
-        for socket in listener.incoming().flatten() {
-            // a gateway that closes its connection ends the thread
-            std::thread::spawn(move || drop(serve(socket)));
-        }
-    })?;
-    Ok(address)
+/// More than one gateway has ever had open at a time here.
+const BACKLOG: i32 = 4096;
+
+/// A running one; it lives as long as this process.
+#[derive(Clone)]
+pub struct Manager {
+    pub address: SocketAddr,
+    delay: Duration,
+    asked: Arc<AtomicU64>,
+    first: Arc<Mutex<Option<Instant>>>,
 }
 
-fn serve(mut socket: TcpStream) -> Result<()> {
-    let mut lines = BufReader::new(socket.try_clone()?);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if lines.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if line == "\r\n" {
+impl Manager {
+    /// Starts one that takes so long for an answer.
+    pub fn start(delay: Duration) -> Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        socket.listen(BACKLOG)?;
+        let listener: TcpListener = socket.into();
+        let address = listener.local_addr()?;
+        let manager = Self { address, delay, asked: Arc::default(), first: Arc::default() };
+        let serving = manager.clone();
+        std::thread::Builder::new().name("manager".into()).spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let serving = serving.clone();
+                // a gateway that closes its connection ends the thread
+                std::thread::spawn(move || drop(serving.serve(socket)));
+            }
+        })?;
+        Ok(manager)
+    }
+
+    /// Forgets what it was asked.
+    pub fn forget(&self) {
+        self.asked.store(0, Relaxed);
+        *self.first.lock().unwrap_or_else(|held| held.into_inner()) = None;
+    }
+
+    /// How many questions came since then.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Relaxed)
+    }
+
+    /// When the first of them was answered.
+    pub fn answered_first(&self) -> Option<Instant> {
+        self.first.lock().unwrap_or_else(|held| held.into_inner()).map(|asked| asked + self.delay)
+    }
+
+    fn serve(&self, mut socket: TcpStream) -> Result<()> {
+        socket.set_nodelay(true)?;
+        let mut lines = BufReader::new(socket.try_clone()?);
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if lines.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if line != "\r\n" {
+                continue;
+            }
+            let now = Instant::now();
+            self.asked.fetch_add(1, Relaxed);
+            self.first.lock().unwrap_or_else(|held| held.into_inner()).get_or_insert(now);
+            std::thread::sleep(self.delay);
             let length = ANSWER.len();
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"

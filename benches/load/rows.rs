@@ -80,8 +80,8 @@ impl Row {
         match self {
             Self::Echo => echo(gateway, scene, 256, 64),
             Self::Many => echo(gateway, scene, 1024, 1000),
-            Self::Down => down(gateway, scene, 16),
-            Self::Up => up(gateway, scene, 16),
+            Self::Down => down(gateway, scene, BULK, 16),
+            Self::Up => up(gateway, scene, BULK, 16),
             Self::Session => session(gateway, scene, false),
             Self::Resumed => session(gateway, scene, true),
             Self::Idle => idle(gateway, scene),
@@ -141,7 +141,8 @@ pub fn nothing(_: &mut Fleet) -> Result<()> {
     Ok(())
 }
 
-fn echo(gateway: &Running, scene: &Scene, size: usize, connections: usize) -> Result<Sample> {
+/// Messages of `size` that go to the node and back, one at a time on each connection.
+pub fn echo(gateway: &Running, scene: &Scene, size: usize, connections: usize) -> Result<Sample> {
     let mut fleet = fleet(gateway, scene, Some(node::ECHO), false)?;
     let mut script = Echo::new(size, None);
     fleet.gather(&mut script, connections, |script| script.opened == connections as u64)?;
@@ -149,19 +150,22 @@ fn echo(gateway: &Running, scene: &Scene, size: usize, connections: usize) -> Re
     window(gateway, &mut fleet, &mut script, scene, |script| script.echoed as f64, nothing)
 }
 
-const MIB: f64 = 1024.0 * 1024.0;
+/// A mebibyte, where rates are counted in them.
+pub const MIB: f64 = 1024.0 * 1024.0;
 
-fn down(gateway: &Running, scene: &Scene, connections: usize) -> Result<Sample> {
+/// Messages of `size` from the node, as fast as they are taken.
+pub fn down(gateway: &Running, scene: &Scene, size: usize, connections: usize) -> Result<Sample> {
     let mut fleet = fleet(gateway, scene, Some(node::SOURCE), false)?;
-    let mut script = Take::new(BULK);
+    let mut script = Take::new(size);
     fleet.gather(&mut script, connections, |script| script.opened == connections)?;
     turn(&mut fleet, &mut script, WARM_UP, nothing)?;
     window(gateway, &mut fleet, &mut script, scene, |script| script.bytes as f64 / MIB, nothing)
 }
 
-fn up(gateway: &Running, scene: &Scene, connections: usize) -> Result<Sample> {
+/// Messages of `size` to the node, as fast as it takes them.
+pub fn up(gateway: &Running, scene: &Scene, size: usize, connections: usize) -> Result<Sample> {
     let mut fleet = fleet(gateway, scene, Some(node::SINK), false)?;
-    let mut script = Pour::new(BULK);
+    let mut script = Pour::new(size);
     fleet.gather(&mut script, connections, |script| script.opened == connections)?;
     turn(&mut fleet, &mut script, WARM_UP, nothing)?;
     let taken = |_: &Pour| scene.node.counts.taken.load(Relaxed) as f64 / MIB;
@@ -171,7 +175,8 @@ fn up(gateway: &Running, scene: &Scene, connections: usize) -> Result<Sample> {
 /// Sessions that are there at one time in the rows of whole sessions.
 const AT_ONCE: usize = 8;
 
-fn session(gateway: &Running, scene: &Scene, resumed: bool) -> Result<Sample> {
+/// Whole sessions, some at a time.
+pub fn session(gateway: &Running, scene: &Scene, resumed: bool) -> Result<Sample> {
     let mut fleet = fleet(gateway, scene, Some(node::ECHO), resumed)?;
     let mut script = ComeAndGo::new(256);
     let refill = |fleet: &mut Fleet| {

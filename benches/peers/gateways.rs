@@ -1,6 +1,7 @@
 //! The gateways of this bench: for each a command line and a configuration file, filled in for this run.
 
 use crate::load::Result;
+use crate::load::floor;
 use crate::load::target::{Target, free_address};
 use crate::load::tidegate::{Build, QUESTION};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
@@ -133,7 +134,7 @@ pub fn all(site: &Site, only: &[String]) -> Result<Vec<Gateway>> {
         });
     }
     if is_wanted(only, "floor") {
-        let ecdsa = floor(site)?;
+        let ecdsa = floor::target(site.node)?;
         let version = "plain TCP relay without TLS".to_owned();
         gateways.push(Gateway { name: "floor", version, ecdsa, rsa: None, keeps_answers: false });
     }
@@ -194,20 +195,6 @@ fn tidegate(site: &Site, kind: &str) -> Result<Target> {
         message_max: "64KiB",
     };
     build.target("tidegate", &site.room.join(format!("tidegate-{kind}.toml")))
-}
-
-fn floor(site: &Site) -> Result<Target> {
-    let address = free_address()?;
-    let own = std::env::current_exe()?;
-    let arguments = ["--floor".to_owned(), address.to_string(), site.node.to_string()].map(OsString::from);
-    Ok(Target {
-        name: "floor".to_owned(),
-        command: [own.into()].into_iter().chain(arguments).collect(),
-        address,
-        tls: false,
-        socket_path: "/live/?id={script}".to_owned(),
-        answer_path: None,
-    })
 }
 
 fn find(name: &str) -> Option<PathBuf> {

@@ -9,19 +9,18 @@ mod gateways;
 #[path = "../load/mod.rs"]
 mod load;
 mod machine;
-mod manager;
 mod picture;
 mod report;
 mod work;
 
 use clap::Parser;
 use gateways::{Gateway, Site, is_wanted};
+use load::manager::Manager;
 use load::node::Node;
 use load::rows::{BULK, Scene};
 use load::run::{self, Room};
 use load::stats::{Sample, summary};
 use load::{Result, floor, process};
-use manager::Manager;
 use report::Measured;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -31,6 +30,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use work::{Stage, Work};
+
+/// How long the stream manager takes for an answer.
+const MANAGER_DELAY: Duration = Duration::from_millis(200);
 
 /// Measures tidegate and its peers, each with one worker, and below them a relay that knows neither TLS nor frames.
 #[derive(Parser)]
@@ -117,7 +119,7 @@ fn bench(flags: &Flags) -> Result<bool> {
     end_on_signal(room.0.clone())?;
     let certificate = gateways::certificates(&room.0)?;
     let node = Node::start(Some(flags.load_core), BULK)?;
-    let manager = Manager::start()?;
+    let manager = Manager::start(MANAGER_DELAY)?;
     let built = || PathBuf::from(env!("CARGO_BIN_EXE_tidegate"));
     let site = Site {
         room: room.0.clone(),

@@ -1,6 +1,8 @@
 //! What is compared: the rows of the table, what each aims at, and how it is measured.
 
 use crate::gateways::Gateway;
+use crate::load::Result;
+use crate::load::manager::{ANSWER, Manager};
 use crate::load::node::{self, ECHO};
 use crate::load::pace::{Paced, Rush, percentile};
 use crate::load::rows::{self, Row, Scene, WARM_UP};
@@ -9,8 +11,6 @@ use crate::load::signalling::Signalling;
 use crate::load::stats::Sample;
 use crate::load::target::Running;
 use crate::load::tidegate::QUESTION;
-use crate::load::{Result, manager::ANSWER};
-use crate::manager::Manager;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 

@@ -11,12 +11,13 @@ mod long;
 mod series;
 
 use clap::Parser;
+use load::manager::Manager;
 use load::node::Node;
 use load::run::{self, Room};
 use load::stats::{Sample, summary};
 use load::target::Running;
 use load::tidegate::Build;
-use load::{Result, manager, process, rows};
+use load::{Result, process, rows};
 use rustls::pki_types::CertificateDer;
 use series::Point;
 use std::fs;
@@ -116,7 +117,7 @@ impl Town {
             room,
             binary,
             certificate: made.cert.der().clone(),
-            manager: manager::start()?,
+            manager: Manager::start(Duration::ZERO)?.address,
             window: Duration::from_secs_f64(flags.seconds),
         })
     }

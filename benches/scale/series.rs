@@ -1,14 +1,13 @@
 //! The points of each series, and how one is measured.
 
-use crate::load::node::{ECHO, SINK, SOURCE};
-use crate::load::rows::{self, Scene, WARM_UP, nothing};
-use crate::load::scripts::{ComeAndGo, Echo, Pour, Take};
+use crate::load::node::ECHO;
+use crate::load::rows::{self, MIB, Scene, WARM_UP, nothing};
+use crate::load::scripts::{ComeAndGo, Echo};
 use crate::load::stats::Sample;
 use crate::load::target::Running;
 use crate::load::{Result, client::Fleet};
 use crate::{Series, Town};
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// One thing to measure.
@@ -69,8 +68,6 @@ fn bytes(size: usize) -> String {
     }
 }
 
-const MIB: f64 = 1024.0 * 1024.0;
-
 impl Point {
     /// What a figure of it is.
     pub fn unit(self) -> &'static str {
@@ -91,23 +88,15 @@ impl Point {
         };
         let (gateway, scene) = town.open(workers, size)?;
         match self {
-            Self::Echoing(sessions) => echo(&gateway, &scene, sessions),
-            Self::WorkersEcho(_) => echo(&gateway, &scene, 64),
+            Self::Echoing(sessions) => rows::echo(&gateway, &scene, 256, sessions),
+            Self::WorkersEcho(_) => rows::echo(&gateway, &scene, 256, 64),
             Self::Resting(sessions) => rest(&gateway, &scene, sessions),
-            Self::Workers(_) => whole(&gateway, &scene),
-            Self::Down(size) => down(&gateway, &scene, size),
-            Self::Up(size) => up(&gateway, &scene, size),
+            Self::Workers(_) => rows::session(&gateway, &scene, false),
+            Self::Down(size) => Ok(per_message(rows::down(&gateway, &scene, size, pourers(size))?, size)),
+            Self::Up(size) => Ok(per_message(rows::up(&gateway, &scene, size, pourers(size))?, size)),
             Self::Churn(rate) => churn(&gateway, &scene, f64::from(rate)),
         }
     }
-}
-
-fn echo(gateway: &Running, scene: &Scene, sessions: usize) -> Result<Sample> {
-    let mut fleet = rows::fleet(gateway, scene, Some(ECHO), false)?;
-    let mut script = Echo::new(256, None);
-    fleet.gather(&mut script, sessions, |script| script.opened == sessions as u64)?;
-    rows::turn(&mut fleet, &mut script, WARM_UP, nothing)?;
-    rows::window(gateway, &mut fleet, &mut script, scene, |script| script.echoed as f64, nothing)
 }
 
 fn rest(gateway: &Running, scene: &Scene, sessions: usize) -> Result<Sample> {
@@ -128,45 +117,9 @@ fn rest(gateway: &Running, scene: &Scene, sessions: usize) -> Result<Sample> {
     Ok(sample)
 }
 
-/// Sessions at one time where whole sessions are counted.
-const AT_ONCE: usize = 8;
-
-fn whole(gateway: &Running, scene: &Scene) -> Result<Sample> {
-    let mut fleet = rows::fleet(gateway, scene, Some(ECHO), false)?;
-    let mut script = ComeAndGo::new(256);
-    let refill = |fleet: &mut Fleet| {
-        while fleet.open < AT_ONCE {
-            fleet.connect()?;
-        }
-        Ok(())
-    };
-    rows::turn(&mut fleet, &mut script, WARM_UP, refill)?;
-    rows::window(gateway, &mut fleet, &mut script, scene, |script| script.completed as f64, refill)
-}
-
 /// Clients of the bulk points: fewer where one message alone fills every buffer.
 fn pourers(size: usize) -> usize {
     if size > 1 << 20 { 4 } else { 16 }
-}
-
-fn down(gateway: &Running, scene: &Scene, size: usize) -> Result<Sample> {
-    let mut fleet = rows::fleet(gateway, scene, Some(SOURCE), false)?;
-    let mut script = Take::new(size);
-    fleet.gather(&mut script, pourers(size), |script| script.opened == pourers(size))?;
-    rows::turn(&mut fleet, &mut script, WARM_UP, nothing)?;
-    let taken = |script: &Take| script.bytes as f64 / MIB;
-    let sample = rows::window(gateway, &mut fleet, &mut script, scene, taken, nothing)?;
-    Ok(per_message(sample, size))
-}
-
-fn up(gateway: &Running, scene: &Scene, size: usize) -> Result<Sample> {
-    let mut fleet = rows::fleet(gateway, scene, Some(SINK), false)?;
-    let mut script = Pour::new(size);
-    fleet.gather(&mut script, pourers(size), |script| script.opened == pourers(size))?;
-    rows::turn(&mut fleet, &mut script, WARM_UP, nothing)?;
-    let taken = |_: &Pour| scene.node.counts.taken.load(Relaxed) as f64 / MIB;
-    let sample = rows::window(gateway, &mut fleet, &mut script, scene, taken, nothing)?;
-    Ok(per_message(sample, size))
 }
 
 fn per_message(mut sample: Sample, size: usize) -> Sample {

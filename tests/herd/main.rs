@@ -9,11 +9,12 @@ mod clients;
 mod load;
 
 use clients::{Herd, Kind, Story};
+use load::Result;
 use load::client::{self, Fleet};
+use load::manager::Manager;
 use load::node::{HALTING, Node};
 use load::run::Room;
 use load::target::{Target, free_address};
-use load::{Result, manager};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -77,7 +78,7 @@ impl Gateway {
              origins = {{ port = {}, networks = [\"{}\"], connect_timeout = \"20s\", upgrade_timeout = \"20s\" }}\n\
              websocket.close_timeout = \"{close_timeout}s\"\n\
              limits = {{ sessions_per_ip = \"off\", head_timeout = \"60s\" }}\nadmin.listen = \"{admin}\"\n",
-            manager::start()?,
+            Manager::start(Duration::ZERO)?.address,
             node.port(),
             node.ip(),
         );
