@@ -3,7 +3,7 @@
 use crate::town::link::End;
 use crate::town::origin::agreement;
 use crate::town::whip::{ANSWER, post};
-use crate::town::{Frame, Gate, Link, Origin, Reply, Request, Town, eventually};
+use crate::town::{Frame, Gate, Link, Reply, Request, Town, eventually};
 
 /// The gateway is told to go, and says so; every worker has heard it.
 #[track_caller]
@@ -13,17 +13,6 @@ fn begin(town: &Town) {
     // said when the workers were told; what they are asked after that they answer after that
     eventually("told the workers", || town.gateway.stderr().contains("draining for at most"));
     assert_eq!(town.gateway.admin("/api/sessions").status(), 200);
-}
-
-/// A session in the middle of a frame from its node: the drain has to wait for the rest of it, which is returned.
-#[track_caller]
-fn held_back(town: &Town, origin: &Origin) -> (Link, Link, Vec<u8>) {
-    let (mut client, mut node) = town.relay(origin);
-    let frame = Frame::text("one half and the other").bare();
-    node.send(&frame[..10]);
-    // What the gateway passed on it has seen; the rest of it comes later.
-    assert_eq!(client.take(10), &frame[..10]);
-    (client, node, frame[10..].to_vec())
 }
 
 #[track_caller]
@@ -67,7 +56,7 @@ fn the_code_is_the_configured_one() {
 fn a_frame_to_the_client_is_finished_first() {
     let mut town = Town::open();
     let origin = town.node(1);
-    let (mut client, mut node, rest) = held_back(&town, &origin);
+    let (mut client, mut node, rest) = town.held_back(&origin);
     begin(&town);
     node.send(&rest);
     assert_eq!(client.take(rest.len()), rest);
@@ -115,7 +104,7 @@ fn newcomers_are_turned_away() {
     let origin = town.node(1);
     let mut kept = town.client();
     assert_eq!(kept.get("/nowhere").status(), 404);
-    let (_client, _node, _rest) = held_back(&town, &origin);
+    let (_client, _node, _rest) = town.held_back(&origin);
     begin(&town);
     assert_eq!(town.gateway.admin("/livez").status(), 200, "going down is not being dead");
     // An address that is closed already is as good an answer as a 503.
@@ -175,7 +164,7 @@ fn a_session_that_is_just_being_opened_is_not_left_hanging() {
 fn a_drain_does_not_wait_for_ever() {
     let mut town = Town::with(|config, _| config.set("gateway.drain", "500ms"));
     let origin = town.node(1);
-    let (mut client, mut node, _rest) = held_back(&town, &origin);
+    let (mut client, mut node, _rest) = town.held_back(&origin);
     town.gateway.terminate();
     town.gateway.wait_for_exit();
     client.rest();
@@ -186,7 +175,7 @@ fn a_drain_does_not_wait_for_ever() {
 fn a_second_signal_ends_it_at_once() {
     let mut town = Town::with(|config, _| config.set("gateway.drain", "60s"));
     let origin = town.node(1);
-    let _session = held_back(&town, &origin);
+    let _session = town.held_back(&origin);
     begin(&town);
     town.gateway.terminate();
     town.gateway.wait_for_exit();
@@ -202,7 +191,7 @@ fn who_waited_at_the_door_when_the_drain_began_hears_of_it_too() {
         config.set("limits.sessions_per_ip", "off");
     });
     let origin = town.node(1);
-    let _held = held_back(&town, &origin);
+    let _held = town.held_back(&origin);
     // more than the gateway takes in one go, so that some are still at the door when it is told
     town.gateway.stand_still();
     let waiting: Vec<_> = (0..1000).map(|_| town.door().knock()).collect();

@@ -312,8 +312,9 @@ fn systemd_hears_when_a_reload_begins_and_ends() {
             }
         }
     };
-    let config = Config::new(&place);
-    let gateway = Gateway::spawn_with(&place, &config, &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    let mut config = Config::new(&place);
+    config.environment("NOTIFY_SOCKET", path.to_str().unwrap());
+    let gateway = Gateway::spawn(&place, &config);
     hear("READY=1");
     for good in [true, false] {
         if !good {

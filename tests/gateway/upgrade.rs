@@ -3,7 +3,7 @@
 use crate::town::link::{End, Side};
 use crate::town::reign::{self, Reign};
 use crate::town::whip::{ANSWER, post};
-use crate::town::{Frame, Link, Origin, Reply, Request, Town, eventually};
+use crate::town::{Frame, Link, Reply, Request, Town, eventually};
 use rustix::process::Signal;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -18,21 +18,11 @@ fn talk(client: &mut Link, node: &mut Link) {
     assert_eq!(client.hear(), Frame::text("to the client"));
 }
 
-/// A session in the middle of a frame from its node: its gateway can't end it before the rest comes.
-#[track_caller]
-fn held_back(town: &Town, origin: &Origin) -> (Link, Link, Vec<u8>) {
-    let (mut client, mut node) = town.relay(origin);
-    let frame = Frame::text("one half and the other").bare();
-    node.send(&frame[..10]);
-    assert_eq!(client.take(10), &frame[..10]);
-    (client, node, frame[10..].to_vec())
-}
-
 #[test]
 fn a_new_process_serves_and_the_old_one_drains() {
     let mut reign = Reign::begin(|config, _| config.set("gateway.drain", "30s"));
     let origin = reign.town.node(1);
-    let (mut client, mut node, rest) = held_back(&reign.town, &origin);
+    let (mut client, mut node, rest) = reign.town.held_back(&origin);
     let first = reign.town.gateway.pid();
     let second = reign.upgrade();
     assert_ne!(first, second);
@@ -122,7 +112,7 @@ fn the_old_process_holds_no_listener_any_more() {
     let origin = reign.town.node(1);
     let first = reign.town.gateway.pid();
     assert_eq!(listeners(first).len(), 5, "two workers, two addresses, and the admin page");
-    let _held = held_back(&reign.town, &origin);
+    let _held = reign.town.held_back(&origin);
     let second = reign.upgrade();
     let aside = aside(&reign);
     eventually("only its own admin page", || listeners(first) == [aside]);
@@ -170,7 +160,7 @@ fn aside(reign: &Reign) -> SocketAddr {
 fn monitoring_sees_no_gap_and_can_watch_the_drain() {
     let reign = Reign::begin(|config, _| config.set("gateway.drain", "30s"));
     let origin = reign.town.node(1);
-    let _held = held_back(&reign.town, &origin);
+    let _held = reign.town.held_back(&origin);
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let town = &reign.town.gateway;
@@ -217,7 +207,7 @@ fn a_socket_file_of_the_admin_listener_stays() {
     };
     eventually("the second one serves", || pid().is_some_and(|pid| pid != first));
     let second = pid().unwrap();
-    let _held = held_back(&reign.town, &origin);
+    let _held = reign.town.held_back(&origin);
     reign::signal(second, Signal::USR2);
     eventually("the third one serves", || pid().expect("never refused") != second);
     let aside = reign.town.place.file(&format!("admin.sock.{second}"));
@@ -255,9 +245,9 @@ fn only_so_many_old_processes_drain_and_none_is_cut_for_another() {
     let mut reign = Reign::begin(|config, _| config.set("gateway.drain", "60s"));
     let origin = reign.town.node(1);
     let first = reign.town.gateway.pid();
-    let (_one, _its_node, _) = held_back(&reign.town, &origin);
+    let (_one, _its_node, _) = reign.town.held_back(&origin);
     let second = reign.upgrade();
-    let (_two, _its_node, _) = held_back(&reign.town, &origin);
+    let (_two, _its_node, _) = reign.town.held_back(&origin);
     let third = reign.upgrade();
     reign.ask();
     reign.wait_for_word("still drain");
@@ -275,7 +265,7 @@ fn only_so_many_old_processes_drain_and_none_is_cut_for_another() {
 fn the_last_one_waits_for_those_that_drain() {
     let mut reign = Reign::begin(|config, _| config.set("gateway.drain", "30s"));
     let origin = reign.town.node(1);
-    let (mut client, mut node, rest) = held_back(&reign.town, &origin);
+    let (mut client, mut node, rest) = reign.town.held_back(&origin);
     let second = reign.upgrade();
     reign::signal(second, Signal::TERM);
     reign.wait_for_word("drained");

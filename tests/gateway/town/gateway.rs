@@ -118,14 +118,7 @@ impl Gateway {
 
     /// Starts the program, whatever becomes of it.
     pub fn spawn(place: &Place, config: &Config) -> Self {
-        Self::spawn_with(place, config, &[])
-    }
-
-    /// The same with variables of its environment.
-    pub fn spawn_with(place: &Place, config: &Config, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.envs(environment.iter().copied());
-        Self::spawn_by(command, place, config)
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_tidegate")), place, config)
     }
 
     /// The same by another command, which gets the arguments of the program.

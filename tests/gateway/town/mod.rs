@@ -134,6 +134,18 @@ impl Town {
         (client, node)
     }
 
+    /// A session in the middle of a frame from its node: its gateway can't end it before the rest comes, which is given
+    /// back.
+    #[track_caller]
+    pub fn held_back(&self, origin: &Origin) -> (Link, Link, Vec<u8>) {
+        let (mut client, mut node) = self.relay(origin);
+        let frame = Frame::text("one half and the other").bare();
+        node.send(&frame[..10]);
+        // what the gateway passed on it has seen
+        assert_eq!(client.take(10), &frame[..10]);
+        (client, node, frame[10..].to_vec())
+    }
+
     /// The whole opening on a given connection: ask, dial, agree, 101.
     #[track_caller]
     pub fn upgrade(&self, client: &mut Link, origin: &Origin) -> Link {
