@@ -41,7 +41,7 @@ unpack_python() {
   echo "deb [signed-by=$keys] $mirror bullseye main" >"$apt/sources.list"
   local options=(-q -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$apt/lists"
     -o "Dir::Cache=$apt" -o Acquire::Languages=none -o APT::Sandbox::User= -o Acquire::Retries=2)
-  local packages=(python2.7-minimal libpython2.7-minimal libpython2.7-stdlib libssl1.1 libffi7)
+  local packages=(python2.7-minimal libpython2.7-minimal libpython2.7-stdlib libpython2.7-dev libssl1.1 libffi7)
   { apt-get "${options[@]}" update && cd "$apt" && apt-get "${options[@]}" download "${packages[@]}"; } >>"$log" 2>&1 ||
     cannot "no Python 2.7, and Debian 11's can't be had either: $(tail -n 1 "$log")"
   local package
@@ -57,7 +57,8 @@ if [ -z "$python" ]; then
   libraries=$into/debian/usr/lib/$(uname -m)-linux-gnu
   [ -x "$python" ] || (unpack_python) || exit $?
 fi
-python2() { env LD_LIBRARY_PATH="$libraries" PYTHONPATH="$into/pip" "$python" "$@"; }
+headers=${libraries:+-I$into/debian/usr/include/python2.7 -I$into/debian/usr/include}
+python2() { env LD_LIBRARY_PATH="$libraries" CPPFLAGS="$headers" PYTHONPATH="$into/pip" "$python" "$@"; }
 
 # a new list, or another Python, is a new installation
 wanted=$(cat "$here"/requirements*.txt <(echo "$python") | sha256sum | cut -c -16)
@@ -72,6 +73,8 @@ if [ ! -d "$site" ]; then
     cannot "pip for Python 2.7 can't be had: $(tail -n 1 "$log")"
   python2 -m pip install --quiet --no-deps --require-hashes --no-build-isolation --target "$site.new" \
     --requirement "$here/requirements.txt" >>"$log" 2>&1 || cannot "the test suite can't be had: $(tail -n 1 "$log")"
+  python2 -m pip install --quiet --no-deps --require-hashes --no-build-isolation --target "$site.new" \
+    --requirement "$here/requirements-fast.txt" >>"$log" 2>&1 || echo 'the suite will be slow, see tool.log' >&2
   mv "$site.new" "$site"
 fi
 
