@@ -2,11 +2,12 @@
 # Every check of this repository, from a clean clone on Debian 12 that has cargo.
 #
 #   tests/run.sh           everything
-#   tests/run.sh --fast    without the browser
+#   tests/run.sh --fast    without foreign suites and the browser
 #
-# Missing Debian packages are installed (as root, or by sudo), npm packages go to tests/browser/node_modules, nothing else
-# is touched. Good steps are one line each; a step that fails shows its whole output, and the others still run. The last
-# line is "N passed, N failed", counted in steps; the exit code is 0 only without failures.
+# Missing Debian packages are installed (as root, or by sudo), npm packages go to tests/browser/node_modules, the Autobahn
+# test suite below cargo's target directory, nothing else is touched. Good steps are one line each; a step that fails shows
+# its whole output, and the others still run. The last line is "N passed, N failed", counted in steps; the exit code is 0
+# only without failures.
 # CARGO_TARGET_DIR and CHROMIUM are respected; TIDEGATE_HERD=9000 drains so many sessions instead of 1500. Tests talk to
 # 127.0.0.0/8 and [::1] only; as root also between network namespaces that they make. Deadlines are for two busy cores:
 # they are there so that nothing hangs for ever, not to measure anything.
@@ -145,6 +146,18 @@ done
 # shellcheck disable=SC2016  # the inner shell expands it: warnings count as failures
 step 60 'systemd-analyze verify' bash -c \
   'said=$(systemd-analyze verify --man=no "$1"/* 2>&1) && [ -z "$said" ] || { echo "$said"; exit 1; }' - "$units" || true
+
+# Suites that others wrote, against the running program. What can't be had here they say themselves.
+foreign_suites() {
+  packages node=nodejs npm=npm python3=python3 pip3=python3-pip openssl=openssl testssl=testssl.sh
+  step 900 'tests/autobahn/run.sh' tests/autobahn/run.sh || true
+  step 600 'tests/testssl/run.sh' tests/testssl/run.sh || true
+}
+
+if [ "$fast" = no ]; then
+  heading 'Foreign suites'
+  foreign_suites
+fi
 
 # --- what a browser says ----------------------------------------------------------------------------------------------
 
