@@ -58,7 +58,12 @@ enum At {
         digits: u8,
         line: usize,
     },
-    /// Behind the digits.
+    /// In whitespace behind the digits, after which only an extension or the end may come.
+    Space {
+        size: u64,
+        line: usize,
+    },
+    /// Behind a semicolon.
     Extension {
         size: u64,
         line: usize,
@@ -77,6 +82,8 @@ enum At {
     Trailer {
         total: usize,
         line: usize,
+        /// The colon of this line has come.
+        named: bool,
         cr: bool,
     },
     Done,
@@ -161,16 +168,21 @@ impl Body {
     /// One byte that is no payload.
     fn between(&self, byte: u8) -> Result<At, BodyFault> {
         match (self.at, byte) {
-            (At::Size { digits: 1.., size, .. } | At::Extension { size, .. }, b'\r') => {
-                Ok(At::SizeEnd { size })
-            }
+            (
+                At::Size { digits: 1.., size, .. } | At::Space { size, .. } | At::Extension { size, .. },
+                b'\r',
+            ) => Ok(At::SizeEnd { size }),
             (At::Size { size, digits, line }, byte) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
                 let size = size.checked_mul(16).ok_or(BodyFault::TooLarge)? + digit;
                 short(line + 1, LINE_MAX)?;
                 Ok(At::Size { size, digits: digits.saturating_add(1), line: line + 1 })
             }
-            (At::Size { digits: 1.., size, line }, b';' | b' ' | b'\t') => {
+            (At::Size { digits: 1.., size, line } | At::Space { size, line }, b' ' | b'\t') => {
+                short(line + 1, LINE_MAX)?;
+                Ok(At::Space { size, line: line + 1 })
+            }
+            (At::Size { digits: 1.., size, line } | At::Space { size, line }, b';') => {
                 short(line + 1, LINE_MAX)?;
                 Ok(At::Extension { size, line: line + 1 })
             }
@@ -178,30 +190,57 @@ impl Body {
                 short(line + 1, LINE_MAX)?;
                 Ok(At::Extension { size, line: line + 1 })
             }
-            (At::SizeEnd { size: 0 }, b'\n') => Ok(At::Trailer { total: 0, line: 0, cr: false }),
+            (At::SizeEnd { size: 0 }, b'\n') => {
+                Ok(At::Trailer { total: 0, line: 0, named: false, cr: false })
+            }
             (At::SizeEnd { size }, b'\n') if size > self.room => Err(BodyFault::TooLarge),
             (At::SizeEnd { size }, b'\n') => Ok(At::Chunk(size)),
             (At::ChunkEnd { cr: false }, b'\r') => Ok(At::ChunkEnd { cr: true }),
             (At::ChunkEnd { cr: true }, b'\n') => Ok(At::Size { size: 0, digits: 0, line: 0 }),
-            (At::Trailer { total, line, cr }, byte) => trailer(total, line, cr, byte),
+            (At::Trailer { total, line, named, cr }, byte) => trailer(total, line, named, cr, byte),
             _ => Err(BodyFault::Malformed),
         }
     }
 }
 
-/// One byte after the last chunk; an empty line ends it all.
-fn trailer(total: usize, line: usize, cr: bool, byte: u8) -> Result<At, BodyFault> {
+/// One byte after the last chunk; an empty line ends it all. Lines are fields: a request that stands where the end of the
+/// body belongs is not swallowed as if it were one.
+fn trailer(total: usize, line: usize, named: bool, cr: bool, byte: u8) -> Result<At, BodyFault> {
     short(total, TRAILER_MAX)?;
+    let total = total + 1;
     match (cr, byte) {
         (true, b'\n') if line == 0 => Ok(At::Done),
-        (true, b'\n') => Ok(At::Trailer { total: total + 1, line: 0, cr: false }),
-        (false, b'\r') => Ok(At::Trailer { total: total + 1, line, cr: true }),
+        (true, b'\n') => Ok(At::Trailer { total, line: 0, named: false, cr: false }),
+        (false, b'\r') if named || line == 0 => Ok(At::Trailer { total, line, named, cr: true }),
+        (false, b':') if line > 0 => Ok(At::Trailer { total, line: line + 1, named: true, cr: false }),
         // older bytes than ASCII are for others to mind; they are dropped
-        (false, b'\t' | b' '..=b'~' | 0x80..) => {
-            Ok(At::Trailer { total: total + 1, line: line + 1, cr: false })
+        (false, b'\t' | b' '..=b'~' | 0x80..) if named || is_name_byte(byte) => {
+            Ok(At::Trailer { total, line: line + 1, named, cr: false })
         }
         _ => Err(BodyFault::Malformed),
     }
+}
+
+/// Whether the name of a field may hold this byte (RFC 9110, 5.6.2).
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 const fn short(length: usize, max: usize) -> Result<(), BodyFault> {
@@ -250,6 +289,7 @@ mod tests {
         assert_eq!(chunked("1\r\na\r\n00A;x=\"y\"\r\n0123456789\r\n0\r\n\r\n").unwrap().0, "a0123456789");
         assert_eq!(chunked("0\r\n\r\n"), Ok((String::new(), 5)));
         assert_eq!(chunked("0 ;x\r\nA: b\r\nC:\r\n\r\nrest"), Ok((String::new(), 18)));
+        assert_eq!(chunked("1 \t\r\na\r\n0\r\nA:b:\r\n\r\n").unwrap().0, "a");
         assert_eq!(chunked("10\r\n0123456789abcdef\r\n0\r\n\r\n").unwrap().0.len(), 16);
     }
 
@@ -271,6 +311,13 @@ mod tests {
             "0\r\n\n",
             "0\r\nA: b\n\r\n",
             "0\r\n\rx",
+            "3 5\r\nabc\r\n0\r\n\r\n",
+            "0 x\r\n\r\n",
+            "0\r\nGET / HTTP/1.1\r\n\r\n",
+            "0\r\nA : b\r\n\r\n",
+            "0\r\n: b\r\n\r\n",
+            "0\r\nA: b\r\n c\r\n\r\n",
+            "0\r\nA\r\n\r\n",
         ] {
             assert_eq!(chunked(text), Err(BodyFault::Malformed), "{text:?}");
         }

@@ -13,6 +13,7 @@ mod drain_order;
 mod drivers;
 mod ends;
 mod faults;
+mod front_door;
 mod handshake;
 mod head;
 mod limits;

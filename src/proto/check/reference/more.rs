@@ -165,9 +165,20 @@ fn line(sent: &[u8], max: usize, trailer: bool) -> Option<Option<&[u8]>> {
     if !line.iter().all(fits) || line.len() > max {
         return None;
     }
-    if !trailer {
+    if trailer {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        let colon = name.len() < line.len();
+        if !name.iter().all(token)
+            || (name.is_empty() && colon)
+            || (!colon && !line.is_empty() && end.is_some())
+        {
+            return None;
+        }
+    } else {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        let mark = line.get(digits).is_none_or(|byte| b"; \t".contains(byte));
+        let mut rest = line[digits..].iter().skip_while(|byte| b" \t".contains(byte));
+        let mark = rest.next().is_none_or(|byte| *byte == b';');
         if !mark || (digits == 0 && !sent.is_empty()) {
             return None;
         }

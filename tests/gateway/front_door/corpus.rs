@@ -1,0 +1,209 @@
+//! Cases as they are written in `tests/data/front_door`: readable, one entry each, every byte of them meant.
+//!
+//! ```text
+//! [name of the case]
+//! Why, with its source.
+//! | GET {event} HTTP/1.1        a line of the request; its end is CR LF,
+//! | X-A: 1\r2                   escapes: \r \n \t \0 \xHH \\ \{ \}
+//! | no line end here\           … unless it ends with a backslash
+//! node:                         (where something passes: who hears what)
+//! => 400 bad_request, closed    the only acceptable outcome
+//! ```
+//!
+//! In braces: a value that the scene knows, `{*N text}` for N copies, `{fill N}` for so many x that the request is N bytes
+//! long, `{length NAME}` and `{hex NAME}` for the length of a value, `{stall}` where the client says nothing more, and
+//! `{drip}` where it goes on byte by byte.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Values for the words in braces.
+pub type Words = HashMap<&'static str, String>;
+
+/// One entry.
+pub struct Case {
+    pub name: String,
+    pub why: String,
+    /// What the client says at once.
+    pub request: Vec<u8>,
+    /// What it says byte by byte after that; nothing at all if it stalls.
+    pub drip: Vec<u8>,
+    /// It says nothing more, not even another request.
+    pub stalls: bool,
+    /// Who hears something of it, and what.
+    pub heard: Option<(String, Vec<u8>)>,
+    /// Status and code word of each answer; the word may be missing.
+    pub answers: Vec<(u16, String)>,
+    pub after: After,
+}
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// It ends after the answers, in order, whatever was sent behind.
+    Closed,
+    /// What comes behind is answered as if nothing had been.
+    InSync,
+    /// The outcome does not say.
+    Open,
+}
+
+/// Every entry of a file, or of all files of a folder in the order of their names.
+pub fn read(path: &str, words: &Words) -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path);
+    let mut files = vec![path.clone()];
+    if path.is_dir() {
+        files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+    }
+    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+    texts.flat_map(|text| entries(&text, words)).collect()
+}
+
+fn entries(text: &str, words: &Words) -> Vec<Case> {
+    let (mut cases, mut entry) = (Vec::new(), Vec::new());
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        entry.push(line);
+        if let Some(outcome) = line.strip_prefix("=> ") {
+            cases.push(case(&entry, outcome, words));
+            entry.clear();
+        }
+    }
+    assert!(entry.is_empty(), "no outcome: {entry:?}");
+    cases
+}
+
+fn case(lines: &[&str], outcome: &str, words: &Words) -> Case {
+    let name = lines[0].strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let name = name.unwrap_or_else(|| panic!("no name: {}", lines[0]));
+    let heard = lines.iter().position(|line| line.ends_with(':') && !line.starts_with('|'));
+    let end = lines.len() - 1;
+    let heard = heard.map(|place| (lines[place].trim_end_matches(':').to_owned(), place));
+    let request = bytes(&lines[2..heard.as_ref().map_or(end, |(_, place)| *place)], words);
+    let (request, drip, stalls) = parts(request);
+    let (answers, after) = read_outcome(outcome);
+    Case {
+        name: name.to_owned(),
+        why: lines[1].to_owned(),
+        request,
+        drip,
+        stalls,
+        heard: heard.map(|(who, place)| (who, bytes(&lines[place + 1..end], words))),
+        answers,
+        after,
+    }
+}
+
+/// Marks of the places where a request goes on in another way; no request holds them.
+const STALL: &[u8] = b"\0stall\0";
+const DRIP: &[u8] = b"\0drip\0";
+
+fn parts(request: Vec<u8>) -> (Vec<u8>, Vec<u8>, bool) {
+    let find = |mark: &[u8]| request.windows(mark.len()).position(|window| window == mark);
+    if let Some(place) = find(STALL) {
+        return (request[..place].to_vec(), Vec::new(), true);
+    }
+    match find(DRIP) {
+        Some(place) => (request[..place].to_vec(), request[place + DRIP.len()..].to_vec(), true),
+        None => (request, Vec::new(), false),
+    }
+}
+
+fn read_outcome(outcome: &str) -> (Vec<(u16, String)>, After) {
+    let (mut answers, mut after) = (Vec::new(), After::Open);
+    for part in outcome.split(", ") {
+        match part {
+            "closed" | "hangs up" => after = After::Closed,
+            "in sync" => after = After::InSync,
+            _ => {
+                let (times, answer) = part.split_once(" x ").unwrap_or(("1", part));
+                let (status, code) = answer.split_once(' ').unwrap_or((answer, ""));
+                let answer = (status.parse().expect("a status"), code.to_owned());
+                answers.extend(vec![answer; times.parse().expect("how often")]);
+            }
+        }
+    }
+    (answers, after)
+}
+
+/// The bytes of some lines.
+fn bytes(lines: &[&str], words: &Words) -> Vec<u8> {
+    let mut text = Vec::new();
+    for line in lines {
+        let line = line.strip_prefix('|').unwrap_or_else(|| panic!("no part of a request: {line}"));
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        let bare = line.len() - line.trim_end_matches('\\').len();
+        if bare % 2 == 1 {
+            expand(&line[..line.len() - 1], words, &mut text);
+        } else {
+            expand(line, words, &mut text);
+            // nothing follows a client that says nothing more
+            text.extend(b"\r\n");
+        }
+    }
+    fill(text)
+}
+
+/// Appends a line with its escapes undone and its words replaced.
+fn expand(line: &str, words: &Words, text: &mut Vec<u8>) {
+    let mut rest = line.chars();
+    while let Some(letter) = rest.next() {
+        match letter {
+            '\\' => escape(&mut rest, text),
+            '{' => {
+                let (word, after) = rest.as_str().split_once('}').expect("a closing brace");
+                word_bytes(word, words, text);
+                rest = after.chars();
+            }
+            _ => text.extend(letter.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+}
+
+fn escape(rest: &mut std::str::Chars<'_>, text: &mut Vec<u8>) {
+    text.push(match rest.next().expect("an escape") {
+        'r' => b'\r',
+        'n' => b'\n',
+        't' => b'\t',
+        '0' => 0,
+        'x' => {
+            let digits: String = rest.by_ref().take(2).collect();
+            u8::from_str_radix(&digits, 16).expect("two digits")
+        }
+        plain @ ('\\' | '{' | '}') => plain as u8,
+        other => panic!("no escape: {other}"),
+    });
+}
+
+/// Stands where `{fill N}` was until the rest is known.
+const FILL: &[u8] = b"\0fill ";
+
+fn word_bytes(word: &str, words: &Words, text: &mut Vec<u8>) {
+    let value = |name: &str| words.get(name).unwrap_or_else(|| panic!("no such word: {name}"));
+    if let Some((times, part)) = word.strip_prefix('*').and_then(|rest| rest.split_once(' ')) {
+        let mut once = Vec::new();
+        expand(part, words, &mut once);
+        text.extend(once.repeat(times.parse().expect("how often")));
+    } else if let Some(size) = word.strip_prefix("fill ") {
+        text.extend([FILL, format!("{size}\0").as_bytes()].concat());
+    } else if let Some(name) = word.strip_prefix("length ") {
+        text.extend(value(name).len().to_string().bytes());
+    } else if let Some(name) = word.strip_prefix("hex ") {
+        text.extend(format!("{:x}", value(name).len()).bytes());
+    } else {
+        match word {
+            "stall" => text.extend(STALL),
+            "drip" => text.extend(DRIP),
+            _ => text.extend(value(word).bytes()),
+        }
+    }
+}
+
+fn fill(text: Vec<u8>) -> Vec<u8> {
+    let Some(place) = text.windows(FILL.len()).position(|window| window == FILL) else { return text };
+    let digits = &text[place + FILL.len()..];
+    let end = digits.iter().position(|byte| *byte == 0).expect("its end");
+    let size: usize = std::str::from_utf8(&digits[..end]).unwrap().parse().expect("a size");
+    let (before, after) = (&text[..place], &digits[end + 1..]);
+    [before, &vec![b'x'; size - before.len() - after.len()], after].concat()
+}
