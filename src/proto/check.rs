@@ -3,17 +3,15 @@
 //! Unit tests feed them from a printed seed, `tests/corpus.rs` feeds them the committed corpora, and the fuzz targets feed
 //! them everything else. Always compiled, so that no feature can be forgotten; nothing that serves calls them.
 
-use std::net::IpAddr;
-
-use super::admission::{self, AdmissionRules, Network};
 use super::answer::{self, Answer, FreshnessRules};
 use super::head::{self, HeadFault, HeadLimits};
-use super::params::{ConnectionParams, Host, ParamRules};
 use super::target::{self, EventKind, Keep, Route, StreamPath, WhipForm};
 
+pub use params::{param_rules, params};
 pub use routes::{body, node_answer, one_step, whip};
 
 pub mod frame;
+mod params;
 pub mod reference;
 pub mod relay;
 mod routes;
@@ -112,49 +110,6 @@ pub fn target(bytes: &[u8]) {
             assert!(event.keep.found() || !event.missing_keepable());
         }
     }
-}
-
-/// The rules under which [`params`] compares; those of the vectors.
-pub fn param_rules() -> ParamRules {
-    ParamRules {
-        apps: vec!["live".into(), "webrtc".into()],
-        names: vec!["node1.example.net".into()],
-        ..ParamRules::default()
-    }
-}
-
-/// Connection parameters come out as the plain reference has them. The first line is the path's suffix, the rest the
-/// query.
-pub fn params(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let (suffix, query) = text.split_once('\n').unwrap_or(("/", text));
-    let rules = param_rules();
-    let ours = ConnectionParams::read(suffix, query, &rules);
-    let theirs = reference::read(suffix, query, &rules);
-    let ours_plain = ours.as_ref().map(|params| (params.host.clone(), params.origin_target.clone()));
-    assert_eq!(ours_plain.map_err(|refusal| *refusal), theirs, "suffix {suffix:?}, query {query:?}");
-    let Ok(params) = ours else { return };
-    assert!(params.origin_target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'));
-    assert!(params.origin_target.starts_with(&format!("/{}/", params.scope)));
-    if let Host::Address(address) = params.host {
-        admission(address);
-    }
-}
-
-/// Denied addresses stay denied whatever is learned and whatever prefix is listed.
-fn admission(address: IpAddr) {
-    let everything = ["0.0.0.0/0", "::/0"].map(|text| text.parse::<Network>().expect("a prefix"));
-    let own = IpAddr::from([10, 9, 9, 9]);
-    let rules = AdmissionRules {
-        networks: everything.to_vec(),
-        learned: true,
-        strict: false,
-        own: vec![own],
-        port: 5080,
-    };
-    let admitted = admission::admit(&rules, address, true).is_ok();
-    assert_eq!(admitted, admission::may_learn(&rules, address));
-    assert_eq!(admitted, address != own && !reference::is_denied(address), "{address}");
 }
 
 /// An answer never panics, names only what stands in it, and is never kept longer than our own time.

@@ -1,6 +1,9 @@
 //! The oracles over random input: pieces that mean something, put together by a seed that a failure prints.
 
+use super::params::admission;
 use super::*;
+use crate::proto::params::ConnectionParams;
+use std::net::IpAddr;
 
 mod routes;
 
