@@ -4,14 +4,18 @@
 //! them everything else. Always compiled, so that no feature can be forgotten; nothing that serves calls them.
 
 use super::answer::{self, Answer, FreshnessRules};
-use super::head::{self, HeadFault, HeadLimits};
+use super::head::{HeadFault, HeadLimits};
 use super::target::{self, EventKind, Keep, Route, StreamPath, WhipForm};
 
+pub use asked::head;
 pub use params::{param_rules, params};
-pub use routes::{body, node_answer, one_step, whip};
+pub use passed::node_answer;
+pub use routes::{body, one_step, whip};
 
+mod asked;
 pub mod frame;
 mod params;
+mod passed;
 pub mod reference;
 pub mod relay;
 mod routes;
@@ -20,22 +24,6 @@ mod tests;
 
 /// Limits small enough that short inputs reach them.
 const LIMITS: HeadLimits = HeadLimits { head_size_max: 512, target_size_max: 96, headers_max: 12 };
-
-/// A head gives the same answer wherever it is cut, and its length is within what was given.
-pub fn head(bytes: &[u8]) {
-    cut_anywhere(bytes, |bytes, seen| head::request(bytes, seen, &LIMITS));
-    cut_anywhere(bytes, |bytes, seen| head::response(bytes, seen, &LIMITS));
-    if let Ok(Some((request, used))) = head::request(bytes, 0, &LIMITS) {
-        assert!(bytes[..used].ends_with(b"\r\n\r\n"), "a head ends with a blank line");
-        assert!(used <= LIMITS.head_size_max && request.target.len() <= LIMITS.target_size_max);
-        assert!(
-            request.target.starts_with('/') && request.target.bytes().all(|byte| byte.is_ascii_graphic())
-        );
-        assert!(!request.host.is_empty() && request.minor <= 1);
-        let again = head::request(&bytes[..used], 0, &LIMITS);
-        assert_eq!(again, Ok(Some((request, used))), "what follows a head changes nothing in it");
-    }
-}
 
 /// Feeds a reader byte by byte and all at once: both ways the same verdict.
 fn cut_anywhere<'b, T: PartialEq + std::fmt::Debug>(

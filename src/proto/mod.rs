@@ -19,6 +19,7 @@ pub mod pass;
 pub mod redact;
 pub mod refusal;
 pub mod relay;
+pub mod reply;
 pub mod target;
 pub mod upgrade;
 pub mod whip;

@@ -15,6 +15,7 @@ pub use address::{dials, is_denied};
 pub use more::{chunked, one_step, streams_may_be_kept};
 
 mod address;
+pub mod http;
 mod more;
 
 /// Parameters that are for the gateway.

@@ -2,6 +2,7 @@
 
 use super::params::admission;
 use super::*;
+use crate::proto::head as heads;
 use crate::proto::params::ConnectionParams;
 use std::net::IpAddr;
 
@@ -164,7 +165,9 @@ fn a_head_reads_the_same_wherever_it_is_cut() {
         "",
         "GET /0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
     ];
-    play(20_000, &starts, &pieces, 10, head, |input| matches!(head::request(input, 0, &LIMITS), Ok(Some(_))));
+    play(20_000, &starts, &pieces, 10, head, |input| {
+        matches!(heads::request(input, 0, &LIMITS), Ok(Some(_)))
+    });
 }
 
 #[test]
