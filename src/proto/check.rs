@@ -3,15 +3,16 @@
 //! Unit tests feed them from a printed seed, `tests/corpus.rs` feeds them the committed corpora, and the fuzz targets feed
 //! them everything else. Always compiled, so that no feature can be forgotten; nothing that serves calls them.
 
-use super::answer::{self, Answer, FreshnessRules};
 use super::head::{HeadFault, HeadLimits};
 use super::target::{self, EventKind, Keep, Route, StreamPath, WhipForm};
 
+pub use answer::answer;
 pub use asked::head;
 pub use params::{param_rules, params};
 pub use passed::node_answer;
 pub use routes::{body, one_step, whip};
 
+mod answer;
 mod asked;
 pub mod frame;
 mod params;
@@ -98,31 +99,4 @@ pub fn target(bytes: &[u8]) {
             assert!(event.keep.found() || !event.missing_keepable());
         }
     }
-}
-
-/// An answer never panics, names only what stands in it, and is never kept longer than our own time.
-pub fn answer(bytes: &[u8]) {
-    const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
-    let rules = FreshnessRules { broadcast: SECOND, subscribe: SECOND, list: SECOND, missing: SECOND };
-    let (cache_control, body) = match bytes.iter().position(|&byte| byte == b'\n') {
-        Some(end) => (std::str::from_utf8(&bytes[..end]).ok(), &bytes[end + 1..]),
-        None => (None, bytes),
-    };
-    for status in [200, 404, 500] {
-        let answer = answer::read(status, Some("Application/JSON; charset=utf-8"), body);
-        let fresh = answer.freshness(&rules, EventKind::Subscribe, Keep::Both, cache_control);
-        assert!(fresh.is_none_or(|fresh| fresh <= SECOND && !fresh.is_zero()));
-        assert_eq!(answer.freshness(&rules, EventKind::Subscribe, Keep::Never, cache_control), None);
-        assert!(status != 500 || answer == Answer::Other);
-        let nodes = match answer {
-            Answer::Found { nodes } => Some(nodes),
-            _ => None,
-        };
-        assert!(nodes.as_ref().is_none_or(|nodes| nodes.len() <= answer::NODES_MAX));
-        // a tree can't hold all that is JSON: numbers out of range, halves of surrogate pairs
-        if let (200, Some(expected)) = (status, reference::nodes(body)) {
-            assert_eq!(nodes, Some(expected));
-        }
-    }
-    assert_eq!(answer::read(200, Some("text/html"), body), Answer::Other);
 }

@@ -3,9 +3,7 @@
 //! Nothing here may call the readers it is compared with. One rule after the other, in the order of the rules, with as
 //! many copies as make it easy to see.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use serde_json::Value;
+use std::net::Ipv4Addr;
 
 use crate::proto::params::{Host, ParamRules};
 use crate::proto::refusal::Refusal;
@@ -16,6 +14,7 @@ pub use more::{chunked, one_step, streams_may_be_kept};
 
 mod address;
 pub mod http;
+pub mod json;
 mod more;
 
 /// Parameters that are for the gateway.
@@ -280,21 +279,4 @@ pub fn may_be_kept(kind: EventKind, query: &str) -> bool {
         EventKind::List => !names.contains(&"action"),
         EventKind::Other => false,
     }
-}
-
-/// The nodes that a body names, by way of a whole tree.
-pub fn nodes(body: &[u8]) -> Option<Vec<IpAddr>> {
-    let objects = match serde_json::from_slice(body).ok()? {
-        Value::Array(objects) => objects,
-        value => vec![value],
-    };
-    let mut nodes = Vec::new();
-    for object in objects {
-        let text = object.get("serverAddress").and_then(Value::as_str);
-        let Some(address) = text.and_then(|text| text.parse().ok()) else { continue };
-        if !nodes.contains(&address) && nodes.len() < 4096 {
-            nodes.push(address);
-        }
-    }
-    Some(nodes)
 }

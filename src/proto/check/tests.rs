@@ -2,6 +2,7 @@
 
 use super::params::admission;
 use super::*;
+use crate::proto::answer::Answer;
 use crate::proto::head as heads;
 use crate::proto::params::ConnectionParams;
 use std::net::IpAddr;
@@ -246,6 +247,8 @@ fn an_answer_names_what_stands_in_it() {
         "\"name\":\"s\",",
         "true",
         "\"\\u00e9\"",
+        "\"server\\u0041ddress\":\"10.0.0.\\u0038\"",
+        "\"\\ud800\"",
         " ",
     ];
     let starts = [
@@ -259,7 +262,7 @@ fn an_answer_names_what_stands_in_it() {
     ];
     play(40_000, &starts, &pieces, 6, answer, |input| {
         let body = input.split(|&byte| byte == b'\n').nth(1).unwrap_or_default();
-        let answer = answer::read(200, Some("application/json"), body);
+        let answer = crate::proto::answer::read(200, Some("application/json"), body);
         matches!(answer, Answer::Found { nodes } if !nodes.is_empty())
     });
 }

@@ -33,6 +33,15 @@ pub fn dials(
     admitted.then(|| SocketAddr::new(address, rules.port))
 }
 
+/// An address as text, either kind; no brackets, no port, no zone, no zeros in front.
+pub(super) fn any(text: &str) -> Option<IpAddr> {
+    let octets: Option<Vec<u16>> = text.split('.').map(octet).collect();
+    match octets.as_deref() {
+        Some(&[a, b, c, d]) => Some(IpAddr::from([a as u8, b as u8, c as u8, d as u8])),
+        _ => v6(text).map(IpAddr::V6),
+    }
+}
+
 /// An IPv6 address as RFC 4291, 2.2 writes it, without a zone.
 pub(super) fn v6(text: &str) -> Option<Ipv6Addr> {
     let (front, back) = match text.find("::") {
