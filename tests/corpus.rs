@@ -8,6 +8,10 @@ use std::path::Path;
 
 use tidegate::proto::check;
 
+#[cfg(feature = "gateway")]
+#[path = "../fuzz/parties.rs"]
+mod parties;
+
 /// Runs an oracle over all files of its target's corpus.
 fn replay(target: &str, oracle: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
@@ -74,4 +78,10 @@ fn relay() {
 #[test]
 fn proxy_protocol() {
     replay("proxy_protocol", check::proxy_protocol);
+}
+
+#[cfg(feature = "gateway")]
+#[test]
+fn tls_records() {
+    replay("tls_records", parties::records);
 }

@@ -3,18 +3,21 @@
 //! Unit tests feed them from a printed seed, `tests/corpus.rs` feeds them the committed corpora, and the fuzz targets feed
 //! them everything else. Always compiled, so that no feature can be forgotten; nothing that serves calls them.
 
-use std::net::IpAddr;
-
-use super::admission::{self, AdmissionRules, Network};
-use super::answer::{self, Answer, FreshnessRules};
-use super::head::{self, HeadLimits};
-use super::params::{ConnectionParams, Host, ParamRules};
+use super::head::HeadLimits;
 use super::target::{self, EventKind, Keep, Route, StreamPath, WhipForm};
 
+pub use answer::answer;
+pub use asked::head;
+pub use params::{param_rules, params};
+pub use passed::node_answer;
 pub use proxy_protocol::proxy_protocol;
-pub use routes::{body, node_answer, one_step, whip};
+pub use routes::{body, one_step, whip};
 
+mod answer;
+mod asked;
 pub mod frame;
+mod params;
+mod passed;
 mod proxy_protocol;
 pub mod reference;
 pub mod relay;
@@ -24,22 +27,6 @@ mod tests;
 
 /// Limits small enough that short inputs reach them.
 const LIMITS: HeadLimits = HeadLimits { head_size_max: 512, target_size_max: 96, headers_max: 12 };
-
-/// A head gives the same answer wherever it is cut, and its length is within what was given.
-pub fn head(bytes: &[u8]) {
-    cut_anywhere(bytes, |bytes, seen| head::request(bytes, seen, &LIMITS));
-    cut_anywhere(bytes, |bytes, seen| head::response(bytes, seen, &LIMITS));
-    if let Ok(Some((request, used))) = head::request(bytes, 0, &LIMITS) {
-        assert!(bytes[..used].ends_with(b"\r\n\r\n"), "a head ends with a blank line");
-        assert!(used <= LIMITS.head_size_max && request.target.len() <= LIMITS.target_size_max);
-        assert!(
-            request.target.starts_with('/') && request.target.bytes().all(|byte| byte.is_ascii_graphic())
-        );
-        assert!(!request.host.is_empty() && request.minor <= 1);
-        let again = head::request(&bytes[..used], 0, &LIMITS);
-        assert_eq!(again, Ok(Some((request, used))), "what follows a head changes nothing in it");
-    }
-}
 
 /// Feeds a reader byte by byte and all at once: both ways the same verdict.
 fn cut_anywhere<'b, T: PartialEq + std::fmt::Debug, F: PartialEq + std::fmt::Debug>(
@@ -114,74 +101,4 @@ pub fn target(bytes: &[u8]) {
             assert!(event.keep.found() || !event.missing_keepable());
         }
     }
-}
-
-/// The rules under which [`params`] compares; those of the vectors.
-pub fn param_rules() -> ParamRules {
-    ParamRules {
-        apps: vec!["live".into(), "webrtc".into()],
-        names: vec!["node1.example.net".into()],
-        ..ParamRules::default()
-    }
-}
-
-/// Connection parameters come out as the plain reference has them. The first line is the path's suffix, the rest the
-/// query.
-pub fn params(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let (suffix, query) = text.split_once('\n').unwrap_or(("/", text));
-    let rules = param_rules();
-    let ours = ConnectionParams::read(suffix, query, &rules);
-    let theirs = reference::read(suffix, query, &rules);
-    let ours_plain = ours.as_ref().map(|params| (params.host.clone(), params.origin_target.clone()));
-    assert_eq!(ours_plain.map_err(|refusal| *refusal), theirs, "suffix {suffix:?}, query {query:?}");
-    let Ok(params) = ours else { return };
-    assert!(params.origin_target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'));
-    assert!(params.origin_target.starts_with(&format!("/{}/", params.scope)));
-    if let Host::Address(address) = params.host {
-        admission(address);
-    }
-}
-
-/// Denied addresses stay denied whatever is learned and whatever prefix is listed.
-fn admission(address: IpAddr) {
-    let everything = ["0.0.0.0/0", "::/0"].map(|text| text.parse::<Network>().expect("a prefix"));
-    let own = IpAddr::from([10, 9, 9, 9]);
-    let rules = AdmissionRules {
-        networks: everything.to_vec(),
-        learned: true,
-        strict: false,
-        own: vec![own],
-        port: 5080,
-    };
-    let admitted = admission::admit(&rules, address, true).is_ok();
-    assert_eq!(admitted, admission::may_learn(&rules, address));
-    assert_eq!(admitted, address != own && !reference::is_denied(address), "{address}");
-}
-
-/// An answer never panics, names only what stands in it, and is never kept longer than our own time.
-pub fn answer(bytes: &[u8]) {
-    const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
-    let rules = FreshnessRules { broadcast: SECOND, subscribe: SECOND, list: SECOND, missing: SECOND };
-    let (cache_control, body) = match bytes.iter().position(|&byte| byte == b'\n') {
-        Some(end) => (std::str::from_utf8(&bytes[..end]).ok(), &bytes[end + 1..]),
-        None => (None, bytes),
-    };
-    for status in [200, 404, 500] {
-        let answer = answer::read(status, Some("Application/JSON; charset=utf-8"), body);
-        let fresh = answer.freshness(&rules, EventKind::Subscribe, Keep::Both, cache_control);
-        assert!(fresh.is_none_or(|fresh| fresh <= SECOND && !fresh.is_zero()));
-        assert_eq!(answer.freshness(&rules, EventKind::Subscribe, Keep::Never, cache_control), None);
-        assert!(status != 500 || answer == Answer::Other);
-        let nodes = match answer {
-            Answer::Found { nodes } => Some(nodes),
-            _ => None,
-        };
-        assert!(nodes.as_ref().is_none_or(|nodes| nodes.len() <= answer::NODES_MAX));
-        // a tree can't hold all that is JSON: numbers out of range, halves of surrogate pairs
-        if let (200, Some(expected)) = (status, reference::nodes(body)) {
-            assert_eq!(nodes, Some(expected));
-        }
-    }
-    assert_eq!(answer::read(200, Some("text/html"), body), Answer::Other);
 }

@@ -20,6 +20,7 @@ pub mod proxy_protocol;
 pub mod redact;
 pub mod refusal;
 pub mod relay;
+pub mod reply;
 pub mod target;
 pub mod upgrade;
 pub mod whip;

@@ -5,7 +5,7 @@
 //! The fields that the node gets are those of the vendor's own proxy, and no others: nothing that a client sends reaches
 //! the node unless it is named here.
 
-use super::head::Response;
+use super::head::{Request, Response};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -48,6 +48,16 @@ impl NodeOrigin {
     }
 }
 
+/// What the configuration has a node hear.
+#[derive(Debug, Clone, Default)]
+pub struct Offer {
+    /// The client's extensions are passed on.
+    pub extensions: bool,
+    /// Subprotocol that the node is asked for.
+    pub protocol: Option<String>,
+    pub origin: Option<NodeOrigin>,
+}
+
 /// What the node agreed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreed {
@@ -71,6 +81,19 @@ pub enum UpgradeFault {
 }
 
 impl Upgrade {
+    /// What a client's request, which has this key, comes to at a node. Nothing else of it goes on.
+    pub fn of(request: &Request<'_>, key: &str, target: String, offer: Offer) -> Self {
+        Self {
+            target,
+            client_key: key.to_owned(),
+            user_agent: request.user_agent.and_then(trim_user_agent),
+            extensions: request.ws_extensions.filter(|_| offer.extensions).map(str::to_owned),
+            client_protocols: request.ws_protocol.map(str::to_owned),
+            origin_protocol: offer.protocol,
+            origin: offer.origin,
+        }
+    }
+
     /// The request that the node gets. `key` is fresh for each dial, `client` is who it is for.
     pub fn request(&self, key: &str, node: SocketAddr, client: SocketAddr) -> Vec<u8> {
         let mut head = String::with_capacity(512 + self.target.len());

@@ -13,6 +13,8 @@ pub mod bench;
 mod budget;
 pub mod card;
 pub mod ceiling;
+#[doc(hidden)]
+pub mod check;
 mod conn;
 mod descriptors;
 mod drain;

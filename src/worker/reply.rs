@@ -1,66 +1,20 @@
 //! What we say over HTTP: refusals from the one table, answers of the stream manager, pages.
 
 use super::answers::{Answer, By};
-use crate::proto::pass;
 use crate::proto::refusal::Refusal;
-use std::fmt::Write;
+use crate::proto::reply::{Field, Line};
+use crate::proto::{self, pass};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(super) use crate::proto::reply::Shape;
 
 /// Seconds after which a client that was turned away for load may try again.
 const RETRY_AFTER: u32 = 2;
 
-/// What of a request shapes every answer to it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Shape {
-    pub session: String,
-    /// Value of `Access-Control-Allow-Origin`, if the page may read the answer.
-    pub allow_origin: Option<String>,
-    /// The request named an origin, so the answer depends on it.
-    pub vary_origin: bool,
-    /// The connection ends after this answer.
-    pub close: bool,
-    /// The request was a HEAD: its answer has no body, or the client takes that for the next answer.
-    pub bodiless: bool,
-}
-
-/// Fields that an answer adds to those all answers have.
-type Field<'a> = (&'a str, &'a str);
-
 /// An answer of any kind.
 pub(super) fn write(shape: &Shape, status: u16, fields: &[Field<'_>], body: &[u8]) -> Vec<u8> {
-    let mut head = String::with_capacity(384);
     let date = httpdate::HttpDate::from(SystemTime::now());
-    let _ = write!(head, "HTTP/1.1 {status} {}\r\nDate: {date}\r\n", reason(status));
-    for (name, value) in fields {
-        let _ = write!(head, "{name}: {value}\r\n");
-    }
-    if !matches!(status, 204 | 304) {
-        let _ = write!(head, "Content-Length: {}\r\n", body.len());
-    }
-    if let Some(origin) = &shape.allow_origin {
-        let _ = write!(
-            head,
-            "Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Expose-Headers: {}\r\n",
-            pass::EXPOSED
-        );
-    }
-    if shape.vary_origin {
-        head.push_str("Vary: Origin\r\n");
-    }
-    let _ = write!(head, "Cache-Control: no-store\r\nX-Tidegate-Session: {}\r\n", shape.session);
-    // RFC 9110, 7.8: who names an upgrade says so in Connection too
-    let upgrade = fields.iter().any(|(name, _)| *name == "Upgrade");
-    head.push_str(match (shape.close, upgrade) {
-        (true, false) => "Connection: close\r\n\r\n",
-        (true, true) => "Connection: close, Upgrade\r\n\r\n",
-        (false, true) => "Connection: Upgrade\r\n\r\n",
-        (false, false) => "\r\n",
-    });
-    let mut bytes = head.into_bytes();
-    if !shape.bodiless {
-        bytes.extend_from_slice(body);
-    }
-    bytes
+    proto::reply::write(shape, Line { status, reason: reason(status), date: &date }, fields, body)
 }
 
 /// A no, from the one table. `allow` is what a 405 names.

@@ -62,21 +62,37 @@ impl Tls {
     /// Works off `bytes`, which are the carry followed by what was received. Plaintext goes to `plain`, one record at a
     /// time; its second argument says whether another whole record stands behind it. What the handshake, a KeyUpdate or
     /// an alert wants sent is appended to `out`, also when the result is an error.
+    ///
+    /// A fault is for ever: what comes after it is not looked at.
     pub(super) fn feed(
+        &mut self,
+        bytes: &mut [u8],
+        out: &mut Vec<u8>,
+        plain: impl FnMut(&[u8], bool),
+    ) -> Result<(), TlsFault> {
+        self.sound()?;
+        let fed = self.work_off(bytes, out, plain);
+        self.failed |= fed.is_err();
+        fed
+    }
+
+    fn work_off(
         &mut self,
         bytes: &mut [u8],
         out: &mut Vec<u8>,
         mut plain: impl FnMut(&[u8], bool),
     ) -> Result<(), TlsFault> {
-        let mut at = 0;
+        let (mut at, mut turns) = (0, 0);
         loop {
+            // each turn takes bytes, or says something about bytes that were taken
+            turns += 1;
+            debug_assert!(turns <= bytes.len() + 64, "a spin");
             let more = whole_record_behind_first(&bytes[at..]);
             let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(&mut bytes[at..]);
             let state = match state {
                 Ok(state) => state,
                 Err(fault) => {
                     at += discard;
-                    self.failed = true;
                     self.alert(&mut bytes[at..], out);
                     return Err(fault);
                 }
@@ -150,6 +166,10 @@ impl Tls {
         })
     }
 
+    fn sound(&self) -> Result<(), TlsFault> {
+        if self.failed { Err(TlsFault::General("the connection has failed".into())) } else { Ok(()) }
+    }
+
     fn with_writer(
         &mut self,
         out: &mut [u8],
@@ -158,9 +178,7 @@ impl Tls {
             &mut [u8],
         ) -> Result<usize, TlsFault>,
     ) -> Result<usize, TlsFault> {
-        if self.failed {
-            return Err(TlsFault::General("the connection has failed".into()));
-        }
+        self.sound()?;
         let mut written = 0;
         loop {
             let UnbufferedStatus { discard, state } = self.conn.process_tls_records(&mut self.carry);

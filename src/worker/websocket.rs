@@ -27,7 +27,7 @@ use crate::proto::params::ConnectionParams;
 use crate::proto::refusal::Refusal;
 use crate::proto::relay::RelayRules;
 use crate::proto::target::{Action, OneStepRoute};
-use crate::proto::upgrade::{Upgrade, is_key, trim_user_agent};
+use crate::proto::upgrade::{Offer, Upgrade, is_key};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,16 +131,12 @@ fn ask(
 ) -> Ask {
     let revision = session.revision();
     let config = &revision.config.origins;
-    let forward = config.extensions == Extensions::Forward;
-    let upgrade = Upgrade {
-        target,
-        client_key: key.to_owned(),
-        user_agent: request.user_agent.and_then(trim_user_agent),
-        extensions: request.ws_extensions.filter(|_| forward).map(str::to_owned),
-        client_protocols: request.ws_protocol.map(str::to_owned),
-        origin_protocol: config.subprotocol.clone(),
+    let offer = Offer {
+        extensions: config.extensions == Extensions::Forward,
+        protocol: config.subprotocol.clone(),
         origin: placement::origin_for_node(session, request),
     };
+    let upgrade = Upgrade::of(request, key, target, offer);
     Ask { way, publish, upgrade, names, access: Line::of(session, request) }
 }
 

@@ -3,16 +3,18 @@
 //! Nothing here may call the readers it is compared with. One rule after the other, in the order of the rules, with as
 //! many copies as make it easy to see.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use serde_json::Value;
+use std::net::Ipv4Addr;
 
 use crate::proto::params::{Host, ParamRules};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::EventKind;
 
+pub use address::{dials, is_denied};
 pub use more::{chunked, one_step, streams_may_be_kept};
 
+mod address;
+pub mod http;
+pub mod json;
 mod more;
 
 /// Parameters that are for the gateway.
@@ -119,7 +121,7 @@ fn read_host(value: &str, rules: &ParamRules) -> Result<Host, Refusal> {
     }
     if value.starts_with('[') || value.contains(':') {
         let inner = if value.starts_with('[') { &value[1..value.len() - 1] } else { value };
-        return inner.parse::<Ipv6Addr>().map_or(malformed, |address| Ok(Host::Address(address.into())));
+        return address::v6(inner).map_or(malformed, |address| Ok(Host::Address(address.into())));
     }
     let labels: Vec<&str> = value.split('.').collect();
     let canonical = |label: &&str| label.parse::<u8>().is_ok_and(|number| number.to_string() == **label);
@@ -217,7 +219,7 @@ fn unescape(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Unescapes once; an escape that is not whole stays as it is.
-fn unescape_loosely(bytes: &[u8]) -> Vec<u8> {
+pub fn unescape_loosely(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     let mut place = 0;
     while place < bytes.len() {
@@ -276,69 +278,5 @@ pub fn may_be_kept(kind: EventKind, query: &str) -> bool {
         EventKind::Broadcast | EventKind::Subscribe => names.contains(&"action"),
         EventKind::List => !names.contains(&"action"),
         EventKind::Other => false,
-    }
-}
-
-/// The nodes that a body names, by way of a whole tree.
-pub fn nodes(body: &[u8]) -> Option<Vec<IpAddr>> {
-    let objects = match serde_json::from_slice(body).ok()? {
-        Value::Array(objects) => objects,
-        value => vec![value],
-    };
-    let mut nodes = Vec::new();
-    for object in objects {
-        let text = object.get("serverAddress").and_then(Value::as_str);
-        let Some(address) = text.and_then(|text| text.parse().ok()) else { continue };
-        if !nodes.contains(&address) && nodes.len() < 4096 {
-            nodes.push(address);
-        }
-    }
-    Some(nodes)
-}
-
-/// Denied classes as prefixes in text.
-pub fn is_denied(address: IpAddr) -> bool {
-    let v4 = [
-        ("127.0.0.0", 8),
-        ("0.0.0.0", 8),
-        ("169.254.0.0", 16),
-        ("224.0.0.0", 4),
-        ("255.255.255.255", 32),
-        ("100.100.100.200", 32),
-        ("168.63.129.16", 32),
-        ("192.0.0.192", 32),
-    ];
-    let v6 = [
-        ("::", 96),
-        ("::ffff:0:0", 96),
-        ("::ffff:0:0:0", 96),
-        ("fe80::", 10),
-        ("ff00::", 8),
-        ("2002::", 16),
-        ("2001::", 32),
-        ("64:ff9b::", 96),
-        ("64:ff9b:1::", 48),
-        ("fd00:ec2::254", 128),
-        ("fd00:ec2::23", 128),
-        ("fd20:ce::254", 128),
-        ("fd00:c1::a9fe:a9fe", 128),
-        ("fd00:42::42", 128),
-    ];
-    let bits = |octets: &[u8], length: usize| -> Vec<bool> {
-        octets
-            .iter()
-            .flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1 == 1))
-            .take(length)
-            .collect()
-    };
-    match address {
-        IpAddr::V4(address) => v4.iter().any(|(text, length)| {
-            let prefix: Ipv4Addr = text.parse().expect("written here");
-            bits(&address.octets(), *length) == bits(&prefix.octets(), *length)
-        }),
-        IpAddr::V6(address) => v6.iter().any(|(text, length)| {
-            let prefix: Ipv6Addr = text.parse().expect("written here");
-            bits(&address.octets(), *length) == bits(&prefix.octets(), *length)
-        }),
     }
 }

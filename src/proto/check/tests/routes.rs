@@ -150,8 +150,14 @@ fn a_nodes_answer_is_read_like_any_other() {
         "\r",
         "\n",
         "body",
+        "Sec-WebSocket-Protocol: chat\r\n",
+        "Sec-WebSocket-Extensions: permessage-deflate; x=1, X-A\r\n",
+        "Set-Cookie: a=b\r\n",
+        "Connection: close\r\n",
     ];
     let starts = [
+        "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
         "HTTP/1.1 201 Created\r\n",
         "HTTP/1.1 204\r\n",
         "HTTP/1.0 200 OK\r\n",

@@ -1,0 +1,90 @@
+//! The gateway's end as a worker drives it: what came is put behind the carry, and what has been said once, that something
+//! is wrong, is never taken back.
+
+use super::super::scratch::CARRY_MAX;
+use super::super::tls::Tls;
+use rustls::ServerConfig;
+use std::sync::Arc;
+
+/// Room that TLS needs beside the plaintext: 29 bytes for each started 16 KiB, tickets, and what a KeyUpdate adds.
+const ROOM: usize = 4096;
+
+/// The gateway's end of a connection.
+pub(super) struct End {
+    tls: Tls,
+    /// Plaintext that came out.
+    pub(super) heard: Vec<u8>,
+    /// On its way to the client.
+    pub(super) out: Vec<u8>,
+    pub(super) failed: bool,
+    /// We said close_notify.
+    pub(super) closed: bool,
+}
+
+impl End {
+    pub(super) fn new(server: &Arc<ServerConfig>) -> Self {
+        let tls = Tls::new(Arc::clone(server)).expect("settings that are right");
+        Self { tls, heard: Vec::new(), out: Vec::new(), failed: false, closed: false }
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.tls.is_open()
+    }
+
+    pub(super) const fn peer_closed(&self) -> bool {
+        self.tls.peer_closed()
+    }
+
+    pub(super) fn is_resumed(&self) -> bool {
+        self.tls.agreed().1
+    }
+
+    /// Receives `bytes`, so many at a time.
+    pub(super) fn receive(&mut self, bytes: &[u8], at_once: usize) {
+        for piece in bytes.chunks(at_once.max(1)) {
+            self.feed(piece);
+        }
+    }
+
+    fn feed(&mut self, piece: &[u8]) {
+        let mut input = [self.tls.carry(), piece].concat();
+        let (heard, said) = (self.heard.len(), self.out.len());
+        let was_closed = self.tls.peer_closed();
+        let fed = self.tls.feed(&mut input, &mut self.out, |plain, _| self.heard.extend_from_slice(plain));
+        assert!(self.tls.carry().len() <= CARRY_MAX, "the carry is bounded");
+        if self.failed || was_closed {
+            assert_eq!(self.heard.len(), heard, "nothing is taken after a fault or a close");
+        }
+        if self.failed {
+            assert!(fed.is_err(), "a fault is for ever");
+            assert_eq!(self.out.len(), said, "its alert is written once");
+        }
+        self.failed |= fed.is_err();
+    }
+
+    /// Says something, if that is still possible, and tells whether it was said.
+    pub(super) fn say(&mut self, plain: &[u8]) -> bool {
+        if self.closed || !self.is_open() {
+            return false;
+        }
+        let mut room = vec![0; plain.len() + plain.len() / 16_384 * 29 + ROOM];
+        let said = self.tls.encrypt(plain, &mut room);
+        self.wrote(said.ok(), &room)
+    }
+
+    /// Says close_notify.
+    pub(super) fn close(&mut self) {
+        if self.closed || !self.is_open() {
+            return;
+        }
+        let mut room = vec![0; ROOM];
+        let said = self.tls.close(&mut room);
+        self.closed = self.wrote(said.ok(), &room);
+    }
+
+    fn wrote(&mut self, written: Option<usize>, room: &[u8]) -> bool {
+        assert_eq!(written.is_none(), self.failed, "a connection that is open and sound can be written to");
+        self.out.extend_from_slice(&room[..written.unwrap_or_default()]);
+        written.is_some()
+    }
+}
