@@ -79,14 +79,11 @@ mod tests {
         assert_eq!(redact("/?a?token=s3cret"), "/?a?token=***");
     }
 
+    /// A round for each of so many escapes would never come to its end.
     #[test]
-    fn escapes_of_escapes_cost_nothing_much() {
-        let deep = format!("/?%{}70assword=s3cret", "25".repeat(3000));
-        let started = std::time::Instant::now();
-        for _ in 0..100 {
-            assert!(!redact(&deep).contains("s3cret"));
-        }
-        assert!(started.elapsed() < std::time::Duration::from_millis(500), "{:?}", started.elapsed());
+    fn escapes_of_escapes_are_resolved_in_one_pass() {
+        let deep = format!("/?%{}70assword=s3cret", "25".repeat(1_000_000));
+        assert!(!redact(&deep).contains("s3cret"));
     }
 
     #[test]
