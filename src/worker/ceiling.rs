@@ -14,11 +14,14 @@ use std::time::Instant;
 /// Locks for addresses: enough that two workers seldom meet.
 const SHARDS: usize = 64;
 
-/// An address that has nothing open and no tokens missing is forgotten; looked for when a shard has grown to this.
+/// An address that has nothing open or unfinished and no tokens missing is forgotten; looked for when a shard has grown to this.
 const SHARD_SWEEP: usize = 1024;
 
 /// Of so many places among the sessions one is kept for requests of [`Rank::First`].
 const RESERVE: usize = 20;
+
+/// The part of the places for handshakes that one address may fill: who says nothing there keeps nobody else out.
+const SHARE: usize = 4;
 
 /// The shared ceilings. Every admission is a permit that gives its place back when it is dropped.
 #[derive(Debug)]
@@ -34,13 +37,17 @@ pub struct Ceiling {
 #[derive(Debug)]
 struct Caller {
     open: usize,
+    unfinished: usize,
     tokens: f64,
     filled: Instant,
 }
 
 /// A place among the unfinished handshakes and heads.
 #[derive(Debug)]
-pub struct HandshakePermit(Arc<super::gateway::Gateway>);
+pub struct HandshakePermit {
+    gateway: Arc<super::gateway::Gateway>,
+    address: Option<IpAddr>,
+}
 
 /// A place among the sessions.
 #[derive(Debug)]
@@ -82,12 +89,29 @@ impl Ceiling {
         self.handshakes.load(Relaxed)
     }
 
-    /// A place for one more handshake, if there is one.
-    pub fn handshake(gateway: &Arc<super::gateway::Gateway>) -> Option<HandshakePermit> {
+    /// A place for one more handshake of `address`, or the reason why there is none.
+    pub fn handshake(
+        gateway: &Arc<super::gateway::Gateway>,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<HandshakePermit, Refusal> {
         let ceiling = &gateway.ceiling;
-        let permit = HandshakePermit(gateway.clone());
-        let most = ceiling.limits.load().handshakes.unwrap_or(usize::MAX);
-        (ceiling.handshakes.fetch_add(1, Relaxed) < most).then_some(permit)
+        let limits = ceiling.limits.load();
+        let most = limits.handshakes.unwrap_or(usize::MAX);
+        let mut permit = HandshakePermit { gateway: gateway.clone(), address: None };
+        if ceiling.handshakes.fetch_add(1, Relaxed) >= most {
+            return Err(Refusal::Overloaded);
+        }
+        // where addresses say nothing about who comes, they have no share either
+        let share = limits.sessions_per_ip.map_or(usize::MAX, |_| (most / SHARE).max(1));
+        let mut shard = ceiling.shard(address);
+        let caller = Self::caller(&mut shard, address, now, &limits);
+        if caller.unfinished >= share {
+            return Err(Refusal::TooMany);
+        }
+        caller.unfinished += 1;
+        permit.address = Some(address);
+        Ok(permit)
     }
 
     /// A place for one more session of `address`, or the refusal that it gets. The last places are kept for those who
@@ -119,19 +143,29 @@ impl Ceiling {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, address: IpAddr, now: Instant, limits: &Limits) -> Result<(), Refusal> {
-        let mut shard = self.shard(address);
+    /// What is known of an address.
+    fn caller<'s>(
+        shard: &'s mut HashMap<IpAddr, Caller>,
+        address: IpAddr,
+        now: Instant,
+        limits: &Limits,
+    ) -> &'s mut Caller {
         if shard.len() >= SHARD_SWEEP && !shard.contains_key(&address) {
-            shard.retain(|_, caller| caller.open > 0 || !is_rested(caller, limits.new_per_ip, now));
+            shard.retain(|_, caller| !caller.is_idle() || !is_rested(caller, limits.new_per_ip, now));
         }
         // without a rate nobody is short of anything, should one come later
         let full = limits.new_per_ip.map_or(f64::INFINITY, |rate| f64::from(rate.count));
-        let caller = shard.entry(address).or_insert(Caller { open: 0, tokens: full, filled: now });
+        shard.entry(address).or_insert(Caller { open: 0, unfinished: 0, tokens: full, filled: now })
+    }
+
+    fn enter(&self, address: IpAddr, now: Instant, limits: &Limits) -> Result<(), Refusal> {
+        let mut shard = self.shard(address);
+        let caller = Self::caller(&mut shard, address, now, limits);
         if caller.open >= limits.sessions_per_ip.unwrap_or(usize::MAX) {
             return Err(Refusal::TooMany);
         }
         if let Some(rate) = limits.new_per_ip {
-            caller.tokens = (caller.tokens + refill(rate, caller.filled, now)).min(full);
+            caller.tokens = (caller.tokens + refill(rate, caller.filled, now)).min(f64::from(rate.count));
             caller.filled = now;
             if caller.tokens < 1.0 {
                 return Err(Refusal::TooMany);
@@ -142,14 +176,22 @@ impl Ceiling {
         Ok(())
     }
 
-    fn leave(&self, address: IpAddr) {
+    /// Something of this address is over.
+    fn leave(&self, address: IpAddr, what: impl FnOnce(&mut Caller) -> &mut usize) {
         let mut shard = self.shard(address);
         if let Some(caller) = shard.get_mut(&address) {
-            caller.open = caller.open.saturating_sub(1);
-            if caller.open == 0 && self.limits.load().new_per_ip.is_none() {
+            let count = what(caller);
+            *count = count.saturating_sub(1);
+            if caller.is_idle() && self.limits.load().new_per_ip.is_none() {
                 shard.remove(&address);
             }
         }
+    }
+}
+
+impl Caller {
+    const fn is_idle(&self) -> bool {
+        self.open == 0 && self.unfinished == 0
     }
 }
 
@@ -163,7 +205,10 @@ fn refill(rate: Rate, since: Instant, now: Instant) -> f64 {
 
 impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        self.0.ceiling.handshakes.fetch_sub(1, Relaxed);
+        self.gateway.ceiling.handshakes.fetch_sub(1, Relaxed);
+        if let Some(address) = self.address {
+            self.gateway.ceiling.leave(address, |caller| &mut caller.unfinished);
+        }
     }
 }
 
@@ -171,7 +216,7 @@ impl Drop for SessionPermit {
     fn drop(&mut self) {
         self.gateway.ceiling.sessions.fetch_sub(1, Relaxed);
         if let Some(address) = self.address {
-            self.gateway.ceiling.leave(address);
+            self.gateway.ceiling.leave(address, |caller| &mut caller.open);
         }
     }
 }

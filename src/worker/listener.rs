@@ -179,10 +179,13 @@ fn is_of_the_peer(e: &std::io::Error) -> bool {
 }
 
 fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Some(permit) = Ceiling::handshake(&worker.gateway) else {
-        // no TLS for those over the limit: an answer would cost what the limit protects
-        worker.metrics.refusals.of(crate::proto::refusal::Refusal::Overloaded).add(1);
-        return;
+    let permit = match Ceiling::handshake(&worker.gateway, peer.ip(), Instant::now()) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            // no TLS for those over the limit: an answer would cost what the limit protects
+            worker.metrics.refusals.of(refusal).add(1);
+            return;
+        }
     };
     let Ok(sock) = Sock::new(stream) else { return };
     let metrics = worker.metrics.clone();
