@@ -72,12 +72,17 @@ pub(super) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
 async fn before_relay(
     session: &mut Session,
     sock: Sock,
-    handshake: HandshakePermit,
+    mut handshake: HandshakePermit,
 ) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<forward::Ready>)> {
     let deadline = session.accepted + session.worker.newest().config.tls.handshake_timeout;
     let client = proxied::client(session, &sock, deadline).await?;
     session.peer = client.address;
     session.pager.card.peer.set(client.address);
+    if let Err(refusal) = handshake.belongs_to(client.address.ip(), session.accepted) {
+        // no TLS for them either
+        session.worker.metrics.refusals.of(refusal).add(1);
+        return None;
+    }
     let session = &*session;
     let mut conn = shake(session, sock, deadline, &client.behind).await?;
     let mut http = Http::new(session, handshake);

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should fail right there")]
 #![allow(unreachable_pub, reason = "this crate has no outside")]
 
+mod abuse_handshake;
 mod admission;
 mod answers;
 mod cross_site;

@@ -16,6 +16,7 @@ pub mod place;
 pub mod record;
 pub mod reign;
 pub mod reply;
+pub mod siege;
 pub mod systemd;
 pub mod whip;
 

@@ -1,0 +1,464 @@
+//! Hostile beginnings: clients that connect and say nothing, drip, stop half-way, come in floods, or write hellos that no
+//! decent client writes. All of them end in time, cost little, and are counted, while the decent are served.
+
+use crate::town::certs::NAME;
+use crate::town::client::config;
+use crate::town::siege::{Attack, Siege, all_over, is_over, size, while_it_lasts};
+use crate::town::{DEADLINE, Door, Request, eventually};
+use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+const TIMEOUT: Duration = Duration::from_millis(600);
+
+/// What may pass between a deadline and its effect: looks every quarter of a second, and two busy cores.
+const TOLERANCE: Duration = Duration::from_secs(3);
+
+const ONLY_12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+const ONLY_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+fn impatient() -> Siege {
+    Siege::open(|config| config.set("tls.handshake_timeout", format!("{}ms", TIMEOUT.as_millis())))
+}
+
+impl Siege {
+    fn wait_for_failures(&self, how: &str, count: usize) {
+        let name = "tidegate_tls_handshake_failures_total";
+        self.town.gateway.wait_for_metric(name, &[("how", how)], count as f64);
+    }
+
+    /// Connections that said nothing yet.
+    fn crowd(&self, attackers: usize) -> Vec<TcpStream> {
+        (0..attackers).map(|_| self.door().knock()).collect()
+    }
+}
+
+fn begin(versions: &[&'static SupportedProtocolVersion]) -> ClientConnection {
+    begin_with(config(versions))
+}
+
+fn begin_with(config: ClientConfig) -> ClientConnection {
+    let name = rustls::pki_types::ServerName::try_from(NAME).unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    connection.set_buffer_limit(None);
+    connection
+}
+
+/// What it has to say now.
+fn said(connection: &mut ClientConnection) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn connections_that_say_nothing_end_in_time() {
+    let siege = impatient();
+    let attackers = size(200, 1900);
+    let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
+    let took = siege
+        .endure(&Attack { name: "connect and say nothing", attackers, each: 16, outcome }, || {
+            all_over(&siege.crowd(attackers))
+        });
+    assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
+    siege.wait_for_failures("timeout", attackers);
+}
+
+#[test]
+fn a_hello_that_drips_has_no_more_time_than_one_that_does_not() {
+    let siege = impatient();
+    let attackers = size(40, 400);
+    let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
+    let hello = said(&mut begin(ONLY_13));
+    let attack = Attack { name: "a hello byte by byte", attackers, each: 24, outcome };
+    let (took, dripped) = siege.endure(&attack, || {
+        let (began, crowd) = (Instant::now(), siege.crowd(attackers));
+        crowd.iter().for_each(|tcp| tcp.set_nonblocking(true).unwrap());
+        let mut dripped = 0;
+        eventually("the gateway ends them", || {
+            // a byte now and then, so that the last one never comes
+            let byte = &hello[dripped..=dripped];
+            dripped = (dripped + 1).min(hello.len() - 2);
+            let open = crowd.iter().filter(|tcp| (&**tcp).write(byte).is_ok() && !is_over(tcp)).count();
+            open == 0
+        });
+        (began.elapsed(), dripped)
+    });
+    assert!(dripped > 10, "nothing dripped");
+    assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
+    siege.wait_for_failures("timeout", attackers);
+}
+
+/// The handshake up to some flight, and not a byte more.
+fn stop_at(door: &Door, versions: &[&'static SupportedProtocolVersion], flight: &str) -> TcpStream {
+    let (mut tcp, mut connection) = (door.knock(), begin(versions));
+    let hello = said(&mut connection);
+    if flight == "half a hello" {
+        tcp.write_all(&hello[..hello.len() / 2]).unwrap();
+        return tcp;
+    }
+    tcp.write_all(&hello).unwrap();
+    if flight == "a hello" {
+        return tcp;
+    }
+    while !connection.wants_write() {
+        connection.read_tls(&mut tcp).unwrap();
+        connection.process_new_packets().unwrap();
+    }
+    let rest = said(&mut connection);
+    let kept = if flight == "all but a byte" { rest.len() - 1 } else { rest.len() / 2 };
+    tcp.write_all(&rest[..kept]).unwrap();
+    tcp
+}
+
+#[test]
+fn a_handshake_that_stops_at_any_flight_ends_in_time() {
+    let siege = impatient();
+    let (flights, each) =
+        (["half a hello", "a hello", "half of the second flight", "all but a byte"], size(6, 100));
+    let attackers = 2 * flights.len() * each;
+    let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
+    // a handshake that is half done has keys and a transcript
+    let attack = Attack { name: "stop at each flight, 1.2 and 1.3", attackers, each: 48, outcome };
+    let took = siege.endure(&attack, || {
+        let began = Instant::now();
+        let mut stopped = Vec::new();
+        for flight in flights {
+            for versions in [ONLY_12, ONLY_13] {
+                stopped.extend((0..each).map(|_| stop_at(&siege.door(), versions, flight)));
+            }
+        }
+        all_over(&stopped);
+        began.elapsed()
+    });
+    let making = Duration::from_millis(20 * attackers as u64);
+    assert!(took < TIMEOUT + TOLERANCE + making, "{took:?}");
+    siege.wait_for_failures("timeout", attackers);
+}
+
+#[test]
+fn whole_handshakes_in_floods_leave_room_for_others() {
+    let siege = Siege::open(|_| {});
+    let outcome = "they leave; `tls_handshakes{resumed=\"false\"}`";
+    let threads = size(2, 4);
+    let attack =
+        Attack { name: "whole handshakes, one after another", attackers: threads, each: 64, outcome };
+    let done = AtomicUsize::new(0);
+    siege.endure(&attack, || {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let until = Instant::now() + while_it_lasts();
+                    while Instant::now() < until {
+                        // no tickets: each is a whole one
+                        let door = siege.door().with(Arc::new(config(ONLY_13)));
+                        drop(door.enter_tls());
+                        done.fetch_add(1, SeqCst);
+                    }
+                });
+            }
+        });
+    });
+    let done = done.into_inner();
+    println!("{done} handshakes");
+    let labels = [("version", "1.3"), ("resumed", "false")];
+    assert!(siege.town.gateway.metric("tidegate_tls_handshakes_total", &labels) >= done as f64);
+    siege.town.gateway.wait_for_metric("tidegate_refusals_total", &[], 0.0);
+}
+
+#[test]
+fn one_address_over_its_sessions_is_turned_away_and_nobody_else() {
+    let places = size(20, 200);
+    let siege = Siege::open(|config| config.set("limits.sessions_per_ip", places as i64));
+    let attackers = size(100, 2000);
+    let outcome = "429; `refusals{code=\"too_many\"}`";
+    let attack = Attack { name: "sessions over those of one address", attackers, each: 32, outcome };
+    siege.endure(&attack, || {
+        let mut inside: Vec<_> = (0..places).map(|_| siege.door().enter()).collect();
+        for client in &mut inside {
+            assert_eq!(client.get("/nowhere").status(), 404);
+        }
+        for _ in 0..attackers {
+            siege.door().enter().get("/nowhere").assert_refusal(429, "too_many");
+        }
+    });
+    siege.town.gateway.wait_for_metric("tidegate_refusals_total", &[("code", "too_many")], attackers as f64);
+}
+
+#[test]
+fn one_address_does_not_take_all_places_of_unfinished_handshakes() {
+    const PLACES: usize = 160;
+    const SHARE: usize = 64;
+    let siege = Siege::open(|config| {
+        config.set("limits.handshakes", PLACES as i64);
+        config.set("limits.sessions_per_ip", SHARE as i64);
+        config.set("tls.handshake_timeout", "500ms");
+    });
+    let attackers = 3 * PLACES;
+    let outcome = "closed unread; `refusals{code=\"too_many\"}`";
+    let attack =
+        Attack { name: "half-open over `handshakes`, from one address", attackers, each: 16, outcome };
+    siege.endure(&attack, || {
+        // whoever is let go comes back at once
+        let (until, mut crowd) = (Instant::now() + while_it_lasts(), siege.crowd(attackers));
+        while Instant::now() < until {
+            for tcp in &mut crowd {
+                tcp.set_nonblocking(true).unwrap();
+                if is_over(tcp) {
+                    *tcp = siege.door().knock();
+                }
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let refused = siege.town.gateway.metric("tidegate_refusals_total", &[("code", "too_many")]);
+    assert!(refused >= (attackers - SHARE) as f64, "{refused} were let go");
+}
+
+#[test]
+fn connections_that_are_reset_at_once_are_nothing() {
+    let siege = Siege::open(|_| {});
+    let attackers = size(500, 20_000);
+    let outcome = "they leave; `tls_handshake_failures{how=\"lost\"}`";
+    let attack = Attack { name: "connect and reset", attackers, each: 1, outcome };
+    siege.endure(&attack, || {
+        for n in 0..attackers {
+            let mut tcp = siege.door().knock();
+            if n % 2 == 0 {
+                tcp.write_all(b"\x16\x03\x01").unwrap();
+            }
+            let linger = Some(Duration::ZERO);
+            socket2::SockRef::from(&tcp).set_linger(linger).unwrap();
+        }
+    });
+    siege.wait_for_failures("lost", attackers);
+}
+
+/// A handshake message in records of this size.
+fn in_records(message: &[u8], size: usize) -> Vec<u8> {
+    let record = |piece: &[u8]| [&[22, 3, 1][..], &(piece.len() as u16).to_be_bytes(), piece].concat();
+    message.chunks(size).flat_map(record).collect()
+}
+
+/// A right hello with so many further protocols of 255 bytes, without the header of its record.
+fn hello_of(protocols: usize) -> (ClientConnection, Vec<u8>) {
+    let mut config = config(ONLY_13);
+    config.alpn_protocols.extend((0..protocols).map(|n| vec![b'a' + (n % 26) as u8; 255]));
+    let mut connection = begin_with(config);
+    let records = said(&mut connection);
+    let mut rest = records.as_slice();
+    let mut message = Vec::new();
+    while let [_, _, _, high, low, following @ ..] = rest {
+        let (piece, next) = following.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        message.extend_from_slice(piece);
+        rest = next;
+    }
+    (connection, message)
+}
+
+#[test]
+fn a_large_hello_is_understood_however_it_is_cut() {
+    let siege = Siege::open(|_| {});
+    // 16 KiB and a little less is one record; the others need several
+    for (protocols, pieces) in [(0, 1), (0, 3), (55, 16_384), (55, 100), (62, 16_384), (200, 16_384)] {
+        let (mut connection, message) = hello_of(protocols);
+        let mut tcp = siege.door().knock();
+        tcp.write_all(&in_records(&message, pieces)).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut tcp).unwrap_or_else(|e| panic!("{} in {pieces}: {e}", message.len()));
+        }
+        let mut tls = rustls::StreamOwned::new(connection, tcp);
+        tls.write_all(&Request::get("/nowhere").bytes()).unwrap();
+        let mut answer = [0; 12];
+        tls.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 404");
+    }
+}
+
+#[test]
+fn hellos_that_never_end_cost_a_buffer_and_no_more() {
+    let siege = impatient();
+    let attackers = size(40, 400);
+    let outcome = "deadline, alert; `tls_handshake_failures{how=\"timeout\"}`, `\"protocol\"`";
+    // a message says its length in 24 bits; what came of one is kept up to 80 KiB, and vectors double
+    let attack =
+        Attack { name: "hellos of 64 KiB less a byte, and of 16 MiB", attackers, each: 208, outcome };
+    let endless = [(0xffff_u32, 0xfffe), (0x00ff_ffff, 1 << 20)].map(|(length, comes)| {
+        let mut message = vec![0; 4 + comes];
+        message[..4].copy_from_slice(&(0x0100_0000 | length).to_be_bytes());
+        in_records(&message, 16_384)
+    });
+    siege.endure(&attack, || {
+        let begun = |n: usize| {
+            let mut tcp = siege.door().knock();
+            // who says 16 MiB is not read to the end
+            tcp.write_all(&endless[n % 2]).ok();
+            tcp
+        };
+        all_over(&(0..attackers).map(begun).collect::<Vec<_>>());
+    });
+    siege.wait_for_failures("timeout", attackers / 2);
+    siege.wait_for_failures("protocol", attackers / 2);
+}
+
+/// A hello by hand: TLS 1.2 in its version field, some suites of both versions, and these extensions.
+fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let listed: Vec<u8> = extensions
+        .iter()
+        .flat_map(|(kind, body)| {
+            [&kind.to_be_bytes(), &(body.len() as u16).to_be_bytes(), &body[..]].concat()
+        })
+        .collect();
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    body.push(0);
+    body.extend(prefixed(&[0x13, 0x01, 0x13, 0x02, 0xc0, 0x2b, 0xc0, 0x2f]));
+    body.extend([1, 0]);
+    body.extend(prefixed(&listed));
+    [&(0x0100_0000 | body.len() as u32).to_be_bytes()[..], &body].concat()
+}
+
+/// Behind its length in 16 bits.
+fn prefixed(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
+}
+
+/// `server_name` with these names of this kind.
+fn names(kind: u8, names: &[&[u8]]) -> (u16, Vec<u8>) {
+    let list: Vec<u8> = names.iter().flat_map(|name| [&[kind][..], &prefixed(name)].concat()).collect();
+    (0, prefixed(&list))
+}
+
+/// What a hello needs beside the name.
+fn usual() -> Vec<(u16, Vec<u8>)> {
+    let signatures = (13, prefixed(&[4, 3, 8, 4, 4, 1]));
+    vec![(10, prefixed(&[0, 29, 0, 23])), (11, vec![1, 0]), signatures]
+}
+
+/// The usual extensions for 1.3: the version, and a key that is none.
+fn usual_13() -> Vec<(u16, Vec<u8>)> {
+    let key = prefixed(&[&[0, 29][..], &prefixed(&[9; 32])].concat());
+    [usual(), vec![(43, vec![2, 3, 4]), (51, key)]].concat()
+}
+
+/// Hellos that no decent client writes.
+fn absurd() -> Vec<(&'static str, Vec<u8>)> {
+    let with = |more: Vec<(u16, Vec<u8>)>| hello(&[usual(), more].concat());
+    let with_13 = |more: Vec<(u16, Vec<u8>)>| hello(&[usual_13(), more].concat());
+    let many_names = vec![&b"a.test"[..]; 5000];
+    let identities: Vec<u8> = (0..200).flat_map(|n| [&prefixed(&[n; 200])[..], &[0; 4]].concat()).collect();
+    let binders: Vec<u8> = (0..200).flat_map(|_| [&[32][..], &[1; 32]].concat()).collect();
+    let keys: Vec<u8> = (0..500).flat_map(|_| [&[0, 29][..], &prefixed(&[9; 32])].concat()).collect();
+    vec![
+        ("no extensions at all", hello(&[])),
+        ("no name in the list", with(vec![(0, vec![0, 0])])),
+        ("an empty name", with(vec![names(0, &[b""])])),
+        ("a name of 60,000 bytes", with(vec![names(0, &[&[b'a'; 60_000]])])),
+        ("a name of 255 dots", with(vec![names(0, &[&[b'.'; 255]])])),
+        ("a NUL in the name", with(vec![names(0, &[b"gateway\0.test"])])),
+        ("a name that is no text", with(vec![names(0, &[&[0xff, 0xfe, 0x80]])])),
+        ("an address for a name", with(vec![names(0, &[b"127.0.0.1"])])),
+        ("a path for a name", with(vec![names(0, &[b"../../etc/passwd"])])),
+        ("a wildcard for a name", with(vec![names(0, &[b"*.test"])])),
+        ("a name of another kind", with(vec![names(7, &[b"gateway.test"])])),
+        ("5000 names", with(vec![names(0, &many_names)])),
+        ("the name twice", with(vec![names(0, &[b"gateway.test"]), names(0, &[b"rsa.test"])])),
+        ("a list longer than it is", with(vec![(0, vec![0xff, 0xff, 0, 0, 1])])),
+        ("an extension twice", with(vec![(35, vec![]), (35, vec![])])),
+        ("a ticket of 60,000 bytes", with(vec![(35, vec![9; 60_000])])),
+        ("no protocol in the list", with(vec![(16, vec![0, 0])])),
+        ("an empty protocol", with(vec![(16, vec![0, 1, 0])])),
+        ("heartbeats", with(vec![(15, vec![1])])),
+        ("renegotiation data in a first hello", with(vec![(0xff01, [vec![12], vec![1; 12]].concat())])),
+        (
+            "200 tickets of 1.3",
+            with_13(vec![(45, vec![1, 1]), (41, [prefixed(&identities), prefixed(&binders)].concat())]),
+        ),
+        (
+            "tickets that are not the last",
+            with_13(vec![
+                (41, [prefixed(&identities[..206]), prefixed(&binders[..33])].concat()),
+                (45, vec![1, 1]),
+            ]),
+        ),
+        ("early data", with_13(vec![(42, vec![])])),
+        ("500 keys", hello(&[usual(), vec![(43, vec![2, 3, 4]), (51, prefixed(&keys))]].concat())),
+        (
+            "a key of no bytes",
+            hello(&[usual(), vec![(43, vec![2, 3, 4]), (51, prefixed(&[0, 29, 0, 0]))]].concat()),
+        ),
+        ("a cookie nobody gave", with_13(vec![(44, prefixed(&[5; 60_000]))])),
+        (
+            "versions of the future",
+            hello(&[usual(), vec![(43, [vec![254], [0x7f, 0x1c].repeat(127)].concat())]].concat()),
+        ),
+        ("15,000 unknown extensions", hello(&(0..15_000).map(|n| (20_000 + n, vec![])).collect::<Vec<_>>())),
+    ]
+}
+
+#[test]
+fn absurd_hellos_get_an_answer_or_an_end_and_harm_nobody() {
+    let siege = impatient();
+    let cases = absurd();
+    let attackers = cases.len() * size(1, 20);
+    let outcome = "alert, deadline; `tls_handshake_failures`";
+    let attack = Attack { name: "absurd hellos: names, tickets, keys", attackers, each: 208, outcome };
+    siege.endure(&attack, || {
+        for _ in 0..size(1, 20) {
+            let said = |(_, hello): &(&str, Vec<u8>)| {
+                let mut tcp = siege.door().knock();
+                // it may be refused before it is read to its end
+                tcp.write_all(&in_records(hello, 16_384)).ok();
+                tcp
+            };
+            all_over(&cases.iter().map(said).collect::<Vec<_>>());
+        }
+    });
+    eventually("all of them are counted", || {
+        siege.town.gateway.metric("tidegate_tls_handshake_failures_total", &[]) == attackers as f64
+    });
+}
+
+#[test]
+fn what_does_not_belong_into_a_handshake_ends_it() {
+    // (RFC 8446, 4.4.2, 6, 4.2.10; RFC 6520, 4)
+    let cases: [(&str, u8, Vec<u8>); 5] = [
+        ("certificates that nobody asked for", 22, [&[11, 0, 0xc0, 0], &[0; 0xc000][..]].concat()),
+        ("warnings without end", 21, [1, 90].repeat(8000)),
+        ("a heartbeat", 24, vec![1, 0x40, 0, 1]),
+        ("data before the end of it", 23, vec![7; 16_000]),
+        ("a record of nothing", 22, vec![]),
+    ];
+    let siege = impatient();
+    let attackers = 2 * cases.len() * size(2, 50);
+    let outcome = "alert; `tls_handshake_failures{how=\"protocol\"}`";
+    let attack = Attack { name: "what does not belong into a handshake", attackers, each: 208, outcome };
+    siege.endure(&attack, || {
+        let mut crowd = Vec::new();
+        for (_, kind, content) in &cases {
+            for versions in [ONLY_12, ONLY_13] {
+                for _ in 0..size(2, 50) {
+                    let mut tcp = siege.door().knock();
+                    tcp.write_all(&said(&mut begin(versions))).unwrap();
+                    let size = if *kind == 21 { 2 } else { 16_384 };
+                    let pieces = content.chunks(size).chain(content.is_empty().then_some(&[][..]));
+                    for piece in pieces.cycle().take(40) {
+                        let record =
+                            [&[*kind, 3, 3][..], &(piece.len() as u16).to_be_bytes(), piece].concat();
+                        if tcp.write_all(&record).is_err() {
+                            break;
+                        }
+                    }
+                    crowd.push(tcp);
+                }
+            }
+        }
+        assert!(all_over(&crowd) < DEADLINE);
+    });
+    siege.wait_for_failures("protocol", attackers);
+}
