@@ -20,6 +20,8 @@ pub(super) struct Tls {
     carry: Vec<u8>,
     peer_closed: bool,
     open: bool,
+    /// We said close_notify: nothing may follow it.
+    closed: bool,
     /// A fault ended it: rustls must not be asked for anything more.
     failed: bool,
 }
@@ -31,7 +33,7 @@ impl Tls {
     /// A connection that waits for its ClientHello.
     pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
         let conn = Box::new(UnbufferedServerConnection::new(config)?);
-        Ok(Self { conn, carry: Vec::new(), peer_closed: false, open: false, failed: false })
+        Ok(Self { conn, carry: Vec::new(), peer_closed: false, open: false, closed: false, failed: false })
     }
 
     /// Bytes that have to stand in front of what is received next.
@@ -93,7 +95,9 @@ impl Tls {
                 Ok(state) => state,
                 Err(fault) => {
                     at += discard;
-                    self.alert(&mut bytes[at..], out);
+                    if !self.closed {
+                        self.alert(&mut bytes[at..], out);
+                    }
                     return Err(fault);
                 }
             };
@@ -161,6 +165,7 @@ impl Tls {
 
     /// Writes our close_notify into `out` and says how many bytes it is.
     pub(super) fn close(&mut self, out: &mut [u8]) -> Result<usize, TlsFault> {
+        self.closed = true;
         self.with_writer(out, |writer, out| {
             writer.queue_close_notify(out).map_err(|e| TlsFault::General(e.to_string()))
         })

@@ -59,6 +59,9 @@ impl End {
             assert!(fed.is_err(), "a fault is for ever");
             assert_eq!(self.out.len(), said, "its alert is written once");
         }
+        if self.closed {
+            assert_eq!(self.out.len(), said, "nothing is said behind a close_notify");
+        }
         self.failed |= fed.is_err();
     }
 

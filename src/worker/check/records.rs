@@ -112,7 +112,12 @@ impl Play {
     }
 
     fn step(&mut self, step: Step<'_>) {
+        // rustls 0.23.46 asserts that no fatal alert follows its close_notify, and goes on without its debug assertions:
+        // there the fault of a client after our close is played too
+        let asserts = cfg!(debug_assertions);
         match step {
+            Step::GatewayCloses if asserts && self.wire.tampered => {}
+            step if asserts && self.gateway.closed && step.harms() => {}
             Step::Say(size) => self.say(size),
             Step::Answer(size) => self.answer(size),
             Step::Renew => self.renew(),

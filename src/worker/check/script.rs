@@ -30,6 +30,17 @@ pub(super) enum Step<'s> {
     Hand(u8, &'s [u8]),
 }
 
+impl Step<'_> {
+    /// No sound client on a sound network would do this.
+    pub(super) const fn harms(self) -> bool {
+        match self {
+            Self::Swap(_) | Self::Double(_) | Self::Lose(_) | Self::Cut(..) => true,
+            Self::Flip(..) | Self::Put(..) | Self::Hand(..) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Steps that are still to be done.
 pub(super) struct Script<'s>(pub(super) &'s [u8]);
 
