@@ -2,10 +2,10 @@
 # Every check of this repository, from a clean clone on Debian 12 that has cargo.
 #
 #   tests/run.sh           everything
-#   tests/run.sh --fast    without foreign suites and the browser
+#   tests/run.sh --fast    without sanitizers, foreign suites and the browser
 #
-# Missing Debian packages are installed (as root, or by sudo), npm packages go to tests/browser/node_modules, the Autobahn
-# test suite below cargo's target directory, nothing else is touched. Good steps are one line each; a step that fails shows
+# Missing Debian packages are installed (as root, or by sudo), npm packages go to tests/browser/node_modules, cargo-deny and
+# the Autobahn test suite below cargo's target directory, nothing else is touched. Good steps are one line each; a step that fails shows
 # its whole output, and the others still run. The last line is "N passed, N failed", counted in steps; the exit code is 0
 # only without failures.
 # CARGO_TARGET_DIR and CHROMIUM are respected; TIDEGATE_HERD=9000 drains so many sessions instead of 1500. Tests talk to
@@ -130,11 +130,20 @@ done
 step 1800 'tests: gateway, all of it on epoll' \
   env TIDEGATE_TEST_DRIVER=epoll cargo test --workspace --test gateway --locked --quiet || true
 
+if [ "$fast" = no ]; then
+  heading 'Memory and descriptors'
+  step 2400 'tests/sanitize.sh: what is around unsafe, under ASan' tests/sanitize.sh || true
+fi
+
 heading 'Instruction counts'
 packages valgrind=valgrind
 step 1200 'benches/counts.sh: no case over 3 % more' benches/counts.sh || true
 
 # --- what others say --------------------------------------------------------------------------------------------------
+
+heading 'What it is made of'
+packages git=git
+step 1800 'tests/supply_chain.sh: licences, sources, advisories' tests/supply_chain.sh || true
 
 heading 'Units for systemd'
 # the program does not stand where the unit expects it: the copy that is looked at names the one built here
