@@ -12,76 +12,68 @@ use tidegate::proto::check;
 #[path = "../fuzz/parties.rs"]
 mod parties;
 
+/// Most files of a corpus, and bytes in each: seeds are read by people, and replayed with every test run.
+const FILES_MAX: usize = 64;
+const SIZE_MAX: usize = 4096;
+
+fn fuzz() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz"))
+}
+
 /// Runs an oracle over all files of its target's corpus.
 fn replay(target: &str, oracle: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let folder = fuzz().join("corpus").join(target);
     let mut count = 0;
     for file in std::fs::read_dir(&folder).unwrap() {
         let path = file.unwrap().path();
         println!("{}", path.display());
-        oracle(&std::fs::read(path).unwrap());
+        let bytes = std::fs::read(path).unwrap();
+        assert!(bytes.len() <= SIZE_MAX, "a seed is small");
+        oracle(&bytes);
         count += 1;
     }
-    assert!(count > 0, "{} is empty", folder.display());
+    assert!((1..=FILES_MAX).contains(&count), "{} has {count} files", folder.display());
+}
+
+/// One test for each target, so that a failure names it.
+macro_rules! replays {
+    ($($(#[$only:meta])? $target:ident: $oracle:expr,)*) => {
+        $($(#[$only])? #[test] fn $target() { replay(stringify!($target), $oracle); })*
+
+        /// The targets that are replayed here.
+        const REPLAYED: &[&str] = &[$($(#[$only])? stringify!($target)),*];
+    };
+}
+
+replays! {
+    answer: check::answer,
+    body: check::body,
+    connection_params: check::params,
+    frame: check::frame::scanner,
+    head: check::head,
+    node_answer: check::node_answer,
+    one_step: check::one_step,
+    proxy_protocol: check::proxy_protocol,
+    relay: check::relay::relay,
+    target: check::target,
+    #[cfg(feature = "gateway")] tls_records: parties::records,
+    whip: check::whip,
 }
 
 #[test]
-fn connection_params() {
-    replay("connection_params", check::params);
-}
-
-#[test]
-fn head() {
-    replay("head", check::head);
-}
-
-#[test]
-fn target() {
-    replay("target", check::target);
-}
-
-#[test]
-fn answer() {
-    replay("answer", check::answer);
-}
-
-#[test]
-fn one_step() {
-    replay("one_step", check::one_step);
-}
-
-#[test]
-fn whip() {
-    replay("whip", check::whip);
-}
-
-#[test]
-fn body() {
-    replay("body", check::body);
-}
-
-#[test]
-fn node_answer() {
-    replay("node_answer", check::node_answer);
-}
-
-#[test]
-fn frame() {
-    replay("frame", check::frame::scanner);
-}
-
-#[test]
-fn relay() {
-    replay("relay", check::relay::relay);
-}
-
-#[test]
-fn proxy_protocol() {
-    replay("proxy_protocol", check::proxy_protocol);
-}
-
-#[cfg(feature = "gateway")]
-#[test]
-fn tls_records() {
-    replay("tls_records", parties::records);
+fn every_target_has_a_corpus_and_is_replayed() {
+    let manifest: toml::Table = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap().parse().unwrap();
+    for bin in manifest["bin"].as_array().unwrap() {
+        let name = bin["name"].as_str().unwrap();
+        let compiled = cfg!(feature = "gateway") || bin.get("required-features").is_none();
+        assert!(!compiled || REPLAYED.contains(&name), "{name} is not replayed");
+        assert!(fuzz().join("corpus").join(name).is_dir(), "{name} has no corpus");
+    }
+    for folder in std::fs::read_dir(fuzz().join("corpus")).unwrap() {
+        let name = folder.unwrap().file_name().into_string().unwrap();
+        assert!(
+            manifest["bin"].as_array().unwrap().iter().any(|bin| bin["name"].as_str() == Some(&name)),
+            "{name}"
+        );
+    }
 }

@@ -157,7 +157,7 @@ impl Request {
             Method::Patch | Method::Delete => Step::Resource,
         });
         let [host, group, app, context] = routing(route.query, split(route.query), &ROUTING, rules)?;
-        let scope = scope(&route.form, app, context, rules)?;
+        let scope = scope(&route.form, step, app, context, rules)?;
         let host = host.map(|host| read_host(host, rules)).transpose()?;
         let group = pairs::group(group, configured)?.filter(|_| api == Api::Two);
         if api == Api::Two && step == Step::Endpoint && host.is_none() && group.is_none() {
@@ -270,6 +270,7 @@ impl Request {
 /// App and context, from wherever this form of the path has them. What is said twice has to be the same.
 fn scope(
     form: &WhipForm<'_>,
+    step: Step,
     app: Option<&str>,
     context: Option<&str>,
     rules: &ParamRules,
@@ -281,9 +282,16 @@ fn scope(
         }
         WhipForm::Proxy { app } | WhipForm::Direct { app, .. } => path_scope(app, rules)?,
     };
-    // an SDK that was given a relative Location repeats the parameters of its endpoint
+    // an SDK that was given a relative Location repeats the parameters of its endpoint, where the context may have stood
+    // in the path
+    let repeats = |said: &str| {
+        let rest = in_path
+            .strip_prefix(said)
+            .filter(|_| step == Step::Resource && context.is_none_or(str::is_empty));
+        said == in_path || rest.is_some_and(|rest| rest.starts_with('/'))
+    };
     match app {
-        Some(app) if read_scope(app, context, "", rules)? != in_path => Err(Refusal::BadParams),
+        Some(app) if !repeats(&read_scope(app, context, "", rules)?) => Err(Refusal::BadParams),
         None if context.is_some_and(|context| !context.is_empty()) => Err(Refusal::BadParams),
         _ => Ok(in_path.to_owned()),
     }

@@ -101,6 +101,21 @@ fn what_is_refused() {
     assert_eq!(endpoint(513), Err(Refusal::BadTarget));
     // said twice, but the same: what an SDK repeats of its endpoint
     assert!(read("PATCH", "/live/room1/whip/resource/s?host=10.0.0.5&app=live&context=room1").is_ok());
+    // and where the context stood in the endpoint's path, its query names the app alone
+    let made = read("POST", "/streammanager/room1/whip/endpoint/s?app=live").unwrap();
+    let location = location::for_client(&made, Handle::new([1; 16]));
+    for query in ["?app=live", "?app=live&context=", "?app=live&context=room1", "?app=live%2Froom1", ""] {
+        assert_eq!(
+            read("DELETE", &format!("{location}{query}")).map(|again| again.scope),
+            Ok(made.scope.clone())
+        );
+    }
+    for query in
+        ["?app=liv", "?app=webrtc", "?app=live&context=room", "?app=live%2Froom1%2Fx", "?app=live/room"]
+    {
+        assert!(read("DELETE", &format!("{location}{query}")).is_err(), "{query}");
+    }
+    assert_eq!(read("POST", "/live/room1/whip/endpoint/s?app=live"), Err(Refusal::BadParams));
 }
 
 #[test]

@@ -1,0 +1,202 @@
+//! Heads that keep the grammar and our rules on top of it.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tidegate::proto::check;
+use tidegate::proto::head::{self, BodyLength, HeadLimits};
+
+use super::{cuts, holds};
+
+const LIMITS: HeadLimits = HeadLimits { head_size_max: 8192, target_size_max: 6144, headers_max: 64 };
+
+/// A field as it is written: any case of its name, any space around its value.
+#[derive(Debug, Clone)]
+struct Field {
+    name: String,
+    value: String,
+    space: (String, String),
+}
+
+impl Field {
+    fn new(name: impl Into<String>, value: impl Into<String>, space: &(String, String), upper: bool) -> Self {
+        let name = name.into();
+        let name = if upper { name.to_ascii_uppercase() } else { name };
+        Self { name, value: value.into(), space: space.clone() }
+    }
+
+    fn written(&self) -> String {
+        format!("{}:{}{}{}\r\n", self.name, self.space.0, self.value, self.space.1)
+    }
+}
+
+fn space() -> impl Strategy<Value = (String, String)> {
+    ("[ \t]{0,2}", "[ \t]{0,2}")
+}
+
+/// A value with letters on both ends, or none.
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof![1 => Just(String::new()), 9 => "[!-~]([ \t!-~]{0,20}[!-~])?"]
+}
+
+/// Fields that are nobody's business.
+fn others() -> impl Strategy<Value = Vec<Field>> {
+    let field = ("X-[A-Za-z0-9!#$%&'*+.^_`|~-]{1,10}", value(), space());
+    vec(field.prop_map(|(name, value, space)| Field::new(name, value, &space, false)), 0..6)
+}
+
+/// The fields that a request may have once, in the order of [`Meant::known`].
+const KNOWN: [&str; 12] = [
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Protocol",
+    "Origin",
+    "User-Agent",
+    "Authorization",
+    "Content-Type",
+    "If-Match",
+    "If-None-Match",
+    "Access-Control-Request-Method",
+    "Access-Control-Request-Headers",
+];
+
+#[derive(Debug, Clone)]
+struct Meant {
+    method: String,
+    target: String,
+    /// The target is written in absolute form.
+    absolute: bool,
+    host: String,
+    known: Vec<Option<String>>,
+    others: Vec<Field>,
+    body: BodyLength,
+    /// `Connection`: nothing, `close`, or an upgrade.
+    connection: u8,
+    space: (String, String),
+    upper: bool,
+    empty_line: bool,
+    turn: prop::sample::Index,
+}
+
+fn meant() -> impl Strategy<Value = Meant> {
+    let host = prop_oneof![
+        Just("gate.example".to_owned()),
+        Just("[2001:db8::1]:8443".to_owned()),
+        "[a-z][a-z0-9.-]{0,20}(:[0-9]{1,4})?",
+    ];
+    let body = prop_oneof![
+        Just(BodyLength::None),
+        (1..u64::MAX).prop_map(BodyLength::Length),
+        Just(BodyLength::Chunked),
+    ];
+    (
+        ("[A-Z]{1,16}", "/[!\"$-~]{0,200}", any::<bool>(), host),
+        (vec(proptest::option::weighted(0.4, value()), KNOWN.len()), others(), body, 0..3_u8),
+        (space(), any::<bool>(), any::<bool>(), any::<prop::sample::Index>()),
+    )
+        .prop_map(|((method, target, absolute, host), (known, others, body, connection), rest)| {
+            let (space, upper, empty_line, turn) = rest;
+            Meant {
+                method,
+                target,
+                absolute,
+                host,
+                known,
+                others,
+                body,
+                connection,
+                space,
+                upper,
+                empty_line,
+                turn,
+            }
+        })
+}
+
+impl Meant {
+    fn written(&self) -> Vec<u8> {
+        let field = |name: &str, value: &str| Field::new(name, value, &self.space, self.upper);
+        let mut fields = vec![field("Host", &self.host)];
+        let known = KNOWN.iter().zip(&self.known);
+        fields.extend(known.filter_map(|(name, value)| Some(field(name, value.as_deref()?))));
+        match self.body {
+            BodyLength::None => {}
+            BodyLength::Length(length) => fields.push(field("Content-Length", &length.to_string())),
+            BodyLength::Chunked => fields.push(field("Transfer-Encoding", "Chunked")),
+        }
+        match self.connection {
+            0 => {}
+            1 => fields.push(field("Connection", "x-hop, Close")),
+            _ => fields.extend([field("Connection", "Upgrade"), field("Upgrade", "WebSocket")]),
+        }
+        fields.extend(self.others.iter().cloned());
+        let turn = self.turn.index(fields.len());
+        fields.rotate_left(turn);
+        let fields: String = fields.iter().map(Field::written).collect();
+        let form = if self.absolute { format!("https://{}", self.host) } else { String::new() };
+        let start = if self.empty_line { "\r\n" } else { "" };
+        format!("{start}{} {form}{} HTTP/1.1\r\n{fields}\r\n", self.method, self.target).into_bytes()
+    }
+}
+
+#[test]
+fn a_request_by_the_grammar_is_accepted_and_says_what_was_meant() {
+    holds(1000, (meant(), cuts()), |(meant, cuts)| {
+        let mut bytes = meant.written();
+        let size = bytes.len();
+        bytes.extend_from_slice(b"what follows");
+        check::head(&bytes);
+        let mut seen = 0;
+        for cut in cuts.iter().cycle() {
+            let there = (seen + cut).min(size - 1);
+            prop_assert_eq!(head::request(&bytes[..there], seen, &LIMITS), Ok(None));
+            seen = there;
+            if there == size - 1 {
+                break;
+            }
+        }
+        let read = head::request(&bytes, seen, &LIMITS);
+        let Ok(Some((request, used))) = read else { return Err(TestCaseError::fail(format!("{read:?}"))) };
+        prop_assert_eq!(used, size);
+        prop_assert_eq!((request.method, request.target), (meant.method.as_str(), meant.target.as_str()));
+        prop_assert_eq!((request.host, request.body), (meant.host.as_str(), meant.body));
+        prop_assert_eq!(request.keep_alive, meant.connection != 1);
+        prop_assert_eq!(request.upgrade_websocket, meant.connection == 2);
+        let read = [
+            request.ws_key,
+            request.ws_version,
+            request.ws_extensions,
+            request.ws_protocol,
+            request.origin,
+            request.user_agent,
+            request.authorization,
+            request.content_type,
+            request.if_match,
+            request.if_none_match,
+            request.acr_method,
+            request.acr_headers,
+        ];
+        let known: Vec<Option<&str>> = meant.known.iter().map(Option::as_deref).collect();
+        prop_assert_eq!(read.to_vec(), known);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_response_by_the_grammar_is_accepted_and_what_passes_of_it_passes() {
+    let passed = ["Content-Type", "ETag", "Link", "Retry-After", "WWW-Authenticate", "Accept-Patch"];
+    let known = vec(proptest::option::of(value()), passed.len());
+    let inputs = (200..600_u16, "[ -~]{0,20}", known, others(), space(), any::<bool>());
+    holds(600, inputs, move |(status, reason, known, others, space, upper)| {
+        let named = || passed.iter().zip(&known).filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let ours = named().map(|(name, value)| Field::new(name, value, &space, upper).written());
+        let fields: String = ours.chain(others.iter().map(Field::written)).collect();
+        let bytes = format!("HTTP/1.1 {status} {reason}\r\n{fields}\r\n").into_bytes();
+        check::node_answer(&bytes);
+        let read = tidegate::proto::pass::answer(&bytes, 0, &LIMITS);
+        let Ok(Some((answer, used))) = read else { return Err(TestCaseError::fail(format!("{read:?}"))) };
+        prop_assert_eq!((answer.head.status, used), (status, bytes.len()));
+        prop_assert_eq!(answer.fields, named().collect::<Vec<_>>());
+        Ok(())
+    });
+}

@@ -1,0 +1,117 @@
+//! One-step targets and WHIP requests that keep the rules, and the `Location` that leads a client back.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tidegate::proto::check;
+use tidegate::proto::location;
+use tidegate::proto::one_step::OneStep;
+use tidegate::proto::params::Host;
+use tidegate::proto::target::{self, Route};
+use tidegate::proto::whip::{Handle, Method, Request};
+
+use super::holds;
+use super::params::{address, opaque};
+
+/// A stream's name, or a segment of a context.
+fn name() -> impl Strategy<Value = String> {
+    let words =
+        ["undefined", "null", "NaN", "true", "false", "whip", "whep", "endpoint", "resource", "stats"];
+    "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}"
+        .prop_filter("no word of a script", move |name: &String| !words.contains(&name.as_str()))
+}
+
+/// Pairs that only say where a stream should be.
+fn placement() -> impl Strategy<Value = Vec<String>> {
+    let pairs = ["region=us", "geozone=eu", "subgroup=a", "strict=true", "endpoints=2", "transcode=true"];
+    proptest::sample::subsequence(pairs.map(str::to_owned).to_vec(), 0..=pairs.len())
+}
+
+/// Pairs put among others, keeping the order of both.
+fn mixed(mut pairs: Vec<String>, others: Vec<String>, at: &prop::sample::Index) -> Vec<String> {
+    let at = at.index(pairs.len() + 1);
+    pairs.splice(at..at, others);
+    pairs
+}
+
+fn query(pairs: &[String]) -> String {
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+#[test]
+fn a_one_step_session_is_understood() {
+    let path = (vec(name(), 0..3), name(), any::<bool>());
+    let who = (proptest::option::of(address()), proptest::option::of("[A-Za-z0-9_-]{2,20}"));
+    let inputs = (path, who, placement(), opaque(), any::<prop::sample::Index>());
+    holds(600, inputs, |((context, stream, publish), (host, group), placement, opaque, at)| {
+        let words = ["undefined", "null", "NaN", "true", "false", "default"];
+        prop_assume!(group.as_ref().is_none_or(|group| !words.contains(&group.as_str())));
+        let opaque: Vec<String> = opaque.into_iter().filter(|pair| !pair.contains("?id=")).collect();
+        let mine =
+            |pair: &String| placement.iter().any(|other| other.split('=').next() == pair.split('=').next());
+        prop_assume!(!opaque.iter().any(mine));
+        let mut pairs = mixed(opaque.clone(), placement.clone(), &at);
+        pairs.extend(host.map(|host| format!("host={host}")));
+        pairs.extend(group.as_ref().map(|group| format!("nodeGroup={group}")));
+        let action = if publish { "publish" } else { "subscribe" };
+        let scope = [&["live".to_owned()][..], &context].concat().join("/");
+        let target = format!("/as/v1/proxy/ws/{action}/{scope}/{stream}{}", query(&pairs));
+        check::target(target.as_bytes());
+        check::one_step(target.as_bytes());
+        let Ok(Route::OneStep(route)) = target::route(&target) else {
+            return Err(TestCaseError::fail(format!("no route: {target}")));
+        };
+        let read = OneStep::read(&route, &check::param_rules(), "ng1");
+        let ask = read.map_err(|refusal| TestCaseError::fail(format!("{target}: {refusal:?}")))?;
+        prop_assert_eq!(&ask.host, &host.map(Host::Address));
+        prop_assert_eq!(&ask.origin_target, &format!("/{scope}/{}", query(&opaque)));
+        let group = group.unwrap_or_else(|| "ng1".into());
+        let question =
+            format!("/as/v1/streams/stream/{group}/{action}/{scope}/{stream}{}", query(&placement));
+        prop_assert_eq!(ask.question(), Some(question));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_whip_request_is_understood_and_its_location_leads_back() {
+    let path = (vec(name(), 0..3), name(), 0..3_u8, any::<bool>());
+    let inputs = (path, opaque(), any::<[u8; 16]>());
+    holds(600, inputs, |((context, stream, form, whep), opaque, handle)| {
+        let kind = if whep { "whep" } else { "whip" };
+        let scope = [&["live".to_owned()][..], &context].concat().join("/");
+        let mut pairs = opaque.clone();
+        let path = match form {
+            0 => format!("/as/v1/proxy/{kind}/{scope}/{stream}"),
+            1 => format!("/{scope}/{kind}/endpoint/{stream}"),
+            _ => {
+                pairs.insert(0, "app=live".into());
+                let suffix =
+                    if context.is_empty() { String::new() } else { format!("/{}", context.join("/")) };
+                format!("/streammanager{suffix}/{kind}/endpoint/{stream}")
+            }
+        };
+        let target = format!("{path}{}", query(&pairs));
+        check::target(target.as_bytes());
+        check::whip(format!("POST\n{target}\n/live/{kind}/resource/x").as_bytes());
+        let fail = |what: &str| TestCaseError::fail(format!("{what}: {target}"));
+        let Ok(Route::Whip(route)) = target::route(&target) else { return Err(fail("no route")) };
+        let method = Method::read("POST", &route).map_err(|_| fail("no POST"))?;
+        let rules = check::param_rules();
+        let request = Request::read(&route, method, &rules, "ng1").map_err(|refusal| fail(refusal.code()))?;
+        prop_assert_eq!((&request.scope, &request.stream), (&scope, &stream));
+        prop_assert_eq!(
+            request.node_target(),
+            format!("/{scope}/{kind}/endpoint/{stream}{}", query(&opaque))
+        );
+        let ours = location::for_client(&request, Handle::new(handle));
+        // an SDK that is given a path repeats the query of its endpoint
+        let back = format!("{ours}{}", query(&pairs));
+        check::whip(format!("PATCH\n{back}").as_bytes());
+        let Ok(Route::Whip(route)) = target::route(&back) else { return Err(fail("no way back")) };
+        let method = Method::read("DELETE", &route).map_err(|_| fail("no DELETE"))?;
+        let again = Request::read(&route, method, &rules, "").map_err(|refusal| fail(refusal.code()))?;
+        prop_assert_eq!(again.handle, Some(Handle::new(handle)));
+        prop_assert!(again.affinity_key().is_of(&request), "{back}");
+        Ok(())
+    });
+}
