@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should fail right there")]
 #![allow(unreachable_pub, reason = "this crate has no outside")]
 
+mod admin_paths;
 mod admission;
 mod answers;
 mod cross_site;
@@ -26,10 +27,12 @@ mod overload;
 mod patience;
 mod peers;
 mod quarantine;
+mod rebinding;
 mod reload;
 mod reload_load;
 mod renewal;
 mod soak;
+mod ssrf;
 mod stream_manager;
 mod streams;
 mod tls;
