@@ -31,6 +31,7 @@ mod rebinding;
 mod reload;
 mod reload_load;
 mod renewal;
+mod secrets;
 mod soak;
 mod ssrf;
 mod stream_manager;
