@@ -197,7 +197,12 @@ pub(super) fn unknowns(root: &DeTable<'_>, report: &mut Report<'_>) {
             continue;
         }
         let Some(entries) = value.get_ref().as_table() else {
-            let found = report.excerpt(&value.span());
+            let found = match value.get_ref() {
+                // not shown: a secret may stand in it
+                DeValue::Array(_) => "a list".to_owned(),
+                DeValue::String(_) => "a text".to_owned(),
+                _ => report.excerpt(&value.span()),
+            };
             report.wrong(table, &value.span(), found, format!("right is a table that begins with [{table}]"));
             continue;
         };

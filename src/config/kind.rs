@@ -42,7 +42,10 @@ impl<S: Scalar> Kind for S {
             Err(right) => {
                 let found = match value.get_ref() {
                     DeValue::String(text) if !S::shown(text) => "a text that is not shown".to_owned(),
+                    DeValue::String(_) => report.excerpt(&value.span()),
                     DeValue::Table(_) => "a table".to_owned(),
+                    // what stands in a list may be what should have stood in its place
+                    _ if !S::shown(report.source(&value.span())) => "something that is not shown".to_owned(),
                     _ => report.excerpt(&value.span()),
                 };
                 report.wrong(key, &value.span(), found, right);

@@ -201,9 +201,9 @@ fn manager_url(text: &str) -> Option<ManagerUrl> {
 impl Scalar for Url {
     type Value = ManagerUrl;
 
-    /// Somebody may have written a password into it.
+    /// Somebody may have written a password or a token into it.
     fn shown(text: &str) -> bool {
-        !text.contains('@')
+        !text.contains(['@', '?'])
     }
 
     fn of(value: &DeValue<'_>) -> Result<ManagerUrl, String> {

@@ -54,11 +54,15 @@ impl<'t> Report<'t> {
         1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
+    /// The text of a span as the file has it.
+    pub(super) fn source(&self, span: &Range<usize>) -> &'t str {
+        self.text.get(span.clone()).unwrap_or_default()
+    }
+
     /// The text of a span as the file has it, on one line and not too long.
     pub(super) fn excerpt(&self, span: &Range<usize>) -> String {
         const LONGEST: usize = 60;
-        let text = self.text.get(span.clone()).unwrap_or_default();
-        let mut words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut words: String = self.source(span).split_whitespace().collect::<Vec<_>>().join(" ");
         if words.chars().count() > LONGEST {
             words = words.chars().take(LONGEST).collect::<String>() + "…";
         }

@@ -160,8 +160,21 @@ fn values_of_each_kind_say_what_would_be_right() {
 fn secrets_stay_out_of_problems_and_of_what_is_printed() {
     let shown = problem("stream_manager", "authorization = \"hunter2\\u0007\"");
     assert!(!shown.to_string().contains("hunter2"), "{shown}");
-    let shown = problems(&LEAST.replace("10.0.0.2", "me:hunter2@10.0.0.2"));
-    assert!(!shown[0].to_string().contains("hunter2"), "{shown:?}");
+    let table = "[stream_manager]";
+    assert!(LEAST.contains(table) && LEAST.contains("\"http://10.0.0.2:5080\""), "{LEAST}");
+    for wrong in [
+        LEAST.replace("10.0.0.2", "me:hunter2@10.0.0.2"),
+        LEAST.replace("5080", "5080/?token=hunter2"),
+        LEAST.replace("\"http://10.0.0.2:5080\"", "[\"http://me:hunter2@10.0.0.2:5080\"]"),
+        LEAST.replacen(table, "[stream_manager]\nauthorization = [\"hunter2\"]", 1),
+        LEAST.replacen(table, "[stream_manager]\nauthorization = { basic = \"hunter2\" }", 1),
+        LEAST.replacen(table, "[[stream_manager]]\nauthorization = \"hunter2\"", 1),
+        format!("stream_manager = [{{ authorization = \"hunter2\" }}]\n{}", LEAST.replace(table, "[x]")),
+        format!("stream_manager = \"http://me:hunter2@a\"\n{}", LEAST.replace(table, "[x]")),
+    ] {
+        let shown: Vec<_> = problems(&wrong).iter().map(ToString::to_string).collect();
+        assert!(!shown.concat().contains("hunter2"), "{shown:?}");
+    }
 
     let text = LEAST.replacen('\n', "\nauthorization = \"Basic hunter2\"\n", 1);
     let config = read(&text).expect("a plain secret is right");

@@ -32,7 +32,7 @@ fn is_listed(name: &str, redact: &[String]) -> bool {
 
 /// With all escapes resolved, and those that come to light by it, in one pass: a target full of escaped percent signs
 /// must not cost a round for each.
-fn unescaped(name: &[u8]) -> Vec<u8> {
+pub(super) fn unescaped(name: &[u8]) -> Vec<u8> {
     let mut plain: Vec<u8> = Vec::with_capacity(name.len());
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     for &byte in name {

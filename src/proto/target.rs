@@ -7,6 +7,7 @@
 use percent_encoding::percent_decode;
 
 use super::head::target_byte;
+use super::redact::unescaped;
 use super::refusal::Refusal;
 pub use rank::Rank;
 pub use routes::{Action, Kind, OneStepRoute, Step, StreamPath, WhipForm, WhipRoute};
@@ -128,7 +129,8 @@ fn below_manager<'t>(target: &'t str, suffix: &'t str, query: &'t str) -> Result
     }
 }
 
-/// Whether two readers could find different paths in this one: before unescaping it, or after having done so once.
+/// Whether two readers could find different paths in this one: before unescaping it, after having done so once, or after
+/// having done so as often as it goes, as several readers in a row would.
 pub(super) fn is_ambiguous(path: &str) -> bool {
     if has_trick(path.as_bytes()) {
         return true;
@@ -137,7 +139,10 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
         return false;
     }
     let decoded: Vec<u8> = percent_decode(path.as_bytes()).collect();
-    !escapes_whole(path) || std::str::from_utf8(&decoded).is_err() || has_trick(&decoded)
+    !escapes_whole(path)
+        || std::str::from_utf8(&decoded).is_err()
+        || has_trick(&decoded)
+        || has_trick(&unescaped(path.as_bytes()))
 }
 
 /// Dot segments, empty segments, parameters of segments, backslashes, control bytes, and escapes of separators.

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "this crate has no outside")]
 
 mod abuse_handshake;
+mod admin_paths;
 mod admission;
 mod answers;
 mod cross_site;
@@ -28,10 +29,13 @@ mod patience;
 mod peers;
 mod proxy_protocol;
 mod quarantine;
+mod rebinding;
 mod reload;
 mod reload_load;
 mod renewal;
+mod secrets;
 mod soak;
+mod ssrf;
 mod stream_manager;
 mod streams;
 mod tls;

@@ -72,6 +72,8 @@ fn a_path_with_two_readings_is_no_path() {
         "/streammanager/api/4.0/event/../admin/x",
         "/streammanager/api/4.0/event/live/%2E./x",
         "/streammanager/api/4.0/event/live/%252e%252e/x",
+        "/streammanager/api/4.0/event/live/%25252e./x",
+        "/streammanager/api/4.0/event/live/a%25252525255cx",
         "/streammanager/api/4.0/event/live;jsessionid=1/x",
         "/streammanager/api/4.0/event/live%3Bx/x",
         "/streammanager/api/4.0/event/live%2fx",

@@ -39,9 +39,15 @@ impl Network {
         done.recv().expect("what was done inside did not panic")
     }
 
+    /// Runs `ip` with these words inside.
+    #[track_caller]
+    pub fn ip(&self, words: &'static str) {
+        self.inside(move || ip(words));
+    }
+
     /// Pulls its only cable. The other end hears nothing more, and is told nothing.
     pub fn pull(&self) {
-        self.inside(|| ip("link set cable down"));
+        self.ip("link set cable down");
     }
 }
 

@@ -1,0 +1,183 @@
+//! Names of nodes that the operator configured, when they move (DNS rebinding): the gateway resolves them, dials the very
+//! address that it judged, and judges again at each dial.
+
+use crate::town::gateway::Gateway;
+use crate::town::{Config, HttpPeer, Origin, Place, Request, Response, skipped};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const NAME: &str = "node.test";
+
+/// A gateway with an /etc/hosts of its own, which the test changes as it likes.
+struct Scene {
+    gateway: Gateway,
+    hosts: PathBuf,
+    place: Place,
+    manager: HttpPeer,
+    node: Origin,
+    dials: usize,
+}
+
+impl Scene {
+    /// Nothing where there are no mount namespaces.
+    fn set(test: &str) -> Option<Self> {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--map-root-user", "true"]);
+        if !unshare.output().is_ok_and(|output| output.status.success()) {
+            skipped(test, "no mount namespaces here (they need root or user namespaces, and `unshare`)");
+            return None;
+        }
+        let place = Place::claim();
+        let (hosts, node) = (place.file("hosts"), Origin::listen(place.node(1)));
+        std::fs::write(&hosts, format!("{} {NAME}\n", node.ip())).unwrap();
+        let mut config = Config::new(&place);
+        config.set("origins.names", vec![NAME]);
+        config.set("origins.networks", vec![node.ip().to_string()]);
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "--map-root-user",
+            "sh",
+            "-c",
+            "mount --bind \"$0\" /etc/hosts && exec \"$@\"",
+        ]);
+        command.arg(&hosts).arg(env!("CARGO_BIN_EXE_tidegate"));
+        let manager = HttpPeer::start(place.manager());
+        let gateway = Gateway::spawn_by(command, &place, &config).begun();
+        Some(Self { gateway, hosts, place, manager, node, dials: 0 })
+    }
+
+    /// From now on a resolver says this; the gateway has not asked yet.
+    fn moves(&self, addresses: &[IpAddr]) {
+        let lines = addresses.iter().map(|address| format!("{address} {NAME}\n"));
+        // in place: a new file would not be the one that the gateway sees
+        std::fs::write(&self.hosts, lines.collect::<String>()).unwrap();
+    }
+
+    fn resolves_anew(&self) {
+        let revision = self.gateway.revision();
+        self.gateway.hang_up();
+        self.gateway.wait_for_revision(revision + 1);
+    }
+
+    fn request() -> Request {
+        Request::upgrade(&format!("/streammanager/?id=s&host={NAME}&app=live"))
+    }
+
+    /// The name leads to the node, at the address that was judged.
+    #[track_caller]
+    fn leads_to_the_node(&mut self) {
+        let mut client = crate::town::Door::to(self.place.gateway()).enter();
+        client.ask(&Self::request());
+        let head = self.node.accept().agree();
+        assert_eq!(
+            head.field("host"),
+            Some(format!("{}:5080", self.node.ip()).as_str()),
+            "an address, not a name"
+        );
+        assert_eq!(client.read_response().status(), 101);
+        self.dials += 1;
+        self.assert_dials();
+    }
+
+    #[track_caller]
+    fn answer(&self) -> Response {
+        let mut client = crate::town::Door::to(self.place.gateway()).enter();
+        client.ask(&Self::request());
+        client.read_response()
+    }
+
+    /// The name leads nowhere, and nobody is dialled.
+    #[track_caller]
+    fn leads_nowhere(&self) {
+        self.answer().assert_refusal(403, "origin_not_admitted");
+        self.assert_dials();
+    }
+
+    #[track_caller]
+    fn assert_dials(&self) {
+        assert_eq!(self.gateway.metric("tidegate_origin_dials_total", &[]), self.dials as f64);
+        assert_eq!(self.node.dials(), self.dials);
+        assert_eq!(self.manager.dials(), 0);
+    }
+}
+
+fn ips(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_name_that_moves_to_where_nobody_may_go_leads_nowhere() {
+    let Some(mut scene) = Scene::set("a name that moves") else { return };
+    let own =
+        [scene.place.gateway(), scene.place.manager(), scene.place.node(20)].map(|address| address.ip());
+    let inner = [Origin::listen((own[0], 5080).into()), Origin::listen((own[2], 5080).into())];
+    scene.leads_to_the_node();
+    let all = ips(&[
+        "127.0.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "224.0.0.1",
+        "100.100.100.200",
+        "::1",
+        "fd00:ec2::254",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "fe80::1",
+    ]);
+    for bad in all.iter().chain(&own) {
+        scene.moves(&[*bad]);
+        // it is pinned: what a resolver says meanwhile counts for nothing
+        scene.leads_to_the_node();
+        scene.resolves_anew();
+        scene.leads_nowhere();
+        scene.moves(&[*bad, scene.node.ip()]);
+        scene.resolves_anew();
+        // one that may be dialled is hidden by none that may not
+        scene.leads_to_the_node();
+    }
+    assert!(inner.iter().all(|origin| origin.dials() == 0));
+    // and a name that vanishes keeps what it had
+    scene.moves(&[]);
+    scene.resolves_anew();
+    scene.leads_to_the_node();
+    // one that nobody configured is not even looked up
+    let mut client = crate::town::Door::to(scene.place.gateway()).enter();
+    client.ask(&Request::upgrade("/streammanager/?id=s&host=other.test&app=live"));
+    client.read_response().assert_refusal(403, "origin_not_admitted");
+    scene.gateway.assert_sound();
+}
+
+#[test]
+fn a_name_that_moves_by_itself_is_judged_too() {
+    if std::env::var_os("TIDEGATE_TEST_FULL").is_none() {
+        return skipped(
+            "a name that moves by itself",
+            "it takes half a minute; TIDEGATE_TEST_FULL=1 takes the time",
+        );
+    }
+    let Some(mut scene) = Scene::set("a name that moves by itself") else { return };
+    scene.leads_to_the_node();
+    scene.moves(&ips(&["169.254.169.254"]));
+    let started = Instant::now();
+    while scene.answer_or_session() == 101 {
+        scene.dials += 1;
+        assert!(started.elapsed() < Duration::from_secs(60), "the name is not resolved anew");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    scene.leads_nowhere();
+}
+
+impl Scene {
+    /// The status of an answer, whoever gives it.
+    fn answer_or_session(&self) -> u16 {
+        let mut client = crate::town::Door::to(self.place.gateway()).enter();
+        client.ask(&Self::request());
+        if let Some(mut node) = self.node.try_accept() {
+            node.agree();
+        }
+        client.read_response().status()
+    }
+}

@@ -1,0 +1,123 @@
+//! Secrets that can be recognised wherever they turn up, and the table of where each of them may.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Where something can turn up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// What the program writes to stderr, the access log included if it goes there.
+    Log,
+    AccessLog,
+    /// Every page of the admin listener.
+    Admin,
+    /// What the commands print.
+    Commands,
+    /// Command line of every process.
+    Process,
+    /// Environment of every process.
+    Environment,
+    /// Answers to whoever said it, or was meant to hear it.
+    Sender,
+    /// Answers to everybody else.
+    Others,
+    Node,
+    Manager,
+}
+
+struct Marker {
+    what: String,
+    text: String,
+    may: Vec<Place>,
+}
+
+/// All markers of a test, and everything that was seen.
+#[derive(Default)]
+pub struct Markers {
+    made: Vec<Marker>,
+    seen: BTreeMap<Place, Vec<u8>>,
+}
+
+impl Markers {
+    /// A secret of its own for this place. It has to turn up where it may, and nowhere else.
+    pub fn mark(&mut self, what: impl Into<String>, may: &[Place]) -> String {
+        let what = what.into();
+        let mut hasher = DefaultHasher::new();
+        (&what, self.made.len(), "tidegate").hash(&mut hasher);
+        let text = format!("Q{:016x}z", hasher.finish());
+        self.made.push(Marker { what, text: text.clone(), may: may.to_vec() });
+        text
+    }
+
+    pub fn saw(&mut self, place: Place, bytes: impl AsRef<[u8]>) {
+        let seen = self.seen.entry(place).or_default();
+        seen.extend_from_slice(bytes.as_ref());
+        seen.push(b'\n');
+    }
+
+    pub fn len(&self) -> usize {
+        self.made.len()
+    }
+
+    /// Every marker was found where it may be, so it was really said, and nowhere else.
+    #[track_caller]
+    pub fn assert_kept(&self) {
+        let mut wrong = String::new();
+        // no form has case
+        let seen: BTreeMap<_, _> =
+            self.seen.iter().map(|(place, seen)| (place, seen.to_ascii_lowercase())).collect();
+        for Marker { what, text, may } in &self.made {
+            let forms = forms(text);
+            for (place, seen) in &seen {
+                let found = forms.iter().find_map(|form| find(seen, form));
+                match (found, may.contains(place)) {
+                    (Some(around), false) => writeln!(wrong, "{what} is in {place:?}: {around}").unwrap(),
+                    (None, true) => writeln!(wrong, "{what} is not in {place:?}, where it was said").unwrap(),
+                    _ => {}
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "of {} secrets:\n{wrong}", self.made.len());
+    }
+}
+
+/// A text as it is, escaped, in hexadecimal, and in base64 at each of the three places of a group. No form has case.
+fn forms(text: &str) -> Vec<String> {
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let escaped: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let mut forms = vec![text.to_ascii_lowercase(), hex, escaped];
+    forms.extend((0..3).map(|shift| base64(text.as_bytes(), shift).to_ascii_lowercase()));
+    forms
+}
+
+/// Those digits of base64 that depend on nothing but `bytes`, when so many others stand before them.
+fn base64(bytes: &[u8], before: usize) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = |at: usize| -> Option<u8> {
+        let (byte, bit) = (at / 8, at % 8);
+        let byte = byte.checked_sub(before).and_then(|byte| bytes.get(byte))?;
+        Some(byte >> (7 - bit) & 1)
+    };
+    let digits = (0..(before + bytes.len()) * 8).step_by(6).filter_map(|at| {
+        let digit = (at..at + 6).try_fold(0, |digit, at| Some(digit << 1 | bits(at)?))?;
+        Some(char::from(DIGITS[usize::from(digit)]))
+    });
+    digits.collect()
+}
+
+/// What stands around the first find.
+fn find(seen: &[u8], form: &str) -> Option<String> {
+    let at = memchr::memmem::find(seen, form.as_bytes())?;
+    let around = &seen[at.saturating_sub(120)..seen.len().min(at + form.len() + 60)];
+    Some(around.escape_ascii().to_string())
+}
+
+#[test]
+fn every_form_is_found() {
+    assert_eq!(base64(b"hello", 0), "aGVsbG");
+    for text in ["xQ0123z", "id:xQ0123z.", "me:pass:xQ0123z"] {
+        let whole = base64(text.as_bytes(), 0).to_ascii_lowercase();
+        assert!(forms("xQ0123z").iter().any(|form| whole.contains(form.as_str())), "{whole}");
+    }
+}

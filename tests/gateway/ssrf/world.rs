@@ -1,0 +1,274 @@
+//! A gateway with eyes on everything that it could dial: on loopback, where whoever runs the tests may listen, and in
+//! network namespaces, where every address there is leads to somebody who listens, and the kernel counts each attempt.
+
+use crate::town::cable::Cabling;
+use crate::town::{Config, DEADLINE, Door, Gateway, HttpPeer, Link, Place, Request, Response};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Socket, Type};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Ports of machines inside that are worth a try.
+const PORTS: [u16; 5] = [22, 80, 443, 5080, 8080];
+
+/// Somebody listens wherever the gateway could be sent, takes down who was dialled, and hangs up.
+pub struct Watch {
+    listeners: Arc<Vec<TcpListener>>,
+    dialled: Arc<Mutex<Vec<SocketAddr>>>,
+    gone: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    fn keep(listeners: Vec<TcpListener>) -> Self {
+        listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
+        let (listeners, dialled) = (Arc::new(listeners), Arc::<Mutex<Vec<_>>>::default());
+        let gone = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (listeners, dialled, gone) = (listeners.clone(), dialled.clone(), gone.clone());
+            move || {
+                while !gone.load(Ordering::SeqCst) {
+                    let mut waits: Vec<_> =
+                        listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
+                    let time = Timespec::try_from(Duration::from_millis(100)).unwrap();
+                    poll(&mut waits, Some(&time)).unwrap();
+                    accept(&listeners, &dialled);
+                }
+            }
+        });
+        Self { listeners, dialled, gone, thread: Some(thread) }
+    }
+
+    /// Whom somebody dialled since the last look. Who was connected to waits in a queue, so nobody is missed.
+    pub fn dialled(&self) -> Vec<SocketAddr> {
+        accept(&self.listeners, &self.dialled);
+        std::mem::take(&mut *self.dialled.lock().unwrap())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::SeqCst);
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn accept(listeners: &[TcpListener], dialled: &Mutex<Vec<SocketAddr>>) {
+    // held over both steps: who is accepted is noted before anybody else looks
+    let mut dialled = dialled.lock().unwrap();
+    for listener in listeners {
+        while let Ok((tcp, _)) = listener.accept() {
+            let at = tcp.local_addr().unwrap();
+            dialled.push(SocketAddr::new(at.ip().to_canonical(), at.port()));
+        }
+    }
+}
+
+/// A gateway that may dial one node, and everybody else whom it must not dial.
+pub struct World {
+    pub gateway: Arc<Gateway>,
+    manager: Option<HttpPeer>,
+    pub watch: Watch,
+    /// The node that may be dialled.
+    pub node: SocketAddr,
+    /// Who is denied, besides what is denied everywhere: the gateway itself, its stream manager, its neighbours.
+    pub denied: Vec<IpAddr>,
+    door: SocketAddr,
+    cabling: Option<Cabling>,
+    /// Connections that the gateway had opened before, as its kernel counts.
+    opened: u64,
+    datagrams: u64,
+    _place: Place,
+}
+
+impl World {
+    /// Every world that there can be here, with a changed configuration.
+    pub fn all(test: &str, change: impl Fn(&mut Config)) -> Vec<Self> {
+        [Some(Self::on_loopback(&change)), Self::of_cables(test, &change)].into_iter().flatten().collect()
+    }
+
+    /// The one that sees most.
+    pub fn best(test: &str, change: impl Fn(&mut Config)) -> Self {
+        Self::of_cables(test, &change).unwrap_or_else(|| Self::on_loopback(&change))
+    }
+
+    fn on_loopback(change: &impl Fn(&mut Config)) -> Self {
+        let place = Place::claim();
+        // a port that is free on the addresses that all tests share
+        let shared = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = shared.local_addr().unwrap().port();
+        let node = SocketAddr::new(place.node(1).ip(), port);
+        let mut denied: Vec<IpAddr> =
+            vec![place.gateway().ip(), place.manager().ip(), place.node(20).ip(), place.home(1).into()];
+        let mut listeners: Vec<_> = denied
+            .iter()
+            .chain([&node.ip()])
+            .map(|ip| TcpListener::bind((*ip, port)).expect("free"))
+            .collect();
+        for ip in &denied[1..] {
+            let ports = PORTS.iter().filter(|port| place.manager() != SocketAddr::new(*ip, **port));
+            listeners.extend(ports.map(|port| TcpListener::bind((*ip, *port)).expect("free")));
+        }
+        listeners.push(shared);
+        listeners.push(TcpListener::bind((Ipv6Addr::LOCALHOST, port)).expect("free for IPv6 too"));
+        denied.push(Ipv4Addr::LOCALHOST.into());
+        let mut config = Config::new(&place);
+        config.set("origins.port", i64::from(port));
+        config.set("origins.networks", vec![node.ip().to_string()]);
+        change(&mut config);
+        let manager = Some(HttpPeer::start(place.manager()));
+        let gateway = Arc::new(Gateway::start(&place, &config));
+        let (watch, door) = (Watch::keep(listeners), place.gateway());
+        Self {
+            gateway,
+            manager,
+            watch,
+            node,
+            denied,
+            door,
+            cabling: None,
+            opened: 0,
+            datagrams: 0,
+            _place: place,
+        }
+    }
+
+    /// Behind one cable of the gateway is everything: whatever it dials that is not itself, somebody takes it down.
+    fn of_cables(test: &str, change: &impl Fn(&mut Config)) -> Option<Self> {
+        let cabling = Cabling::lay(test)?;
+        for words in [
+            "-6 address add fd77:2::1/64 dev cable2 nodad",
+            "route add default via 10.77.2.2",
+            "-6 route add default via fd77:2::2",
+        ] {
+            cabling.gateway.ip(words);
+        }
+        for words in [
+            "-6 address add fd77:2::2/64 dev cable nodad",
+            "address add 10.77.2.3/32 dev lo",
+            "route add local default dev lo table main",
+            "-6 route add local default dev lo table main",
+        ] {
+            cabling.nodes.ip(words);
+        }
+        let (place, node) = (Place::claim(), SocketAddr::from((Cabling::NODE, 5080)));
+        let manager = SocketAddr::from(([10, 77, 2, 3], 8088));
+        let mut config = Config::new(&place);
+        config.set("gateway.listen", vec![format!("{}:8443", Cabling::DOOR)]);
+        config.set("stream_manager.url", format!("http://{manager}"));
+        config.set("origins.networks", vec![node.ip().to_string()]);
+        change(&mut config);
+        let (manager, watch) = cabling.nodes.inside(move || {
+            (Some(HttpPeer::start(manager)), Watch::keep(PORTS.map(listen_everywhere).into()))
+        });
+        let (gateway, place) = cabling.gateway.inside(move || (Gateway::start(&place, &config), place));
+        let denied = ["10.77.1.1", "10.77.2.1", "10.77.2.3", "127.0.0.1", "fd77:2::1"];
+        let denied = denied.map(|ip| ip.parse().unwrap()).into();
+        let (door, gateway) = (SocketAddr::from((Cabling::DOOR, 8443)), Arc::new(gateway));
+        let mut world = Self {
+            gateway,
+            manager,
+            watch,
+            node,
+            denied,
+            door,
+            cabling: None,
+            opened: 0,
+            datagrams: 0,
+            _place: place,
+        };
+        assert_is_seen(&cabling, &world.watch);
+        (world.opened, world.datagrams) = cabling.gateway.inside(attempts);
+        world.cabling = Some(cabling);
+        Some(world)
+    }
+
+    pub fn manager(&self) -> &HttpPeer {
+        self.manager.as_ref().expect("there until the end")
+    }
+
+    pub fn client(&self) -> Link {
+        let door = Door::to(self.door);
+        match &self.cabling {
+            Some(cabling) => cabling.clients.inside(move || door.enter()),
+            None => door.enter(),
+        }
+    }
+
+    /// Says something on a connection that is kept as long as it may be.
+    pub fn ask(&self, client: &mut Option<Link>, request: &Request) -> Response {
+        let mut link = client.take().unwrap_or_else(|| self.client());
+        link.ask(request);
+        let response = link.read_response();
+        let ends = response.field("connection").is_some_and(|options| options.contains("close"));
+        *client = (!ends && response.status() != 101).then_some(link);
+        response
+    }
+
+    /// Nobody was dialled but the node, so often; and where the kernel tells, nothing else was even tried: no other
+    /// connection, and no question to a resolver.
+    #[track_caller]
+    pub fn assert_only_the_node_was_dialled(&self, times: usize) {
+        let dialled = self.watch.dialled();
+        assert!(dialled.iter().all(|at| *at == self.node), "{dialled:?}, and only {} may be", self.node);
+        assert_eq!(dialled.len(), times, "dials of the node");
+        if let Some(cabling) = &self.cabling {
+            let (opened, datagrams) = cabling.gateway.inside(attempts);
+            let known = (times + self.manager().connections()) as u64;
+            assert_eq!(opened - self.opened, known, "connections that the gateway tried to open");
+            assert_eq!(datagrams, self.datagrams, "datagrams that it sent");
+        }
+        self.gateway.assert_no_panic();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // it says goodbye to itself, at its own address
+        let manager = self.manager.take();
+        if let Some(cabling) = &self.cabling {
+            cabling.nodes.inside(move || drop(manager));
+        }
+    }
+}
+
+/// A listener on every address that this network takes for its own, which is every one there is.
+fn listen_everywhere(port: u16) -> TcpListener {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+    socket.set_only_v6(false).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()).unwrap();
+    socket.listen(1024).unwrap();
+    socket.into()
+}
+
+/// Whoever is dialled from the gateway's network is there, and is taken down.
+#[track_caller]
+fn assert_is_seen(cabling: &Cabling, watch: &Watch) {
+    for ip in
+        ["169.254.169.254", "203.0.113.7", "100.100.100.200", "10.77.2.3", "fd00:ec2::254", "2001:db8::5"]
+    {
+        let anybody = SocketAddr::new(ip.parse().unwrap(), 80);
+        cabling
+            .gateway
+            .inside(move || TcpStream::connect_timeout(&anybody, DEADLINE).expect("somebody listens"));
+        assert_eq!(watch.dialled(), [anybody]);
+    }
+}
+
+/// Connections opened and datagrams sent from this network so far, whether anybody answered or not.
+fn attempts() -> (u64, u64) {
+    let table = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let value = |protocol: &str, name: &str| {
+        let mut rows = table.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
+        let place = rows.next().unwrap().split(' ').position(|column| column == name).unwrap();
+        rows.next().unwrap().split(' ').nth(place).unwrap().parse::<u64>().unwrap()
+    };
+    let six = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
+    let six =
+        six.lines().find_map(|line| line.strip_prefix("Udp6OutDatagrams")).unwrap().trim().parse::<u64>();
+    (value("Tcp", "ActiveOpens"), value("Udp", "OutDatagrams") + six.unwrap())
+}
