@@ -1,6 +1,6 @@
 //! Hostile sessions: floods of the smallest frames, peers that never read, ends that never end, while the decent are served.
 
-use crate::town::siege::{Attack, BUSY, Crowd, Siege, all_over, pour, size, swallow};
+use crate::town::siege::{Attack, BUSY, Crowd, Siege, all_over, pour, size, swallow, while_it_lasts};
 use crate::town::{Frame, Link, eventually};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -52,7 +52,8 @@ fn floods_of_the_smallest_frames_of_clients_leave_room_for_others() {
                 let mut client = siege.relay(&siege.door());
                 first.iter().for_each(|frame| client.say(frame.clone()));
                 let batch = batch(&frame, true);
-                let (sent, ended) = pour(|| client.try_send(&batch).map(|()| BATCH));
+                let began = Instant::now();
+                let (sent, ended) = pour(|| siege.goes_on(began), || client.try_send(&batch).map(|()| BATCH));
                 assert!(sent > 0 && !ended, "it broke no rule");
             });
         });
@@ -68,7 +69,8 @@ fn floods_of_the_smallest_frames_of_nodes_leave_room_for_others() {
     for (name, frame) in [("pings of a node", Frame::ping("")), ("pongs of a node", Frame::pong(""))] {
         let batch = batch(&frame, false);
         let _node = Crowd::listen(siege.town.place.node(2), move |mut node| {
-            pour(|| node.try_send(&batch).map(|()| BATCH));
+            let began = Instant::now();
+            pour(|| began.elapsed() < 2 * while_it_lasts(), || node.try_send(&batch).map(|()| BATCH));
         });
         let outcome = "none; `frames{from=\"origin\"}`";
         let attack = Attack { name, attackers: size(2, 4), each: BUSY, outcome };
@@ -100,7 +102,8 @@ fn clients_that_never_read_are_let_go_in_time() {
         Crowd::listen(siege.town.place.node(2), move |mut node| while node.try_send(&frame).is_ok() {});
     let attackers = size(20, 200);
     let outcome = "silent; `ends{by=\"gateway\",how=\"silent\"}`, or `{by=\"client\",how=\"lost\"}`";
-    let attack = Attack { name: "never reading, a node pours", attackers, each: 512, outcome };
+    // half a megabyte that came at once, and what allocators make of it
+    let attack = Attack { name: "never reading, a node pours", attackers, each: 1024, outcome };
     let began = Instant::now();
     siege.endure(&attack, || {
         let crowd: Vec<Link> = (0..attackers).map(|_| siege.relay(&siege.door())).collect();

@@ -5,6 +5,7 @@ use crate::town::siege::{Attack, BUSY, Crowd, Siege, all_over, pour};
 use crate::town::{Frame, eventually};
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Instant;
 
 /// A siege whose second node hears everything and says nothing.
 fn siege() -> (Siege, Crowd) {
@@ -31,10 +32,14 @@ fn all_at_once(attack: &Attack, attacker: impl Fn() + Sync) {
 fn flood(siege: &Siege, is_12: bool, batch: impl Fn(&mut Records) -> Vec<u8>, sent: &AtomicU64) -> bool {
     let config = if is_12 { record::config_12() } else { record::config() };
     let mut records = Records::take_over(siege.relay(&siege.door().with(config)));
-    let (bytes, ended) = pour(|| {
-        let batch = batch(&mut records);
-        records.tcp().write_all(&batch).map(|()| batch.len())
-    });
+    let began = Instant::now();
+    let (bytes, ended) = pour(
+        || siege.goes_on(began),
+        || {
+            let batch = batch(&mut records);
+            records.tcp().write_all(&batch).map(|()| batch.len())
+        },
+    );
     sent.fetch_add(bytes, SeqCst);
     if ended {
         all_over(&[records.tcp().try_clone().unwrap()]);
@@ -50,12 +55,16 @@ fn requests_for_new_keys_in_floods_by_one_who_never_reads_are_held_back() {
     siege.endure(&attack, || {
         all_at_once(&attack, || {
             let mut client = siege.relay(&siege.door().with(record::config()));
-            let (_, ended) = pour(|| {
-                // 32 without data between them end the session
-                (0..30).for_each(|_| client.renew_keys());
-                updates.fetch_add(30, SeqCst);
-                client.try_send(&Frame::text("x").masked([1, 2, 3, 4])).map(|()| 1)
-            });
+            let began = Instant::now();
+            let (_, ended) = pour(
+                || siege.goes_on(began),
+                || {
+                    // 32 without data between them end the session
+                    (0..30).for_each(|_| client.renew_keys());
+                    updates.fetch_add(30, SeqCst);
+                    client.try_send(&Frame::text("x").masked([1, 2, 3, 4])).map(|()| 1)
+                },
+            );
             assert!(!ended, "it broke no rule");
         });
     });
