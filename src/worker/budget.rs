@@ -3,11 +3,15 @@
 //! Large pieces are cheaper for each byte, but while one is worked off every other session of the core waits. So the first
 //! of a turn may be as large as the core's buffer, and when together they have had their share, the rest of the turn is
 //! served in small ones. Small messages never come near it and pay nothing for it.
+//!
+//! Bytes are not all alike: a client may send records of nothing, frames of two bytes, new keys again and again, and then a
+//! large piece is work for a tenth of a second. So each leg has an appetite as well, which shrinks while its pieces take long.
 
 use super::scratch::RECEIVE_MAX;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 /// What a session gets in any turn: four of the largest TLS records.
 const SMALL: usize = 64 * 1024;
@@ -15,6 +19,51 @@ const SMALL: usize = 64 * 1024;
 /// What one turn gives away in larger pieces: some five milliseconds on a slow core, and room for sixteen sessions that
 /// take all they can.
 const TURN: usize = 16 * RECEIVE_MAX;
+
+/// A piece that takes longer is too large. Half a megabyte of usual records and frames takes a quarter of it.
+const LONG: Duration = Duration::from_millis(2);
+
+/// No piece is made smaller than that.
+const LEAST: usize = 4 * 1024;
+
+/// Smaller pieces are not timed, unless they are all that a leg may take.
+const TIMED: usize = 16 * 1024;
+
+/// What one leg takes at once at the most. It begins small: nobody knows yet what comes.
+#[derive(Debug)]
+pub(super) struct Appetite(usize);
+
+impl Default for Appetite {
+    fn default() -> Self {
+        Self(SMALL)
+    }
+}
+
+impl Appetite {
+    /// How many of `max` bytes the next `recv` may take.
+    pub(super) fn of(&self, max: usize) -> usize {
+        max.min(self.0)
+    }
+
+    /// Looks at the clock before so many bytes are worked off, if they are worth it.
+    pub(super) fn begin(&self, taken: usize) -> Option<Instant> {
+        (taken >= self.of(TIMED)).then(Instant::now)
+    }
+
+    /// They are worked off.
+    pub(super) fn end(&mut self, began: Option<Instant>) {
+        let Some(began) = began else { return };
+        self.learn(began.elapsed());
+    }
+
+    fn learn(&mut self, took: Duration) {
+        if took > LONG {
+            self.0 = (self.0 / 2).max(LEAST);
+        } else if took < LONG / 4 {
+            self.0 = (self.0 * 2).min(RECEIVE_MAX);
+        }
+    }
+}
 
 /// The share of the present turn.
 #[derive(Debug)]
@@ -89,6 +138,24 @@ mod tests {
             monoio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(budget.piece(), RECEIVE_MAX, "the next turn");
         });
+    }
+
+    #[test]
+    fn what_takes_long_is_taken_in_smaller_pieces_until_it_does_not() {
+        let mut appetite = Appetite::default();
+        assert_eq!((appetite.of(RECEIVE_MAX), appetite.of(100)), (SMALL, 100));
+        for _ in 0..10 {
+            appetite.learn(LONG / 8);
+        }
+        assert_eq!(appetite.of(RECEIVE_MAX), RECEIVE_MAX, "bulk");
+        for _ in 0..20 {
+            appetite.learn(LONG * 2);
+        }
+        assert_eq!(appetite.of(RECEIVE_MAX), LEAST);
+        appetite.learn(LONG / 2);
+        assert_eq!(appetite.of(RECEIVE_MAX), LEAST, "as it should be");
+        assert!(appetite.begin(LEAST).is_some(), "all it may take is worth a look");
+        assert!(appetite.begin(LEAST - 1).is_none() && Appetite::default().begin(TIMED - 1).is_none());
     }
 
     #[test]

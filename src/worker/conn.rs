@@ -1,5 +1,6 @@
 //! One client connection with TLS: plaintext in and out, before and during a relay.
 
+use super::budget::Appetite;
 use super::net::Sock;
 use super::scratch::{self, Scratch};
 use super::tls::{Tls, TlsFault};
@@ -98,12 +99,14 @@ pub(super) struct Conn {
     pub out: Outbox,
     /// Plaintext that came together with the end of the handshake.
     pub early: Vec<u8>,
+    appetite: Appetite,
 }
 
 impl Conn {
     /// A fresh connection.
     pub(super) fn new(sock: Sock, tls: Tls) -> Self {
-        Self { sock: Rc::new(sock), tls, out: Outbox::default(), early: Vec::new() }
+        let (out, appetite) = (Outbox::default(), Appetite::default());
+        Self { sock: Rc::new(sock), tls, out, early: Vec::new(), appetite }
     }
 
     /// Receives once, at most `max` bytes, and hands the plaintext to `plain` with this core's gather buffer; see
@@ -116,6 +119,7 @@ impl Conn {
     ) -> Received {
         let carry = self.tls.carry().len();
         scratch.input[..carry].copy_from_slice(self.tls.carry());
+        let max = self.appetite.of(max);
         let taken = match self.sock.recv(&mut scratch.input[carry..carry + max]) {
             Ok(0) => return Received::End,
             Ok(taken) => taken,
@@ -145,10 +149,12 @@ impl Conn {
         scratch: &mut Scratch,
         mut plain: impl FnMut(&[u8], bool, &mut Vec<u8>),
     ) -> Received {
+        let began = self.appetite.begin(length);
         let mut reply = Vec::new();
         let was_open = self.tls.is_open();
         let (input, gather) = (&mut scratch.input[..length], &mut scratch.gather);
         let fed = self.tls.feed(input, &mut reply, |bytes, more| plain(bytes, more, gather));
+        self.appetite.end(began);
         // in TLS 1.3 all that is left to say once the client has finished is the tickets; in 1.2 it is our own Finished
         if !was_open && fed.is_ok() && self.tls.is_open() && self.tls.is_version_13() {
             self.out.hold(&reply);

@@ -5,6 +5,7 @@
 //! decided by [`Relay`]; this file only moves.
 
 use super::access::{self, Carried};
+use super::budget::Appetite;
 use super::card::Names;
 use super::conn::{Conn, Outbox, Received};
 use super::flow::{Flow, mask};
@@ -112,6 +113,7 @@ struct Pump<'s> {
     origin_sock: Rc<Sock>,
     /// Frames on their way to the node.
     origin_outbox: Outbox,
+    origin_appetite: Appetite,
     client: Leg,
     origin: Leg,
     /// The worker rang: a deadline, or a drain.
@@ -135,6 +137,7 @@ impl<'s> Pump<'s> {
             conn,
             origin_sock,
             origin_outbox: Outbox::default(),
+            origin_appetite: Appetite::default(),
             client: Leg::default(),
             origin: Leg::default(),
             ticked: session.pager.told().is_some(),
@@ -253,16 +256,19 @@ impl<'s> Pump<'s> {
     fn read_origin(&mut self, now: Millis) {
         let (taken, sent) = scratch::with(|scratch| {
             let budget = &self.session.worker.budget;
-            let taken = match self.origin_sock.recv(&mut scratch.input[..budget.piece()]) {
+            let piece = self.origin_appetite.of(budget.piece());
+            let taken = match self.origin_sock.recv(&mut scratch.input[..piece]) {
                 Ok(taken) => taken,
                 Err(e) => return (Err(e), Ok(())),
             };
             budget.spend(taken);
+            let began = self.origin_appetite.begin(taken);
             let bytes = &scratch.input[..taken];
             let plain = self.flow(now).pass(Side::Origin, bytes, &mut scratch.gather, false);
             // a Close that ends this leg leaves in one packet with our close_notify and FIN
             let last = self.relay.may_finish(Side::Client);
             let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, last);
+            self.origin_appetite.end(began);
             (Ok(taken), sent)
         });
         match taken {

@@ -3,7 +3,7 @@
 
 use crate::town::certs::NAME;
 use crate::town::client::config;
-use crate::town::siege::{Attack, Siege, all_over, is_over, size, while_it_lasts};
+use crate::town::siege::{Attack, Siege, all_over, is_over, size};
 use crate::town::{DEADLINE, Door, Request, eventually};
 use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
 use std::io::{Read, Write};
@@ -153,8 +153,8 @@ fn whole_handshakes_in_floods_leave_room_for_others() {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    let until = Instant::now() + while_it_lasts();
-                    while Instant::now() < until {
+                    let began = Instant::now();
+                    while siege.goes_on(began) {
                         // no tickets: each is a whole one
                         let door = siege.door().with(Arc::new(config(ONLY_13)));
                         drop(door.enter_tls());
@@ -205,8 +205,8 @@ fn one_address_does_not_take_all_places_of_unfinished_handshakes() {
         Attack { name: "half-open over `handshakes`, from one address", attackers, each: 16, outcome };
     siege.endure(&attack, || {
         // whoever is let go comes back at once
-        let (until, mut crowd) = (Instant::now() + while_it_lasts(), siege.crowd(attackers));
-        while Instant::now() < until {
+        let (began, mut crowd) = (Instant::now(), siege.crowd(attackers));
+        while siege.goes_on(began) {
             for tcp in &mut crowd {
                 tcp.set_nonblocking(true).unwrap();
                 if is_over(tcp) {

@@ -5,7 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should fail right there")]
 #![allow(unreachable_pub, reason = "this crate has no outside")]
 
+mod abuse_frames;
 mod abuse_handshake;
+mod abuse_http;
+mod abuse_records;
 mod admin_paths;
 mod admission;
 mod answers;
