@@ -5,7 +5,6 @@
 
 use super::silence::Silence;
 use crate::config::{Config, ManagerUrl};
-use crate::proto::admission;
 use crate::proto::answer::{self, FreshnessRules};
 use crate::proto::refusal::Refusal;
 use crate::proto::target::{EventKind, Keep};
@@ -130,7 +129,7 @@ impl Asker {
             _ => Vec::new(),
         };
         let answers = &self.gateway.answers;
-        for node in nodes.iter().filter(|node| admission::may_learn(self.revision.admission(), **node)) {
+        for node in nodes.iter().filter(|node| self.revision.may_learn(**node)) {
             answers.learn(*node);
         }
         let uses = match kind {

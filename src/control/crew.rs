@@ -98,6 +98,8 @@ impl Revise for Reviser {
 
     fn revise(&self, fresh: Fresh) -> Vec<usize> {
         let (revision, roots) = fresh.into_revision();
+        // until it is looked anew: one address that is refused too many is better than one too few
+        revision.moved.store(self.gateway.newest().moved.load_full());
         let revision = Arc::new(revision);
         let asker = Asker::new(self.gateway.clone(), revision.clone(), roots);
         self.gateway.revise(&revision);

@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::worker::gateway::Gateway;
-use crate::worker::revision::Names;
+use crate::worker::revision::{Names, Revision};
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -99,11 +99,13 @@ fn own_addresses(config: &Config) -> Vec<IpAddr> {
     own
 }
 
-/// Resolves the names of the newest revision anew from time to time; one that fails keeps what it had.
+/// Resolves the names of the newest revision anew from time to time, and looks which addresses are ours now; what fails
+/// keeps what it had.
 pub(super) async fn keep_fresh(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(REFRESH).await;
         let revision = gateway.newest();
+        follow_own(&revision).await;
         let origins = &revision.config.origins;
         if origins.names.is_empty() {
             continue;
@@ -119,6 +121,23 @@ pub(super) async fn keep_fresh(gateway: Arc<Gateway>) {
         }
         revision.names.store(Arc::new(fresh));
     }
+}
+
+/// A stream manager behind a name moves, and so may this machine: the addresses that they have now are not dialled either.
+async fn follow_own(revision: &Revision) {
+    let manager = &revision.config.stream_manager.url;
+    let mut own = own_addresses(&revision.config);
+    match tokio::net::lookup_host((manager.host.as_str(), manager.port)).await {
+        Ok(found) => own.extend(found.map(|address| address.ip())),
+        Err(error) => {
+            tracing::warn!(name = manager.host, %error, "the stream manager's name does not resolve");
+            own.extend_from_slice(&revision.moved.load());
+        }
+    }
+    own.retain(|address| !address.is_unspecified() && !revision.admission().own.contains(address));
+    own.sort_unstable();
+    own.dedup();
+    revision.moved.store(Arc::new(own));
 }
 
 #[cfg(test)]

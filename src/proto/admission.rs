@@ -121,12 +121,16 @@ pub struct AdmissionRules {
 impl AdmissionRules {
     /// Whether an address is of a denied class, and nobody who may has lifted that.
     fn denies(&self, address: IpAddr) -> bool {
-        let listed = || self.networks.iter().any(|network| network.is_single() && network.address == address);
         match Class::of(address) {
             Class::Never => true,
-            Class::Loopback => !listed(),
-            Class::Ordinary => self.own.contains(&address) && !listed(),
+            Class::Loopback => !self.lists(address),
+            Class::Ordinary => self.own.contains(&address) && !self.lists(address),
         }
+    }
+
+    /// Whether it is written out as a single address, which lifts loopback and our own.
+    pub fn lists(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.is_single() && network.address == address)
     }
 }
 

@@ -7,7 +7,7 @@ use super::origin::DialFault;
 use super::session::Session;
 use super::watch::unless_gone;
 use crate::config::OriginHeader;
-use crate::proto::admission::{self, Admitted};
+use crate::proto::admission::Admitted;
 use crate::proto::head::Request;
 use crate::proto::params::Host;
 use crate::proto::refusal::Refusal;
@@ -107,7 +107,7 @@ impl<'q> Search<'q> {
             return Some(Found::Refused(Refusal::ManagerFailed));
         }
         let (gateway, revision) = (&session.worker.gateway, session.revision());
-        let admit = |node: &IpAddr| admission::admit(revision.admission(), *node, true);
+        let admit = |node: &IpAddr| revision.admit(*node, true);
         if !nodes.iter().any(|node| admit(node).is_ok()) {
             return Some(Found::Refused(Refusal::OriginNotAdmitted));
         }
@@ -124,13 +124,12 @@ pub(super) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
     match host {
         Host::Address(address) => {
             let learned = session.worker.gateway.answers.is_learned(*address);
-            admission::admit(revision.admission(), *address, learned)
+            revision.admit(*address, learned)
         }
         Host::Name(name) => {
             let names = revision.names.load();
             let addresses = names.get(name).map(Vec::as_slice).unwrap_or_default();
-            let mut admitted =
-                addresses.iter().map(|ip| admission::admit_configured(revision.admission(), *ip));
+            let mut admitted = addresses.iter().map(|ip| revision.admit_configured(*ip));
             admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted)
         }
     }

@@ -5,9 +5,10 @@
 //! that an old revision is gone as soon as the last request that began under it.
 
 use crate::config::Config;
-use crate::proto::admission::AdmissionRules;
+use crate::proto::admission::{self, AdmissionRules, Admitted};
 use crate::proto::head::HeadLimits;
 use crate::proto::params::ParamRules;
+use crate::proto::refusal::Refusal;
 use crate::proto::relay::{RelayRules, millis};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -24,8 +25,10 @@ pub struct Revision {
     pub number: u64,
     pub config: Arc<Config>,
     pub tls: Arc<rustls::ServerConfig>,
-    /// Resolved anew from time to time; nothing else in here moves.
+    /// Resolved anew from time to time, as are our own addresses; nothing else in here moves.
     pub names: ArcSwap<Names>,
+    /// Addresses that have become ours or the stream manager's since the rules were made: not dialled either.
+    pub moved: ArcSwap<Vec<IpAddr>>,
     rules: Rules,
 }
 
@@ -49,16 +52,40 @@ impl Revision {
         own: Vec<IpAddr>,
         names: Names,
     ) -> Self {
-        Self { number, rules: Rules::new(&config, own), config, tls, names: ArcSwap::from_pointee(names) }
+        let rules = Rules::new(&config, own);
+        let (names, moved) = (ArcSwap::from_pointee(names), ArcSwap::default());
+        Self { number, rules, config, tls, names, moved }
     }
 
     pub(super) const fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// The rules by which nodes are admitted.
+    /// The rules by which nodes are admitted, but for addresses that moved.
     pub const fn admission(&self) -> &AdmissionRules {
         &self.rules.admission
+    }
+
+    /// Admits an address, or says that it may not be dialled.
+    pub fn admit(&self, address: IpAddr, is_learned: bool) -> Result<Admitted, Refusal> {
+        self.refuse_moved(address)?;
+        admission::admit(self.admission(), address, is_learned)
+    }
+
+    /// Admits an address that needs not be known otherwise: one of a configured name, or of a session that exists.
+    pub fn admit_configured(&self, address: IpAddr) -> Result<Admitted, Refusal> {
+        self.refuse_moved(address)?;
+        admission::admit_configured(self.admission(), address)
+    }
+
+    /// Whether an address that the stream manager named is worth remembering.
+    pub fn may_learn(&self, address: IpAddr) -> bool {
+        self.refuse_moved(address).is_ok() && admission::may_learn(self.admission(), address)
+    }
+
+    fn refuse_moved(&self, address: IpAddr) -> Result<(), Refusal> {
+        let ours = self.moved.load().contains(&address) && !self.admission().lists(address);
+        if ours { Err(Refusal::OriginNotAdmitted) } else { Ok(()) }
     }
 }
 

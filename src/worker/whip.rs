@@ -16,7 +16,7 @@ use super::reply::{self, Shape};
 use super::session::Session;
 use super::watch::unless_gone;
 use crate::metrics::DialOutcome;
-use crate::proto::admission::{self, Admitted};
+use crate::proto::admission::Admitted;
 use crate::proto::cors::Site;
 use crate::proto::head::{self, BodyLength};
 use crate::proto::location;
@@ -91,7 +91,7 @@ fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>,
     let gateway = &session.worker.gateway;
     placement::admit(session, host).map(Some).or_else(|refusal| match (made(gateway, request), host) {
         (Some(made), Host::Address(address)) if made.node == *address => {
-            admission::admit(session.revision().admission(), made.node, true).map(Some)
+            session.revision().admit(made.node, true).map(Some)
         }
         _ => Err(refusal),
     })
@@ -168,8 +168,7 @@ impl Passing<'_> {
             (Some(made), _) => {
                 // it was admitted when the session was made, however that came
                 let revision = self.session.revision();
-                let admitted =
-                    admission::admit_configured(revision.admission(), made.node).map_err(No::Refused)?;
+                let admitted = revision.admit_configured(made.node).map_err(No::Refused)?;
                 (admitted, request.resource_target(&made.at_node))
             }
             (None, Some(named)) => (named, request.node_target()),

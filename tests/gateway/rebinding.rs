@@ -1,10 +1,10 @@
 //! Names of nodes that the operator configured, when they move (DNS rebinding): the gateway resolves them, dials the very
 //! address that it judged, and judges again at each dial.
 
-use crate::town::gateway::Gateway;
-use crate::town::{Config, HttpPeer, Origin, Place, Request, Response, skipped};
-use std::net::IpAddr;
-use std::path::PathBuf;
+use crate::town::cable::Cabling;
+use crate::town::{Config, Door, Gateway, HttpPeer, Origin, Place, Request, Response, skipped};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,7 @@ struct Scene {
 impl Scene {
     /// Nothing where there are no mount namespaces.
     fn set(test: &str) -> Option<Self> {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--map-root-user", "true"]);
-        if !unshare.output().is_ok_and(|output| output.status.success()) {
-            skipped(test, "no mount namespaces here (they need root or user namespaces, and `unshare`)");
+        if !can_mount(test) {
             return None;
         }
         let place = Place::claim();
@@ -35,17 +32,8 @@ impl Scene {
         let mut config = Config::new(&place);
         config.set("origins.names", vec![NAME]);
         config.set("origins.networks", vec![node.ip().to_string()]);
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--map-root-user",
-            "sh",
-            "-c",
-            "mount --bind \"$0\" /etc/hosts && exec \"$@\"",
-        ]);
-        command.arg(&hosts).arg(env!("CARGO_BIN_EXE_tidegate"));
         let manager = HttpPeer::start(place.manager());
-        let gateway = Gateway::spawn_by(command, &place, &config).begun();
+        let gateway = Gateway::spawn_by(with_hosts(&hosts), &place, &config).begun();
         Some(Self { gateway, hosts, place, manager, node, dials: 0 })
     }
 
@@ -69,7 +57,7 @@ impl Scene {
     /// The name leads to the node, at the address that was judged.
     #[track_caller]
     fn leads_to_the_node(&mut self) {
-        let mut client = crate::town::Door::to(self.place.gateway()).enter();
+        let mut client = Door::to(self.place.gateway()).enter();
         client.ask(&Self::request());
         let head = self.node.accept().agree();
         assert_eq!(
@@ -84,7 +72,7 @@ impl Scene {
 
     #[track_caller]
     fn answer(&self) -> Response {
-        let mut client = crate::town::Door::to(self.place.gateway()).enter();
+        let mut client = Door::to(self.place.gateway()).enter();
         client.ask(&Self::request());
         client.read_response()
     }
@@ -144,40 +132,85 @@ fn a_name_that_moves_to_where_nobody_may_go_leads_nowhere() {
     scene.resolves_anew();
     scene.leads_to_the_node();
     // one that nobody configured is not even looked up
-    let mut client = crate::town::Door::to(scene.place.gateway()).enter();
+    let mut client = Door::to(scene.place.gateway()).enter();
     client.ask(&Request::upgrade("/streammanager/?id=s&host=other.test&app=live"));
     client.read_response().assert_refusal(403, "origin_not_admitted");
     scene.gateway.assert_sound();
 }
 
-#[test]
-fn a_name_that_moves_by_itself_is_judged_too() {
-    if std::env::var_os("TIDEGATE_TEST_FULL").is_none() {
-        return skipped(
-            "a name that moves by itself",
-            "it takes half a minute; TIDEGATE_TEST_FULL=1 takes the time",
-        );
+/// Whether the program can be given an /etc/hosts of its own, which is said if not.
+fn can_mount(test: &str) -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--map-root-user", "true"]);
+    let can = unshare.output().is_ok_and(|output| output.status.success());
+    if !can {
+        skipped(test, "no mount namespaces here (they need root or user namespaces, and `unshare`)");
     }
-    let Some(mut scene) = Scene::set("a name that moves by itself") else { return };
-    scene.leads_to_the_node();
-    scene.moves(&ips(&["169.254.169.254"]));
-    let started = Instant::now();
-    while scene.answer_or_session() == 101 {
-        scene.dials += 1;
-        assert!(started.elapsed() < Duration::from_secs(60), "the name is not resolved anew");
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    scene.leads_nowhere();
+    can
 }
 
-impl Scene {
-    /// The status of an answer, whoever gives it.
-    fn answer_or_session(&self) -> u16 {
-        let mut client = crate::town::Door::to(self.place.gateway()).enter();
-        client.ask(&Self::request());
-        if let Some(mut node) = self.node.try_accept() {
-            node.agree();
-        }
-        client.read_response().status()
+/// Runs the program with this file for its /etc/hosts.
+fn with_hosts(hosts: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
+    command.arg(hosts).arg(env!("CARGO_BIN_EXE_tidegate"));
+    command
+}
+
+/// Machines between cables, where addresses are ordinary ones: two that nodes may have, named by nobody but this file.
+const OLD: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 8);
+const NEW: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 9);
+
+/// A node is asked for by its address or its name; whoever is dialled agrees. The status that the client sees.
+fn status(cabling: &Cabling, nodes: &[&Origin], host: &str) -> u16 {
+    let request = Request::upgrade(&format!("/streammanager/?id=s&host={host}&app=live"));
+    let mut client = cabling.clients.inside(|| Door::to((Cabling::DOOR, 8443).into()).enter());
+    client.ask(&request);
+    while !client.hears_something_within(Duration::from_millis(20)) {
+        nodes.iter().filter_map(|node| node.try_accept()).for_each(|mut node| drop(node.agree()));
     }
+    client.read_response().status()
+}
+
+#[test]
+fn names_that_move_by_themselves_are_judged_too() {
+    let test = "names that move by themselves";
+    if !can_mount(test) {
+        return;
+    }
+    let Some(cabling) = Cabling::lay(test) else { return };
+    cabling.nodes.ip("address add 10.77.2.8/32 dev lo");
+    cabling.nodes.ip("address add 10.77.2.9/32 dev lo");
+    let place = Place::claim();
+    let hosts = place.file("hosts");
+    let says = |node: &str, manager: Ipv4Addr| {
+        std::fs::write(&hosts, format!("{node} {NAME}\n{manager} manager.test\n")).unwrap();
+    };
+    says("10.77.2.8", Cabling::NODE);
+    let mut config = Config::new(&place);
+    config.set("gateway.listen", vec![format!("{}:8443", Cabling::DOOR)]);
+    config.set("stream_manager.url", "http://manager.test:5080");
+    config.set("origins.names", vec![NAME]);
+    config.set("origins.networks", vec!["10.77.2.0/24"]);
+    let command = with_hosts(&hosts);
+    let (gateway, _place) = cabling.gateway.inside(move || {
+        let gateway = Gateway::spawn_by(command, &place, &config).begun();
+        (gateway, place)
+    });
+    let [old, new] = [OLD, NEW].map(|ip| cabling.nodes.inside(move || Origin::listen((ip, 5080).into())));
+    let ask = |host: &str| status(&cabling, &[&old, &new], host);
+    // both are machines like others, and the name leads to one of them
+    assert_eq!([ask(NAME), ask("10.77.2.8"), ask("10.77.2.9")], [101; 3]);
+    assert_eq!(ask("10.77.2.2"), 403, "the stream manager is there");
+    says("169.254.169.254", NEW);
+    // without anybody's word
+    let end = Instant::now() + Duration::from_secs(60);
+    while [ask(NAME), ask("10.77.2.9")] != [403; 2] {
+        assert!(Instant::now() < end, "nobody looks where they are");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(ask("10.77.2.8"), 101, "and that one is still a machine like others");
+    gateway.assert_no_panic();
+    // they say goodbye to themselves, at their own addresses
+    cabling.nodes.inside(move || drop((old, new)));
 }
