@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// Room that TLS needs beside the plaintext: 29 bytes for each started 16 KiB, tickets, and what a KeyUpdate adds.
 const ROOM: usize = 4096;
 
+/// Most pieces that one flight comes in.
+const PIECES_MAX: usize = 512;
+
 /// The gateway's end of a connection.
 pub(super) struct End {
     tls: Tls,
@@ -39,9 +42,9 @@ impl End {
         self.tls.agreed().1
     }
 
-    /// Receives `bytes`, so many at a time.
+    /// Receives `bytes`, so many at a time, or a few more: what is many thousand bytes need not come in as many pieces.
     pub(super) fn receive(&mut self, bytes: &[u8], at_once: usize) {
-        for piece in bytes.chunks(at_once.max(1)) {
+        for piece in bytes.chunks(at_once.max(1 + bytes.len() / PIECES_MAX)) {
             self.feed(piece);
         }
     }

@@ -263,7 +263,8 @@ impl Play {
             3 | 4 => ContentType::ApplicationData,
             5 => ContentType::Alert,
             6 => ContentType::ChangeCipherSpec,
-            _ => ContentType::Unknown(kind),
+            // whatever it is called: the number may be that of a known one
+            _ => ContentType::from(kind),
         };
         let message = OutboundPlainMessage {
             typ: kind,

@@ -76,10 +76,10 @@ impl<'s> Script<'s> {
         byte
     }
 
-    /// A few bytes, or a few records.
+    /// A few bytes, or as many as make two records.
     fn size(&mut self) -> usize {
         let size = usize::from(self.byte());
-        if size < 200 { size } else { (size - 199) * 700 }
+        if size < 200 { size } else { (size - 199) * 350 }
     }
 
     fn bytes(&mut self) -> &'s [u8] {
