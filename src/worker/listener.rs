@@ -208,6 +208,7 @@ pub(super) fn guarded(
 
 #[cfg(test)]
 mod tests {
+    use super::super::bell::Bell;
     use super::*;
     use std::cell::Cell;
 
@@ -220,7 +221,8 @@ mod tests {
         let metrics = Arc::new(WorkerMetrics::default());
         let went_on = Rc::new(Cell::new(false));
         runtime.block_on(async {
-            let neighbour = went_on.clone();
+            let (neighbour, asked) = (went_on.clone(), Rc::new(Bell::default()));
+            let when_asked = asked.clone();
             let sessions = [
                 monoio::spawn(guarded(metrics.clone(), async {
                     monoio::time::sleep(Duration::from_millis(1)).await;
@@ -229,13 +231,14 @@ mod tests {
                 monoio::spawn(guarded(metrics.clone(), async {})),
             ];
             let other = monoio::spawn(guarded(metrics.clone(), async move {
-                monoio::time::sleep(Duration::from_millis(5)).await;
+                when_asked.wait().await;
                 neighbour.set(true);
             }));
             for session in sessions {
                 session.await;
             }
             assert_eq!(metrics.connections.get(), 1, "the neighbour is still there");
+            asked.ring();
             other.await;
         });
         assert!(went_on.get(), "the worker went on");
