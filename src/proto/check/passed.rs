@@ -53,7 +53,7 @@ fn by_the_grammar(bytes: &[u8]) -> Option<(NodeAnswer<'_>, usize)> {
     };
     let mut fields = Vec::new();
     for (name, value) in whole.fields {
-        let name = PASSED.into_iter().find(|passed| passed.to_ascii_lowercase() == name.to_ascii_lowercase());
+        let name = PASSED.into_iter().find(|passed| passed.eq_ignore_ascii_case(name));
         if let (Some(name), true) = (name, value.is_ascii()) {
             fields.push((name, std::str::from_utf8(value).ok()?));
         }

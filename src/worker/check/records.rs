@@ -131,8 +131,8 @@ impl Play {
             Step::Say(size) => self.say(size),
             Step::Answer(size) => self.answer(size),
             Step::Renew => self.renew(),
-            Step::ToGateway => self.to_gateway(),
-            Step::ToClient => self.to_client(),
+            Step::ToGateway => self.gateway_hears(),
+            Step::ToClient => self.client_hears(),
             Step::Settle => self.settle(),
             Step::ClientCloses => self.client_closes(),
             Step::GatewayCloses => self.gateway.close(),
@@ -205,7 +205,7 @@ impl Play {
         self.wire.push(&said);
     }
 
-    fn to_gateway(&mut self) {
+    fn gateway_hears(&mut self) {
         self.client_speaks();
         let bytes = self.wire.take();
         self.gateway.receive(&bytes, self.at_once);
@@ -220,7 +220,7 @@ impl Play {
         assert_eq!(self.gateway.out.is_empty(), other.out.is_empty(), "and what is said to it");
     }
 
-    fn to_client(&mut self) {
+    fn client_hears(&mut self) {
         let out = std::mem::take(&mut self.gateway.out);
         let Client::Rustls(client) = &mut self.client else { return };
         let mut rest = &out[..];
@@ -243,8 +243,8 @@ impl Play {
     /// Both hear all that is under way, until nobody has anything to say.
     fn settle(&mut self) {
         for _ in 0..FLIGHTS_MAX {
-            self.to_gateway();
-            self.to_client();
+            self.gateway_hears();
+            self.client_hears();
             self.client_speaks();
             if self.wire.is_empty() && self.gateway.out.is_empty() {
                 return;

@@ -134,12 +134,12 @@ impl<'b> Head<'b> {
             ([], []) => Some(None),
             ([], [length]) => {
                 let digits = std::str::from_utf8(length).ok()?;
-                if digits.is_empty() || digits.chars().any(|digit| !('0'..='9').contains(&digit)) {
+                if digits.is_empty() || digits.chars().any(|digit: char| !digit.is_ascii_digit()) {
                     return None;
                 }
                 Some(Some(BodyLength::Length(digits.parse().ok()?)))
             }
-            ([coding], []) if minor == 1 && coding.to_ascii_lowercase() == b"chunked" => {
+            ([coding], []) if minor == 1 && coding.eq_ignore_ascii_case(b"chunked") => {
                 Some(Some(BodyLength::Chunked))
             }
             _ => None,
@@ -183,10 +183,7 @@ pub fn request<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Request<'b>,
             Some(length) => length,
         },
         expect_continue: minor == 1
-            && head
-                .values("expect")
-                .last()
-                .is_some_and(|value| value.to_ascii_lowercase() == b"100-continue"),
+            && head.values("expect").last().is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")),
         upgrade_websocket: head.upgrades(minor),
         ws_key: once("sec-websocket-key")?,
         ws_version: once("sec-websocket-version")?,
@@ -273,7 +270,7 @@ fn is_authority(text: &str) -> bool {
     };
     let is_port = |port: &str| {
         !port.is_empty()
-            && port.chars().all(|digit| ('0'..='9').contains(&digit))
+            && port.chars().all(|digit: char| digit.is_ascii_digit())
             && port.parse().is_ok_and(|port: u32| port <= 65_535)
     };
     let is_host = match (host.strip_prefix('['), host.strip_suffix(']')) {

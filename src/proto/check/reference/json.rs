@@ -66,8 +66,8 @@ fn named<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> Vec<IpAddr> {
 
 /// As much of a value as matters.
 enum Json {
-    Object(Vec<(String, Json)>),
-    Array(Vec<Json>),
+    Object(Vec<(String, Self)>),
+    Array(Vec<Self>),
     Text(String),
     Other,
 }
@@ -228,7 +228,7 @@ pub fn freshness(
             "no-store" | "no-cache" | "private" => return None,
             "max-age" | "s-maxage" => {
                 let value = value.trim().trim_matches('"');
-                if value.is_empty() || value.chars().any(|digit| !('0'..='9').contains(&digit)) {
+                if value.is_empty() || value.chars().any(|digit: char| !digit.is_ascii_digit()) {
                     return None;
                 }
                 // more digits than fit are more than ours
