@@ -64,7 +64,10 @@ pub(crate) fn opaque() -> impl Strategy<Value = Vec<String>> {
     // visible bytes without `&` and `#`
     let value = proptest::option::of("[!\"$%'-~]{0,16}");
     vec(
-        (key, value).prop_map(|(key, value)| value.map_or(key.clone(), |value| format!("{key}={value}"))),
+        (key, value).prop_map(|(key, value)| match value {
+            Some(value) => format!("{key}={value}"),
+            None => key,
+        }),
         0..12,
     )
 }

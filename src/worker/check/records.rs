@@ -131,8 +131,8 @@ impl Play {
             Step::Say(size) => self.say(size),
             Step::Answer(size) => self.answer(size),
             Step::Renew => self.renew(),
-            Step::ToGateway => self.to_gateway(),
-            Step::ToClient => self.to_client(),
+            Step::ToGateway => self.gateway_hears(),
+            Step::ToClient => self.client_hears(),
             Step::Settle => self.settle(),
             Step::ClientCloses => self.client_closes(),
             Step::GatewayCloses => self.gateway.close(),
@@ -205,7 +205,7 @@ impl Play {
         self.wire.push(&said);
     }
 
-    fn to_gateway(&mut self) {
+    fn gateway_hears(&mut self) {
         self.client_speaks();
         let bytes = self.wire.take();
         self.gateway.receive(&bytes, self.at_once);
@@ -220,7 +220,7 @@ impl Play {
         assert_eq!(self.gateway.out.is_empty(), other.out.is_empty(), "and what is said to it");
     }
 
-    fn to_client(&mut self) {
+    fn client_hears(&mut self) {
         let out = std::mem::take(&mut self.gateway.out);
         let Client::Rustls(client) = &mut self.client else { return };
         let mut rest = &out[..];
@@ -243,8 +243,8 @@ impl Play {
     /// Both hear all that is under way, until nobody has anything to say.
     fn settle(&mut self) {
         for _ in 0..FLIGHTS_MAX {
-            self.to_gateway();
-            self.to_client();
+            self.gateway_hears();
+            self.client_hears();
             self.client_speaks();
             if self.wire.is_empty() && self.gateway.out.is_empty() {
                 return;
@@ -266,12 +266,7 @@ impl Play {
             // whatever it is called: the number may be that of a known one
             _ => ContentType::from(kind),
         };
-        let message = OutboundPlainMessage {
-            typ: kind,
-            version: ProtocolVersion::TLSv1_2,
-            payload: OutboundChunks::Single(payload),
-        };
-        let record = key.encrypt(message, *count).expect("a few bytes");
+        let record = key.encrypt(plain(kind, payload), *count).expect("a few bytes");
         *count += 1;
         if kind == ContentType::ApplicationData {
             self.said.extend_from_slice(payload);
@@ -295,7 +290,12 @@ impl Play {
             panic!("the suite that was agreed on")
         };
         let suite = SUITE.tls13().expect("it is one of TLS 1.3");
-        self.client = Client::Hand(suite.aead_alg.encrypter(key, iv), count);
+        let mut key = suite.aead_alg.encrypter(key, iv);
+        if count > 0 {
+            // the cryptography insists on numbers that grow, and takes the first one it sees for zero
+            key.encrypt(plain(ContentType::ApplicationData, b""), 0).expect("a record that nobody gets");
+        }
+        self.client = Client::Hand(key, count);
     }
 
     /// What holds when all is over.
@@ -309,4 +309,9 @@ impl Play {
         assert_eq!(self.gateway.peer_closed(), self.client_closed, "and the end, if it was said");
         assert_eq!(self.heard.len(), self.answered.len(), "the client heard all");
     }
+}
+
+/// What a record holds before it is encrypted.
+const fn plain(typ: ContentType, payload: &[u8]) -> OutboundPlainMessage<'_> {
+    OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload: OutboundChunks::Single(payload) }
 }

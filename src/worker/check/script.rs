@@ -33,11 +33,8 @@ pub(super) enum Step<'s> {
 impl Step<'_> {
     /// No sound client on a sound network would do this.
     pub(super) const fn harms(self) -> bool {
-        match self {
-            Self::Swap(_) | Self::Double(_) | Self::Lose(_) | Self::Cut(..) => true,
-            Self::Flip(..) | Self::Put(..) | Self::Hand(..) => true,
-            _ => false,
-        }
+        matches!(self, Self::Swap(_) | Self::Double(_) | Self::Lose(_) | Self::Cut(..))
+            || matches!(self, Self::Flip(..) | Self::Put(..) | Self::Hand(..))
     }
 }
 

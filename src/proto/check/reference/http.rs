@@ -183,10 +183,7 @@ pub fn request<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Request<'b>,
             Some(length) => length,
         },
         expect_continue: minor == 1
-            && head
-                .values("expect")
-                .last()
-                .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")),
+            && head.values("expect").last().is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")),
         upgrade_websocket: head.upgrades(minor),
         ws_key: once("sec-websocket-key")?,
         ws_version: once("sec-websocket-version")?,
