@@ -207,8 +207,11 @@ fn without_rings<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 fn where_seccomp_refuses_the_ring_epoll_serves_and_the_log_says_why() {
     let mut town = without_rings(|| Town::with(|config, _| config.set("gateway.driver", "auto")));
     assert_eq!(town.gateway.metric("tidegate_info", &[("driver", "epoll")]), 1.0);
-    let said = town.gateway.stderr();
-    assert!(said.contains("io_uring can't be had") && said.contains("seccomp"), "{said}");
+    // the log has a thread of its own
+    eventually("the reason in the log", || {
+        let said = town.gateway.stderr();
+        said.contains("io_uring can't be had") && said.contains("seccomp")
+    });
     let origin = town.node(1);
     talk(&mut town.relay(&origin));
     town.gateway.terminate();
