@@ -10,7 +10,7 @@
 use super::scratch::RECEIVE_MAX;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// What a session gets in any turn: four of the largest TLS records.
@@ -65,17 +65,24 @@ impl Appetite {
     }
 }
 
+/// How long who lets others go first waits: the shortest that timers know.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// The share of the present turn.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: Cell<usize>,
     renewing: Cell<bool>,
     renewer: RefCell<Option<Waker>>,
+    /// Sessions that let others go first, and who wakes them.
+    waiting: RefCell<Vec<Waker>>,
+    resumer: RefCell<Option<Waker>>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { left: Cell::new(TURN), renewing: Cell::new(false), renewer: RefCell::default() }
+        let (renewer, waiting, resumer) = Default::default();
+        Self { left: Cell::new(TURN), renewing: Cell::new(false), renewer, waiting, resumer }
     }
 }
 
@@ -97,6 +104,14 @@ impl Budget {
             renewer.wake_by_ref();
         }
     }
+
+    /// Lets everybody else who is ready go first, and deadlines too; the task of `cx` is woken after a moment.
+    pub(super) fn let_others(&self, cx: &Context<'_>) {
+        self.waiting.borrow_mut().push(cx.waker().clone());
+        if let Some(resumer) = self.resumer.borrow().as_ref() {
+            resumer.wake_by_ref();
+        }
+    }
 }
 
 /// Renews the share for ever. It is woken by the first large piece of a turn and then stands behind every session that was
@@ -109,6 +124,20 @@ pub(super) async fn renew(budget: Rc<Budget>) {
         Poll::<()>::Pending
     })
     .await;
+}
+
+/// Wakes those who let others go first, for ever. It waits for a timer: the runtime puts a task that wakes itself in front of
+/// all others, and looks at timers only when nobody is ready.
+pub(super) async fn resume(budget: Rc<Budget>) {
+    loop {
+        std::future::poll_fn(|cx| {
+            *budget.resumer.borrow_mut() = Some(cx.waker().clone());
+            if budget.waiting.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        monoio::time::sleep(PAUSE).await;
+        std::mem::take(&mut *budget.waiting.borrow_mut()).into_iter().for_each(Waker::wake);
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +167,42 @@ mod tests {
             monoio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(budget.piece(), RECEIVE_MAX, "the next turn");
         });
+    }
+
+    #[test]
+    fn who_lets_others_go_first_comes_after_them() {
+        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
+            .enable_timer()
+            .build()
+            .expect("a ring or epoll");
+        let order = Rc::new(RefCell::new(Vec::new()));
+        runtime.block_on(async {
+            let budget = Rc::new(Budget::default());
+            monoio::spawn(resume(budget.clone()));
+            monoio::time::sleep(Duration::from_millis(1)).await;
+            let sessions = ["greedy", "other"].map(|name| {
+                let (budget, order) = (budget.clone(), order.clone());
+                monoio::spawn(async move {
+                    for _ in 0..3 {
+                        order.borrow_mut().push(name);
+                        let mut polls = 0;
+                        std::future::poll_fn(|cx| {
+                            polls += 1;
+                            if polls > 1 {
+                                return Poll::Ready(());
+                            }
+                            budget.let_others(cx);
+                            Poll::Pending
+                        })
+                        .await;
+                    }
+                })
+            });
+            for session in sessions {
+                session.await;
+            }
+        });
+        assert_eq!(*order.borrow(), ["greedy", "other"].repeat(3));
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub(super) struct Ready {
     pub active: ActiveGuard,
 }
 
+/// Steps without a wait, then others have their turn. The ring makes each wait a turn of its own; epoll knows at once that
+/// there is more, and who sends without end would have the worker for itself.
+const STEPS: u32 = 4;
+
 /// Forwards frames both ways until both legs are closed.
 pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Box<Ready>) {
     // boxed: what a future was given stays in it for as long as it lives
@@ -49,8 +53,15 @@ pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Box<Ready>)
     pump.begin(from_client, from_origin);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
     let (mut origin_in, mut origin_out) = (pin!(None), pin!(None));
+    let mut steps = 0;
     while !pump.step() {
+        steps += 1;
         std::future::poll_fn(|cx| {
+            if steps >= STEPS {
+                steps = 0;
+                session.worker.budget.let_others(cx);
+                return Poll::Pending;
+            }
             let mut woke = session.pager.listen(cx);
             pump.ticked |= woke;
             let want = pump.wants();
@@ -64,7 +75,11 @@ pub(super) async fn relay(session: &Session, conn: &mut Conn, ready: Box<Ready>)
                 poll(client_out.as_mut(), want.client_out, || write(&client), cx, &mut woke);
             pump.origin.writable |=
                 poll(origin_out.as_mut(), want.origin_out, || write(&origin), cx, &mut woke);
-            if woke { Poll::Ready(()) } else { Poll::Pending }
+            if !woke {
+                steps = 0;
+                return Poll::Pending;
+            }
+            Poll::Ready(())
         })
         .await;
     }

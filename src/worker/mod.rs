@@ -296,6 +296,7 @@ async fn serve(
     let mut listeners = Some((setup.listeners, setup.leftovers));
     monoio::spawn(sweep(worker.clone()));
     monoio::spawn(budget::renew(worker.budget.clone()));
+    monoio::spawn(budget::resume(worker.budget.clone()));
     ready();
     while let Some(command) = inbox.next().await {
         // a caller who does not wait any more needs no reply

@@ -88,8 +88,9 @@ fn floods_of_the_smallest_frames_of_nodes_leave_room_for_others() {
 /// A siege in which who gives no sign of life is soon gone.
 fn impatient() -> Siege {
     Siege::open(|config| {
-        config.set("websocket.ping_interval", "300ms");
-        config.set("websocket.pong_timeout", "300ms");
+        // longer than a decent client that is busy with something else says nothing
+        config.set("websocket.ping_interval", "700ms");
+        config.set("websocket.pong_timeout", "700ms");
         config.set("websocket.close_timeout", "500ms");
     })
 }
@@ -110,11 +111,11 @@ fn clients_that_never_read_are_let_go_in_time() {
         ended(&siege, crowd);
     });
     let making = Duration::from_millis(50 * attackers as u64);
-    assert!(began.elapsed() < Duration::from_millis(1100) + TOLERANCE + making, "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(1900) + TOLERANCE + making, "{:?}", began.elapsed());
     // the worker's own look, or the kernel's: nothing was acknowledged for so long
     let of = |by, how| siege.town.gateway.metric("tidegate_ends_total", &[("by", by), ("how", how)]);
-    let ends = [of("gateway", "silent"), of("client", "lost"), of("client", "torn")];
-    assert_eq!(ends.iter().sum::<f64>(), attackers as f64, "{ends:?}");
+    let ended = || of("gateway", "silent") + of("client", "lost") + of("client", "torn");
+    eventually("all of them are counted", || ended() == attackers as f64);
 }
 
 /// Waits until only the sessions of the decent are left, while those who do not read keep their connections.
@@ -144,7 +145,7 @@ fn nodes_that_never_read_are_given_up_in_time() {
         });
     });
     let making = Duration::from_millis(100 * attackers as u64);
-    assert!(began.elapsed() < Duration::from_millis(1100) + TOLERANCE + making, "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(1900) + TOLERANCE + making, "{:?}", began.elapsed());
     let labels = [("by", "origin"), ("how", "lost")];
     siege.town.gateway.wait_for_metric("tidegate_ends_total", &labels, attackers as f64);
     drop(held);
