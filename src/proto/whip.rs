@@ -8,7 +8,7 @@
 use super::pairs::{self, append, is_placement, key_value, routing, split};
 use super::params::{Host, ParamRules, path_scope, read_host, read_scope};
 use super::refusal::Refusal;
-use super::target::{Action, Kind, Step, WhipForm, WhipRoute, is_ambiguous};
+use super::target::{Action, Kind, Step, WhipForm, WhipRoute, is_ambiguous, is_leftover};
 pub use handle::Handle;
 
 mod handle;
@@ -278,7 +278,9 @@ fn scope(
     let in_path = match form {
         WhipForm::Manager { suffix, .. } => {
             let app = app.ok_or(Refusal::BadParams)?;
-            return read_scope(app, context, suffix, rules);
+            let scope = read_scope(app, context, suffix, rules)?;
+            // its Location has the scope in the path, where no segment may be such a word
+            return if scope.split('/').any(is_leftover) { Err(Refusal::ScriptLeftover) } else { Ok(scope) };
         }
         WhipForm::Proxy { app } | WhipForm::Direct { app, .. } => path_scope(app, rules)?,
     };

@@ -88,6 +88,9 @@ fn what_is_refused() {
         ("POST", "/a%20b/whip/endpoint/s", Refusal::BadApp),
         ("POST", "/streammanager/whip/endpoint/s?host=10.0.0.5", Refusal::BadParams),
         ("POST", "/streammanager/room1/whip/endpoint/s?app=live&context=room2", Refusal::BadParams),
+        // where it is made it has to be found again: no path holds such a segment
+        ("POST", "/streammanager/null/room1/whip/endpoint/s?app=live", Refusal::ScriptLeftover),
+        ("POST", "/streammanager/whip/endpoint/s?app=live&context=room1/undefined", Refusal::ScriptLeftover),
         ("PATCH", "/live/whip/endpoint/s", Refusal::MethodNotAllowed),
         ("POST", "/live/whip/resource/s", Refusal::MethodNotAllowed),
         ("GET", "/as/v1/proxy/whip/live/s", Refusal::MethodNotAllowed),
