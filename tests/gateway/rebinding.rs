@@ -161,8 +161,18 @@ fn with_hosts(hosts: &Path) -> Command {
 const OLD: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 8);
 const NEW: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 9);
 
+/// Nodes behind a cable. Each ends by a last dial of its own, which has to be made where it listens.
+struct Nodes<'c>(&'c Cabling, Vec<Origin>);
+
+impl Drop for Nodes<'_> {
+    fn drop(&mut self) {
+        let nodes = std::mem::take(&mut self.1);
+        self.0.nodes.inside(move || drop(nodes));
+    }
+}
+
 /// A node is asked for by its address or its name; whoever is dialled agrees. The status that the client sees.
-fn status(cabling: &Cabling, nodes: &[&Origin], host: &str) -> u16 {
+fn status(Nodes(cabling, nodes): &Nodes<'_>, host: &str) -> u16 {
     let request = Request::upgrade(&format!("/streammanager/?id=s&host={host}&app=live"));
     let mut client = cabling.clients.inside(|| Door::to((Cabling::DOOR, 8443).into()).enter());
     client.ask(&request);
@@ -197,8 +207,9 @@ fn names_that_move_by_themselves_are_judged_too() {
         let gateway = Gateway::spawn_by(command, &place, &config).begun();
         (gateway, place)
     });
-    let [old, new] = [OLD, NEW].map(|ip| cabling.nodes.inside(move || Origin::listen((ip, 5080).into())));
-    let ask = |host: &str| status(&cabling, &[&old, &new], host);
+    let nodes = [OLD, NEW].map(|ip| cabling.nodes.inside(move || Origin::listen((ip, 5080).into())));
+    let nodes = Nodes(&cabling, nodes.into());
+    let ask = |host: &str| status(&nodes, host);
     // both are machines like others, and the name leads to one of them
     assert_eq!([ask(NAME), ask("10.77.2.8"), ask("10.77.2.9")], [101; 3]);
     assert_eq!(ask("10.77.2.2"), 403, "the stream manager is there");
@@ -211,6 +222,4 @@ fn names_that_move_by_themselves_are_judged_too() {
     }
     assert_eq!(ask("10.77.2.8"), 101, "and that one is still a machine like others");
     gateway.assert_no_panic();
-    // they say goodbye to themselves, at their own addresses
-    cabling.nodes.inside(move || drop((old, new)));
 }
