@@ -2,7 +2,7 @@
 # The Autobahn test suite against a node that echoes, directly and through tidegate, case by case.
 #
 #   tests/autobahn/run.sh            what fits into every run: all of the protocol, some of sizes and of compression
-#   tests/autobahn/run.sh --all      everything; takes some twenty minutes
+#   tests/autobahn/run.sh --all      everything, 517 cases; takes about an hour
 #   tests/autobahn/run.sh CASE...    these, as the suite names them: 6.4.1, or '13.*'
 #
 # Needs cargo, node, npm, openssl and python3 with pip; the suite itself is fetched once (tool.sh) and kept, like everything
