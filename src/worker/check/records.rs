@@ -21,6 +21,9 @@ const STEPS_MAX: usize = 64;
 /// Flights until two ends that are not disturbed have nothing more to say.
 const FLIGHTS_MAX: usize = 16;
 
+/// KeyUpdates of one client. rustls takes 32 that nothing follows, and then calls it an attack.
+const RENEWALS_MAX: u8 = 24;
+
 /// What came of a script, as far as it does not depend on keys.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
@@ -50,6 +53,7 @@ struct Play {
     client: Client,
     /// The client said close_notify.
     client_closed: bool,
+    renewals: u8,
     wire: Wire,
     by_chance: bool,
     /// Settings of the gateway, until it has received something.
@@ -80,6 +84,7 @@ impl Play {
             gateway: End::new(&parties.server),
             client: Client::Rustls(Box::new(parties.client(&settings))),
             client_closed: false,
+            renewals: 0,
             wire: Wire::default(),
             by_chance: false,
             fresh: Some(Arc::clone(&parties.server)),
@@ -189,9 +194,12 @@ impl Play {
 
     /// A KeyUpdate that asks for one in return; TLS 1.2 has none.
     fn renew(&mut self) {
-        if let Some(client) = self.speaker() {
-            // refused before the end of the handshake
-            let _ = client.refresh_traffic_keys();
+        if self.renewals == RENEWALS_MAX {
+            return;
+        }
+        // refused before the end of the handshake
+        if self.speaker().is_some_and(|client| client.refresh_traffic_keys().is_ok()) {
+            self.renewals += 1;
         }
     }
 
