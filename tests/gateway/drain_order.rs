@@ -26,6 +26,8 @@ fn all_idle_for(town: &Town, seconds: f64) {
 #[track_caller]
 fn ready_no_more(town: &Town) {
     eventually("not ready any more", || town.gateway.ready() == Some(503));
+    // monitoring hears of it first; who listens no more has heard of it too
+    eventually("nobody listens", || std::net::TcpStream::connect(town.place.gateway()).is_err());
 }
 
 /// When this client heard its Close.
