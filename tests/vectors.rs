@@ -93,7 +93,7 @@ fn refusals_say_what_was_wrong() {
     }
 }
 
-/// Cases W18 to W24 of the domain reference, those of the event route.
+/// Cases W18 to W24 of the vectors, those of the event route.
 #[test]
 fn questions_to_the_manager_are_kept_only_if_they_are_plain() {
     let event = |rest: &str| match target::route(&format!("/streammanager/api/4.0/event/{rest}")) {

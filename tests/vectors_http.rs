@@ -1,4 +1,4 @@
-//! Cases W01 to W17 and W25 of the domain reference, as far as text decides them: Stream Manager 2.0, WHIP and WHEP.
+//! Cases W01 to W17 and W25 of the vectors, as far as text decides them: Stream Manager 2.0, WHIP and WHEP.
 //!
 //! What is dialled, and who answers a preflight, is for the tests of the gateway; here each case is a method, a target, and
 //! what has to become of it.

@@ -1,7 +1,7 @@
 //! The pairs of a query: which of them are for us, and what makes a query none that two readers would read alike.
 //!
-//! Shared by all routes with parameters. It knows no route and no meaning of a value; rules are named as in the domain
-//! reference (P1 to P7, P14).
+//! Shared by all routes with parameters. It knows no route and no meaning of a value; rules are named as in
+//! `docs/parameters.md` (P1 to P7, P14).
 
 use percent_encoding::percent_decode;
 

@@ -1,6 +1,6 @@
 //! The connection parameters of the two-step route: which node, which app, and what the node is asked for.
 //!
-//! The rules are P1 to P15 of the domain reference; each is named where it is kept. Pure text in, values out: whether the
+//! The rules are P1 to P15 of `docs/parameters.md`; each is named where it is kept. Pure text in, values out: whether the
 //! node may be dialled is for [`admission`](super::admission) to say, and names are resolved elsewhere. Everything but the
 //! routing parameters is carried byte for byte.
 
