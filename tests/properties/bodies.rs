@@ -18,7 +18,9 @@ struct Chunk {
 }
 
 fn chunk() -> impl Strategy<Value = Chunk> {
-    let extension = prop_oneof![3 => Just(String::new()), 1 => "[; \t][!-~ \t]{0,40}"];
+    // whitespace, and then nothing or a semicolon (RFC 9112, 7.1.1)
+    let extension =
+        prop_oneof![3 => Just(String::new()), 1 => "[ \t]{0,3};[!-~ \t]{0,40}", 1 => "[ \t]{1,9}"];
     (vec(any::<u8>(), 1..60), 0..3_usize, any::<bool>(), extension)
         .prop_map(|(payload, zeros, upper, extension)| Chunk { payload, zeros, upper, extension })
 }
