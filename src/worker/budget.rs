@@ -66,7 +66,7 @@ impl Appetite {
 }
 
 /// How long who lets others go first waits: the shortest that timers know.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// The share of the present turn.
 #[derive(Debug)]

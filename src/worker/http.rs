@@ -4,6 +4,7 @@
 
 use super::access::Line;
 use super::answers::By;
+use super::budget;
 use super::ceiling::{Ceiling, HandshakePermit, SessionPermit};
 use super::conn::{Conn, Received};
 use super::event;
@@ -29,7 +30,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// So many requests are answered one after the other without a wait for the client; then others have their turn. Only the
 /// ring's own wait lets them: a task that wakes itself comes first.
 const AHEAD: u32 = 16;
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// Go on and send the body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -122,7 +122,7 @@ impl<'s> Http<'s> {
         self.inbox.append(&mut conn.early);
         self.ahead = if self.inbox.is_empty() { 0 } else { self.ahead + 1 };
         if self.ahead.is_multiple_of(AHEAD) && self.ahead > 0 {
-            monoio::time::sleep(PAUSE).await;
+            monoio::time::sleep(budget::PAUSE).await;
         }
         self.ended |= conn.tls.peer_closed();
         let planned = match self.head(conn).await {
