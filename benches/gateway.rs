@@ -88,9 +88,9 @@ mod memories {
     use super::*;
     use std::collections::HashMap;
     use std::sync::Arc;
+    use tidegate::oracles::pieces::answer_from_memory;
     use tidegate::proto::admission;
-    use tidegate::worker::answers::Key;
-    use tidegate::worker::bench::answer_from_memory;
+    use tidegate::shared::answers::Key;
 
     #[divan::bench]
     fn floor_map(bencher: Bencher<'_, '_>) {

@@ -13,17 +13,19 @@ use std::net::IpAddr;
 
 use divan::{Bencher, black_box};
 use sample::*;
+use tidegate::oracles::param_rules;
 use tidegate::proto::admission;
-use tidegate::proto::answer;
-use tidegate::proto::body::Body;
-use tidegate::proto::check::param_rules;
-use tidegate::proto::frame::{FrameRules, Scanner, Side};
-use tidegate::proto::head::{self, BodyLength};
-use tidegate::proto::one_step::OneStep;
-use tidegate::proto::params::ConnectionParams;
-use tidegate::proto::target::{self, Route};
-use tidegate::proto::upgrade::Agreed;
-use tidegate::proto::whip::{Method, Request};
+use tidegate::proto::http::body::Body;
+use tidegate::proto::http::head;
+use tidegate::proto::http::head::BodyLength;
+use tidegate::proto::red5::answer;
+use tidegate::proto::red5::one_step::OneStep;
+use tidegate::proto::red5::params::ConnectionParams;
+use tidegate::proto::red5::route;
+use tidegate::proto::red5::route::Route;
+use tidegate::proto::red5::whip::{Method, Request};
+use tidegate::proto::websocket::frame::{FrameRules, Scanner, Side};
+use tidegate::proto::websocket::upgrade::Agreed;
 
 fn main() {
     divan::main();
@@ -132,17 +134,17 @@ mod targets {
 
     #[divan::bench]
     fn event() -> bool {
-        target::route(black_box(EVENT)).is_ok()
+        route::route(black_box(EVENT)).is_ok()
     }
 
     #[divan::bench]
     fn two_step() -> bool {
-        target::route(black_box(TWO_STEP)).is_ok()
+        route::route(black_box(TWO_STEP)).is_ok()
     }
 
     #[divan::bench]
     fn escaped_name() -> bool {
-        target::route(black_box("/streammanager/api/4.0/event/live/a%20b%26c?action=subscribe")).is_ok()
+        route::route(black_box("/streammanager/api/4.0/event/live/a%20b%26c?action=subscribe")).is_ok()
     }
 }
 
@@ -188,7 +190,7 @@ mod requests {
     fn one_step(bencher: Bencher<'_, '_>) {
         let rules = param_rules();
         bencher.bench(|| {
-            let Ok(Route::OneStep(route)) = target::route(black_box(ONE_STEP)) else { unreachable!() };
+            let Ok(Route::OneStep(route)) = route::route(black_box(ONE_STEP)) else { unreachable!() };
             OneStep::read(&route, &rules, "").unwrap().question()
         });
     }
@@ -196,7 +198,7 @@ mod requests {
     fn whip(bencher: Bencher<'_, '_>, method: Method, target: &str) {
         let rules = param_rules();
         bencher.bench(|| {
-            let Ok(Route::Whip(route)) = target::route(black_box(target)) else { unreachable!() };
+            let Ok(Route::Whip(route)) = route::route(black_box(target)) else { unreachable!() };
             let request = Request::read(&route, method, &rules, "").unwrap();
             (request.node_target(), request.affinity_key())
         });

@@ -16,7 +16,7 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::control;
-use tidegate::worker::gateway::Page;
+use tidegate::shared::gateway::Page;
 use tidegate_sandbox::{Cluster, ClusterConfig, Group};
 
 /// Publishes and plays through tidegate on this machine.
@@ -99,7 +99,9 @@ impl Drop for Room {
 
 /// Runs the gateway with that configuration file and one page of our own, until a signal ends it.
 fn start_gateway(config: PathBuf, page: Page) -> JoinHandle<ExitCode> {
-    thread::spawn(move || control::run(&config, |launch| control::crew::launch(launch, vec![page])))
+    thread::spawn(move || {
+        control::run::run(&config, |launch| control::workers::launch::launch(launch, vec![page]))
+    })
 }
 
 /// `https://localhost:PORT/`.

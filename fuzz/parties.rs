@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use tidegate::config;
-use tidegate::control::certs::{Facts, Loaded, provider, server_config};
-use tidegate::worker::check::Parties;
+use tidegate::control::start::certs::{Facts, Loaded, provider, server_config};
+use tidegate::oracles::tls::Parties;
 
 const CERTIFICATE: &[u8] = include_bytes!("keys/certificate.der");
 const KEY: &[u8] = include_bytes!("keys/key.der");
@@ -16,7 +16,7 @@ const KEY: &[u8] = include_bytes!("keys/key.der");
 /// Plays one input.
 pub(crate) fn records(input: &[u8]) {
     static PARTIES: LazyLock<Parties> = LazyLock::new(parties);
-    tidegate::worker::check::records(&PARTIES, input);
+    tidegate::oracles::tls::records(&PARTIES, input);
 }
 
 fn parties() -> Parties {

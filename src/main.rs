@@ -9,5 +9,5 @@ use tidegate::control;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    control::cli::main(|launch| control::crew::launch(launch, Vec::new()))
+    control::cli::command_line::main(|launch| control::workers::launch::launch(launch, Vec::new()))
 }

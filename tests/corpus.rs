@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use tidegate::proto::check;
+use tidegate::oracles;
 
 #[cfg(feature = "gateway")]
 #[path = "../fuzz/parties.rs"]
@@ -46,18 +46,18 @@ macro_rules! replays {
 }
 
 replays! {
-    answer: check::answer,
-    body: check::body,
-    connection_params: check::params,
-    frame: check::frame::scanner,
-    head: check::head,
-    node_answer: check::node_answer,
-    one_step: check::one_step,
-    proxy_protocol: check::proxy_protocol,
-    relay: check::relay::relay,
-    target: check::target,
+    answer: oracles::answer,
+    body: oracles::body,
+    connection_params: oracles::params,
+    frame: oracles::frame::scanner,
+    head: oracles::head,
+    node_answer: oracles::node_answer,
+    one_step: oracles::one_step,
+    proxy_protocol: oracles::proxy_protocol,
+    relay: oracles::relay::relay,
+    target: oracles::target,
     #[cfg(feature = "gateway")] tls_records: parties::records,
-    whip: check::whip,
+    whip: oracles::whip,
 }
 
 #[test]

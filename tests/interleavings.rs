@@ -12,10 +12,10 @@ mod atomic {
     pub use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 }
 
-#[path = "../src/worker/places.rs"]
-mod places;
+#[path = "../src/shared/counters.rs"]
+mod counters;
 
-use places::{Places, Uses};
+use counters::{Places, Uses};
 
 /// Looks at all interleavings; more than three switches against a thread's will find nothing new in two instructions.
 fn model(of: impl Fn() + Send + Sync + 'static) {

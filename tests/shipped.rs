@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use tidegate::config::{self, KEYS};
-use tidegate::metrics::page::{self, Dialect, Facts};
+use tidegate::config;
+use tidegate::config::KEYS;
+use tidegate::metrics::page;
+use tidegate::metrics::page::{Dialect, Facts};
 
 fn shipped(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("it is shipped")

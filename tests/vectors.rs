@@ -8,10 +8,12 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use tidegate::proto::admission::{self, AdmissionRules};
-use tidegate::proto::params::{ConnectionParams, Host, ParamRules};
+use tidegate::proto::admission;
+use tidegate::proto::admission::AdmissionRules;
+use tidegate::proto::red5::params::{ConnectionParams, Host, ParamRules};
+use tidegate::proto::red5::route;
+use tidegate::proto::red5::route::{EventKind, Keep, Route};
 use tidegate::proto::refusal::Refusal;
-use tidegate::proto::target::{self, EventKind, Keep, Route};
 
 const VECTORS: &str = include_str!("data/connection-params.json");
 
@@ -21,7 +23,7 @@ fn decide(target: &str, fixture: &Value) -> Result<(String, String), Refusal> {
         let list = fixture[key].as_array().unwrap();
         list.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
-    let Route::TwoStep { suffix, query } = target::route(target)? else { panic!("{target} is no event") };
+    let Route::TwoStep { suffix, query } = route::route(target)? else { panic!("{target} is no event") };
     let rules = ParamRules {
         apps: texts("configured_apps"),
         names: texts("configured_names"),
@@ -96,13 +98,13 @@ fn refusals_say_what_was_wrong() {
 /// Cases W18 to W24 of the vectors, those of the event route.
 #[test]
 fn questions_to_the_manager_are_kept_only_if_they_are_plain() {
-    let event = |rest: &str| match target::route(&format!("/streammanager/api/4.0/event/{rest}")) {
+    let event = |rest: &str| match route::route(&format!("/streammanager/api/4.0/event/{rest}")) {
         Ok(Route::Event(event)) => Ok((event.kind, event.keep)),
         Ok(_) => panic!("{rest} is an event"),
         Err(refusal) => Err(refusal.status()),
     };
     assert_eq!(
-        target::route("/as/v1/proxy/forward/?target=http%3A%2F%2F169.254.169.254%2F"),
+        route::route("/as/v1/proxy/forward/?target=http%3A%2F%2F169.254.169.254%2F"),
         Err(Refusal::NoSuchRoute),
         "W18"
     );

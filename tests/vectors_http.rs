@@ -7,15 +7,18 @@
 
 use std::net::IpAddr;
 
-use tidegate::proto::admission::{self, AdmissionRules};
-use tidegate::proto::check::param_rules;
-use tidegate::proto::head::{self, HeadLimits};
-use tidegate::proto::one_step::OneStep;
-use tidegate::proto::params::Host;
-use tidegate::proto::redact::redact_target;
+use tidegate::oracles::param_rules;
+use tidegate::proto::admission;
+use tidegate::proto::admission::AdmissionRules;
+use tidegate::proto::http::head;
+use tidegate::proto::http::head::HeadLimits;
+use tidegate::proto::http::redact::redact_target;
+use tidegate::proto::red5::one_step::OneStep;
+use tidegate::proto::red5::params::Host;
+use tidegate::proto::red5::route;
+use tidegate::proto::red5::route::Route;
+use tidegate::proto::red5::whip::{Method, Request};
 use tidegate::proto::refusal::Refusal;
-use tidegate::proto::target::{self, Route};
-use tidegate::proto::whip::{Method, Request};
 
 /// What a gateway would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +34,7 @@ struct Decided {
 /// Decides with the nodes of the vectors' fixture known, and a configured group.
 fn decide(method: &str, target: &str, group: &str) -> Result<Decided, Refusal> {
     let rules = param_rules();
-    match target::route(target)? {
+    match route::route(target)? {
         Route::OneStep(route) => {
             let ask = OneStep::read(&route, &rules, group)?;
             let question = ask.question().filter(|_| ask.host.is_none());
@@ -235,7 +238,7 @@ fn a_preflight_is_known_by_its_field() {
 #[test]
 fn a_client_that_follows_no_location_is_found_by_its_key() {
     let key = |method: &str, target: &str| {
-        let Ok(Route::Whip(route)) = target::route(target) else { panic!("{target} is WHIP") };
+        let Ok(Route::Whip(route)) = route::route(target) else { panic!("{target} is WHIP") };
         let method = Method::read(method, &route).unwrap();
         Request::read(&route, method, &param_rules(), "").unwrap().affinity_key()
     };
@@ -258,7 +261,7 @@ fn turn_credentials_are_masked_in_logs() {
 #[test]
 fn methods_belong_to_routes() {
     let allow = |method: &str, target: &str| {
-        let Ok(Route::Whip(route)) = target::route(target) else { panic!("{target} is WHIP") };
+        let Ok(Route::Whip(route)) = route::route(target) else { panic!("{target} is WHIP") };
         Method::read(method, &route)
     };
     for method in ["GET", "PUT", "HEAD", "post"] {

@@ -6,9 +6,9 @@ use super::{Cases, TIMES, WARM};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
+use tidegate::oracles::pieces::answer_from_memory;
 use tidegate::proto::admission;
-use tidegate::worker::answers::{Key, Look};
-use tidegate::worker::bench::answer_from_memory;
+use tidegate::shared::answers::{Key, Look};
 
 pub(super) fn add(cases: &mut Cases) {
     // before anything makes keys and certificates: their lengths are a matter of luck, and the allocator remembers them

@@ -4,16 +4,17 @@ use super::Cases;
 use super::measured::sample::*;
 use std::hint::black_box;
 use std::net::IpAddr;
+use tidegate::oracles::param_rules;
 use tidegate::proto::admission;
-use tidegate::proto::answer;
-use tidegate::proto::check::param_rules;
-use tidegate::proto::frame::{FrameRules, Scanner, Side};
-use tidegate::proto::head;
-use tidegate::proto::one_step::OneStep;
-use tidegate::proto::params::ConnectionParams;
-use tidegate::proto::target::{self, Route};
-use tidegate::proto::upgrade::Agreed;
-use tidegate::proto::whip;
+use tidegate::proto::http::head;
+use tidegate::proto::red5::answer;
+use tidegate::proto::red5::one_step::OneStep;
+use tidegate::proto::red5::params::ConnectionParams;
+use tidegate::proto::red5::route;
+use tidegate::proto::red5::route::Route;
+use tidegate::proto::red5::whip;
+use tidegate::proto::websocket::frame::{FrameRules, Scanner, Side};
+use tidegate::proto::websocket::upgrade::Agreed;
 
 pub(super) fn add(cases: &mut Cases) {
     heads(cases);
@@ -60,7 +61,7 @@ fn targets(cases: &mut Cases) {
     for (name, text) in [("target/event", EVENT), ("target/two_step", TWO_STEP)] {
         cases.add(name, move || {
             move || {
-                black_box(target::route(black_box(text)).expect("a route"));
+                black_box(route::route(black_box(text)).expect("a route"));
             }
         });
     }
@@ -77,7 +78,7 @@ fn targets(cases: &mut Cases) {
     cases.add("one_step/question", || {
         let rules = param_rules();
         move || {
-            let Ok(Route::OneStep(route)) = target::route(black_box(ONE_STEP)) else { unreachable!() };
+            let Ok(Route::OneStep(route)) = route::route(black_box(ONE_STEP)) else { unreachable!() };
             black_box(OneStep::read(&route, &rules, "").expect("legal").question());
         }
     });
@@ -88,7 +89,7 @@ fn targets(cases: &mut Cases) {
         cases.add(name, move || {
             let rules = param_rules();
             move || {
-                let Ok(Route::Whip(route)) = target::route(black_box(text)) else { unreachable!() };
+                let Ok(Route::Whip(route)) = route::route(black_box(text)) else { unreachable!() };
                 let request = whip::Request::read(&route, method, &rules, "").expect("legal");
                 black_box((request.node_target(), request.affinity_key()));
             }

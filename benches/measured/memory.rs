@@ -4,8 +4,8 @@ use super::sample::{ANSWER, EVENT, NODE};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate::config;
-use tidegate::worker::answers::{Answer, Answers};
-use tidegate::worker::places::Uses;
+use tidegate::shared::answers::{Answer, Answers};
+use tidegate::shared::counters::Uses;
 
 /// The defaults.
 pub fn config() -> config::Config {

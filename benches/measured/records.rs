@@ -13,8 +13,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tidegate::control::certs::{Facts, Loaded, provider, server_config};
-use tidegate::worker::bench::Records;
+use tidegate::control::start::certs::{Facts, Loaded, provider, server_config};
+use tidegate::oracles::pieces::Records;
 
 /// Payloads that are measured.
 pub const SIZES: [usize; 4] = [64, 256, 1024, 16 * 1024];

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tidegate::proto::admission::AdmissionRules;
-use tidegate::proto::head::{self, BodyLength, HeadLimits, Request};
-use tidegate::proto::params::ConnectionParams;
-use tidegate::proto::pass::{Fields, Forward};
-use tidegate::proto::upgrade::{Upgrade, trim_user_agent};
+use tidegate::proto::http::forward_fields::{Fields, Forward};
+use tidegate::proto::http::head;
+use tidegate::proto::http::head::{BodyLength, HeadLimits, Request};
+use tidegate::proto::red5::params::ConnectionParams;
+use tidegate::proto::websocket::upgrade::{Upgrade, trim_user_agent};
 
 /// What a monitor or a script sends.
 pub const SMALL: &str = "GET /streammanager/api/4.0/event/live/stream1?action=broadcast HTTP/1.1\r\n\

@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::proto::check;
+use tidegate::oracles;
 
-fuzz_target!(|bytes: &[u8]| check::params(bytes));
+fuzz_target!(|bytes: &[u8]| oracles::params(bytes));

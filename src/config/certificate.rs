@@ -1,17 +1,17 @@
 //! `[[tls.certificates]]`: tables within a table, each with two files.
 
-use super::Certificate;
-use super::kind::{Kind, quote};
-use super::problem::Report;
-use super::word::File;
+use crate::config::Certificate;
+use crate::config::choice::File;
+use crate::config::problem::Report;
+use crate::config::value::{Kind, quote};
 use toml::Spanned;
 use toml::de::DeValue;
 
 /// `[[tls.certificates]]`: tables with two files each.
-pub(super) struct Certificates;
+pub(crate) struct Certificates;
 
 /// Keys of one certificate.
-pub(super) const CERTIFICATE_KEYS: [&str; 2] = ["chain", "key"];
+pub(crate) const CERTIFICATE_KEYS: [&str; 2] = ["chain", "key"];
 
 impl Certificates {
     fn one(item: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<Certificate> {
@@ -21,7 +21,7 @@ impl Certificates {
             return None;
         };
         for name in table.keys().filter(|name| !CERTIFICATE_KEYS.contains(&name.get_ref().as_ref())) {
-            super::keys::unknown(&format!("{key}.{}", name.get_ref()), &name.span(), report);
+            crate::config::keys::unknown(&format!("{key}.{}", name.get_ref()), &name.span(), report);
         }
         let mut path = |name: &str| {
             let key = format!("{key}.{name}");

@@ -1,15 +1,15 @@
 //! The table of all keys: name, kind and default, once. Reading, printing and the tests of the shipped files use it.
 
-use super::certificate::{CERTIFICATE_KEYS, Certificates};
-use super::kind::{Count, Kind, List, OrOff, PerTime, Size, Span};
-use super::place::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
-use super::problem::Report;
-use super::word::{Access, CloseCode, File, Flag, Group, Hidden, OrEmpty, Token, WorkerCount};
-use super::{
+use crate::config::address::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
+use crate::config::certificate::{CERTIFICATE_KEYS, Certificates};
+use crate::config::choice::{Access, CloseCode, File, Flag, Group, Hidden, OrEmpty, Token, WorkerCount};
+use crate::config::problem::Report;
+use crate::config::value::{Count, Kind, List, OrOff, PerTime, Size, Span};
+use crate::config::{
     Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel,
     Origins, StreamManager, Tls, TlsVersion, Versions, WebSocket,
 };
-use crate::proto::head::FIELDS_MAX;
+use crate::proto::http::head::FIELDS_MAX;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -45,7 +45,7 @@ macro_rules! keys {
 
         /// Reads every table. Where a value is wrong its default stands in, so that reading can go on; the report then
         /// says that there is no usable configuration.
-        pub(super) fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Config {
+        pub(crate) fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Config {
             $(let $section = $Section {
                 $($key: one::<$kind>(root, place(stringify!($section), stringify!($key)), report),)+
             };)+
@@ -53,7 +53,7 @@ macro_rules! keys {
         }
 
         /// Prints every key, defaults included.
-        pub(super) fn write(config: &Config) -> String {
+        pub(crate) fn write(config: &Config) -> String {
             let mut out = String::new();
             $(
                 let blank = if out.is_empty() { "" } else { "\n" };
@@ -188,7 +188,7 @@ fn default<K: Kind>(key: &'static Key) -> K::Value {
 }
 
 /// Reports every table and key that nobody knows.
-pub(super) fn unknowns(root: &DeTable<'_>, report: &mut Report<'_>) {
+pub(crate) fn unknowns(root: &DeTable<'_>, report: &mut Report<'_>) {
     for (name, value) in root {
         let table = name.get_ref().as_ref();
         report.saw(table, &name.span());
@@ -215,7 +215,7 @@ pub(super) fn unknowns(root: &DeTable<'_>, report: &mut Report<'_>) {
 }
 
 /// Reports one key that nobody knows, and the nearest that somebody does.
-pub(super) fn unknown(path: &str, span: &Range<usize>, report: &mut Report<'_>) {
+pub(crate) fn unknown(path: &str, span: &Range<usize>, report: &mut Report<'_>) {
     if LATER.contains(&path) {
         let (found, right) = ("a key not yet supported by this version", "right is to leave it out");
         report.wrong(path, span, found.to_owned(), right.to_owned());

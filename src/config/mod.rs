@@ -4,22 +4,22 @@
 //! The keys, their defaults and their meaning are documented in `docs/configuration.md`; `examples/tidegate.toml` holds
 //! every one of them.
 
+mod address;
 mod certificate;
-mod fixed;
+mod choice;
+mod cross_check;
 mod keys;
-mod kind;
-mod place;
 mod problem;
-mod sane;
+mod restart_only;
 #[cfg(test)]
 mod tests;
-mod word;
+mod value;
 
-pub use fixed::keep_fixed;
-pub use keys::{KEYS, Key, written};
-pub use problem::Problem;
+pub use crate::config::keys::{KEYS, Key, written};
+pub use crate::config::problem::Problem;
+pub use crate::config::restart_only::keep_fixed;
 
-use problem::Report;
+use crate::config::problem::Report;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
     }
     keys::unknowns(root.get_ref(), &mut report);
     let config = keys::read(root.get_ref(), &mut report);
-    sane::check(&config, &mut report);
+    cross_check::check(&config, &mut report);
     if report.problems.is_empty() {
         return Ok(config);
     }
@@ -75,7 +75,7 @@ pub fn locate(text: &str, key: &str) -> usize {
 
 /// Reads the address of an admin listener as `[admin].listen` has it, or says what would be right.
 pub fn admin_address(text: &str) -> Result<AdminListen, String> {
-    <place::AdminAddress as kind::Scalar>::of(&toml::de::DeValue::String(text.into()))
+    <address::AdminAddress as value::Scalar>::of(&toml::de::DeValue::String(text.into()))
 }
 
 /// Prints a configuration as used: every key, defaults included, secrets masked. It reads back to the same values, but
@@ -174,7 +174,7 @@ pub struct StreamManager {
 
 /// A version of the stream manager's 1.x API, as it stands in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ApiVersion(pub(super) &'static str);
+pub struct ApiVersion(pub(crate) &'static str);
 
 impl ApiVersion {
     /// `4.0` and the like.
@@ -306,7 +306,7 @@ pub struct Cors {
     pub allow_missing: bool,
 }
 
-pub use crate::proto::cors::AllowOrigins;
+pub use crate::proto::http::cors::AllowOrigins;
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

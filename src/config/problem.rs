@@ -30,37 +30,37 @@ impl fmt::Display for Problem {
 
 /// Gathers problems while a file is read.
 #[derive(Debug)]
-pub(super) struct Report<'t> {
+pub(crate) struct Report<'t> {
     text: &'t str,
     /// Where each key was seen, so that checks across keys can name a line too.
     seen: BTreeMap<String, usize>,
-    pub(super) problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl<'t> Report<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(crate) fn new(text: &'t str) -> Self {
         Self { text, seen: BTreeMap::new(), problems: Vec::new() }
     }
 
     /// Remembers on which line a key or a table stands.
-    pub(super) fn saw(&mut self, key: &str, span: &Range<usize>) {
+    pub(crate) fn saw(&mut self, key: &str, span: &Range<usize>) {
         let line = self.line(span);
         self.seen.insert(key.to_owned(), line);
     }
 
     /// Line of a span, from 1.
-    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
     /// The text of a span as the file has it.
-    pub(super) fn source(&self, span: &Range<usize>) -> &'t str {
+    pub(crate) fn source(&self, span: &Range<usize>) -> &'t str {
         self.text.get(span.clone()).unwrap_or_default()
     }
 
     /// The text of a span as the file has it, on one line and not too long.
-    pub(super) fn excerpt(&self, span: &Range<usize>) -> String {
+    pub(crate) fn excerpt(&self, span: &Range<usize>) -> String {
         const LONGEST: usize = 60;
         let mut words: String = self.source(span).split_whitespace().collect::<Vec<_>>().join(" ");
         if words.chars().count() > LONGEST {
@@ -70,14 +70,14 @@ impl<'t> Report<'t> {
     }
 
     /// A problem at a place in the text.
-    pub(super) fn wrong(&mut self, key: &str, span: &Range<usize>, found: String, right: String) {
+    pub(crate) fn wrong(&mut self, key: &str, span: &Range<usize>, found: String, right: String) {
         let line = self.line(span);
         self.problems.push(Problem { key: key.to_owned(), line, found, right });
     }
 
     /// A problem of a key that was read well but does not fit to others. A key that is not in the file is reported at
     /// its table, or at the first line.
-    pub(super) fn clash(&mut self, key: &str, found: &str, right: &str) {
+    pub(crate) fn clash(&mut self, key: &str, found: &str, right: &str) {
         let table = key.split_once('.').map_or(key, |(table, _)| table);
         let line = self.seen.get(key).or_else(|| self.seen.get(table)).copied().unwrap_or(1);
         self.problems.push(Problem {

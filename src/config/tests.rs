@@ -392,7 +392,7 @@ fn lines_of_keys_can_be_asked_for_later() {
 
 #[test]
 fn no_more_fields_can_be_allowed_than_are_read() {
-    let most = crate::proto::head::FIELDS_MAX;
+    let most = crate::proto::http::head::FIELDS_MAX;
     let table = |headers: usize| format!("[limits]\nheaders = {headers}\n");
     let wrong = |headers| {
         read(&table(headers)).expect_err("the rest is missing").iter().any(|p| p.key == "limits.headers")

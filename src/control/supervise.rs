@@ -2,13 +2,15 @@
 //!
 //! It runs on the main thread and only ever sleeps in a wait for signals.
 
-use super::Crew;
-use super::handover::Succession;
-use super::phase::{Phase, Shared};
-use super::reload::{self, Wish};
-use super::report::{SOFTWARE, Stop};
-use super::signals::Ask;
-use super::systemd::{self, Watchdog};
+use crate::control::exit::{SOFTWARE, Stop};
+use crate::control::process::state::{Phase, Shared};
+use crate::control::reload::reloader;
+use crate::control::reload::reloader::Wish;
+use crate::control::signals::Ask;
+use crate::control::systemd;
+use crate::control::systemd::Watchdog;
+use crate::control::upgrade::handover::Succession;
+use crate::control::workers::crew::Crew;
 use crate::metrics::{EndBy, EndHow};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -106,7 +108,7 @@ fn await_end(
                 succession.cancel();
                 return End::Asked;
             }
-            Ok(Ask::Reload) => reload::wish(shared, Wish::by_signal()),
+            Ok(Ask::Reload) => reloader::wish(shared, Wish::by_signal()),
             Ok(Ask::HandOver) => succession.begin(),
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -182,7 +184,7 @@ fn status_line(shared: &Shared) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Revise;
+    use crate::control::workers::crew::Revise;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Sender, channel};
@@ -295,7 +297,7 @@ mod tests {
     #[test]
     fn a_worker_that_can_not_listen_is_told() {
         let stop = begin(true).supervisor.join().expect("no panic").expect_err("no ring");
-        assert_eq!(stop.code, super::super::report::OS);
+        assert_eq!(stop.code, crate::control::exit::OS);
         assert!(stop.text.contains("no ring"));
     }
 }

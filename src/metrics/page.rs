@@ -3,7 +3,7 @@
 //! Counters are summed over the workers here. Every label value stands there from the start, so that a rate over a
 //! counter is right from its first step. What the process weighs is handed in: this floor opens nothing.
 
-use super::{
+use crate::metrics::{
     AnswerOutcome, BUCKETS_MICROS, Counter, DialOutcome, EndBy, EndHow, From as Side, Histogram,
     ProxyFailure, Route, TlsFailure, Version, WorkerMetrics,
 };

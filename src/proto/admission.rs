@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::refusal::Refusal;
+use crate::proto::refusal::Refusal;
 
 /// An address prefix such as `10.0.0.0/8`; a single address has the full length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

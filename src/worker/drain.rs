@@ -3,9 +3,9 @@
 //! A close costs us some ten microseconds, and the client that comes back costs the next gateway ten times as much: who is
 //! told at once comes back at once.
 
-use super::Worker;
-use super::sessions::Event;
-use crate::proto::relay::{Millis, millis};
+use crate::proto::millis::{Millis, millis};
+use crate::worker::local::state::Worker;
+use crate::worker::local::wake::Event;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ fn choose(mut left: Vec<Candidate>, pace: Pace, began: Millis, now: Millis) -> V
 }
 
 /// Tells every session of the worker, until there is none left to be told.
-pub(super) async fn drain(worker: Rc<Worker>) {
+pub(crate) async fn drain(worker: Rc<Worker>) {
     let config = worker.newest().config.clone();
     let pace = Pace::new(millis(config.gateway.drain), millis(config.websocket.close_timeout));
     let began = worker.now();

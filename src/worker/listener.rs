@@ -1,21 +1,18 @@
 //! Accepting: sockets in, sessions out.
 
-use super::Worker;
-use super::ceiling::Ceiling;
-use super::descriptors;
-use super::liveness;
-use super::net::{Listener, Sock};
-use super::revision::{Held, Revision};
-use super::session;
-use crate::metrics::WorkerMetrics;
-use futures_util::FutureExt;
+use crate::shared::limits::Ceiling;
+use crate::shared::revision::{Held, Revision};
+use crate::worker::connection;
+use crate::worker::io::fd_budget;
+use crate::worker::io::keepalive;
+use crate::worker::io::socket::{Listener, Sock};
+use crate::worker::local::state::Worker;
+use crate::worker::local::task;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -29,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const SAY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Begins to accept from these, and takes what waits in the queues of the leftovers.
-pub(super) fn open(
+pub(crate) fn open(
     worker: &Rc<Worker>,
     listeners: Vec<TcpListener>,
     leftovers: Vec<TcpListener>,
@@ -120,7 +117,7 @@ fn tell(worker: &Worker, listener: &Listener, told: &mut Option<Held>) -> bool {
 fn set_options(socket: BorrowedFd<'_>, revision: &Revision) {
     // without it small frames are late, but they arrive
     let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
-    liveness::watch(socket, &revision.config.websocket);
+    keepalive::watch(socket, &revision.config.websocket);
 }
 
 /// Takes who waits, a batch at the most, and sets their options if they do not inherit them. The reason, if nobody more can
@@ -128,7 +125,7 @@ fn set_options(socket: BorrowedFd<'_>, revision: &Revision) {
 fn accept_batch(worker: &Rc<Worker>, listener: &Listener, inherits: bool) -> Result<Queue, String> {
     // in a drain nothing is kept for nodes: closing the listener would reset who waits
     let draining = worker.draining.has_rung();
-    let room = if draining { usize::MAX } else { descriptors::room(&worker.gateway.metrics) };
+    let room = if draining { usize::MAX } else { fd_budget::room(&worker.gateway.metrics) };
     if room == 0 {
         return Err("few descriptors are left, and they are kept for nodes".to_owned());
     }
@@ -160,7 +157,7 @@ async fn pause(worker: &Worker, why: &str, said: &mut Option<Instant>) {
     }
     loop {
         monoio::time::sleep(ACCEPT_PAUSE).await;
-        if worker.closing.has_rung() || descriptors::room(&worker.gateway.metrics) > 0 {
+        if worker.closing.has_rung() || fd_budget::room(&worker.gateway.metrics) > 0 {
             break;
         }
     }
@@ -186,62 +183,5 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     };
     let Ok(sock) = Sock::new(stream) else { return };
     let metrics = worker.metrics.clone();
-    monoio::spawn(guarded(metrics, session::serve(worker.clone(), sock, peer, permit)));
-}
-
-/// Runs a session, or what may outlive one: counted while it lives, so that a drain waits for it, and a panic in it ends it
-/// alone. The runtime would not catch one: it would take the whole core with all its sessions.
-pub(super) fn guarded(
-    metrics: Arc<WorkerMetrics>,
-    session: impl Future<Output = ()>,
-) -> impl Future<Output = ()> {
-    // at once, not when it is first polled: the next look at what is open comes before that
-    metrics.connections.add(1);
-    // no async block: it would hold the session twice, as what it was given and as what it waits for
-    AssertUnwindSafe(session).catch_unwind().map(move |ended| {
-        if ended.is_err() {
-            metrics.panics.add(1);
-        }
-        metrics.connections.add(-1);
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::bell::Bell;
-    use super::*;
-    use std::cell::Cell;
-
-    #[test]
-    fn a_panic_ends_one_session_and_is_counted() {
-        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-            .enable_timer()
-            .build()
-            .expect("a ring or epoll");
-        let metrics = Arc::new(WorkerMetrics::default());
-        let went_on = Rc::new(Cell::new(false));
-        runtime.block_on(async {
-            let (neighbour, asked) = (went_on.clone(), Rc::new(Bell::default()));
-            let when_asked = asked.clone();
-            let sessions = [
-                monoio::spawn(guarded(metrics.clone(), async {
-                    monoio::time::sleep(Duration::from_millis(1)).await;
-                    panic!("a bug of ours");
-                })),
-                monoio::spawn(guarded(metrics.clone(), async {})),
-            ];
-            let other = monoio::spawn(guarded(metrics.clone(), async move {
-                when_asked.wait().await;
-                neighbour.set(true);
-            }));
-            for session in sessions {
-                session.await;
-            }
-            assert_eq!(metrics.connections.get(), 1, "the neighbour is still there");
-            asked.ring();
-            other.await;
-        });
-        assert!(went_on.get(), "the worker went on");
-        assert_eq!((metrics.panics.get(), metrics.connections.get()), (1, 0));
-    }
+    monoio::spawn(task::guarded(metrics, connection::serve(worker.clone(), sock, peer, permit)));
 }

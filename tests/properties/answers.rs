@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use tidegate::proto::answer::{self, Answer, NODES_MAX};
-use tidegate::proto::check;
+use tidegate::oracles;
+use tidegate::proto::red5::answer;
+use tidegate::proto::red5::answer::{Answer, NODES_MAX};
 
 use super::{holds, params::address};
 
@@ -61,7 +62,7 @@ fn object() -> impl Strategy<Value = (Option<IpAddr>, Value)> {
 }
 
 fn found(text: &str) -> Result<Vec<IpAddr>, TestCaseError> {
-    check::answer(format!("max-age=2\n{text}").as_bytes());
+    oracles::answer(format!("max-age=2\n{text}").as_bytes());
     match answer::read(200, Some("application/json"), text.as_bytes()) {
         Answer::Found { nodes } => Ok(nodes),
         other => Err(TestCaseError::fail(format!("{text}: {other:?}"))),

@@ -2,9 +2,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate::proto::body::Body;
-use tidegate::proto::check;
-use tidegate::proto::head::BodyLength;
+use tidegate::oracles;
+use tidegate::proto::http::body::Body;
+use tidegate::proto::http::head::BodyLength;
 
 use super::{cuts, holds, pieces};
 
@@ -68,7 +68,7 @@ fn chunks_with_all_that_may_be_in_them_are_accepted() {
         let mut sent = written(&chunks, last, &trailers);
         let whole = sent.len();
         sent.extend_from_slice(b"POST / HTTP/1.1\r\n");
-        check::body(&[&[3], sent.as_slice()].concat());
+        oracles::body(&[&[3], sent.as_slice()].concat());
         let (payload, used) = read(Body::new(BodyLength::Chunked, 1000).unwrap(), &sent, &cuts)?;
         prop_assert_eq!(used, whole, "what follows is another message");
         prop_assert_eq!(payload, chunks.into_iter().flat_map(|chunk| chunk.payload).collect::<Vec<_>>());

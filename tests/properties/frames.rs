@@ -2,9 +2,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate::proto::check;
-use tidegate::proto::frame::{FrameRules, Scanner, Side};
-use tidegate::proto::relay::{Relay, RelayRules};
+use tidegate::oracles;
+use tidegate::proto::websocket::frame::{FrameRules, Scanner, Side};
+use tidegate::proto::websocket::relay::{Relay, RelayRules};
 
 use super::{cuts, holds, pieces};
 
@@ -81,7 +81,7 @@ fn legal_frames_pass_unchanged_and_are_counted() {
         let side = if client { Side::Client } else { Side::Origin };
         let (mut bytes, count) = written(side, &messages, mask);
         if bytes.len() < 2000 {
-            check::frame::scanner(&[&[u8::from(!client), 0, cut], bytes.as_slice()].concat());
+            oracles::frame::scanner(&[&[u8::from(!client), 0, cut], bytes.as_slice()].concat());
         }
         frame(0x88, &[3, 0xe8], client.then_some(mask), &mut bytes);
         let rules = FrameRules { message_max: 1 << 20, extensions: false };

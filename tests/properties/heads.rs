@@ -2,8 +2,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate::proto::check;
-use tidegate::proto::head::{self, BodyLength, HeadLimits};
+use tidegate::oracles;
+use tidegate::proto::http::head;
+use tidegate::proto::http::head::{BodyLength, HeadLimits};
 
 use super::{cuts, holds};
 
@@ -145,7 +146,7 @@ fn a_request_by_the_grammar_is_accepted_and_says_what_was_meant() {
         let mut bytes = meant.written();
         let size = bytes.len();
         bytes.extend_from_slice(b"what follows");
-        check::head(&bytes);
+        oracles::head(&bytes);
         let mut seen = 0;
         for cut in cuts.iter().cycle() {
             let there = (seen + cut).min(size - 1);
@@ -192,8 +193,8 @@ fn a_response_by_the_grammar_is_accepted_and_what_passes_of_it_passes() {
         let ours = named().map(|(name, value)| Field::new(name, value, &space, upper).written());
         let fields: String = ours.chain(others.iter().map(Field::written)).collect();
         let bytes = format!("HTTP/1.1 {status} {reason}\r\n{fields}\r\n").into_bytes();
-        check::node_answer(&bytes);
-        let read = tidegate::proto::pass::answer(&bytes, 0, &LIMITS);
+        oracles::node_answer(&bytes);
+        let read = tidegate::proto::http::forward_fields::answer(&bytes, 0, &LIMITS);
         let Ok(Some((answer, used))) = read else { return Err(TestCaseError::fail(format!("{read:?}"))) };
         prop_assert_eq!((answer.head.status, used), (status, bytes.len()));
         prop_assert_eq!(answer.fields, named().collect::<Vec<_>>());

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate::proto::check;
-use tidegate::proto::params::{ConnectionParams, Host};
+use tidegate::oracles;
+use tidegate::proto::red5::params::{ConnectionParams, Host};
 
 use super::{escaped, holds};
 
@@ -131,8 +131,8 @@ impl Meant {
 fn what_keeps_the_rules_is_accepted_and_goes_on_byte_for_byte() {
     holds(1500, meant(), |meant| {
         let (suffix, query) = meant.written();
-        check::params(format!("{suffix}\n{query}").as_bytes());
-        let read = ConnectionParams::read(&suffix, &query, &check::param_rules());
+        oracles::params(format!("{suffix}\n{query}").as_bytes());
+        let read = ConnectionParams::read(&suffix, &query, &oracles::param_rules());
         let params = read.map_err(|refusal| TestCaseError::fail(format!("{suffix} {query}: {refusal:?}")))?;
         prop_assert_eq!(params.host, meant.host);
         let scope = [&[meant.app.clone()][..], &meant.context].concat().join("/");

@@ -2,12 +2,13 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate::proto::check;
-use tidegate::proto::location;
-use tidegate::proto::one_step::OneStep;
-use tidegate::proto::params::Host;
-use tidegate::proto::target::{self, Route};
-use tidegate::proto::whip::{Handle, Method, Request};
+use tidegate::oracles;
+use tidegate::proto::red5::location;
+use tidegate::proto::red5::one_step::OneStep;
+use tidegate::proto::red5::params::Host;
+use tidegate::proto::red5::route;
+use tidegate::proto::red5::route::Route;
+use tidegate::proto::red5::whip::{Handle, Method, Request};
 
 use super::holds;
 use super::params::{address, opaque};
@@ -55,12 +56,12 @@ fn a_one_step_session_is_understood() {
         let action = if publish { "publish" } else { "subscribe" };
         let scope = [&["live".to_owned()][..], &context].concat().join("/");
         let target = format!("/as/v1/proxy/ws/{action}/{scope}/{stream}{}", query(&pairs));
-        check::target(target.as_bytes());
-        check::one_step(target.as_bytes());
-        let Ok(Route::OneStep(route)) = target::route(&target) else {
+        oracles::target(target.as_bytes());
+        oracles::one_step(target.as_bytes());
+        let Ok(Route::OneStep(route)) = route::route(&target) else {
             return Err(TestCaseError::fail(format!("no route: {target}")));
         };
-        let read = OneStep::read(&route, &check::param_rules(), "ng1");
+        let read = OneStep::read(&route, &oracles::param_rules(), "ng1");
         let ask = read.map_err(|refusal| TestCaseError::fail(format!("{target}: {refusal:?}")))?;
         prop_assert_eq!(&ask.host, &host.map(Host::Address));
         prop_assert_eq!(&ask.origin_target, &format!("/{scope}/{}", query(&opaque)));
@@ -91,12 +92,12 @@ fn a_whip_request_is_understood_and_its_location_leads_back() {
             }
         };
         let target = format!("{path}{}", query(&pairs));
-        check::target(target.as_bytes());
-        check::whip(format!("POST\n{target}\n/live/{kind}/resource/x").as_bytes());
+        oracles::target(target.as_bytes());
+        oracles::whip(format!("POST\n{target}\n/live/{kind}/resource/x").as_bytes());
         let fail = |what: &str| TestCaseError::fail(format!("{what}: {target}"));
-        let Ok(Route::Whip(route)) = target::route(&target) else { return Err(fail("no route")) };
+        let Ok(Route::Whip(route)) = route::route(&target) else { return Err(fail("no route")) };
         let method = Method::read("POST", &route).map_err(|_| fail("no POST"))?;
-        let rules = check::param_rules();
+        let rules = oracles::param_rules();
         let request = Request::read(&route, method, &rules, "ng1").map_err(|refusal| fail(refusal.code()))?;
         prop_assert_eq!((&request.scope, &request.stream), (&scope, &stream));
         prop_assert_eq!(
@@ -106,8 +107,8 @@ fn a_whip_request_is_understood_and_its_location_leads_back() {
         let ours = location::for_client(&request, Handle::new(handle));
         // an SDK that is given a path repeats the query of its endpoint
         let back = format!("{ours}{}", query(&pairs));
-        check::whip(format!("PATCH\n{back}").as_bytes());
-        let Ok(Route::Whip(route)) = target::route(&back) else { return Err(fail("no way back")) };
+        oracles::whip(format!("PATCH\n{back}").as_bytes());
+        let Ok(Route::Whip(route)) = route::route(&back) else { return Err(fail("no way back")) };
         let method = Method::read("DELETE", &route).map_err(|_| fail("no DELETE"))?;
         let again = Request::read(&route, method, &rules, "").map_err(|refusal| fail(refusal.code()))?;
         prop_assert_eq!(again.handle, Some(Handle::new(handle)));

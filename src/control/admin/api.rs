@@ -1,0 +1,139 @@
+//! What the admin listener says of sessions, and what it does at somebody's word: end one, drain, forget the answers.
+//!
+//! Whoever reaches the listener may do these things; what keeps pages in the operator's browser out is `admin_guard`.
+
+use crate::control::process::state::{Phase, Shared};
+use crate::control::process::worker_query::{Desk, PAGE_MAX, Silent};
+use crate::control::signals::Ask;
+use crate::metrics::From;
+use crate::worker::Row;
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{delete, get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The routes of this file.
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/api/sessions", get(sessions))
+        .route("/api/sessions/{id}", delete(kick))
+        .route("/api/drain", post(drain))
+        .route("/api/answers", delete(forget))
+}
+
+/// Why something is not done.
+struct No(StatusCode, &'static str);
+
+impl IntoResponse for No {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl std::convert::From<Silent> for No {
+    fn from(_: Silent) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, "a worker does not answer")
+    }
+}
+
+/// Asks the workers, if they are there.
+fn desk(shared: &Shared) -> Result<&Desk, No> {
+    shared.desk.get().ok_or(No(StatusCode::SERVICE_UNAVAILABLE, "the workers are not started yet"))
+}
+
+/// Session ids are sixteen hexadecimal digits.
+pub(crate) fn session_id(text: &str) -> Option<u64> {
+    (text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then(|| u64::from_str_radix(text, 16).ok())
+        .flatten()
+}
+
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Sessions by id; `next` is where the next page begins, if there is one.
+async fn sessions(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Result<Response, No> {
+    let limit = wanted.limit.unwrap_or(PAGE_MAX);
+    let after = wanted.after.as_deref().map(session_id);
+    if after == Some(None) || !(1..=PAGE_MAX).contains(&limit) {
+        return Err(No(
+            StatusCode::BAD_REQUEST,
+            "after is a session's id, and limit a number from 1 to 1000",
+        ));
+    }
+    let rows = desk(&shared)?.sessions(after.flatten(), limit).await?;
+    let next = rows.last().filter(|_| rows.len() == limit).map(|row| format!("{:016x}", row.id));
+    let rows = rows.iter().map(row).collect::<Vec<_>>();
+    Ok(Json(json!({ "active": shared.sessions(), "sessions": rows, "next": next })).into_response())
+}
+
+fn row(row: &Row) -> Value {
+    let sides = |of: [u64; 2]| json!({ From::Client.word(): of[From::Client as usize], From::Origin.word(): of[From::Origin as usize] });
+    json!({
+        "id": format!("{:016x}", row.id),
+        "route": row.route.word(),
+        "state": row.state.word(),
+        "app": row.app,
+        "stream": row.stream,
+        "client": row.peer.to_string(),
+        "node": row.node.map(|node| node.to_string()),
+        "worker": row.worker,
+        "age_seconds": row.age as f64 / 1e3,
+        "idle_seconds": row.idle as f64 / 1e3,
+        "frames": sides(row.frames),
+        "bytes": sides(row.bytes),
+    })
+}
+
+async fn kick(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Response, No> {
+    let known = match session_id(&id) {
+        Some(id) => desk(&shared)?.kick(id).await?,
+        None => false,
+    };
+    if !known {
+        return Err(No(StatusCode::NOT_FOUND, "there is no such session"));
+    }
+    tracing::info!(session = id, "kicked at the admin listener's word");
+    Ok(Json(json!({ "kicked": id })).into_response())
+}
+
+/// Begins a drain, or goes on with the one that began.
+async fn drain(State(shared): State<Arc<Shared>>) -> Result<Response, No> {
+    let supervisor = shared.asks.get().filter(|asks| {
+        // from this moment on, not from when the supervisor wakes
+        shared.phase.advance(Phase::Draining);
+        asks.send(Ask::Drain).is_ok()
+    });
+    if supervisor.is_none() {
+        return Err(No(StatusCode::SERVICE_UNAVAILABLE, "it ends already"));
+    }
+    let window = shared.current().config.gateway.drain.as_secs_f64();
+    let begun = json!({ "phase": shared.phase.get().word(), "sessions": shared.sessions(), "window_seconds": window });
+    Ok((StatusCode::ACCEPTED, Json(begun)).into_response())
+}
+
+async fn forget(State(shared): State<Arc<Shared>>) -> Result<Response, No> {
+    let forgotten = desk(&shared)?.forget_answers();
+    tracing::info!(forgotten, "stored answers forgotten at the admin listener's word");
+    Ok(Json(json!({ "forgotten": forgotten })).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_sixteen_digits() {
+        assert_eq!(session_id("00000000000000ff"), Some(255));
+        for wrong in ["", "ff", "+0000000000000ff", "00000000000000fg", "000000000000000ff"] {
+            assert_eq!(session_id(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Tests of the admin listener, over real sockets.
+
+use super::*;
+use crate::control::cli::client;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use tokio::sync::oneshot;
+
+const CONFIG: &str = "stream_manager.url = \"http://10.0.0.2\"\nstream_manager.authorization = \"hunter2\"\n\
+                      tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
+
+/// Serves on a thread of its own, as the control thread does.
+fn begin(listen: &AdminListen) -> Arc<Shared> {
+    let facts = crate::control::start::certs::Facts {
+        chain: "secret-path/c.pem".into(),
+        names: vec!["a.example".to_owned()],
+        not_before: 0,
+        not_after: 4_000_000_000,
+    };
+    let config = crate::config::read(CONFIG).expect("a good configuration");
+    let listening = vec![SocketAddr::from(([127, 0, 0, 1], 443))];
+    let shared = Arc::new(Shared::new(config, 2, vec![facts], listening));
+    let bound = bind(listen).expect("it can be had").expect("it is on");
+    let inside = Arc::clone(&shared);
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let ((_leave, leaving), (_end, ended)) = (oneshot::channel(), oneshot::channel());
+        runtime.expect("a runtime").block_on(serve(bound, inside, leaving, ended))
+    });
+    shared
+}
+
+/// A port that was free a moment ago.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+fn say(mut stream: impl Read + Write, request: &str) -> String {
+    stream.write_all(format!("{request}\r\nConnection: close\r\n\r\n").as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    say(TcpStream::connect(address).expect("it listens"), &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
+}
+
+#[test]
+fn ready_only_while_serving() {
+    let address = free();
+    let shared = begin(&AdminListen::Tcp(address));
+    assert!(get(address, "/readyz").starts_with("HTTP/1.1 503 "));
+    shared.phase.advance(Phase::Serving);
+    assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
+    shared.phase.advance(Phase::Draining);
+    let answer = get(address, "/readyz");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("draining\n"), "{answer}");
+    assert!(get(address, "/livez").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn pages_say_what_they_should_and_keep_secrets() {
+    let address = free();
+    let shared = begin(&AdminListen::Tcp(address));
+    shared.metrics[0].sessions_total[0].add(2);
+    shared.metrics[1].sessions_total[0].add(3);
+    shared.metrics[1].sessions_active[0].add(1);
+    assert!(shared.stored_answers.set(Box::new(|| 7)).is_ok());
+
+    let metrics = get(address, "/metrics");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    assert!(metrics.contains("\ntidegate_sessions_total{route=\"two_step\"} 5\n"), "{metrics}");
+
+    let status = get(address, "/api/status");
+    let body = status.split_once("\r\n\r\n").expect("a body").1;
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!((&body["phase"], &body["sessions"]["active"]), (&json!("starting"), &json!(1)));
+    assert_eq!((&body["sessions"]["two_step"]["total"], &body["answers"]["stored"]), (&json!(5), &json!(7)));
+    assert_eq!(body["certificates"][0]["names"], json!(["a.example"]));
+    assert_eq!(body["workers"].as_array().map(Vec::len), Some(2));
+
+    let page = get(address, "/");
+    let nonce =
+        page.split_once("script-src 'nonce-").and_then(|(_, rest)| rest.split_once('\'')).expect("a nonce").0;
+    assert!(page.contains(&format!("<script nonce=\"{nonce}\">")), "{page}");
+    assert!(!page.contains("{nonce}") && nonce.len() == 32);
+    assert!(get(address, "/").split_once(nonce).is_none(), "a nonce is used once");
+    for text in [&metrics, &status, &page] {
+        assert!(text.contains("x-content-type-options: nosniff") && text.contains("cache-control: no-store"));
+        assert!(!text.contains("hunter2") && !text.contains("secret-path"));
+    }
+    // there are no workers here who could be asked
+    assert!(get(address, "/api/sessions").starts_with("HTTP/1.1 503 "));
+    assert!(get(address, "/nothing").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn the_command_status_reads_it() {
+    let address = free();
+    let shared = begin(&AdminListen::Tcp(address));
+    shared.phase.advance(Phase::Serving);
+    shared.metrics[1].sessions_active[0].add(3);
+    let answer =
+        client::ask(&AdminListen::Tcp(address), client::Method::GET, "/api/status").expect("it answers");
+    let lines = crate::control::cli::status::lines(&serde_json::from_slice(&answer).expect("JSON"));
+    for line in [
+        "phase       serving\n",
+        "sessions    3\n",
+        "worker 1    3 sessions, 0.0 s behind\n",
+        "certificate a.example,",
+    ] {
+        assert!(lines.contains(line), "{lines}");
+    }
+}
+
+#[test]
+fn foreign_names_are_not_answered() {
+    let address = free();
+    begin(&AdminListen::Tcp(address));
+    let request = "GET /metrics HTTP/1.1\r\nHost: evil.example:9180";
+    let answer = say(TcpStream::connect(address).expect("it listens"), request);
+    assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+}
+
+#[test]
+fn a_socket_file_replaces_a_dead_one_but_not_a_live_one() {
+    let path = std::env::temp_dir().join(format!("tidegate-admin-{}.sock", std::process::id()));
+    drop(UnixListener::bind(&path).expect("a socket file that nobody serves"));
+    let listen = AdminListen::Unix(path.clone());
+    begin(&listen);
+    let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let stream = UnixStream::connect(&path).expect("it listens");
+    assert!(say(stream, "GET /livez HTTP/1.1\r\nHost: anything").starts_with("HTTP/1.1 200 "));
+    assert!(bind(&listen).expect_err("it is served").contains("another process"));
+    std::fs::remove_file(&path).expect("removed");
+
+    std::fs::write(&path, "no socket").expect("written");
+    assert!(bind(&listen).is_err() && path.exists(), "a file that is no socket is left alone");
+    std::fs::remove_file(&path).expect("removed");
+}

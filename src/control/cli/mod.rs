@@ -1,0 +1,7 @@
+//! The command line, and the commands that ask a running gateway.
+
+pub mod client;
+pub mod command_line;
+pub mod reload;
+pub mod sessions;
+pub mod status;

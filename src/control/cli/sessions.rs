@@ -1,0 +1,129 @@
+//! `tidegate sessions`, `kick` and `drain`: what an operator asks of the running gateway, at its admin listener.
+
+use crate::config::AdminListen;
+use crate::control::cli::client;
+use crate::control::cli::client::Method;
+use crate::control::cli::command_line::print;
+use crate::control::exit::Stop;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Prints every session, as a table or as JSON.
+pub(crate) fn sessions(admin: &AdminListen, json: bool) -> Result<(), Stop> {
+    let mut all = Vec::new();
+    let mut path = "/api/sessions".to_owned();
+    loop {
+        let mut page = client::json(admin, &client::ask(admin, Method::GET, &path)?)?;
+        if let Value::Array(rows) = page["sessions"].take() {
+            all.extend(rows);
+        }
+        match page["next"].as_str() {
+            Some(next) => path = format!("/api/sessions?after={next}"),
+            None => break,
+        }
+    }
+    if json {
+        print(format!("{}\n", json!({ "sessions": all })).as_bytes())
+    } else {
+        print(table(&all).as_bytes())
+    }
+}
+
+/// Ends one session well.
+pub(crate) fn kick(admin: &AdminListen, id: &str, json: bool) -> Result<(), Stop> {
+    let answer = client::ask(admin, Method::DELETE, &format!("/api/sessions/{id}"))?;
+    if json { print(&[&answer[..], b"\n"].concat()) } else { print(format!("kicked {id}\n").as_bytes()) }
+}
+
+/// Begins a drain. It does not wait for its end.
+pub(crate) fn drain(admin: &AdminListen, json: bool) -> Result<(), Stop> {
+    let answer = client::ask(admin, Method::POST, "/api/drain")?;
+    if json {
+        return print(&[&answer[..], b"\n"].concat());
+    }
+    let begun = client::json(admin, &answer)?;
+    let (sessions, window) = (&begun["sessions"], &begun["window_seconds"]);
+    print(format!("draining: {sessions} sessions, for at most {window} s\n").as_bytes())
+}
+
+/// The id of a session, as it stands in the log.
+pub(crate) fn session_id(text: &str) -> Result<String, String> {
+    match crate::control::admin::api::session_id(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("right are the sixteen hexadecimal digits that `tidegate sessions` shows".to_owned()),
+    }
+}
+
+const HEAD: [&str; 10] =
+    ["SESSION", "ROUTE", "STATE", "APP/STREAM", "CLIENT", "NODE", "AGE", "IDLE", "FRAMES", "BYTES"];
+
+/// The sessions for people, a line each.
+fn table(sessions: &[Value]) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let seconds = |value: &Value| format!("{:.0}s", value.as_f64().unwrap_or_default());
+    let sides = |value: &Value| format!("{}/{}", value["client"], value["origin"]);
+    let cells = |session: &Value| {
+        let stream = match session["app"].as_str() {
+            Some(app) => format!("{app}/{}", text(&session["stream"])),
+            None => "-".to_owned(),
+        };
+        [
+            text(&session["id"]),
+            text(&session["route"]),
+            text(&session["state"]),
+            stream,
+            text(&session["client"]),
+            text(&session["node"]),
+            seconds(&session["age_seconds"]),
+            seconds(&session["idle_seconds"]),
+            sides(&session["frames"]),
+            sides(&session["bytes"]),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(sessions.iter().map(cells)).collect();
+    let widths: Vec<_> =
+        (0..HEAD.len()).map(|at| rows.iter().map(|row| row[at].len()).max().unwrap_or_default()).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_session_is_a_line() {
+        let open = json!({ "id": "00000000000000ff", "route": "two_step", "state": "open", "app": "live", "stream": "s1",
+            "client": "127.0.0.1:5", "node": "10.0.0.1:5080", "age_seconds": 61.4, "idle_seconds": 0.2,
+            "frames": { "client": 3, "origin": 4 }, "bytes": { "client": 30, "origin": 40 } });
+        let young = json!({ "id": "0000000000000100", "route": "http", "state": "open", "app": null, "stream": null,
+            "client": "127.0.0.1:6", "node": null, "age_seconds": 1.0, "idle_seconds": 1.0,
+            "frames": { "client": 0, "origin": 0 }, "bytes": { "client": 0, "origin": 0 } });
+        let table = table(&[open, young]);
+        let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], HEAD);
+        assert_eq!(
+            lines[1],
+            [
+                "00000000000000ff",
+                "two_step",
+                "open",
+                "live/s1",
+                "127.0.0.1:5",
+                "10.0.0.1:5080",
+                "61s",
+                "0s",
+                "3/4",
+                "30/40"
+            ]
+        );
+        assert_eq!(lines[2][3..6], ["-", "127.0.0.1:6", "-"]);
+    }
+}

@@ -1,0 +1,4 @@
+//! A new revision while serving: everything is read anew; certificates are watched.
+
+pub mod cert_watch;
+pub mod reloader;

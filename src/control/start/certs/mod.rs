@@ -1,0 +1,256 @@
+//! Certificates: read, checked against their keys, chosen for each client; and the TLS settings all workers share.
+//!
+//! Nothing here knows a connection: `rustls` asks the [`Resolver`] during a handshake.
+
+use crate::config::{Certificate, Tls, TlsVersion};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, ServerConfig};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// What people may know of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    pub chain: PathBuf,
+    /// DNS names and addresses it is good for.
+    pub names: Vec<String>,
+    /// Seconds since 1970.
+    pub not_before: i64,
+    pub not_after: i64,
+}
+
+impl Facts {
+    /// What is wrong with its dates, and what helps; nothing while it is good for some time.
+    pub fn concern(&self) -> Option<(&'static str, &'static str)> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        match self {
+            facts if facts.not_after < now => Some(("expired", "clients refuse it: renew it")),
+            facts if facts.not_before > now => Some(("not valid yet", "look at the clock of this machine")),
+            facts if facts.not_after < now + 7 * 86_400 => {
+                Some(("good for less than a week", "renew it soon"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A chain with its key, ready to be served.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub key: Arc<CertifiedKey>,
+    pub facts: Facts,
+}
+
+/// Why a certificate can't be served.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// `chain` or `key`: the entry that is wrong.
+    pub entry: &'static str,
+    pub found: String,
+    pub right: String,
+    /// The file can't be had, as opposed to holding something wrong.
+    pub missing: bool,
+}
+
+/// A fault of a file in PEM. Its content is never quoted: it may be a key.
+pub(crate) fn pem_fault(entry: &'static str, path: &Path, error: &pem::Error, wanted: &str) -> Fault {
+    let path = path.display();
+    match error {
+        pem::Error::Io(error) => Fault {
+            entry,
+            found: format!("{path}, which can't be read ({error})"),
+            right: match error.kind() {
+                io::ErrorKind::PermissionDenied => "right is a file that tidegate's user may read".to_owned(),
+                _ => "right is the path of a file that is there".to_owned(),
+            },
+            missing: true,
+        },
+        pem::Error::NoItemsFound => Fault {
+            entry,
+            found: format!("{path}, which holds no {wanted}"),
+            right: format!("right is a PEM file with a {wanted}"),
+            missing: false,
+        },
+        _ => Fault {
+            entry,
+            found: format!("{path}, which is no sound PEM"),
+            right: format!("right is a PEM file with a {wanted}"),
+            missing: false,
+        },
+    }
+}
+
+/// Reads all certificates of a PEM file; there is at least one.
+pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    let chain = CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>()?;
+    if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) }
+}
+
+/// Reads one certificate and its key and checks that they belong together.
+pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
+    let chain = read_chain(&certificate.chain)
+        .map_err(|error| pem_fault("chain", &certificate.chain, &error, "certificate"))
+        .and_then(|chain| facts(&certificate.chain, &chain[0]).map(|facts| (chain, facts)));
+    let key = PrivateKeyDer::from_pem_file(&certificate.key)
+        .map_err(|error| pem_fault("key", &certificate.key, &error, "private key"))
+        .and_then(|key| {
+            aws_lc_rs::sign::any_supported_type(&key).map_err(|_| Fault {
+                entry: "key",
+                found: format!("{}, a key of a kind that can't be used", certificate.key.display()),
+                right:
+                    "right is an RSA key of 2048 bits or more, an ECDSA key (P-256, P-384, P-521) or Ed25519"
+                        .to_owned(),
+                missing: false,
+            })
+        });
+    let ((chain, facts), key) = match (chain, key) {
+        (Ok(chain), Ok(key)) => (chain, key),
+        (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
+    };
+    let key = CertifiedKey::new(chain, key);
+    match key.keys_match() {
+        Ok(()) => Ok(Loaded { key: Arc::new(key), facts }),
+        Err(_) => Err(vec![Fault {
+            entry: "key",
+            found: format!("{}, which is not the key of that certificate", certificate.key.display()),
+            right: "right is the private key of the first certificate of the chain".to_owned(),
+            missing: false,
+        }]),
+    }
+}
+
+/// Names and dates of the first certificate.
+fn facts(path: &Path, der: &CertificateDer<'_>) -> Result<Facts, Fault> {
+    let broken = || Fault {
+        entry: "chain",
+        found: format!("{}, whose first certificate is no sound X.509", path.display()),
+        right: "right is a chain that begins with the server's own certificate".to_owned(),
+        missing: false,
+    };
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| broken())?;
+    let names = certificate.subject_alternative_name().map_err(|_| broken())?;
+    let names =
+        names.iter().flat_map(|extension| &extension.value.general_names).filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+            _ => None,
+        });
+    Ok(Facts {
+        chain: path.to_owned(),
+        names: names.collect(),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+    })
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+/// Chooses a certificate by SNI: the exact name, then the wildcard for its first label, then the first certificate of
+/// all. Of several for one name the first whose key the client can verify is taken.
+#[derive(Debug)]
+pub struct Resolver {
+    certificates: Vec<Loaded>,
+    /// Places in `certificates` by name; wildcards keep their `*.`.
+    by_name: HashMap<String, Vec<usize>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Resolver {
+    /// A resolver over at least one certificate.
+    pub fn new(certificates: Vec<Loaded>, provider: Arc<CryptoProvider>) -> Self {
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        for (place, certificate) in certificates.iter().enumerate() {
+            for name in &certificate.facts.names {
+                by_name.entry(name.clone()).or_default().push(place);
+            }
+        }
+        Self { certificates, by_name, provider }
+    }
+
+    /// Certificates for a name, best first; those of the first certificate's names when nothing matches.
+    fn candidates(&self, name: Option<&str>) -> Vec<&Loaded> {
+        let exact = name.and_then(|name| self.by_name.get(name));
+        let wildcard = || {
+            let (_, parent) = name?.split_once('.')?;
+            self.by_name.get(&format!("*.{parent}"))
+        };
+        if let Some(places) = exact.or_else(wildcard) {
+            return places.iter().map(|place| &self.certificates[*place]).collect();
+        }
+        let first = self.certificates.first().map(|first| &first.facts.names);
+        self.certificates.iter().filter(|certificate| Some(&certificate.facts.names) == first).collect()
+    }
+
+    /// Whether a client can verify what this key signs: by scheme, and in TLS 1.2 by cipher suite as well.
+    fn fits(&self, key: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
+        let offered = hello.cipher_suites();
+        let offers = |suite: CipherSuite| offered.contains(&suite);
+        let suites = &self.provider.cipher_suites;
+        let mut usable = suites.iter().filter(|suite| offers(suite.suite()));
+        key.key.choose_scheme(hello.signature_schemes()).is_some()
+            && usable.any(|suite| suite.usable_for_signature_algorithm(key.key.algorithm()))
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let candidates = self.candidates(name.as_deref());
+        let fitting = candidates.iter().find(|candidate| self.fits(&candidate.key, &hello));
+        // when none fits, rustls says so to the client in its own words
+        fitting.or_else(|| candidates.first()).map(|certificate| Arc::clone(&certificate.key))
+    }
+}
+
+/// Our cryptography, in our order of key exchanges.
+pub fn provider() -> CryptoProvider {
+    use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
+    let kx_groups = vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1];
+    CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() }
+}
+
+/// TLS settings for all workers: one ticketer, so that any worker can open any worker's ticket.
+pub fn server_config(tls: &Tls, certificates: Vec<Loaded>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = Arc::new(provider());
+    let versions: &[&rustls::SupportedProtocolVersion] = match tls.min_version {
+        TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        TlsVersion::V1_3 => &[&rustls::version::TLS13],
+    };
+    let resolver = Resolver::new(certificates, Arc::clone(&provider));
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 2;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
+/// Lets clients resume what they began under other settings, so that a renewal does not cost every client a whole
+/// handshake. A resumed client is shown no certificate: if a name that was served is served no more, or an older version
+/// of TLS is, the tickets of before are worth nothing.
+pub fn keep_tickets(fresh: &mut Arc<ServerConfig>, served: &ServerConfig, still_good: bool) {
+    if still_good {
+        Arc::make_mut(fresh).ticketer = Arc::clone(&served.ticketer);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! Handing the listeners to a successor.
+
+pub mod handover;
+pub mod successor;

@@ -1,0 +1,169 @@
+//! The workers as a crew: builds what they share, starts them, and passes on what the supervisor asks and what a reload
+//! brings.
+
+use crate::config::Driver;
+use crate::control::process::worker_query::Desk;
+use crate::control::stream_manager::client::Asker;
+use crate::control::stream_manager::dns;
+use crate::control::stream_manager::flights;
+use crate::control::stream_manager::flights::Manager;
+use crate::control::workers::crew::{Crew, Launch, Revise};
+use crate::control::workers::parts::Fresh;
+use crate::shared::answers::Answers;
+use crate::shared::gateway::{Gateway, Page};
+use crate::shared::revision::Names;
+use crate::shared::transfer;
+use crate::worker;
+use crate::worker::{Command, Handle, Line, Setup};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// How long a worker may take to take over a revision before somebody hears of it. It takes microseconds.
+const TAKE_OVER: Duration = Duration::from_secs(5);
+
+/// All running workers.
+struct Workers {
+    handles: Vec<Handle>,
+    gateway: Arc<Gateway>,
+    manager: Arc<Manager>,
+}
+
+impl Workers {
+    fn tell(&self, command: impl Fn() -> Command) {
+        self.handles.iter().for_each(|worker| worker.tell(command()));
+    }
+}
+
+impl Crew for Workers {
+    fn listening(&self) -> Result<usize, String> {
+        // `worker::start` came back only when the worker ran
+        Ok(self.handles.len())
+    }
+
+    fn accept(&self) {
+        self.tell(|| Command::Accept);
+    }
+
+    fn leave(&self) {
+        self.tell(|| Command::Leave);
+    }
+
+    fn newcomers(&self) -> Option<usize> {
+        let accepting = self.handles.iter().any(Handle::is_accepting);
+        (!accepting).then(|| self.gateway.ceiling.newcomers())
+    }
+
+    fn memory(&self) -> Vec<String> {
+        transfer::tell(&self.gateway)
+    }
+
+    fn recall(&self, line: &str) {
+        transfer::recall(&self.gateway, line);
+    }
+
+    fn fallen(&self) -> Option<usize> {
+        self.handles.iter().position(Handle::is_finished)
+    }
+
+    fn drain(&self) {
+        self.tell(|| Command::Drain);
+    }
+
+    fn reviser(&self) -> Box<dyn Revise> {
+        Box::new(Reviser {
+            lines: self.handles.iter().map(Handle::line).collect(),
+            gateway: self.gateway.clone(),
+            manager: self.manager.clone(),
+        })
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.tell(|| Command::Stop);
+        for worker in self.handles.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// The way of a reload to the workers.
+struct Reviser {
+    lines: Vec<Line>,
+    gateway: Arc<Gateway>,
+    manager: Arc<Manager>,
+}
+
+impl Revise for Reviser {
+    fn names(&self) -> Arc<Names> {
+        self.gateway.newest().names.load_full()
+    }
+
+    fn revise(&self, fresh: Fresh) -> Vec<usize> {
+        let (revision, roots) = fresh.into_revision();
+        // until it is looked anew: one address that is refused too many is better than one too few
+        revision.moved.store(self.gateway.newest().moved.load_full());
+        let revision = Arc::new(revision);
+        let asker = Asker::new(self.gateway.clone(), revision.clone(), roots);
+        self.gateway.revise(&revision);
+        self.manager.revise(asker);
+        let (taken, takes) = channel();
+        for line in &self.lines {
+            line.tell(Command::Revise(revision.clone(), taken.clone()));
+        }
+        drop(taken);
+        let deadline = Instant::now() + TAKE_OVER;
+        let mut waiting: Vec<usize> = (0..self.lines.len()).collect();
+        while !waiting.is_empty() {
+            // a worker that ended dropped its sender
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(index) = takes.recv_timeout(left) else { break };
+            waiting.retain(|worker| *worker != index);
+        }
+        waiting
+    }
+}
+
+/// Starts every worker. `pages` are served beside the gateway's own routes: for programs that embed it.
+pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String> {
+    let Launch { shared, fresh, seats, control } = launch;
+    let config = fresh.config.clone();
+    let (answers, questions) = Answers::new(&config.answers, config.origins.quarantine);
+    let (revision, roots) = fresh.into_revision();
+    let revision = Arc::new(revision);
+    let gateway = Arc::new(Gateway::new(revision.clone(), answers, shared.metrics.clone(), pages));
+    let counted = gateway.clone();
+    // the first and only launch of this process sets it
+    let _ = shared.stored_answers.set(Box::new(move || counted.answers.counts().0));
+    let manager = Arc::new(Manager::new(gateway.clone(), Asker::new(gateway.clone(), revision, roots)));
+    control.spawn(dns::keep_fresh(gateway.clone()));
+    control.spawn(flights::serve(manager.clone(), questions));
+    let mut workers = Workers { handles: Vec::with_capacity(seats.len()), gateway: gateway.clone(), manager };
+    for seat in seats {
+        let setup = Setup {
+            index: seat.index,
+            core: seat.core,
+            driver: config.gateway.driver,
+            listeners: seat.listeners,
+            leftovers: seat.leftovers,
+            gateway: gateway.clone(),
+        };
+        let index = setup.index;
+        let worker = worker::start(setup).map_err(|e| format!("worker {index} can't start: {e}"))?;
+        workers.handles.push(worker);
+    }
+    if let Some(worker) = workers.handles.first() {
+        let choice = &worker.driver;
+        let _ = shared.driver_name.set(choice.name);
+        match &choice.reason {
+            Some(reason) if config.gateway.driver == Driver::Auto => {
+                tracing::warn!(driver = choice.name, reason, "the workers do without io_uring");
+            }
+            _ => tracing::info!(driver = choice.name, "the workers wait on this driver"),
+        }
+    }
+    let lines = workers.handles.iter().map(Handle::line).collect();
+    let _ = shared.desk.set(Desk::new(lines, gateway));
+    Ok(Box::new(workers))
+}

@@ -1,0 +1,358 @@
+//! Bodies on their way through: how much of what came is payload, and where the body ends.
+//!
+//! The second reader that is not "all or nothing": payload is given on as it comes, and only the few bytes between chunks
+//! are remembered. Strict where two readers could disagree about an end: every line end is CR LF, sizes are plain
+//! hexadecimal, and nothing is longer than it needs to be. Nothing here copies payload or knows what it means.
+
+use crate::proto::http::head::BodyLength;
+use crate::proto::refusal::Refusal;
+
+/// Longest line between chunks; extensions are read over, and nobody sends long ones.
+const LINE_MAX: usize = 256;
+
+/// All lines after the last chunk. They are dropped: nothing of ours needs a trailer.
+const TRAILER_MAX: usize = 1024;
+
+/// What ends a chunked body that we write.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Why a body is refused. Its connection is not worth keeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFault {
+    TooLarge,
+    /// Not chunked as the grammar has it.
+    Malformed,
+    /// The connection ended first.
+    Cut,
+}
+
+impl BodyFault {
+    /// What a client is told of its own body.
+    pub const fn refusal(self) -> Refusal {
+        match self {
+            Self::TooLarge => Refusal::BodyTooLarge,
+            Self::Malformed | Self::Cut => Refusal::BadRequest,
+        }
+    }
+}
+
+/// What the next bytes hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'b> {
+    /// To be given on; may be empty.
+    pub payload: &'b [u8],
+    /// Bytes that are done with, payload included.
+    pub used: usize,
+}
+
+/// Where in a body we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// So many bytes are to come.
+    Counted(u64),
+    /// Everything up to the end of the connection.
+    UntilClose,
+    /// In the digits of a chunk's size, of which there were some.
+    Size {
+        size: u64,
+        digits: u8,
+        line: usize,
+    },
+    /// In whitespace behind the digits, after which only an extension or the end may come.
+    Space {
+        size: u64,
+        line: usize,
+    },
+    /// Behind a semicolon.
+    Extension {
+        size: u64,
+        line: usize,
+    },
+    /// After the CR of a size line.
+    SizeEnd {
+        size: u64,
+    },
+    /// In a chunk.
+    Chunk(u64),
+    /// Behind a chunk: CR, then LF.
+    ChunkEnd {
+        cr: bool,
+    },
+    /// In the lines after the last chunk.
+    Trailer {
+        total: usize,
+        line: usize,
+        /// The colon of this line has come.
+        named: bool,
+        cr: bool,
+    },
+    Done,
+}
+
+/// A body that is being read.
+#[derive(Debug, Clone)]
+pub struct Body {
+    at: At,
+    /// Payload that may still come.
+    room: u64,
+}
+
+impl Body {
+    /// A body of this length, of which at most `max` bytes are payload. One that announces more is refused at once.
+    pub const fn new(length: BodyLength, max: u64) -> Result<Self, BodyFault> {
+        let at = match length {
+            BodyLength::None => At::Done,
+            BodyLength::Length(length) if length > max => return Err(BodyFault::TooLarge),
+            BodyLength::Length(0) => At::Done,
+            BodyLength::Length(length) => At::Counted(length),
+            BodyLength::Chunked => At::Size { size: 0, digits: 0, line: 0 },
+        };
+        Ok(Self { at, room: max })
+    }
+
+    /// The body of an answer that lasts until the end of the connection.
+    pub const fn until_close(max: u64) -> Self {
+        Self { at: At::UntilClose, room: max }
+    }
+
+    /// Whether all of it was read. What follows then is another message.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.at, At::Done)
+    }
+
+    /// The connection ended: whether the body was whole then.
+    pub const fn end(&self) -> Result<(), BodyFault> {
+        match self.at {
+            At::Done | At::UntilClose => Ok(()),
+            _ => Err(BodyFault::Cut),
+        }
+    }
+
+    /// Takes what it can from the front of `bytes`: at most one run of payload, with what stands before it. Call again
+    /// until it is done or nothing is used.
+    pub fn next<'b>(&mut self, bytes: &'b [u8]) -> Result<Piece<'b>, BodyFault> {
+        let mut used = 0;
+        loop {
+            let rest = &bytes[used..];
+            let run = match self.at {
+                At::Done => 0,
+                At::UntilClose => rest.len(),
+                At::Counted(left) | At::Chunk(left) => {
+                    rest.len().min(usize::try_from(left).unwrap_or(usize::MAX))
+                }
+                _ => {
+                    let Some(&byte) = rest.first() else { return Ok(Piece { payload: &[], used }) };
+                    self.at = self.between(byte)?;
+                    used += 1;
+                    continue;
+                }
+            };
+            self.take(run as u64)?;
+            return Ok(Piece { payload: &rest[..run], used: used + run });
+        }
+    }
+
+    /// Counts payload.
+    fn take(&mut self, run: u64) -> Result<(), BodyFault> {
+        self.room = self.room.checked_sub(run).ok_or(BodyFault::TooLarge)?;
+        self.at = match self.at {
+            At::Counted(left) if left == run => At::Done,
+            At::Counted(left) => At::Counted(left - run),
+            At::Chunk(left) if left == run => At::ChunkEnd { cr: false },
+            At::Chunk(left) => At::Chunk(left - run),
+            at => at,
+        };
+        Ok(())
+    }
+
+    /// One byte that is no payload.
+    fn between(&self, byte: u8) -> Result<At, BodyFault> {
+        match (self.at, byte) {
+            (
+                At::Size { digits: 1.., size, .. } | At::Space { size, .. } | At::Extension { size, .. },
+                b'\r',
+            ) => Ok(At::SizeEnd { size }),
+            (At::Size { size, digits, line }, byte) if byte.is_ascii_hexdigit() => {
+                let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
+                let size = size.checked_mul(16).ok_or(BodyFault::TooLarge)? + digit;
+                short(line + 1, LINE_MAX)?;
+                Ok(At::Size { size, digits: digits.saturating_add(1), line: line + 1 })
+            }
+            (At::Size { digits: 1.., size, line } | At::Space { size, line }, b' ' | b'\t') => {
+                short(line + 1, LINE_MAX)?;
+                Ok(At::Space { size, line: line + 1 })
+            }
+            (At::Size { digits: 1.., size, line } | At::Space { size, line }, b';') => {
+                short(line + 1, LINE_MAX)?;
+                Ok(At::Extension { size, line: line + 1 })
+            }
+            (At::Extension { size, line }, b'\t' | b' '..=b'~') => {
+                short(line + 1, LINE_MAX)?;
+                Ok(At::Extension { size, line: line + 1 })
+            }
+            (At::SizeEnd { size: 0 }, b'\n') => {
+                Ok(At::Trailer { total: 0, line: 0, named: false, cr: false })
+            }
+            (At::SizeEnd { size }, b'\n') if size > self.room => Err(BodyFault::TooLarge),
+            (At::SizeEnd { size }, b'\n') => Ok(At::Chunk(size)),
+            (At::ChunkEnd { cr: false }, b'\r') => Ok(At::ChunkEnd { cr: true }),
+            (At::ChunkEnd { cr: true }, b'\n') => Ok(At::Size { size: 0, digits: 0, line: 0 }),
+            (At::Trailer { total, line, named, cr }, byte) => trailer(total, line, named, cr, byte),
+            _ => Err(BodyFault::Malformed),
+        }
+    }
+}
+
+/// One byte after the last chunk; an empty line ends it all. Lines are fields: a request that stands where the end of the
+/// body belongs is not swallowed as if it were one.
+fn trailer(total: usize, line: usize, named: bool, cr: bool, byte: u8) -> Result<At, BodyFault> {
+    short(total, TRAILER_MAX)?;
+    let total = total + 1;
+    match (cr, byte) {
+        (true, b'\n') if line == 0 => Ok(At::Done),
+        (true, b'\n') => Ok(At::Trailer { total, line: 0, named: false, cr: false }),
+        (false, b'\r') if named || line == 0 => Ok(At::Trailer { total, line, named, cr: true }),
+        (false, b':') if line > 0 => Ok(At::Trailer { total, line: line + 1, named: true, cr: false }),
+        // older bytes than ASCII are for others to mind; they are dropped
+        (false, b'\t' | b' '..=b'~' | 0x80..) if named || is_name_byte(byte) => {
+            Ok(At::Trailer { total, line: line + 1, named, cr: false })
+        }
+        _ => Err(BodyFault::Malformed),
+    }
+}
+
+/// Whether the name of a field may hold this byte (RFC 9110, 5.6.2).
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+const fn short(length: usize, max: usize) -> Result<(), BodyFault> {
+    if length > max { Err(BodyFault::Malformed) } else { Ok(()) }
+}
+
+/// The line before a chunk that we write. A chunk of nothing would end the body, so there is none.
+pub fn chunk_line(length: usize) -> String {
+    debug_assert!(length > 0, "an empty chunk ends a body");
+    format!("{length:x}\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Payload, bytes used, and how it ended, fed in steps of `step` bytes.
+    fn read(body: Result<Body, BodyFault>, bytes: &[u8], step: usize) -> Result<(Vec<u8>, usize), BodyFault> {
+        let (mut body, mut payload, mut used) = (body?, Vec::new(), 0);
+        let mut there = 0;
+        while !body.is_done() {
+            let piece = body.next(&bytes[used..there])?;
+            payload.extend_from_slice(piece.payload);
+            used += piece.used;
+            if piece.used == 0 {
+                if there == bytes.len() {
+                    body.end()?;
+                    break;
+                }
+                there = bytes.len().min(there + step);
+            }
+        }
+        Ok((payload, used))
+    }
+
+    fn chunked(text: &str) -> Result<(String, usize), BodyFault> {
+        let read = |step| read(Body::new(BodyLength::Chunked, 16), text.as_bytes(), step);
+        let whole = read(usize::MAX >> 1);
+        assert_eq!(whole, read(1), "{text:?} byte by byte");
+        whole.map(|(payload, used)| (String::from_utf8(payload).unwrap(), used))
+    }
+
+    #[test]
+    fn chunks_are_taken_apart_and_what_follows_is_left() {
+        assert_eq!(chunked("3\r\nabc\r\n0\r\n\r\nGET"), Ok(("abc".into(), 13)));
+        assert_eq!(chunked("1\r\na\r\n00A;x=\"y\"\r\n0123456789\r\n0\r\n\r\n").unwrap().0, "a0123456789");
+        assert_eq!(chunked("0\r\n\r\n"), Ok((String::new(), 5)));
+        assert_eq!(chunked("0 ;x\r\nA: b\r\nC:\r\n\r\nrest"), Ok((String::new(), 18)));
+        assert_eq!(chunked("1 \t\r\na\r\n0\r\nA:b:\r\n\r\n").unwrap().0, "a");
+        assert_eq!(chunked("10\r\n0123456789abcdef\r\n0\r\n\r\n").unwrap().0.len(), 16);
+    }
+
+    #[test]
+    fn what_two_readers_could_end_differently() {
+        for text in [
+            "3\nabc\r\n0\r\n\r\n",
+            "3\r\nabc\n0\r\n\r\n",
+            "3\r\nabcd\r\n0\r\n\r\n",
+            "\r\n0\r\n\r\n",
+            "0x3\r\nabc\r\n0\r\n\r\n",
+            "+3\r\nabc\r\n0\r\n\r\n",
+            " 3\r\nabc\r\n0\r\n\r\n",
+            "-1\r\n",
+            ";x\r\n",
+            "3;\nx\r\nabc\r\n0\r\n\r\n",
+            "3;\0\r\nabc\r\n0\r\n\r\n",
+            "3\r\rabc\r\n0\r\n\r\n",
+            "0\r\n\n",
+            "0\r\nA: b\n\r\n",
+            "0\r\n\rx",
+            "3 5\r\nabc\r\n0\r\n\r\n",
+            "0 x\r\n\r\n",
+            "0\r\nGET / HTTP/1.1\r\n\r\n",
+            "0\r\nA : b\r\n\r\n",
+            "0\r\n: b\r\n\r\n",
+            "0\r\nA: b\r\n c\r\n\r\n",
+            "0\r\nA\r\n\r\n",
+        ] {
+            assert_eq!(chunked(text), Err(BodyFault::Malformed), "{text:?}");
+        }
+        assert_eq!(chunked(&format!("3;{}\r\n", "x".repeat(256))), Err(BodyFault::Malformed));
+        assert_eq!(chunked(&format!("0\r\nA: {}", "x".repeat(1024))), Err(BodyFault::Malformed));
+        for text in ["", "3", "3\r\n", "3\r\nab", "3\r\nabc\r\n", "0\r\n", "0\r\n\r"] {
+            assert_eq!(chunked(text), Err(BodyFault::Cut), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_kept_before_the_bytes_come() {
+        assert_eq!(chunked("11\r\n"), Err(BodyFault::TooLarge));
+        assert_eq!(chunked("ffffffffffffffffff\r\n"), Err(BodyFault::TooLarge));
+        assert_eq!(chunked("9\r\n012345678\r\n8\r\n"), Err(BodyFault::TooLarge));
+        assert_eq!(Body::new(BodyLength::Length(17), 16).map(|_| ()), Err(BodyFault::TooLarge));
+        assert_eq!(read(Ok(Body::until_close(3)), b"abcd", 1), Err(BodyFault::TooLarge));
+        assert_eq!(read(Ok(Body::until_close(4)), b"abcd", 1), Ok((b"abcd".to_vec(), 4)));
+    }
+
+    #[test]
+    fn counted_bodies() {
+        assert_eq!(read(Body::new(BodyLength::Length(3), 16), b"abcdef", 2), Ok((b"abc".to_vec(), 3)));
+        assert_eq!(read(Body::new(BodyLength::Length(3), 16), b"ab", 2), Err(BodyFault::Cut));
+        assert_eq!(read(Body::new(BodyLength::None, 0), b"ab", 2), Ok((Vec::new(), 0)));
+    }
+
+    #[test]
+    fn what_we_write_reads_back() {
+        let mut bytes = chunk_line(11).into_bytes();
+        bytes.extend_from_slice(b"hello there\r\n");
+        bytes.extend_from_slice(LAST_CHUNK);
+        assert_eq!(
+            read(Body::new(BodyLength::Chunked, 16), &bytes, 4),
+            Ok((b"hello there".to_vec(), bytes.len()))
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! What single values in a head may look like: targets, authorities, numbers, lists of tokens.
+//!
+//! Nothing here knows which field a value came from.
+
+use crate::proto::http::head::HeadFault;
+
+/// Whether a request target may hold this byte (P1).
+pub(crate) fn target_byte(byte: u8) -> bool {
+    matches!(byte, 0x21..=0x7e) && byte != b'#'
+}
+
+/// Puts a value where none may be yet.
+pub(crate) fn once<'b>(place: &mut Option<&'b str>, value: &'b [u8]) -> Result<(), HeadFault> {
+    let value = visible(value).ok_or(HeadFault::Field)?;
+    if place.replace(value).is_some() { Err(HeadFault::Field) } else { Ok(()) }
+}
+
+/// The value as text if it is visible ASCII, spaces and tabs; httparse lets older bytes (obs-text) through.
+pub(crate) fn visible(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
+}
+
+/// Whether a comma list of tokens names this one.
+pub(crate) fn names(list: &[u8], token: &str) -> bool {
+    list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Digits only: no sign, no list, nothing that overflows.
+pub(crate) fn number(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Whether this is a host name, an address, or a bracketed IPv6 address, with a port or without.
+pub(crate) fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, port)) = rest.split_once(']') else { return false };
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            if port.is_empty() {
+                return true;
+            }
+            let Some(port) = port.strip_prefix(':') else { return false };
+            ("", Some(port))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let bracketed = text.starts_with('[');
+    let host_fits = bracketed
+        || (!host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')));
+    let port_fits = port.is_none_or(|port| number(port.as_bytes()).is_some_and(|port| port <= 0xffff));
+    host_fits && port_fits
+}
+
+/// The target in origin-form; an absolute one must name the very host that `Host` names.
+pub(crate) fn origin_form<'b>(target: &'b str, host: &str) -> Result<&'b str, HeadFault> {
+    if !target.bytes().all(target_byte) {
+        return Err(HeadFault::Target);
+    }
+    if target.starts_with('/') {
+        return Ok(target);
+    }
+    let (scheme, rest) = target.split_once("://").ok_or(HeadFault::Target)?;
+    if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
+        return Err(HeadFault::Target);
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let plain = |authority: &str| authority.strip_suffix(":443").unwrap_or(authority).to_ascii_lowercase();
+    if plain(authority) != plain(host) {
+        return Err(HeadFault::OtherHost);
+    }
+    match path {
+        "" => Ok("/"),
+        // a query without a path: nothing of ours is there
+        path if path.starts_with('?') => Err(HeadFault::Target),
+        path => Ok(path),
+    }
+}

@@ -1,0 +1,9 @@
+//! What Red5 clients, stream managers and nodes say: routes, connection parameters, answers, WHIP resources.
+
+pub mod answer;
+pub mod location;
+pub mod one_step;
+pub mod params;
+pub(crate) mod query;
+pub mod route;
+pub mod whip;

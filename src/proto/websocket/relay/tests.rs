@@ -1,0 +1,226 @@
+//! Each row of the table "after the 101" as a transcript: this happens, the two sides see that.
+
+use super::*;
+
+const RULES: RelayRules = crate::oracles::relay::RULES;
+const TEXT: &[u8] = b"\x81\x02hi";
+const MASKED_TEXT: &[u8] = b"\x81\x82\0\0\0\0hi";
+
+fn pass(relay: &mut Relay, from: Side, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let scan = relay.scan(from, rest, 0);
+        out.extend_from_slice(scan.held.as_slice());
+        out.extend_from_slice(&rest[scan.forward.clone()]);
+        rest = &rest[scan.used..];
+    }
+    out
+}
+
+fn said(relay: &mut Relay, to: Side, now: Millis) -> Vec<u8> {
+    let mut out = Vec::new();
+    relay.insert(to, "id", [0; 4], now, &mut out);
+    out
+}
+
+/// Code and reason of a Close frame of ours; the mask of the tests is zero.
+fn close_of(frame: &[u8]) -> (u16, String) {
+    assert_eq!(frame.first(), Some(&0x88), "a Close: {frame:?}");
+    let payload = if frame[1] & 0x80 == 0 { &frame[2..] } else { &frame[6..] };
+    (u16::from_be_bytes([payload[0], payload[1]]), String::from_utf8_lossy(&payload[2..]).into_owned())
+}
+
+#[test]
+fn a_close_is_passed_byte_for_byte_and_nothing_after_it() {
+    let mut relay = Relay::new(&RULES, 0);
+    let close = b"\x88\x80\x01\x02\x03\x04";
+    let sent = [MASKED_TEXT, close, MASKED_TEXT].concat();
+    assert_eq!(pass(&mut relay, Side::Client, &sent), [MASKED_TEXT, close].concat());
+    assert!(said(&mut relay, Side::Origin, 0).is_empty(), "exactly one Close");
+    assert!(!relay.may_finish(Side::Origin), "its answer is waited for");
+    assert_eq!(pass(&mut relay, Side::Origin, b"\x88\x00"), b"\x88\x00");
+    assert!(relay.may_finish(Side::Origin) && relay.may_finish(Side::Client));
+    assert_eq!(relay.end(), Some(End { by: By::Client, how: How::Close }));
+}
+
+#[test]
+fn a_node_that_vanished_at_a_boundary_is_told_as_1014() {
+    let mut relay = Relay::new(&RULES, 0);
+    pass(&mut relay, Side::Origin, TEXT);
+    relay.eof(Side::Origin, 0);
+    assert_eq!(close_of(&said(&mut relay, Side::Client, 0)), (1014, "origin lost id".to_owned()));
+    assert!(!relay.is_torn());
+    assert_eq!(relay.end(), Some(End { by: By::Origin, how: How::Lost }));
+}
+
+#[test]
+fn a_node_that_vanished_inside_a_frame_tears_the_session() {
+    let mut relay = Relay::new(&RULES, 0);
+    pass(&mut relay, Side::Origin, &TEXT[..3]);
+    relay.eof(Side::Origin, 0);
+    assert!(relay.is_torn() && said(&mut relay, Side::Client, 0).is_empty());
+    assert_eq!(relay.end(), Some(End { by: By::Origin, how: How::Torn }));
+}
+
+#[test]
+fn a_header_that_never_became_whole_is_no_tear() {
+    let mut relay = Relay::new(&RULES, 0);
+    assert!(pass(&mut relay, Side::Origin, &TEXT[..1]).is_empty());
+    relay.eof(Side::Origin, 0);
+    assert!(!relay.is_torn(), "the client saw whole frames only");
+    assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, 1014);
+}
+
+#[test]
+fn a_client_that_vanished_frees_the_node_at_once() {
+    let mut relay = Relay::new(&RULES, 0);
+    pass(&mut relay, Side::Client, MASKED_TEXT);
+    relay.lost(Side::Client, 0);
+    assert!(said(&mut relay, Side::Client, 0).is_empty(), "nobody is there");
+    assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)), (1001, "client lost id".to_owned()));
+    assert!(relay.may_finish(Side::Origin), "FIN at once");
+}
+
+#[test]
+fn a_client_that_half_closed_still_hears_the_node() {
+    let mut relay = Relay::new(&RULES, 0);
+    relay.eof(Side::Client, 0);
+    assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)).0, 1001);
+    assert_eq!(pass(&mut relay, Side::Origin, TEXT), TEXT);
+    assert!(!relay.may_finish(Side::Client));
+    assert_eq!(pass(&mut relay, Side::Origin, b"\x88\x00"), b"\x88\x00");
+    assert!(relay.may_finish(Side::Client));
+}
+
+#[test]
+fn a_message_over_the_limit_is_1009_and_illegal_frames_are_1002() {
+    for (bytes, code, how) in [
+        (&b"\x81\xfe\x02\x01\0\0\0\0"[..], 1009, How::TooBig),
+        (&b"\x83\x80\0\0\0\0"[..], 1002, How::Violation),
+        (TEXT, 1002, How::Violation),
+    ] {
+        let mut relay = Relay::new(&RULES, 0);
+        assert!(pass(&mut relay, Side::Client, bytes).is_empty(), "not one byte of it is passed on");
+        assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, code);
+        assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)).0, 1001);
+        assert_eq!(relay.end(), Some(End { by: By::Client, how }));
+    }
+}
+
+#[test]
+fn a_drain_waits_for_the_frame_boundary_of_each_direction() {
+    let mut relay = Relay::new(&RULES, 0);
+    pass(&mut relay, Side::Origin, &TEXT[..3]);
+    relay.drain(1012);
+    assert!(said(&mut relay, Side::Client, 0).is_empty(), "inside a frame nothing is put in");
+    assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)), (1012, "draining id".to_owned()));
+    assert_eq!(pass(&mut relay, Side::Origin, &TEXT[3..]), &TEXT[3..]);
+    assert_eq!(close_of(&said(&mut relay, Side::Client, 0)), (1012, "draining id".to_owned()));
+    assert!(pass(&mut relay, Side::Origin, TEXT).is_empty(), "nothing follows our Close");
+    assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Drain }));
+}
+
+#[test]
+fn a_drain_finds_the_first_boundary_of_a_busy_direction() {
+    let mut relay = Relay::new(&RULES, 0);
+    pass(&mut relay, Side::Origin, &TEXT[..3]);
+    relay.drain(1001);
+    let busy = [&TEXT[3..], TEXT, &TEXT[..3]].concat();
+    let scan = relay.scan(Side::Origin, &busy, 0);
+    assert_eq!(scan.forward, 0..1, "it stops where a frame may be put in");
+    assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, 1001);
+}
+
+#[test]
+fn a_drain_waits_for_a_long_frame_and_then_for_the_answer() {
+    let mut relay = Relay::new(&RULES, 0);
+    pass(&mut relay, Side::Client, &MASKED_TEXT[..3]);
+    pass(&mut relay, Side::Origin, &TEXT[..3]);
+    relay.drain(1001);
+    assert_eq!(relay.tick(&RULES, 50, true), Tick::Go, "nothing was said, so no answer is late");
+    pass(&mut relay, Side::Client, &MASKED_TEXT[3..]);
+    assert_eq!(close_of(&said(&mut relay, Side::Origin, 50)).0, 1001);
+    assert_eq!(relay.tick(&RULES, 69, true), Tick::Go);
+    assert_eq!(relay.tick(&RULES, 70, true), Tick::Cut);
+    assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Drain }));
+}
+
+#[test]
+fn what_a_drain_could_not_tell_was_cut() {
+    let gateway = |how| Some(End { by: By::Gateway, how });
+    let drained = || {
+        let mut relay = Relay::new(&RULES, 0);
+        relay.drain(1001);
+        said(&mut relay, Side::Origin, 0);
+        relay
+    };
+    let mut relay = drained();
+    relay.cut(false);
+    assert_eq!(relay.end(), gateway(How::Cut), "the client was not told");
+    for (unsent, how) in [(true, How::Cut), (false, How::Drain)] {
+        let mut relay = drained();
+        said(&mut relay, Side::Client, 0);
+        relay.cut(unsent);
+        assert_eq!(relay.end(), gateway(how));
+    }
+    let mut relay = Relay::new(&RULES, 0);
+    relay.cut(false);
+    assert_eq!(relay.end(), gateway(How::Cut), "nobody was told");
+    let mut relay = Relay::new(&RULES, 0);
+    relay.eof(Side::Client, 0);
+    relay.cut(false);
+    assert_eq!(relay.end(), Some(End { by: By::Client, how: How::Lost }), "the first cause stays");
+}
+
+#[test]
+fn deadlines_ping_then_close() {
+    let mut relay = Relay::new(&RULES, 0);
+    assert_eq!(relay.next_due(&RULES), 15);
+    relay.tick(&RULES, 15, true);
+    assert_eq!(said(&mut relay, Side::Client, 15), b"\x89\x08tidegate");
+    relay.tick(&RULES, 25, true);
+    assert_eq!(close_of(&said(&mut relay, Side::Client, 25)), (1001, "client silent id".to_owned()));
+    assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Silent }));
+    assert_eq!(relay.tick(&RULES, 45, true), Tick::Cut);
+}
+
+#[test]
+fn a_client_that_is_not_read_is_not_silent() {
+    let mut relay = Relay::new(&RULES, 0);
+    for now in [15, 30, 45, 59] {
+        relay.tick(&RULES, now, false);
+        assert!(said(&mut relay, Side::Client, now).is_empty());
+    }
+    assert_eq!(relay.end(), None);
+    relay.tick(&RULES, 60, false);
+    assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Idle }));
+}
+
+#[test]
+fn a_client_that_takes_what_waited_for_it_is_slow_and_not_silent() {
+    let mut relay = Relay::new(&RULES, 0);
+    relay.tick(&RULES, 15, true);
+    assert_eq!(said(&mut relay, Side::Client, 15), b"\x89\x08tidegate");
+    // the ping stands behind other bytes, of which some go now and then
+    for now in [24, 33, 42] {
+        relay.took(now);
+        relay.tick(&RULES, now + 9, true);
+        assert_eq!(relay.end(), None, "at {now}");
+    }
+    relay.tick(&RULES, 52, true);
+    assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Silent }));
+}
+
+#[test]
+fn pings_do_not_keep_an_idle_session() {
+    let mut relay = Relay::new(&RULES, 0);
+    for now in 0..60 {
+        relay.scan(Side::Origin, b"\x89\x05PING!", now);
+        relay.scan(Side::Client, b"\x8a\x85\0\0\0\0PING!", now);
+        relay.tick(&RULES, now, true);
+    }
+    assert_eq!(relay.end(), None);
+    relay.tick(&RULES, 60, true);
+    assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Idle }));
+}

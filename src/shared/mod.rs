@@ -1,0 +1,10 @@
+//! What all workers and the control side share. Nothing here knows a ring, tokio, a signal or a file.
+
+pub mod answers;
+mod atomic;
+pub mod counters;
+pub mod gateway;
+pub mod limits;
+pub mod revision;
+pub mod transfer;
+pub(crate) mod whip_sessions;

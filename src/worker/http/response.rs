@@ -1,0 +1,74 @@
+//! What we say over HTTP: refusals from the one table, answers of the stream manager, pages.
+
+use crate::proto::http::forward_fields;
+use crate::proto::http::reply::{self, Field, Line};
+use crate::proto::refusal::Refusal;
+use crate::shared::answers::{Answer, By};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(crate) use crate::proto::http::reply::Shape;
+
+/// Seconds after which a client that was turned away for load may try again.
+const RETRY_AFTER: u32 = 2;
+
+/// An answer of any kind.
+pub(crate) fn write(shape: &Shape, status: u16, fields: &[Field<'_>], body: &[u8]) -> Vec<u8> {
+    let date = httpdate::HttpDate::from(SystemTime::now());
+    reply::write(shape, Line { status, reason: reason(status), date: &date }, fields, body)
+}
+
+/// A no, from the one table. `allow` is what a 405 names.
+pub(crate) fn refusal(shape: &Shape, refusal: Refusal, allow: &str) -> Vec<u8> {
+    let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
+    let sentence = refusal.sentence();
+    let body = serde_json::json!({
+        "error": sentence, "errorMessage": sentence, "code": refusal.code(),
+        "timestamp": u64::try_from(timestamp).unwrap_or(u64::MAX),
+    });
+    let retry = RETRY_AFTER.to_string();
+    let mut fields: Vec<Field<'_>> = vec![("Content-Type", "application/json")];
+    match refusal {
+        Refusal::MethodNotAllowed => fields.push(("Allow", allow)),
+        Refusal::UpgradeRequired => fields.push(("Upgrade", "websocket")),
+        Refusal::WebsocketVersion => {
+            fields.extend([("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]);
+        }
+        Refusal::Draining | Refusal::Overloaded | Refusal::TooMany => fields.push(("Retry-After", &retry)),
+        _ => {}
+    }
+    write(shape, refusal.status(), &fields, body.to_string().as_bytes())
+}
+
+/// An answer of the stream manager: status, content type and body unchanged.
+pub(crate) fn answer(shape: &Shape, answer: &Answer, by: By, now: u64) -> Vec<u8> {
+    let stored = if answer.fresh.is_some() { "; stored" } else { "" };
+    let status = match by {
+        By::Hit => format!("tidegate; hit; ttl={}", answer.ttl_left(now).as_millis().div_ceil(1000)),
+        By::Miss => format!("tidegate; fwd=miss{stored}; fwd-status={}", answer.status),
+        By::Collapsed => format!("tidegate; fwd=miss; collapsed; fwd-status={}", answer.status),
+        By::Bypass => format!("tidegate; fwd=bypass; fwd-status={}", answer.status),
+    };
+    let mut fields: Vec<Field<'_>> = vec![("Cache-Status", &status)];
+    if let Some(content_type) = &answer.content_type {
+        fields.push(("Content-Type", content_type));
+    }
+    write(shape, answer.status, &fields, &answer.body)
+}
+
+/// The answer to a browser's preflight (Fetch standard, 3.2.2).
+pub(crate) fn preflight(shape: &Shape, methods: &str) -> Vec<u8> {
+    let mut fields: Vec<Field<'_>> = vec![("Allow", methods)];
+    if shape.allow_origin.is_some() {
+        fields.extend([
+            ("Access-Control-Allow-Methods", methods),
+            ("Access-Control-Allow-Headers", forward_fields::ALLOWED),
+            ("Access-Control-Max-Age", "600"),
+        ]);
+    }
+    write(shape, 204, &fields, b"")
+}
+
+/// Reason phrases as they are registered; of a status that nobody registered, none.
+fn reason(status: u16) -> &'static str {
+    hyper::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
+}

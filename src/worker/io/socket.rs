@@ -1,0 +1,140 @@
+//! Sockets: readiness comes from the ring, bytes are taken and given by plain non-blocking calls.
+//!
+//! Only readiness is ever raced or dropped; a dropped poll consumes nothing. A pending owned read that loses a race loses
+//! its bytes (measured: all of them, without DEFER_TASKRUN), so there is none here. This file is the gateway's whole use
+//! of monoio's IO: another runtime would be a change of this file.
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::rc::Rc;
+
+/// A connected TCP socket on this worker's ring.
+#[derive(Debug)]
+pub(crate) struct Sock {
+    io: monoio::net::TcpStream,
+}
+
+impl Sock {
+    /// Takes over a socket, which has to be non-blocking: the epoll driver would otherwise sit in a call.
+    pub(crate) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
+        Ok(Self { io: monoio::net::TcpStream::from_std(stream)? })
+    }
+
+    /// Waits until a `recv` would say something: bytes, the end, or an error. May be dropped at any time.
+    pub(crate) async fn readable(&self) {
+        // an error of the poll shows again at the next call on the socket
+        let _ = self.io.readable(false).await;
+    }
+
+    /// Waits until a `send` may take something. May be dropped at any time.
+    pub(crate) async fn writable(&self) {
+        let _ = self.io.writable(false).await;
+    }
+
+    /// As [`Sock::readable`], for a wait that is kept beside the socket.
+    pub(crate) async fn until_readable(self: Rc<Self>) {
+        self.readable().await;
+    }
+
+    /// As [`Sock::writable`], for a wait that is kept beside the socket.
+    pub(crate) async fn until_writable(self: Rc<Self>) {
+        self.writable().await;
+    }
+
+    /// Takes what is there. `Ok(0)` is the peer's end; `WouldBlock` is nothing yet.
+    pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (taken, _) = rustix::net::recv(borrow(&self.io), buffer, RecvFlags::DONTWAIT)?;
+        Ok(taken)
+    }
+
+    /// Gives what fits now. `WouldBlock` is nothing. With `more` the kernel may wait a moment for what the caller does
+    /// next, more bytes or [`Sock::finish`], and send both in one packet.
+    pub(crate) fn send(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let flags = if more { flags | SendFlags::MORE } else { flags };
+        Ok(rustix::net::send(borrow(&self.io), bytes, flags)?)
+    }
+
+    /// Whether the connection is broken both ways. For sockets that nobody reads at present and that would not tell.
+    pub(crate) fn is_broken(&self) -> bool {
+        let mut polled = [PollFd::from_borrowed_fd(borrow(&self.io), PollFlags::empty())];
+        let broken = PollFlags::ERR | PollFlags::HUP;
+        rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
+            && polled[0].revents().intersects(broken)
+    }
+
+    /// For setting options.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        borrow(&self.io)
+    }
+
+    /// Half-closes: the peer sees our end after everything sent before.
+    pub(crate) fn finish(&self) {
+        let _ = rustix::net::shutdown(borrow(&self.io), Shutdown::Write);
+    }
+
+    /// Connects to `address` without ever blocking the worker.
+    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let kind = socket2::Type::STREAM.nonblocking();
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), kind, Some(socket2::Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&address.into()) {
+            Ok(()) => return Self::new(socket.into()),
+            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(e) => return Err(e),
+        }
+        let sock = Self::new(socket.into())?;
+        sock.writable().await;
+        match rustix::net::sockopt::socket_error(borrow(&sock.io))? {
+            Ok(()) => Ok(sock),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+/// A listening socket on this worker's ring.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    io: monoio::net::TcpListener,
+}
+
+impl Listener {
+    /// Takes over a listening socket.
+    pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self { io: monoio::net::TcpListener::from_std(listener)? })
+    }
+
+    /// For setting options, which connections inherit.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        borrow(&self.io)
+    }
+
+    /// Waits until a connection may be there. May be dropped at any time.
+    pub(crate) async fn readable(&self) {
+        let _ = self.io.readable(false).await;
+    }
+
+    /// Takes one connection. An `accept` of the ring that loses a race leaks its socket, this one can't.
+    pub(crate) fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (fd, peer) = rustix::net::acceptfrom_with(borrow(&self.io), flags)?;
+        let peer = peer
+            .and_then(|peer| SocketAddr::try_from(peer).ok())
+            .ok_or_else(|| io::Error::other("a peer without an address"))?;
+        Ok((fd.into(), peer))
+    }
+}
+
+fn borrow(io: &impl AsRawFd) -> BorrowedFd<'_> {
+    // SAFETY: monoio's sockets own their descriptor until they are dropped, and the borrow can't outlive `io`; monoio
+    // 0.2 offers AsRawFd only. Test: every session of tests/gateway goes through here.
+    #[allow(unsafe_code)]
+    unsafe {
+        BorrowedFd::borrow_raw(io.as_raw_fd())
+    }
+}

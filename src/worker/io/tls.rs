@@ -1,0 +1,245 @@
+//! rustls over owned buffers: records in, plaintext out, and back.
+//!
+//! rustls never sees a socket and owns no buffer here. What it could not use yet (a record begun) is the *carry*; it is
+//! put in front of the next bytes received, and freed when it is empty, so an idle session holds no buffer. Two rules keep
+//! peers from hurting us, both learned from rustls 0.23's source:
+//!
+//! * `process_tls_records` is always given the undiscarded bytes, never an empty slice while there are some: the deframer
+//!   remembers offsets into them, and one record with part of a KeyUpdate would otherwise panic at the next encryption.
+//! * all whole records are worked off before we go on, so that wanting to encrypt never meets unread plaintext.
+
+use crate::worker::io::buffers::CARRY_MAX;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use std::sync::Arc;
+
+/// The TLS side of one client connection.
+pub(crate) struct Tls {
+    conn: Box<UnbufferedServerConnection>,
+    carry: Vec<u8>,
+    peer_closed: bool,
+    open: bool,
+    /// We said close_notify: nothing may follow it.
+    closed: bool,
+    /// A fault ended it: rustls must not be asked for anything more.
+    failed: bool,
+}
+
+/// What went wrong, for the log; an alert for the peer may have been written.
+pub(crate) type TlsFault = rustls::Error;
+
+impl Tls {
+    /// A connection that waits for its ClientHello.
+    pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
+        let conn = Box::new(UnbufferedServerConnection::new(config)?);
+        Ok(Self { conn, carry: Vec::new(), peer_closed: false, open: false, closed: false, failed: false })
+    }
+
+    /// Bytes that have to stand in front of what is received next.
+    pub(crate) fn carry(&self) -> &[u8] {
+        &self.carry
+    }
+
+    /// The handshake is done.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The peer said that it will send nothing more.
+    pub(crate) const fn peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    /// Whether TLS 1.3 was agreed on.
+    pub(crate) fn is_version_13(&self) -> bool {
+        self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
+    /// Version agreed on, and whether the session was resumed; both known once [`Tls::is_open`].
+    pub(crate) fn agreed(&self) -> (Option<ProtocolVersion>, bool) {
+        (self.conn.protocol_version(), self.conn.handshake_kind() == Some(HandshakeKind::Resumed))
+    }
+
+    /// Works off `bytes`, which are the carry followed by what was received. Plaintext goes to `plain`, one record at a
+    /// time; its second argument says whether another whole record stands behind it. What the handshake, a KeyUpdate or
+    /// an alert wants sent is appended to `out`, also when the result is an error.
+    ///
+    /// A fault is for ever: what comes after it is not looked at.
+    pub(crate) fn feed(
+        &mut self,
+        bytes: &mut [u8],
+        out: &mut Vec<u8>,
+        plain: impl FnMut(&[u8], bool),
+    ) -> Result<(), TlsFault> {
+        self.sound()?;
+        let fed = self.work_off(bytes, out, plain);
+        self.failed |= fed.is_err();
+        fed
+    }
+
+    fn work_off(
+        &mut self,
+        bytes: &mut [u8],
+        out: &mut Vec<u8>,
+        mut plain: impl FnMut(&[u8], bool),
+    ) -> Result<(), TlsFault> {
+        let (mut at, mut turns) = (0, 0);
+        loop {
+            // each turn takes bytes, or says something about bytes that were taken
+            turns += 1;
+            debug_assert!(turns <= bytes.len() + 64, "a spin");
+            let more = whole_record_behind_first(&bytes[at..]);
+            let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(&mut bytes[at..]);
+            let state = match state {
+                Ok(state) => state,
+                Err(fault) => {
+                    at += discard;
+                    if !self.closed {
+                        self.alert(&mut bytes[at..], out);
+                    }
+                    return Err(fault);
+                }
+            };
+            let mut rest = false;
+            match state {
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        discard += record.discard;
+                        plain(record.payload, more);
+                    }
+                }
+                ConnectionState::EncodeTlsData(mut data) => encode(&mut data, out)?,
+                // the bytes are in `out`, which the caller sends before anything else
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::PeerClosed => self.peer_closed = true,
+                ConnectionState::BlockedHandshake => rest = true,
+                ConnectionState::WriteTraffic(_) => {
+                    self.open = true;
+                    rest = true;
+                }
+                ConnectionState::Closed => rest = true,
+                _ => return Err(TlsFault::General("a TLS state that was not asked for".into())),
+            }
+            at += discard;
+            if rest {
+                break;
+            }
+        }
+        if bytes.len() - at > CARRY_MAX {
+            return Err(TlsFault::General("a handshake message that never ends".into()));
+        }
+        self.keep(&bytes[at..]);
+        Ok(())
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
+        if rest.is_empty() {
+            self.carry = Vec::new();
+        } else {
+            self.carry.clear();
+            self.carry.extend_from_slice(rest);
+        }
+    }
+
+    /// After a fault an alert may be waiting: it tells the peer why.
+    fn alert(&mut self, bytes: &mut [u8], out: &mut Vec<u8>) {
+        // no further than that: asked once more it would read the same bytes and fault again
+        while self.conn.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) = self.conn.process_tls_records(bytes).state
+        {
+            if encode(&mut data, out).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes `plain` as records into `out` and says how many bytes they are. `out` needs room for `plain` and 29 bytes
+    /// for each started 16 KiB.
+    pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, TlsFault> {
+        self.with_writer(out, |writer, out| {
+            writer.encrypt(plain, out).map_err(|e| TlsFault::General(e.to_string()))
+        })
+    }
+
+    /// Writes our close_notify into `out` and says how many bytes it is.
+    pub(crate) fn close(&mut self, out: &mut [u8]) -> Result<usize, TlsFault> {
+        self.closed = true;
+        self.with_writer(out, |writer, out| {
+            writer.queue_close_notify(out).map_err(|e| TlsFault::General(e.to_string()))
+        })
+    }
+
+    fn sound(&self) -> Result<(), TlsFault> {
+        if self.failed { Err(TlsFault::General("the connection has failed".into())) } else { Ok(()) }
+    }
+
+    fn with_writer(
+        &mut self,
+        out: &mut [u8],
+        mut write: impl FnMut(
+            &mut rustls::unbuffered::WriteTraffic<'_, rustls::server::ServerConnectionData>,
+            &mut [u8],
+        ) -> Result<usize, TlsFault>,
+    ) -> Result<usize, TlsFault> {
+        self.sound()?;
+        let mut written = 0;
+        loop {
+            let UnbufferedStatus { discard, state } = self.conn.process_tls_records(&mut self.carry);
+            let done = match state? {
+                ConnectionState::WriteTraffic(mut writer) => {
+                    written += write(&mut writer, &mut out[written..])?;
+                    true
+                }
+                ConnectionState::EncodeTlsData(mut data) => {
+                    written +=
+                        data.encode(&mut out[written..]).map_err(|e| TlsFault::General(e.to_string()))?;
+                    false
+                }
+                ConnectionState::TransmitTlsData(data) => {
+                    data.done();
+                    false
+                }
+                ConnectionState::PeerClosed => {
+                    self.peer_closed = true;
+                    false
+                }
+                _ => return Err(TlsFault::General("the connection can't be written to".into())),
+            };
+            self.carry.drain(..discard);
+            if done {
+                return Ok(written);
+            }
+        }
+    }
+}
+
+fn encode<D>(data: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) -> Result<(), TlsFault> {
+    let start = out.len();
+    let mut room = 256;
+    loop {
+        out.resize(start + room, 0);
+        match data.encode(&mut out[start..]) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(size)) => room = size.required_size,
+            Err(fault) => {
+                out.truncate(start);
+                return Err(TlsFault::General(fault.to_string()));
+            }
+        }
+    }
+}
+
+/// Whether the first record is whole and a second whole one stands behind it (RFC 8446, 5.1: five bytes of header, the
+/// last two are the length). Only a hint for when to flush: nothing breaks when it is wrong.
+fn whole_record_behind_first(bytes: &[u8]) -> bool {
+    let whole = |bytes: &[u8]| {
+        let length = 5 + usize::from(u16::from_be_bytes([*bytes.get(3)?, *bytes.get(4)?]));
+        (bytes.len() >= length).then_some(length)
+    };
+    whole(bytes).is_some_and(|first| whole(&bytes[first..]).is_some())
+}

@@ -1,0 +1,10 @@
+//! The flights of one worker: which sessions wait for which question.
+
+use crate::shared::answers::{Key, Reply};
+use futures_channel::oneshot;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// The flights of one worker: who waits for which key.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(pub(crate) RefCell<HashMap<Key, Vec<oneshot::Sender<Reply>>>>);

@@ -1,0 +1,71 @@
+//! The state of one worker, shared by its sessions.
+
+use crate::metrics::WorkerMetrics;
+use crate::proto::millis::{Millis, millis};
+use crate::shared::gateway::Gateway;
+use crate::shared::revision::Held;
+use crate::worker::io::{fairness, latch};
+use crate::worker::local::flights::Flights;
+use crate::worker::local::registry::Sessions;
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+/// One core's own state, shared by its sessions.
+pub(crate) struct Worker {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) newest: RefCell<Held>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    pub(crate) sessions: Sessions,
+    pub(crate) flights: Flights,
+    pub(crate) draining: latch::Bell,
+    pub(crate) budget: Rc<fairness::Budget>,
+    /// Rung when it shall stop accepting, for whatever reason.
+    pub(crate) closing: latch::Bell,
+    /// How many listeners it accepts from; read from outside.
+    pub(crate) doors: Arc<AtomicUsize>,
+    epoch: Instant,
+    random: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker without sessions. It counts the listeners that it accepts from in `doors`.
+    pub(crate) fn new(gateway: Arc<Gateway>, index: usize, doors: Arc<AtomicUsize>) -> Self {
+        Self {
+            metrics: gateway.metrics[index].clone(),
+            sessions: Sessions::default(),
+            flights: Flights::default(),
+            draining: latch::Bell::default(),
+            budget: Rc::default(),
+            closing: latch::Bell::default(),
+            doors,
+            epoch: Instant::now(),
+            random: Cell::new(RandomState::new().hash_one(index) | 1),
+            newest: RefCell::new(Rc::new(gateway.newest())),
+            gateway,
+        }
+    }
+
+    /// The newest revision that this worker was told of.
+    pub(crate) fn newest(&self) -> Held {
+        self.newest.borrow().clone()
+    }
+
+    /// Milliseconds since this worker started.
+    pub(crate) fn now(&self) -> Millis {
+        millis(self.epoch.elapsed())
+    }
+
+    /// Numbers that need not be secret: session ids, masks of our own frames (xorshift64*).
+    pub(crate) fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}

@@ -1,0 +1,65 @@
+//! Tasks that are counted while they live, and whose panic ends only themselves.
+
+use crate::metrics::WorkerMetrics;
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// Runs a session, or what may outlive one: counted while it lives, so that a drain waits for it, and a panic in it ends it
+/// alone. The runtime would not catch one: it would take the whole core with all its sessions.
+pub(crate) fn guarded(
+    metrics: Arc<WorkerMetrics>,
+    session: impl Future<Output = ()>,
+) -> impl Future<Output = ()> {
+    // at once, not when it is first polled: the next look at what is open comes before that
+    metrics.connections.add(1);
+    // no async block: it would hold the session twice, as what it was given and as what it waits for
+    AssertUnwindSafe(session).catch_unwind().map(move |ended| {
+        if ended.is_err() {
+            metrics.panics.add(1);
+        }
+        metrics.connections.add(-1);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::io::latch::Bell;
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_panic_ends_one_session_and_is_counted() {
+        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
+            .enable_timer()
+            .build()
+            .expect("a ring or epoll");
+        let metrics = Arc::new(WorkerMetrics::default());
+        let went_on = Rc::new(Cell::new(false));
+        runtime.block_on(async {
+            let (neighbour, asked) = (went_on.clone(), Rc::new(Bell::default()));
+            let when_asked = asked.clone();
+            let sessions = [
+                monoio::spawn(guarded(metrics.clone(), async {
+                    monoio::time::sleep(Duration::from_millis(1)).await;
+                    panic!("a bug of ours");
+                })),
+                monoio::spawn(guarded(metrics.clone(), async {})),
+            ];
+            let other = monoio::spawn(guarded(metrics.clone(), async move {
+                when_asked.wait().await;
+                neighbour.set(true);
+            }));
+            for session in sessions {
+                session.await;
+            }
+            assert_eq!(metrics.connections.get(), 1, "the neighbour is still there");
+            asked.ring();
+            other.await;
+        });
+        assert!(went_on.get(), "the worker went on");
+        assert_eq!((metrics.panics.get(), metrics.connections.get()), (1, 0));
+    }
+}

@@ -1,0 +1,59 @@
+//! Dialling an admitted node and upgrading the connection to WebSocket.
+
+use crate::config::Origins;
+use crate::proto::admission::Admitted;
+use crate::proto::http::head;
+use crate::proto::websocket::upgrade::{Agreed, Upgrade};
+use crate::worker::io::socket::Sock;
+use crate::worker::node::connect;
+use crate::worker::node::connect::DialFault;
+use std::net::SocketAddr;
+
+/// An upgraded connection to a node.
+pub(crate) struct Opened {
+    pub sock: Sock,
+    pub node: SocketAddr,
+    pub agreed: Agreed,
+    /// Bytes that came together with the node's 101.
+    pub early: Vec<u8>,
+}
+
+/// Dials and upgrades with a request that was made with this key. Dropping the future closes the socket: a client that leaves cancels its dial.
+pub(crate) async fn open(
+    admitted: &Admitted,
+    upgrade: &Upgrade,
+    key: &str,
+    request: &[u8],
+    config: &Origins,
+) -> Result<Opened, DialFault> {
+    let sock = connect::connect(admitted, config.connect_timeout).await?;
+    monoio::time::timeout(config.upgrade_timeout, exchange(sock, admitted.address(), request, key, upgrade))
+        .await
+        .unwrap_or(Err(DialFault::UpgradeTimeout))
+}
+
+async fn exchange(
+    sock: Sock,
+    node: SocketAddr,
+    request: &[u8],
+    key: &str,
+    upgrade: &Upgrade,
+) -> Result<Opened, DialFault> {
+    connect::send(&sock, request).await?;
+    let mut bytes = Vec::new();
+    let mut seen = 0;
+    loop {
+        match head::response(&bytes, seen, &connect::HEAD) {
+            Err(_) => return Err(DialFault::BadHandshake(None)),
+            Ok(Some((response, used))) => {
+                let agreed =
+                    upgrade.check(key, &response).map_err(|fault| DialFault::BadHandshake(Some(fault)))?;
+                return Ok(Opened { sock, node, agreed, early: bytes.split_off(used) });
+            }
+            Ok(None) => seen = bytes.len(),
+        }
+        if connect::receive(&sock, &mut bytes).await? == 0 {
+            return Err(DialFault::BadHandshake(None));
+        }
+    }
+}

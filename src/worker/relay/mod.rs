@@ -1,0 +1,4 @@
+//! A relayed session: sockets on both legs, and bytes of one side on their way to the other.
+
+pub(crate) mod pump;
+pub(crate) mod splice;
