@@ -15,7 +15,7 @@ mod atomic {
 #[path = "../src/shared/counters.rs"]
 mod counters;
 
-use counters::{Places, Uses};
+use counters::{Slots, UseCount};
 
 /// Looks at all interleavings; more than three switches against a thread's will find nothing new in two instructions.
 fn model(of: impl Fn() + Send + Sync + 'static) {
@@ -33,7 +33,7 @@ fn together(tasks: Vec<Box<dyn FnOnce() + Send>>) {
 #[test]
 fn no_more_places_are_taken_than_there_are() {
     model(|| {
-        let (places, inside) = (Arc::new(Places::default()), Arc::new(Count::new(0)));
+        let (places, inside) = (Arc::new(Slots::default()), Arc::new(Count::new(0)));
         let visitor = || {
             let (places, inside) = (places.clone(), inside.clone());
             Box::new(move || {
@@ -49,11 +49,11 @@ fn no_more_places_are_taken_than_there_are() {
     });
 }
 
-/// The places above the first limit are for those of the first rank; however many others try, they get theirs.
+/// The places above the first limit are for those of the first priority; however many others try, they get theirs.
 #[test]
 fn who_is_turned_away_takes_nobody_elses_place() {
     model(|| {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(Slots::default());
         assert!(places.take(1), "the others have filled theirs");
         let other = || {
             let places = places.clone();
@@ -72,7 +72,7 @@ fn who_is_turned_away_takes_nobody_elses_place() {
 #[test]
 fn an_answer_is_given_out_as_often_as_it_may_be() {
     model(|| {
-        let (uses, given) = (Arc::new(Uses::new(2)), Arc::new(Count::new(0)));
+        let (uses, given) = (Arc::new(UseCount::new(2)), Arc::new(Count::new(0)));
         let caller = || {
             let (uses, given) = (uses.clone(), given.clone());
             Box::new(move || {

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use tidegate::oracles::pieces::answer_from_memory;
 use tidegate::proto::admission;
-use tidegate::shared::answers::{Key, Look};
+use tidegate::shared::answers::{Key, CacheLookup};
 
 pub(super) fn add(cases: &mut Cases) {
     // before anything makes keys and certificates: their lengths are a matter of luck, and the allocator remembers them
@@ -94,7 +94,7 @@ fn answers(cases: &mut Cases) {
     cases.add("memory/hit", || {
         let answers = memory::answers();
         move || match answers.look(black_box(EVENT)) {
-            Look::Hit(answer) => drop(black_box(answer)),
+            CacheLookup::Hit(answer) => drop(black_box(answer)),
             look => unreachable!("{look:?}"),
         }
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidegate::config;
 use tidegate::shared::answers::{Answer, Answers};
-use tidegate::shared::counters::Uses;
+use tidegate::shared::counters::UseCount;
 
 /// The defaults.
 pub fn config() -> config::Config {
@@ -31,7 +31,7 @@ fn answer(answers: &Answers) -> Answer {
         body: ANSWER.as_bytes().to_vec(),
         nodes: vec![NODE.ip()],
         fresh: Some(Duration::from_secs(3600)),
-        uses: Uses::new(u32::MAX),
+        uses: UseCount::new(u32::MAX),
         made: answers.now(),
     }
 }

@@ -18,13 +18,13 @@ pub const CONFIG: u8 = 78;
 
 /// The end of a command that could not do its work.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stop {
+pub struct ExitError {
     pub code: u8,
     /// The cause and the next step.
     pub text: String,
 }
 
-impl Stop {
+impl ExitError {
     /// A port or a file, or anything else of the machine, can't be had.
     pub fn os(text: String) -> Self {
         Self { code: OS, text }
@@ -43,11 +43,11 @@ pub fn lines(path: &Path, problems: &[Problem]) -> String {
 }
 
 /// What a failed load means: every problem printed, and the sentence to end with.
-pub fn failure(path: &Path, failure: &Failure) -> Stop {
+pub fn failure(path: &Path, failure: &Failure) -> ExitError {
     match failure {
         Failure::Unreadable { path, error } => {
             let path = path.display();
-            Stop::os(format!(
+            ExitError::os(format!(
                 "can't read the configuration {path} ({error}); name the right file with --config"
             ))
         }
@@ -62,7 +62,7 @@ pub fn failure(path: &Path, failure: &Failure) -> Stop {
                 path.display(),
                 path.display()
             );
-            Stop { code: if *only_missing { OS } else { CONFIG }, text }
+            ExitError { code: if *only_missing { OS } else { CONFIG }, text }
         }
     }
 }

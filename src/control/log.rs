@@ -26,11 +26,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub const ACCESS: &str = "access";
 
 /// The logs of the process. Writes out what is left when it is dropped.
-pub struct Logs(Arc<Pens>);
+pub struct Logs(Arc<LogWriters>);
 
 /// A way to change the logs, from wherever.
 #[derive(Clone)]
-pub struct Changer(Arc<Pens>);
+pub struct Changer(Arc<LogWriters>);
 
 /// What is needed to log as configured, opened already.
 pub struct Opened {
@@ -39,7 +39,7 @@ pub struct Opened {
 }
 
 /// What lines are written with.
-struct Pens {
+struct LogWriters {
     stderr: NonBlocking,
     access: Pen,
     form: Form,
@@ -54,7 +54,7 @@ pub fn open(log: &Log) -> io::Result<Opened> {
     let file = match &log.access {
         AccessLog::File(path) => {
             let file = OpenOptions::new().append(true).create(true).open(path)?;
-            Some(non_blocking(Patient::new(file)))
+            Some(non_blocking(LossyWriter::new(file)))
         }
         AccessLog::Off | AccessLog::Stderr => None,
     };
@@ -68,7 +68,7 @@ pub fn start(log: &Log) -> io::Result<Logs> {
     let (access, form) = (Pen::new(stderr.clone()), Form::default());
     let (subscriber, filter) = subscriber(stderr.clone(), access.clone(), form.clone());
     let guards = Mutex::new((Some(guard), None));
-    let pens = Arc::new(Pens { stderr, access, form, filter, guards });
+    let pens = Arc::new(LogWriters { stderr, access, form, filter, guards });
     // before it is installed: no line is written otherwise
     pens.change(opened);
     let _ = subscriber.try_init();
@@ -97,7 +97,7 @@ impl Changer {
     }
 }
 
-impl Pens {
+impl LogWriters {
     fn guards(&self) -> std::sync::MutexGuard<'_, (Option<WorkerGuard>, Option<WorkerGuard>)> {
         // a panic can't leave it half changed
         self.guards.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,14 +117,14 @@ impl Pens {
 
 /// A file whose disk may be full: lines that can't be written are dropped, which is said once each time it begins and ends.
 /// Each write is one line.
-struct Patient<W> {
+struct LossyWriter<W> {
     file: W,
     lost: u64,
     /// The last line ended before its end.
     torn: bool,
 }
 
-impl<W: io::Write> Patient<W> {
+impl<W: io::Write> LossyWriter<W> {
     const fn new(file: W) -> Self {
         Self { file, lost: 0, torn: false }
     }
@@ -150,7 +150,7 @@ impl<W: io::Write> Patient<W> {
     }
 }
 
-impl<W: io::Write> io::Write for Patient<W> {
+impl<W: io::Write> io::Write for LossyWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.try_write(line) {
             Ok(()) => {
@@ -303,8 +303,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_costs_the_lines_that_do_not_fit_and_no_others() {
-        let mut log = Patient::new(Disk(Vec::new(), 8));
-        let write = |log: &mut Patient<Disk>, line: &str| {
+        let mut log = LossyWriter::new(Disk(Vec::new(), 8));
+        let write = |log: &mut LossyWriter<Disk>, line: &str| {
             io::Write::write_all(log, line.as_bytes()).expect("it is patient");
         };
         for line in ["first\n", "second\n", "third\n"] {
@@ -324,7 +324,7 @@ mod tests {
         let (own, own_guard) = non_blocking(papers[1].clone());
         let (access, form) = (Pen::new(stderr.clone()), Form::default());
         let (subscriber, filter) = subscriber(stderr.clone(), access.clone(), form.clone());
-        let pens = Pens { stderr, access, form, filter, guards: Mutex::default() };
+        let pens = LogWriters { stderr, access, form, filter, guards: Mutex::default() };
         tracing::subscriber::with_default(subscriber, || {
             for (level, format, access) in configured {
                 let place = if *access { AccessLog::File("a file".into()) } else { AccessLog::Off };

@@ -12,7 +12,7 @@ const WATCHED: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGUSR2];
 
 /// What somebody outside asks of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub enum ControlEvent {
     /// SIGTERM or SIGINT: drain and end; at once if it is the second time.
     End,
     /// Somebody asked the admin listener for a drain; asking twice changes nothing.
@@ -24,7 +24,7 @@ pub enum Ask {
 }
 
 /// Begins to listen to signals; others may ask through the sender. Call it before any other thread starts: threads inherit what is blocked.
-pub fn listen() -> io::Result<(Sender<Ask>, Receiver<Ask>)> {
+pub fn listen() -> io::Result<(Sender<ControlEvent>, Receiver<ControlEvent>)> {
     let mut signals = Signals::new(WATCHED)?;
     mask(libc::SIG_BLOCK)?;
     let (asks, receiver) = channel();
@@ -35,9 +35,9 @@ pub fn listen() -> io::Result<(Sender<Ask>, Receiver<Ask>)> {
         }
         for signal in signals.forever() {
             let ask = match signal {
-                SIGHUP => Ask::Reload,
-                SIGUSR2 => Ask::HandOver,
-                _ => Ask::End,
+                SIGHUP => ControlEvent::Reload,
+                SIGUSR2 => ControlEvent::HandOver,
+                _ => ControlEvent::End,
             };
             if asks.send(ask).is_err() {
                 return;

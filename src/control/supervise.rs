@@ -2,16 +2,16 @@
 //!
 //! It runs on the main thread and only ever sleeps in a wait for signals.
 
-use crate::control::exit::{SOFTWARE, Stop};
-use crate::control::process::state::{Phase, Shared};
+use crate::control::exit::{ExitError, SOFTWARE};
+use crate::control::process::state::{Phase, ProcessState};
 use crate::control::reload::reloader;
-use crate::control::reload::reloader::Wish;
-use crate::control::signals::Ask;
+use crate::control::reload::reloader::ReloadRequest;
+use crate::control::signals::ControlEvent;
 use crate::control::systemd;
 use crate::control::systemd::Watchdog;
-use crate::control::upgrade::handover::Succession;
-use crate::control::workers::crew::Crew;
-use crate::metrics::{EndBy, EndHow};
+use crate::control::upgrade::handover::Handover;
+use crate::control::workers::interface::Workers;
+use crate::proto::websocket::relay::{By, How};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -24,37 +24,37 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Sees the process through its phases, up to a clean end.
 pub fn supervise(
-    shared: &Shared,
-    crew: &dyn Crew,
-    asks: &Receiver<Ask>,
-    succession: &mut Succession,
-) -> Result<(), Stop> {
+    shared: &ProcessState,
+    workers: &dyn Workers,
+    asks: &Receiver<ControlEvent>,
+    handover: &mut Handover,
+) -> Result<(), ExitError> {
     let mut watchdog = Watchdog::new();
     let mut end = End::Signal;
-    if await_workers(shared, crew, asks)? && succession.await_turn(crew, asks) {
-        succession.open(crew).map_err(|refused| Stop::os(refused.to_string()))?;
+    if await_workers(shared, workers, asks)? && handover.await_turn(workers, asks) {
+        handover.open(workers).map_err(|refused| ExitError::os(refused.to_string()))?;
         shared.phase.advance(Phase::Serving);
-        succession.show_admin();
+        handover.show_admin();
         for address in &shared.listening {
             tracing::info!("listening on {address}");
         }
         tracing::info!(workers = shared.metrics.len(), driver = shared.driver(), "serving");
         systemd::ready(&status_line(shared));
-        succession.store();
-        end = await_end(shared, crew, asks, &mut watchdog, succession);
+        handover.store();
+        end = await_end(shared, workers, asks, &mut watchdog, handover);
     }
     let deadline = Instant::now() + shared.current().config.gateway.drain;
-    succession.leave_queues(shared, crew, asks);
-    if !succession.is_hurried() {
-        drain(shared, crew, asks, &mut watchdog, matches!(end, End::Signal | End::Succeeded));
-        succession.await_past(asks, deadline);
+    handover.leave_queues(shared, workers, asks);
+    if !handover.is_stop_requested() {
+        drain(shared, workers, asks, &mut watchdog, matches!(end, End::Signal | End::Succeeded));
+        handover.await_past(asks, deadline);
     }
     shared.phase.advance(Phase::Stopped);
     match end {
         End::Signal | End::Asked | End::Succeeded => Ok(()),
         End::Fallen(worker) => {
             let text = format!("worker {worker} ended by itself; this is a bug, the log above says where");
-            Err(Stop { code: SOFTWARE, text })
+            Err(ExitError { code: SOFTWARE, text })
         }
     }
 }
@@ -72,56 +72,60 @@ enum End {
 }
 
 /// Waits until every worker listens; false when the end was asked for before.
-fn await_workers(shared: &Shared, crew: &dyn Crew, asks: &Receiver<Ask>) -> Result<bool, Stop> {
+fn await_workers(
+    shared: &ProcessState,
+    workers: &dyn Workers,
+    asks: &Receiver<ControlEvent>,
+) -> Result<bool, ExitError> {
     let deadline = Instant::now() + START;
-    while crew.listening().map_err(Stop::os)? < shared.metrics.len() {
-        if matches!(asks.recv_timeout(LOOK), Ok(Ask::End | Ask::Drain)) {
+    while workers.listening().map_err(ExitError::os)? < shared.metrics.len() {
+        if matches!(asks.recv_timeout(LOOK), Ok(ControlEvent::End | ControlEvent::Drain)) {
             return Ok(false);
         }
         if Instant::now() > deadline {
             let text = "a worker did not begin to listen within 30 seconds; look at the log above".to_owned();
-            return Err(Stop::os(text));
+            return Err(ExitError::os(text));
         }
     }
     Ok(true)
 }
 
-/// Waits until the end is asked for, or somebody else serves; or until a worker has fallen: the others are drained and
+/// Waits until the end is asked for, or somebody else serves; or until a worker has exited_worker: the others are drained and
 /// somebody starts us anew.
 fn await_end(
-    shared: &Shared,
-    crew: &dyn Crew,
-    asks: &Receiver<Ask>,
+    shared: &ProcessState,
+    workers: &dyn Workers,
+    asks: &Receiver<ControlEvent>,
     watchdog: &mut Watchdog,
-    succession: &mut Succession,
+    handover: &mut Handover,
 ) -> End {
     let tick = watchdog.every().map_or(TICK, |every| every.min(TICK));
     let mut ticked = Instant::now();
     loop {
-        let wait = if succession.is_under_way() { LOOK } else { tick };
+        let wait = if handover.is_under_way() { LOOK } else { tick };
         match asks.recv_timeout(wait) {
-            Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => {
-                succession.cancel();
+            Ok(ControlEvent::End) | Err(RecvTimeoutError::Disconnected) => {
+                handover.cancel();
                 return End::Signal;
             }
-            Ok(Ask::Drain) => {
-                succession.cancel();
+            Ok(ControlEvent::Drain) => {
+                handover.cancel();
                 return End::Asked;
             }
-            Ok(Ask::Reload) => reloader::wish(shared, Wish::by_signal()),
-            Ok(Ask::HandOver) => succession.begin(),
+            Ok(ControlEvent::Reload) => reloader::wish(shared, ReloadRequest::by_signal()),
+            Ok(ControlEvent::HandOver) => handover.begin(),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if succession.is_ready() && succession.step_down(shared, crew, asks) {
+        if handover.is_ready() && handover.step_down(shared, workers, asks) {
             return End::Succeeded;
         }
         if ticked.elapsed() < tick {
             continue;
         }
         ticked = Instant::now();
-        if let Some(worker) = crew.fallen() {
+        if let Some(worker) = workers.exited_worker() {
             tracing::error!(worker, "a worker ended by itself");
-            succession.cancel();
+            handover.cancel();
             return End::Fallen(worker);
         }
         systemd::status(&status_line(shared));
@@ -132,21 +136,21 @@ fn await_end(
 /// Asks the workers to drain and waits until nothing is open, the time is over, or a second signal comes. A drain that was
 /// asked for otherwise is not cut short by the first: service managers send theirs whatever was done before.
 fn drain(
-    shared: &Shared,
-    crew: &dyn Crew,
-    asks: &Receiver<Ask>,
+    shared: &ProcessState,
+    workers: &dyn Workers,
+    asks: &Receiver<ControlEvent>,
     watchdog: &mut Watchdog,
     mut signalled: bool,
 ) {
     let window = shared.current().config.gateway.drain;
     shared.phase.advance(Phase::Draining);
     systemd::stopping(&status_line(shared), window);
-    crew.drain();
+    workers.drain();
     tracing::info!(sessions = shared.sessions(), "draining for at most {window:?}");
     let deadline = Instant::now() + window;
     let (mut fed, mut said) = (Instant::now(), Instant::now());
-    while shared.connections() > 0 || !crew.is_idle() {
-        if asks.recv_timeout(LOOK) == Ok(Ask::End) && std::mem::replace(&mut signalled, true) {
+    while shared.connections() > 0 || !workers.is_idle() {
+        if asks.recv_timeout(LOOK) == Ok(ControlEvent::End) && std::mem::replace(&mut signalled, true) {
             tracing::warn!(connections = shared.connections(), "a second signal: ending at once");
             return;
         }
@@ -167,14 +171,14 @@ fn drain(
 }
 
 /// Says what became of the sessions of a drain, once the workers have ended.
-pub fn sum_up(shared: &Shared) {
-    let of = |how: EndHow| -> u64 {
-        shared.metrics.iter().map(|worker| worker.ends[EndBy::Gateway as usize][how as usize].get()).sum()
+pub fn sum_up(shared: &ProcessState) {
+    let of = |how: How| -> u64 {
+        shared.metrics.iter().map(|worker| worker.ends[By::Gateway as usize][how as usize].get()).sum()
     };
-    tracing::info!(told = of(EndHow::Drain), cut = of(EndHow::Cut), "ended");
+    tracing::info!(told = of(How::Drain), cut = of(How::Cut), "ended");
 }
 
-fn status_line(shared: &Shared) -> String {
+fn status_line(shared: &ProcessState) -> String {
     let (phase, sessions) = (shared.phase.get().word(), shared.sessions());
     let refused = shared.last_reload.load().as_ref().is_some_and(|last| last.outcome.is_err());
     let note = if refused { "; the last reload was refused, the log says why" } else { "" };
@@ -184,7 +188,7 @@ fn status_line(shared: &Shared) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::workers::crew::Revise;
+    use crate::control::workers::interface::Revise;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Sender, channel};
@@ -200,7 +204,7 @@ mod tests {
         fell: Arc<AtomicBool>,
     }
 
-    impl Crew for Fake {
+    impl Workers for Fake {
         fn listening(&self) -> Result<usize, String> {
             if self.fails { Err("no ring".to_owned()) } else { Ok(2) }
         }
@@ -211,29 +215,29 @@ mod tests {
         fn reviser(&self) -> Box<dyn Revise> {
             unreachable!("the supervisor revises nothing")
         }
-        fn fallen(&self) -> Option<usize> {
+        fn exited_worker(&self) -> Option<usize> {
             self.fell.load(Ordering::SeqCst).then_some(1)
         }
     }
 
     struct Scene {
-        shared: Arc<Shared>,
-        asks: Sender<Ask>,
+        shared: Arc<ProcessState>,
+        asks: Sender<ControlEvent>,
         drained: Arc<AtomicBool>,
         fell: Arc<AtomicBool>,
-        supervisor: thread::JoinHandle<Result<(), Stop>>,
+        supervisor: thread::JoinHandle<Result<(), ExitError>>,
     }
 
     fn begin(fails: bool) -> Scene {
         let config = crate::config::read(CONFIG).expect("a good configuration");
-        let shared = Arc::new(Shared::new(config, 2, Vec::new(), Vec::new()));
+        let shared = Arc::new(ProcessState::new(config, 2, Vec::new(), Vec::new()));
         let (asks, receiver) = channel();
         let drained = Arc::new(AtomicBool::new(false));
         let fell = Arc::new(AtomicBool::new(false));
         let fake = Fake { fails, drained: Arc::clone(&drained), fell: Arc::clone(&fell) };
         let inside = Arc::clone(&shared);
         let supervisor =
-            thread::spawn(move || supervise(&inside, &fake, &receiver, &mut Succession::default()));
+            thread::spawn(move || supervise(&inside, &fake, &receiver, &mut Handover::default()));
         Scene { shared, asks, drained, fell, supervisor }
     }
 
@@ -250,8 +254,8 @@ mod tests {
         let scene = begin(false);
         scene.shared.metrics[1].connections.add(1);
         wait_for("serving", || scene.shared.phase.get() == Phase::Serving);
-        scene.asks.send(Ask::Reload).expect("the supervisor listens");
-        scene.asks.send(Ask::End).expect("the supervisor listens");
+        scene.asks.send(ControlEvent::Reload).expect("the supervisor listens");
+        scene.asks.send(ControlEvent::End).expect("the supervisor listens");
         wait_for("workers asked to drain", || scene.drained.load(Ordering::SeqCst));
         assert_eq!(scene.shared.phase.get(), Phase::Draining);
         scene.shared.metrics[1].connections.add(-1);
@@ -274,8 +278,8 @@ mod tests {
         let scene = begin(false);
         scene.shared.metrics[0].connections.add(1);
         let began = Instant::now();
-        scene.asks.send(Ask::End).expect("the supervisor listens");
-        scene.asks.send(Ask::End).expect("the supervisor listens");
+        scene.asks.send(ControlEvent::End).expect("the supervisor listens");
+        scene.asks.send(ControlEvent::End).expect("the supervisor listens");
         assert!(scene.supervisor.join().expect("no panic").is_ok());
         assert!(began.elapsed() < Duration::from_secs(15), "it waited for the drain");
     }
@@ -284,13 +288,13 @@ mod tests {
     fn the_first_signal_does_not_cut_a_drain_that_was_asked_for() {
         let scene = begin(false);
         scene.shared.metrics[0].connections.add(1);
-        for ask in [Ask::Drain, Ask::Drain, Ask::End] {
+        for ask in [ControlEvent::Drain, ControlEvent::Drain, ControlEvent::End] {
             scene.asks.send(ask).expect("the supervisor listens");
         }
         wait_for("workers asked to drain", || scene.drained.load(Ordering::SeqCst));
         thread::sleep(10 * LOOK);
         assert!(!scene.supervisor.is_finished(), "it did not wait for the drain");
-        scene.asks.send(Ask::End).expect("the supervisor listens");
+        scene.asks.send(ControlEvent::End).expect("the supervisor listens");
         assert!(scene.supervisor.join().expect("no panic").is_ok());
     }
 

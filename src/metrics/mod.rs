@@ -6,6 +6,8 @@
 pub mod page;
 
 use crate::proto::refusal::Refusal;
+use crate::proto::websocket::frame::Side;
+use crate::proto::websocket::relay::{By, How};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -76,17 +78,8 @@ macro_rules! labels {
 
 labels! { /// What a session does.
 Route { TwoStep = "two_step", OneStep = "one_step", Http = "http" } }
-labels! { /// Who ended a relayed session.
-EndBy { Client = "client", Origin = "origin", Gateway = "gateway" } }
-labels! { /// How a relayed session ended.
-EndHow {
-    Close = "close", Lost = "lost", Drain = "drain", Idle = "idle", Silent = "silent", Lifetime = "lifetime",
-    TooBig = "too_big", Violation = "violation", Torn = "torn", Kicked = "kicked", Cut = "cut",
-} }
 labels! { /// TLS version of a finished handshake.
 Version { Tls12 = "1.2", Tls13 = "1.3" } }
-labels! { /// Where frames and bytes came from.
-From { Client = "client", Origin = "origin" } }
 labels! { /// What became of a question to the stream manager.
 AnswerOutcome {
     Hit = "hit", Miss = "miss", Collapsed = "collapsed", MissingHit = "missing_hit", Bypass = "bypass",
@@ -108,14 +101,14 @@ pub struct WorkerMetrics {
     pub sessions_active: [Gauge; Route::COUNT],
     pub sessions_total: [Counter; Route::COUNT],
     pub refusals: RefusalCounters,
-    /// By `EndBy`, then `EndHow`.
-    pub ends: [[Counter; EndHow::COUNT]; EndBy::COUNT],
+    /// By which side (`By`), then how (`How`).
+    pub ends: [[Counter; How::ALL.len()]; By::ALL.len()],
     /// By `Version`, then whether the session was resumed.
     pub handshakes: [[Counter; 2]; Version::COUNT],
     pub handshake_failures: [Counter; TlsFailure::COUNT],
     pub proxy_failures: [Counter; ProxyFailure::COUNT],
-    pub frames: [Counter; From::COUNT],
-    pub bytes: [Counter; From::COUNT],
+    pub frames: [Counter; Side::ALL.len()],
+    pub bytes: [Counter; Side::ALL.len()],
     pub answers: [Counter; AnswerOutcome::COUNT],
     pub dials: [Counter; DialOutcome::COUNT],
     /// From accept to our 101.

@@ -4,10 +4,12 @@
 //! counter is right from its first step. What the process weighs is handed in: this floor opens nothing.
 
 use crate::metrics::{
-    AnswerOutcome, BUCKETS_MICROS, Counter, DialOutcome, EndBy, EndHow, From as Side, Histogram,
-    ProxyFailure, Route, TlsFailure, Version, WorkerMetrics,
+    AnswerOutcome, BUCKETS_MICROS, Counter, DialOutcome, Histogram, ProxyFailure, Route, TlsFailure, Version,
+    WorkerMetrics,
 };
 use crate::proto::refusal::Refusal;
+use crate::proto::websocket::frame::Side;
+use crate::proto::websocket::relay::{By, How};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, text,
@@ -131,7 +133,7 @@ impl Page {
         let refusals: Vec<_> =
             Refusal::ALL.iter().map(|r| ([("code", r.code())], sheet.sum(|w| w.refusals.of(*r)))).collect();
         sheet.counters("tidegate_refusals", "Requests answered with a no, by code word", refusals)?;
-        let ends = EndBy::ALL.iter().flat_map(|by| EndHow::ALL.iter().map(move |how| (by, how)));
+        let ends = By::ALL.iter().flat_map(|by| How::ALL.iter().map(move |how| (by, how)));
         let ends: Vec<_> = ends
             .map(|(by, how)| {
                 let sum = sheet.sum(|w| &w.ends[*by as usize][*how as usize]);

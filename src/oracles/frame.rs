@@ -20,7 +20,7 @@ pub fn scanner(input: &[u8]) {
     let Some((&[choice, limit, cuts], bytes)) = input.split_first_chunk::<3>() else {
         return;
     };
-    let side = if choice & 1 == 0 { Side::Client } else { Side::Origin };
+    let side = if choice & 1 == 0 { Side::Client } else { Side::Node };
     let message_max = if limit == 0 { u64::MAX } else { u64::from(limit) * 16 };
     let rules = FrameRules { message_max, extensions: choice & 2 != 0 };
     let whole = run(side, rules, bytes, &mut |rest| rest);
@@ -183,7 +183,7 @@ mod tests {
         write_close(Side::Client, 1000, "bye", [0; 4], &mut bytes);
         for cut in 0..bytes.len() {
             let mut first = true;
-            let run = run(Side::Origin, rules, &bytes, &mut |rest| {
+            let run = run(Side::Node, rules, &bytes, &mut |rest| {
                 if std::mem::take(&mut first) && cut > 0 { cut } else { rest }
             });
             assert_eq!(run.passed, bytes, "cut at {cut}");
@@ -195,7 +195,7 @@ mod tests {
     fn the_pongs_to_our_own_pings_are_taken_out_and_no_others() {
         let rules = FrameRules { message_max: 1024, extensions: false };
         let mut ours = Vec::new();
-        write_ping(Side::Origin, [1, 2, 3, 4], &mut ours);
+        write_ping(Side::Node, [1, 2, 3, 4], &mut ours);
         ours[0] = 0x8a;
         let mut other = ours.clone();
         *other.last_mut().expect("a frame") ^= 1;

@@ -10,7 +10,7 @@ use crate::proto::http::forward_fields::NodeAnswer;
 use crate::proto::http::head;
 use crate::proto::http::head::BodyLength;
 use crate::proto::http::reply;
-use crate::proto::http::reply::{Field, Line, Shape};
+use crate::proto::http::reply::{Field, StatusLine, Shape};
 use crate::proto::red5::location;
 use crate::proto::red5::route;
 use crate::proto::red5::route::Route;
@@ -89,7 +89,7 @@ fn exchange(answer: &NodeAnswer<'_>, made: bool) {
     };
     let body: &[u8] = if matches!(answer.head.status, 204 | 304) { b"" } else { b"v=0\r\n\r\n" };
     let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-    let line = Line { status: answer.head.status, reason: "", date: &date };
+    let line = StatusLine { status: answer.head.status, reason: "", date: &date };
     let written = reply::write(&shape, line, &fields, body);
     let length = body.len().to_string();
     let mut wanted: Vec<Field<'_>> = vec![("Date", date)];

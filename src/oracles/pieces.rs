@@ -3,7 +3,7 @@
 //! Nothing that serves comes through here. `benches/gateway.rs` measures these pieces, `benches/counts.sh` counts their
 //! instructions.
 
-use crate::shared::answers::{Answers, By, Look};
+use crate::shared::answers::{Answers, CacheLookup, CacheStatus};
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::io::tls::{Tls, TlsFault};
@@ -44,12 +44,12 @@ impl Records {
 
 /// The whole answer that a page gets to a question, if the memory has one.
 pub fn answer_from_memory(answers: &Answers, key: &str, session: &str, origin: &str) -> Option<Vec<u8>> {
-    let Look::Hit(answer) = answers.look(key) else { return None };
+    let CacheLookup::Hit(answer) = answers.look(key) else { return None };
     let shape = Shape {
         session: session.to_owned(),
         allow_origin: Some(origin.to_owned()),
         vary_origin: true,
         ..Shape::default()
     };
-    Some(response::answer(&shape, &answer, By::Hit, answers.now()))
+    Some(response::answer(&shape, &answer, CacheStatus::Hit, answers.now()))
 }

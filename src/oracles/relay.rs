@@ -45,7 +45,7 @@ pub fn relay(mut script: &[u8]) {
     while let [operation, argument, rest @ ..] = script
         && !world.cut
     {
-        let side = if operation & 1 == 0 { Side::Client } else { Side::Origin };
+        let side = if operation & 1 == 0 { Side::Client } else { Side::Node };
         let size = usize::from(*argument).min(rest.len());
         script = rest;
         match operation >> 1 & 7 {
@@ -68,7 +68,7 @@ impl World {
     fn leg(&mut self, side: Side) -> &mut Leg {
         match side {
             Side::Client => &mut self.client,
-            Side::Origin => &mut self.origin,
+            Side::Node => &mut self.origin,
         }
     }
 
@@ -102,7 +102,7 @@ impl World {
 
     fn speak(&mut self) {
         self.insert(Side::Client);
-        self.insert(Side::Origin);
+        self.insert(Side::Node);
     }
 
     fn pass_time(&mut self, by: u64) {
@@ -124,7 +124,7 @@ impl World {
             assert!(is_subsequence(&to.relayed, &from.sent), "bytes changed on their way");
         }
         legal(Side::Client, &self.origin.seen);
-        legal(Side::Origin, &self.client.seen);
+        legal(Side::Node, &self.client.seen);
     }
 
     /// However the script left it: once both sides are gone, or after `close_timeout`, the session is over.
@@ -133,12 +133,15 @@ impl World {
         if !self.cut {
             self.end(Side::Client, true);
             self.speak();
-            self.end(Side::Origin, true);
+            self.end(Side::Node, true);
             self.speak();
             self.check();
             assert!(self.relay.is_over(), "both are gone");
-            for side in [Side::Client, Side::Origin] {
-                assert!(self.relay.may_finish(side) || self.relay.is_torn(), "{side:?} is never finished");
+            for side in [Side::Client, Side::Node] {
+                assert!(
+                    self.relay.may_finish(side) || self.relay.is_truncated(),
+                    "{side:?} is never finished"
+                );
             }
             self.pass_time(RULES.close_timeout);
             assert!(self.cut, "close_timeout cuts");

@@ -8,7 +8,7 @@ use crate::config;
 use crate::proto::millis::millis;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
-use crate::shared::counters::Uses;
+use crate::shared::counters::UseCount;
 use arc_swap::ArcSwap;
 use futures_channel::{mpsc, oneshot};
 use moka::Expiry;
@@ -32,7 +32,7 @@ pub struct Answer {
     /// How long it may be kept; `None` means that it is for those waiting only.
     pub fresh: Option<Duration>,
     /// How often it may be given out.
-    pub uses: Uses,
+    pub uses: UseCount,
     /// On the clock of [`Answers::now`].
     pub made: u64,
 }
@@ -54,7 +54,7 @@ pub type Outcome = Result<Arc<Answer>, Refusal>;
 
 /// How an answer was come by; the words of `Cache-Status` (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum CacheStatus {
     Hit,
     Miss,
     Collapsed,
@@ -62,7 +62,7 @@ pub enum By {
 }
 
 /// An outcome and how it was come by.
-pub type Reply = (By, Outcome);
+pub type Reply = (CacheStatus, Outcome);
 
 /// A question on its way to the control thread.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub struct Question {
 
 /// A look into the memory.
 #[derive(Debug)]
-pub enum Look {
+pub enum CacheLookup {
     Hit(Arc<Answer>),
     Miss,
     /// There was one, but its node refused a dial, or its uses were up.
@@ -238,14 +238,14 @@ impl Answers {
     }
 
     /// Looks a key up and takes one use of what is found.
-    pub fn look(&self, key: &str) -> Look {
+    pub fn look(&self, key: &str) -> CacheLookup {
         let cache = self.cache.load();
-        let Some(answer) = cache.get(key) else { return Look::Miss };
+        let Some(answer) = cache.get(key) else { return CacheLookup::Miss };
         if self.is_refused(&answer) || !answer.uses.take() {
             cache.invalidate(key);
-            return Look::Invalidated;
+            return CacheLookup::Invalidated;
         }
-        Look::Hit(answer)
+        CacheLookup::Hit(answer)
     }
 
     fn is_refused(&self, answer: &Answer) -> bool {

@@ -5,11 +5,11 @@
 
 use super::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// Places that are taken and given back.
+/// Slots that are taken and given back.
 #[derive(Debug, Default)]
-pub struct Places(AtomicUsize);
+pub struct Slots(AtomicUsize);
 
-impl Places {
+impl Slots {
     /// How many are taken now.
     pub fn taken(&self) -> usize {
         self.0.load(Relaxed)
@@ -29,9 +29,9 @@ impl Places {
 
 /// How often something may be used yet.
 #[derive(Debug)]
-pub struct Uses(AtomicU32);
+pub struct UseCount(AtomicU32);
 
-impl Uses {
+impl UseCount {
     /// So often.
     pub fn new(uses: u32) -> Self {
         Self(AtomicU32::new(uses))

@@ -2,7 +2,7 @@
 
 use crate::metrics::WorkerMetrics;
 use crate::shared::answers::Answers;
-use crate::shared::limits::Ceiling;
+use crate::shared::limits::Limiter;
 use crate::shared::revision::Revision;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ pub struct Page {
 /// Shared by workers and control, for as long as the process lives: what a reload must not lose.
 pub struct Gateway {
     pub answers: Answers,
-    pub(crate) affinity: crate::shared::whip_sessions::Affinity,
-    pub ceiling: Ceiling,
+    pub(crate) whip_sessions: crate::shared::whip_sessions::WhipSessions,
+    pub limiter: Limiter,
     pub metrics: Vec<Arc<WorkerMetrics>>,
     pub pages: Vec<Page>,
     /// For the control side; workers have a hold of their own.
@@ -36,8 +36,8 @@ impl Gateway {
         pages: Vec<Page>,
     ) -> Self {
         Self {
-            affinity: crate::shared::whip_sessions::Affinity::default(),
-            ceiling: Ceiling::new(&revision.config.limits),
+            whip_sessions: crate::shared::whip_sessions::WhipSessions::default(),
+            limiter: Limiter::new(&revision.config.limits),
             answers,
             metrics,
             pages,
@@ -53,7 +53,7 @@ impl Gateway {
     /// A newer revision takes over what all workers share. The workers themselves are told by a command.
     pub fn revise(&self, revision: &Arc<Revision>) {
         let config = &revision.config;
-        self.ceiling.change(&config.limits);
+        self.limiter.change(&config.limits);
         self.answers.change(&config.answers, config.origins.quarantine);
         self.newest.store(Arc::clone(revision));
     }

@@ -1,9 +1,9 @@
 //! Limits that all workers share: sessions, sessions of one address, new sessions of one address, unfinished heads.
 
 use crate::config::{Limits, Rate};
-use crate::proto::red5::route::Rank;
+use crate::proto::red5::route::Priority;
 use crate::proto::refusal::Refusal;
-use crate::shared::counters::Places;
+use crate::shared::counters::Slots;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,11 +17,11 @@ const SHARDS: usize = 64;
 /// An address that has nothing open or unfinished and no tokens missing is forgotten; looked for when a shard has grown to this.
 const SHARD_SWEEP: usize = 1024;
 
-/// Of so many places among the sessions one is kept for requests of [`Rank::First`].
+/// Of so many places among the sessions one is kept for requests of [`Priority::First`].
 const RESERVE: usize = 20;
 
 /// So many places for handshakes one address may fill in any case, so that who is over its limit gets to hear it.
-const UNFINISHED_LEAST: usize = 64;
+const UNFINISHED_MIN: usize = 64;
 
 /// Bits of an IPv6 address that say whose it is. The rest is the owner's to choose: counted singly, one client would be as
 /// many as it likes.
@@ -29,17 +29,17 @@ const V6_PREFIX: u32 = 64;
 
 /// The shared ceilings. Every admission is a permit that gives its place back when it is dropped.
 #[derive(Debug)]
-pub struct Ceiling {
+pub struct Limiter {
     /// The newest ones, for everybody: what is open was counted under older ones too.
     limits: ArcSwap<Limits>,
-    sessions: Places,
-    handshakes: Places,
+    sessions: Slots,
+    handshakes: Slots,
     hasher: RandomState,
-    shards: Vec<Mutex<HashMap<IpAddr, Caller>>>,
+    shards: Vec<Mutex<HashMap<IpAddr, ClientQuota>>>,
 }
 
 #[derive(Debug)]
-struct Caller {
+struct ClientQuota {
     open: usize,
     unfinished: usize,
     tokens: f64,
@@ -66,13 +66,13 @@ impl std::fmt::Debug for crate::shared::gateway::Gateway {
     }
 }
 
-impl Ceiling {
+impl Limiter {
     /// Ceilings as configured.
     pub fn new(limits: &Limits) -> Self {
         Self {
             limits: ArcSwap::from_pointee(limits.clone()),
-            sessions: Places::default(),
-            handshakes: Places::default(),
+            sessions: Slots::default(),
+            handshakes: Slots::default(),
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
@@ -89,15 +89,15 @@ impl Ceiling {
     }
 
     /// Connections that were accepted and did not finish their first head yet.
-    pub fn newcomers(&self) -> usize {
+    pub fn pending_handshakes(&self) -> usize {
         self.handshakes.taken()
     }
 
     /// A place for one more handshake, if there is one.
     pub fn handshake(gateway: &Arc<crate::shared::gateway::Gateway>) -> Option<HandshakePermit> {
-        let ceiling = &gateway.ceiling;
-        let most = ceiling.limits.load().handshakes.unwrap_or(usize::MAX);
-        ceiling.handshakes.take(most).then(|| HandshakePermit { gateway: gateway.clone(), address: None })
+        let limiter = &gateway.limiter;
+        let most = limiter.limits.load().handshakes.unwrap_or(usize::MAX);
+        limiter.handshakes.take(most).then(|| HandshakePermit { gateway: gateway.clone(), address: None })
     }
 
     /// A place for one more session of `address`, or the refusal that it gets. The last places are kept for those who
@@ -105,77 +105,77 @@ impl Ceiling {
     pub fn session(
         gateway: &Arc<crate::shared::gateway::Gateway>,
         address: IpAddr,
-        rank: Rank,
+        priority: Priority,
         now: Instant,
     ) -> Result<SessionPermit, Refusal> {
-        let ceiling = &gateway.ceiling;
+        let limiter = &gateway.limiter;
         let address = counted_as(address);
-        let limits = ceiling.limits.load();
+        let limits = limiter.limits.load();
         let max = limits.sessions.unwrap_or(usize::MAX);
-        let open_to = if rank == Rank::First { max } else { max - max / RESERVE };
-        if !ceiling.sessions.take(open_to) {
+        let open_to = if priority == Priority::First { max } else { max - max / RESERVE };
+        if !limiter.sessions.take(open_to) {
             return Err(Refusal::Overloaded);
         }
         let mut permit = SessionPermit { gateway: gateway.clone(), address: None };
         // counted also while no limit asks for it: one that comes later has to know who is there
-        ceiling.enter(address, now, &limits)?;
+        limiter.enter(address, now, &limits)?;
         permit.address = Some(address);
         Ok(permit)
     }
 
-    fn shard(&self, address: IpAddr) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Caller>> {
+    fn shard(&self, address: IpAddr) -> std::sync::MutexGuard<'_, HashMap<IpAddr, ClientQuota>> {
         let shard = usize::try_from(self.hasher.hash_one(address) % SHARDS as u64).unwrap_or(0);
         // counters can't be left half-changed by a panic
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of an address.
-    fn caller<'s>(
-        shard: &'s mut HashMap<IpAddr, Caller>,
+    fn quota<'s>(
+        shard: &'s mut HashMap<IpAddr, ClientQuota>,
         address: IpAddr,
         now: Instant,
         limits: &Limits,
-    ) -> &'s mut Caller {
+    ) -> &'s mut ClientQuota {
         if shard.len() >= SHARD_SWEEP && !shard.contains_key(&address) {
-            shard.retain(|_, caller| !caller.is_idle() || !is_rested(caller, limits.new_per_ip, now));
+            shard.retain(|_, quota| !quota.is_idle() || !is_rested(quota, limits.new_per_ip, now));
         }
         // without a rate nobody is short of anything, should one come later
         let full = limits.new_per_ip.map_or(f64::INFINITY, |rate| f64::from(rate.count));
-        shard.entry(address).or_insert(Caller { open: 0, unfinished: 0, tokens: full, filled: now })
+        shard.entry(address).or_insert(ClientQuota { open: 0, unfinished: 0, tokens: full, filled: now })
     }
 
     fn enter(&self, address: IpAddr, now: Instant, limits: &Limits) -> Result<(), Refusal> {
         let mut shard = self.shard(address);
-        let caller = Self::caller(&mut shard, address, now, limits);
-        if caller.open >= limits.sessions_per_ip.unwrap_or(usize::MAX) {
+        let quota = Self::quota(&mut shard, address, now, limits);
+        if quota.open >= limits.sessions_per_ip.unwrap_or(usize::MAX) {
             return Err(Refusal::TooMany);
         }
         if let Some(rate) = limits.new_per_ip {
-            caller.tokens = (caller.tokens + refill(rate, caller.filled, now)).min(f64::from(rate.count));
-            caller.filled = now;
-            if caller.tokens < 1.0 {
+            quota.tokens = (quota.tokens + refill(rate, quota.filled, now)).min(f64::from(rate.count));
+            quota.filled = now;
+            if quota.tokens < 1.0 {
                 return Err(Refusal::TooMany);
             }
-            caller.tokens -= 1.0;
+            quota.tokens -= 1.0;
         }
-        caller.open += 1;
+        quota.open += 1;
         Ok(())
     }
 
     /// Something of this address is over.
-    fn leave(&self, address: IpAddr, what: impl FnOnce(&mut Caller) -> &mut usize) {
+    fn leave(&self, address: IpAddr, what: impl FnOnce(&mut ClientQuota) -> &mut usize) {
         let mut shard = self.shard(address);
-        if let Some(caller) = shard.get_mut(&address) {
-            let count = what(caller);
+        if let Some(quota) = shard.get_mut(&address) {
+            let count = what(quota);
             *count = count.saturating_sub(1);
-            if caller.is_idle() && self.limits.load().new_per_ip.is_none() {
+            if quota.is_idle() && self.limits.load().new_per_ip.is_none() {
                 shard.remove(&address);
             }
         }
     }
 }
 
-impl Caller {
+impl ClientQuota {
     const fn is_idle(&self) -> bool {
         self.open == 0 && self.unfinished == 0
     }
@@ -191,8 +191,8 @@ fn counted_as(address: IpAddr) -> IpAddr {
     }
 }
 
-fn is_rested(caller: &Caller, new_per_ip: Option<Rate>, now: Instant) -> bool {
-    new_per_ip.is_none_or(|rate| caller.tokens + refill(rate, caller.filled, now) >= f64::from(rate.count))
+fn is_rested(quota: &ClientQuota, new_per_ip: Option<Rate>, now: Instant) -> bool {
+    new_per_ip.is_none_or(|rate| quota.tokens + refill(rate, quota.filled, now) >= f64::from(rate.count))
 }
 
 fn refill(rate: Rate, since: Instant, now: Instant) -> f64 {
@@ -203,16 +203,16 @@ impl HandshakePermit {
     /// Says whose place it is. Who has as many unfinished as it may have sessions gets no more: saying nothing in all of
     /// them would keep everybody else out.
     pub fn belongs_to(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
-        let ceiling = &self.gateway.ceiling;
+        let limiter = &self.gateway.limiter;
         let address = counted_as(address);
-        let limits = ceiling.limits.load();
-        let share = limits.sessions_per_ip.map_or(usize::MAX, |sessions| sessions.max(UNFINISHED_LEAST));
-        let mut shard = ceiling.shard(address);
-        let caller = Ceiling::caller(&mut shard, address, now, &limits);
-        if caller.unfinished >= share {
+        let limits = limiter.limits.load();
+        let share = limits.sessions_per_ip.map_or(usize::MAX, |sessions| sessions.max(UNFINISHED_MIN));
+        let mut shard = limiter.shard(address);
+        let quota = Limiter::quota(&mut shard, address, now, &limits);
+        if quota.unfinished >= share {
             return Err(Refusal::TooMany);
         }
-        caller.unfinished += 1;
+        quota.unfinished += 1;
         self.address = Some(address);
         Ok(())
     }
@@ -220,18 +220,18 @@ impl HandshakePermit {
 
 impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        self.gateway.ceiling.handshakes.give_back();
+        self.gateway.limiter.handshakes.give_back();
         if let Some(address) = self.address {
-            self.gateway.ceiling.leave(address, |caller| &mut caller.unfinished);
+            self.gateway.limiter.leave(address, |quota| &mut quota.unfinished);
         }
     }
 }
 
 impl Drop for SessionPermit {
     fn drop(&mut self) {
-        self.gateway.ceiling.sessions.give_back();
+        self.gateway.limiter.sessions.give_back();
         if let Some(address) = self.address {
-            self.gateway.ceiling.leave(address, |caller| &mut caller.open);
+            self.gateway.limiter.leave(address, |quota| &mut quota.open);
         }
     }
 }

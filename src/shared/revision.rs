@@ -30,7 +30,7 @@ pub struct Revision {
     /// Resolved anew from time to time, as are our own addresses; nothing else in here moves.
     pub names: ArcSwap<Names>,
     /// Addresses that have become ours or the stream manager's since the rules were made: not dialled either.
-    pub moved: ArcSwap<Vec<IpAddr>>,
+    pub extra_denied: ArcSwap<Vec<IpAddr>>,
     rules: Rules,
 }
 
@@ -55,15 +55,15 @@ impl Revision {
         names: Names,
     ) -> Self {
         let rules = Rules::new(&config, own);
-        let (names, moved) = (ArcSwap::from_pointee(names), ArcSwap::default());
-        Self { number, rules, config, tls, names, moved }
+        let (names, extra_denied) = (ArcSwap::from_pointee(names), ArcSwap::default());
+        Self { number, rules, config, tls, names, extra_denied }
     }
 
     pub(crate) const fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// The rules by which nodes are admitted, but for addresses that moved.
+    /// The rules by which nodes are admitted, but for addresses that extra_denied.
     pub const fn admission(&self) -> &AdmissionRules {
         &self.rules.admission
     }
@@ -86,7 +86,7 @@ impl Revision {
     }
 
     fn refuse_moved(&self, address: IpAddr) -> Result<(), Refusal> {
-        let ours = self.moved.load().contains(&address) && !self.admission().lists(address);
+        let ours = self.extra_denied.load().contains(&address) && !self.admission().lists(address);
         if ours { Err(Refusal::OriginNotAdmitted) } else { Ok(()) }
     }
 }

@@ -6,7 +6,7 @@
 use crate::proto::millis::millis;
 use crate::proto::red5::whip::{AffinityKey, Handle};
 use crate::shared::gateway::Gateway;
-use crate::shared::whip_sessions::Made;
+use crate::shared::whip_sessions::WhipSession;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const LINE_MAX: usize = 32 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line<'l> {
+enum StateRecord<'l> {
     Learned {
         node: IpAddr,
         millis_left: u64,
@@ -32,12 +32,12 @@ enum Line<'l> {
 }
 
 /// Everything that is worth telling. It may hold secrets of clients.
-pub fn tell(gateway: &Gateway) -> Vec<String> {
+pub fn export(gateway: &Gateway) -> Vec<String> {
     let learned = gateway.answers.learned();
     let learned =
-        learned.iter().map(|(node, left)| Line::Learned { node: *node, millis_left: millis(*left) });
-    let made = gateway.affinity.all();
-    let made = made.iter().map(|made| Line::Whip {
+        learned.iter().map(|(node, left)| StateRecord::Learned { node: *node, millis_left: millis(*left) });
+    let made = gateway.whip_sessions.all();
+    let made = made.iter().map(|made| StateRecord::Whip {
         node: made.node,
         handle: made.handle.to_string(),
         at_node: made.at_node.as_str().into(),
@@ -48,16 +48,16 @@ pub fn tell(gateway: &Gateway) -> Vec<String> {
 }
 
 /// Takes one line over.
-pub fn recall(gateway: &Gateway, line: &str) {
+pub fn import(gateway: &Gateway, line: &str) {
     match serde_json::from_str(line) {
-        Ok(Line::Learned { node, millis_left }) => {
+        Ok(StateRecord::Learned { node, millis_left }) => {
             gateway.answers.learn_for(node, Duration::from_millis(millis_left));
         }
-        Ok(Line::Whip { node, handle, at_node, key }) => {
+        Ok(StateRecord::Whip { node, handle, at_node, key }) => {
             // the mark stands behind the name of a stream
             let ("s", Some(handle)) = Handle::split(&format!("s{handle}")) else { return };
             let (at_node, key) = (at_node.into_owned(), AffinityKey::from_text(&key));
-            gateway.affinity.remember(Made { node, at_node, handle, key });
+            gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key });
         }
         Err(_) => tracing::debug!("the process before remembers what this version does not know"),
     }

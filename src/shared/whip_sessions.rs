@@ -15,7 +15,7 @@ const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A session that a node made.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct WhipSession {
     pub(crate) node: IpAddr,
     /// Its resource at the node.
     pub(crate) at_node: String,
@@ -30,15 +30,15 @@ enum Slot {
 }
 
 /// All sessions that are remembered, for all workers.
-pub(crate) struct Affinity(Cache<Slot, Arc<Made>>);
+pub(crate) struct WhipSessions(Cache<Slot, Arc<WhipSession>>);
 
-impl Default for Affinity {
+impl Default for WhipSessions {
     fn default() -> Self {
         let cache = Cache::builder()
             .max_capacity(BYTES_MAX)
             // the usual policy would turn new sessions away for the sake of old ones that nobody deleted
             .eviction_policy(EvictionPolicy::lru())
-            .weigher(|_, made: &Arc<Made>| {
+            .weigher(|_, made: &Arc<WhipSession>| {
                 u32::try_from(256 + made.at_node.len() + made.key.size() * 2).unwrap_or(u32::MAX)
             })
             .time_to_live(LIFE)
@@ -47,28 +47,29 @@ impl Default for Affinity {
     }
 }
 
-impl Affinity {
+impl WhipSessions {
     /// Remembers a session. A newer one of the same name takes the older one's place for clients without a handle.
-    pub(crate) fn remember(&self, made: Made) {
+    pub(crate) fn remember(&self, made: WhipSession) {
         let made = Arc::new(made);
         self.0.insert(Slot::Handle(made.handle), made.clone());
         self.0.insert(Slot::Key(made.key.clone()), made);
     }
 
     /// Finds a session by the handle in its path.
-    pub(crate) fn by_handle(&self, handle: Handle) -> Option<Arc<Made>> {
+    pub(crate) fn by_handle(&self, handle: Handle) -> Option<Arc<WhipSession>> {
         self.0.get(&Slot::Handle(handle))
     }
 
     /// Finds the newest session of a name.
-    pub(crate) fn by_key(&self, key: AffinityKey) -> Option<Arc<Made>> {
+    pub(crate) fn by_key(&self, key: AffinityKey) -> Option<Arc<WhipSession>> {
         self.0.get(&Slot::Key(key))
     }
 
     /// All sessions, the newest of each name last.
-    pub(crate) fn all(&self) -> Vec<Arc<Made>> {
-        let named =
-            |made: &Made| self.by_key(made.key.clone()).is_some_and(|newest| newest.handle == made.handle);
+    pub(crate) fn all(&self) -> Vec<Arc<WhipSession>> {
+        let named = |made: &WhipSession| {
+            self.by_key(made.key.clone()).is_some_and(|newest| newest.handle == made.handle)
+        };
         let handles = self.0.iter().filter(|(slot, _)| matches!(**slot, Slot::Handle(_)));
         let (newest, mut all): (Vec<_>, Vec<_>) = handles.map(|(_, made)| made).partition(|made| named(made));
         all.extend(newest);
@@ -76,7 +77,7 @@ impl Affinity {
     }
 
     /// A session has ended.
-    pub(crate) fn forget(&self, made: &Made) {
+    pub(crate) fn forget(&self, made: &WhipSession) {
         self.0.invalidate(&Slot::Handle(made.handle));
         let slot = Slot::Key(made.key.clone());
         if self.0.get(&slot).is_some_and(|newest| newest.handle == made.handle) {
@@ -93,18 +94,18 @@ mod tests {
     use crate::proto::red5::route::Route;
     use crate::proto::red5::whip::{Method, Request};
 
-    fn made(n: u128) -> Made {
+    fn made(n: u128) -> WhipSession {
         let target = format!("/live/whip/endpoint/s{n}");
         let Ok(Route::Whip(route)) = route::route(&target) else { panic!("{target}") };
         let request = Request::read(&route, Method::Post, &ParamRules::default(), "").unwrap();
         let handle = Handle::new(n.to_be_bytes());
         let at_node = format!("/live/whip/resource/s{n}?{}", "x".repeat(4000));
-        Made { node: [10, 0, 0, 5].into(), at_node, handle, key: request.affinity_key() }
+        WhipSession { node: [10, 0, 0, 5].into(), at_node, handle, key: request.affinity_key() }
     }
 
     #[test]
     fn old_sessions_make_room_for_new_ones() {
-        let affinity = Affinity::default();
+        let affinity = WhipSessions::default();
         for n in 0..8000 {
             affinity.remember(made(n));
             affinity.0.run_pending_tasks();

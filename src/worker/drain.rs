@@ -5,7 +5,7 @@
 
 use crate::proto::millis::{Millis, millis};
 use crate::worker::local::state::Worker;
-use crate::worker::local::wake::Event;
+use crate::worker::local::wake::Wake;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -77,8 +77,8 @@ pub(crate) async fn drain(worker: Rc<Worker>) {
     monoio::spawn(let_go(worker.clone(), pace.waiting));
     loop {
         let step = worker.now();
-        let left = worker.sessions.relays(|id, card| {
-            Some(Candidate { id, since: card.relayed.get()?.since, moved: card.moved.get() })
+        let left = worker.sessions.relays(|id, info| {
+            Some(Candidate { id, since: info.relayed.get()?.since, moved: info.moved.get() })
         });
         if left.is_empty() {
             // none is added: a request for one is refused from now on
@@ -87,7 +87,7 @@ pub(crate) async fn drain(worker: Rc<Worker>) {
         let next = choose(left, pace, began, step);
         for slice in next.chunks(next.len().div_ceil(SLICES).max(1)) {
             for relay in slice {
-                worker.sessions.wake(relay.id, Event::Drain);
+                worker.sessions.wake(relay.id, Wake::Drain);
             }
             monoio::time::sleep(Duration::from_millis(STEP) / SLICES as u32).await;
         }
@@ -101,7 +101,7 @@ async fn let_go(worker: Rc<Worker>, after: Millis) {
     monoio::time::sleep(Duration::from_millis(after)).await;
     for batch in worker.sessions.without_relay().chunks(BATCH) {
         for id in batch {
-            worker.sessions.wake(*id, Event::Drain);
+            worker.sessions.wake(*id, Wake::Drain);
         }
         monoio::time::sleep(PAUSE).await;
     }

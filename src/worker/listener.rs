@@ -1,6 +1,6 @@
 //! Accepting: sockets in, sessions out.
 
-use crate::shared::limits::Ceiling;
+use crate::shared::limits::Limiter;
 use crate::shared::revision::{Held, Revision};
 use crate::worker::connection;
 use crate::worker::io::fd_budget;
@@ -25,51 +25,52 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Where clients come and go at the limit there is one pause after the other: not all of them are worth a line.
 const SAY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Begins to accept from these, and takes what waits in the queues of the leftovers.
+/// Begins to accept from these, and takes what waits in the queues of the draining_listeners.
 pub(crate) fn open(
     worker: &Rc<Worker>,
     listeners: Vec<TcpListener>,
-    leftovers: Vec<TcpListener>,
+    draining_listeners: Vec<TcpListener>,
 ) -> std::io::Result<()> {
     let listeners = listeners.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>()?;
-    let leftovers = leftovers.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>()?;
+    let draining_listeners =
+        draining_listeners.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>()?;
     for listener in listeners {
-        let door = Door::new(worker);
-        monoio::spawn(accept_all(worker.clone(), listener, door));
+        let open_listener = OpenListener::new(worker);
+        monoio::spawn(accept_all(worker.clone(), listener, open_listener));
     }
-    for listener in leftovers {
-        let door = Door::new(worker);
-        monoio::spawn(accept_rest(worker.clone(), listener, door));
+    for listener in draining_listeners {
+        let open_listener = OpenListener::new(worker);
+        monoio::spawn(accept_rest(worker.clone(), listener, open_listener));
     }
     Ok(())
 }
 
 /// Counts a listener for as long as connections may be taken from it.
-struct Door(Rc<Worker>);
+struct OpenListener(Rc<Worker>);
 
-impl Door {
+impl OpenListener {
     fn new(worker: &Rc<Worker>) -> Self {
-        worker.doors.fetch_add(1, Ordering::AcqRel);
+        worker.open_listeners.fetch_add(1, Ordering::AcqRel);
         Self(worker.clone())
     }
 }
 
-impl Drop for Door {
+impl Drop for OpenListener {
     fn drop(&mut self) {
-        self.0.doors.fetch_sub(1, Ordering::AcqRel);
+        self.0.open_listeners.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// Accepts until the worker stops. In a drain what already waits in the queue is still taken, since closing a listener
 /// resets it. If the worker only leaves, the queue is somebody else's already: not one more is taken from it, because a
 /// process that leaves is no good place to begin.
-async fn accept_all(worker: Rc<Worker>, listener: Listener, door: Door) {
+async fn accept_all(worker: Rc<Worker>, listener: Listener, open_listener: OpenListener) {
     let (mut said, mut told) = (None, None);
     loop {
         let inherits = tell(&worker, &listener, &mut told);
         let (ready, closing) = (pin!(listener.readable()), pin!(worker.closing.wait()));
         futures_util::future::select(ready, closing).await;
-        if worker.closing.has_rung() {
+        if worker.closing.is_set() {
             break;
         }
         let inherits = tell(&worker, &listener, &mut told) && inherits;
@@ -77,13 +78,13 @@ async fn accept_all(worker: Rc<Worker>, listener: Listener, door: Door) {
             pause(&worker, &why, &mut said).await;
         }
     }
-    if worker.draining.has_rung() {
-        accept_rest(worker, listener, door).await;
+    if worker.draining.is_set() {
+        accept_rest(worker, listener, open_listener).await;
     }
 }
 
 /// Accepts until nobody waits any more.
-async fn accept_rest(worker: Rc<Worker>, listener: Listener, _door: Door) {
+async fn accept_rest(worker: Rc<Worker>, listener: Listener, _door: OpenListener) {
     let mut said = None;
     loop {
         match accept_batch(&worker, &listener, false) {
@@ -117,14 +118,14 @@ fn tell(worker: &Worker, listener: &Listener, told: &mut Option<Held>) -> bool {
 fn set_options(socket: BorrowedFd<'_>, revision: &Revision) {
     // without it small frames are late, but they arrive
     let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
-    keepalive::watch(socket, &revision.config.websocket);
+    keepalive::configure(socket, &revision.config.websocket);
 }
 
 /// Takes who waits, a batch at the most, and sets their options if they do not inherit them. The reason, if nobody more can
 /// be taken for now.
 fn accept_batch(worker: &Rc<Worker>, listener: &Listener, inherits: bool) -> Result<Queue, String> {
     // in a drain nothing is kept for nodes: closing the listener would reset who waits
-    let draining = worker.draining.has_rung();
+    let draining = worker.draining.is_set();
     let room = if draining { usize::MAX } else { fd_budget::room(&worker.gateway.metrics) };
     if room == 0 {
         return Err("few descriptors are left, and they are kept for nodes".to_owned());
@@ -157,7 +158,7 @@ async fn pause(worker: &Worker, why: &str, said: &mut Option<Instant>) {
     }
     loop {
         monoio::time::sleep(ACCEPT_PAUSE).await;
-        if worker.closing.has_rung() || fd_budget::room(&worker.gateway.metrics) > 0 {
+        if worker.closing.is_set() || fd_budget::room(&worker.gateway.metrics) > 0 {
             break;
         }
     }
@@ -176,7 +177,7 @@ fn is_of_the_peer(e: &std::io::Error) -> bool {
 }
 
 fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Some(permit) = Ceiling::handshake(&worker.gateway) else {
+    let Some(permit) = Limiter::handshake(&worker.gateway) else {
         // no TLS for those over the limit: an answer would cost what the limit protects
         worker.metrics.refusals.of(crate::proto::refusal::Refusal::Overloaded).add(1);
         return;

@@ -2,9 +2,9 @@
 
 use crate::shared::revision::Revision;
 use crate::worker::io::fairness;
-use crate::worker::local::info::Row;
+use crate::worker::local::info::SessionSnapshot;
 use crate::worker::local::state::Worker;
-use crate::worker::local::wake::Event;
+use crate::worker::local::wake::Wake;
 use crate::worker::thread::Setup;
 use crate::worker::{drain, listener};
 use futures_channel::mpsc;
@@ -28,7 +28,7 @@ pub enum Command {
     /// Cut what is left, and end.
     Stop,
     /// List at most `limit` sessions, by id, that follow `after`.
-    List { after: Option<u64>, limit: usize, reply: mpsc::UnboundedSender<Vec<Row>> },
+    List { after: Option<u64>, limit: usize, reply: mpsc::UnboundedSender<Vec<SessionSnapshot>> },
     /// End one session well; says whether it was there.
     Kick { id: u64, reply: mpsc::UnboundedSender<bool> },
 }
@@ -37,11 +37,11 @@ pub enum Command {
 pub(crate) async fn serve(
     setup: Setup,
     mut inbox: mpsc::UnboundedReceiver<Command>,
-    doors: Arc<AtomicUsize>,
+    open_listeners: Arc<AtomicUsize>,
     ready: impl FnOnce(),
 ) {
-    let worker = Rc::new(Worker::new(setup.gateway, setup.index, doors));
-    let mut listeners = Some((setup.listeners, setup.leftovers));
+    let worker = Rc::new(Worker::new(setup.gateway, setup.index, open_listeners));
+    let mut listeners = Some((setup.listeners, setup.draining_listeners));
     monoio::spawn(sweep(worker.clone()));
     monoio::spawn(fairness::renew(worker.budget.clone()));
     monoio::spawn(fairness::resume(worker.budget.clone()));
@@ -50,29 +50,29 @@ pub(crate) async fn serve(
         // a caller who does not wait any more needs no reply
         match command {
             Command::Accept => {
-                let Some((listeners, leftovers)) = listeners.take() else { continue };
-                if let Err(error) = listener::open(&worker, listeners, leftovers) {
+                let Some((listeners, draining_listeners)) = listeners.take() else { continue };
+                if let Err(error) = listener::open(&worker, listeners, draining_listeners) {
                     // whoever sees to the workers notices the end of this one
                     return tracing::error!(%error, "a listener can't be waited for");
                 }
             }
-            Command::Leave => worker.closing.ring(),
+            Command::Leave => worker.closing.set(),
             Command::Revise(revision, taken) => {
                 worker.newest.replace(Rc::new(revision));
                 // who asked may have stopped waiting
                 let _ = taken.send(setup.index);
             }
-            Command::Drain if worker.draining.has_rung() => {}
+            Command::Drain if worker.draining.is_set() => {}
             Command::Drain => {
-                worker.draining.ring();
-                worker.closing.ring();
+                worker.draining.set();
+                worker.closing.set();
                 monoio::spawn(drain::drain(worker.clone()));
             }
             Command::List { after, limit, reply } => {
                 let _ = reply.unbounded_send(worker.sessions.page(after, limit, setup.index, worker.now()));
             }
             Command::Kick { id, reply } => {
-                let _ = reply.unbounded_send(worker.sessions.wake(id, Event::Kick));
+                let _ = reply.unbounded_send(worker.sessions.wake(id, Wake::Kick));
             }
             Command::Stop => return cut(&worker).await,
         }

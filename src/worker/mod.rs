@@ -17,6 +17,6 @@ mod relay;
 mod session;
 mod thread;
 
-pub use local::info::{Row, State};
+pub use local::info::{SessionSnapshot, State};
 pub use main_loop::Command;
-pub use thread::{DriverChoice, Handle, Line, Setup, start};
+pub use thread::{DriverChoice, Handle, Mailbox, Setup, start};

@@ -16,17 +16,17 @@ pub struct Setup {
     pub driver: Driver,
     pub listeners: Vec<std::net::TcpListener>,
     /// Listeners that are closed as soon as everybody who waits there is let in.
-    pub leftovers: Vec<std::net::TcpListener>,
+    pub draining_listeners: Vec<std::net::TcpListener>,
     pub gateway: Arc<Gateway>,
 }
 
 /// The way to tell a worker something.
 #[derive(Debug, Clone)]
-pub struct Line(mpsc::UnboundedSender<Command>);
+pub struct Mailbox(mpsc::UnboundedSender<Command>);
 
-impl Line {
+impl Mailbox {
     /// Tells it; the worker hears it at once, also while all its sessions are idle.
-    pub fn tell(&self, command: Command) {
+    pub fn send(&self, command: Command) {
         // a worker that ended needs no command
         let _ = self.0.unbounded_send(command);
     }
@@ -34,9 +34,9 @@ impl Line {
 
 /// A running worker, as the control side sees it.
 pub struct Handle {
-    line: Line,
+    mailbox: Mailbox,
     thread: std::thread::JoinHandle<()>,
-    doors: Arc<AtomicUsize>,
+    open_listeners: Arc<AtomicUsize>,
     /// The kernel interface it really waits on, and the reason if it is not the ring.
     pub driver: DriverChoice,
 }
@@ -50,18 +50,18 @@ pub struct DriverChoice {
 
 impl Handle {
     /// Tells the worker something.
-    pub fn tell(&self, command: Command) {
-        self.line.tell(command);
+    pub fn send(&self, command: Command) {
+        self.mailbox.send(command);
     }
 
     /// A way to tell it something from elsewhere.
-    pub fn line(&self) -> Line {
-        self.line.clone()
+    pub fn mailbox(&self) -> Mailbox {
+        self.mailbox.clone()
     }
 
     /// Whether it may still take a connection.
     pub fn is_accepting(&self) -> bool {
-        self.doors.load(Ordering::Acquire) > 0
+        self.open_listeners.load(Ordering::Acquire) > 0
     }
 
     /// Whether its thread has ended.
@@ -78,8 +78,8 @@ impl Handle {
 /// Starts a worker and waits until it could accept: it does so when it is told. An error says what could not be had.
 pub fn start(setup: Setup) -> io::Result<Handle> {
     let (commands, inbox) = mpsc::unbounded();
-    let doors = Arc::<AtomicUsize>::default();
-    let counted = doors.clone();
+    let open_listeners = Arc::<AtomicUsize>::default();
+    let counted = open_listeners.clone();
     let (ready, started) = std::sync::mpsc::sync_channel(1);
     let name = format!("tidegate-{}", setup.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || match prepare(&setup) {
@@ -90,7 +90,7 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
     })?;
     let driver =
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it ran")))?;
-    Ok(Handle { line: Line(commands), thread, doors, driver })
+    Ok(Handle { mailbox: Mailbox(commands), thread, open_listeners, driver })
 }
 
 enum Runtime {
@@ -152,10 +152,10 @@ fn run(
     runtime: Runtime,
     setup: Setup,
     inbox: mpsc::UnboundedReceiver<Command>,
-    doors: Arc<AtomicUsize>,
+    open_listeners: Arc<AtomicUsize>,
     ready: impl FnOnce(),
 ) {
-    let main = main_loop::serve(setup, inbox, doors, ready);
+    let main = main_loop::serve(setup, inbox, open_listeners, ready);
     match runtime {
         Runtime::Ring(mut runtime) => runtime.block_on(main),
         Runtime::Epoll(mut runtime) => runtime.block_on(main),

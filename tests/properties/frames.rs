@@ -78,7 +78,7 @@ fn written(side: Side, messages: &[Message], mask: [u8; 4]) -> (Vec<u8>, u32) {
 fn legal_frames_pass_unchanged_and_are_counted() {
     let inputs = (vec(message(), 0..5), any::<(bool, [u8; 4])>(), cuts(), any::<u8>());
     holds(400, inputs, |(messages, (client, mask), cuts, cut)| {
-        let side = if client { Side::Client } else { Side::Origin };
+        let side = if client { Side::Client } else { Side::Node };
         let (mut bytes, count) = written(side, &messages, mask);
         if bytes.len() < 2000 {
             oracles::frame::scanner(&[&[u8::from(!client), 0, cut], bytes.as_slice()].concat());
@@ -126,7 +126,7 @@ fn a_session_in_which_both_say_goodbye_loses_nothing() {
         300,
         (side(), side(), any::<[u8; 4]>(), vec(any::<bool>(), 1..9)),
         |(client, origin, mask, turns)| {
-            let both = [(Side::Client, client), (Side::Origin, origin)].map(|(side, (messages, cuts))| {
+            let both = [(Side::Client, client), (Side::Node, origin)].map(|(side, (messages, cuts))| {
                 let mut bytes = written(side, &messages, mask).0;
                 frame(0x88, &[3, 0xe8, b'!'], (side == Side::Client).then_some(mask), &mut bytes);
                 let pieces: Vec<Vec<u8>> = pieces(&bytes, &cuts).into_iter().map(<[u8]>::to_vec).collect();
@@ -157,8 +157,8 @@ fn a_session_in_which_both_say_goodbye_loses_nothing() {
             }
             prop_assert!(own.is_empty(), "the gateway has nothing to say");
             prop_assert!(seen[Side::Client as usize] == client.1, "the node hears the client");
-            prop_assert!(seen[Side::Origin as usize] == origin.1, "the client hears the node");
-            prop_assert!(relay.may_finish(Side::Client) && relay.may_finish(Side::Origin));
+            prop_assert!(seen[Side::Node as usize] == origin.1, "the client hears the node");
+            prop_assert!(relay.may_finish(Side::Client) && relay.may_finish(Side::Node));
             Ok(())
         },
     );

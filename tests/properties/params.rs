@@ -21,7 +21,7 @@ struct Meant {
     way: u8,
     /// Pairs that are not ours.
     opaque: Vec<String>,
-    /// Places of `host`, `app` and `context` among them.
+    /// Slots of `host`, `app` and `context` among them.
     places: [prop::sample::Index; 3],
     escape: Vec<bool>,
     slashes: [bool; 2],

@@ -2,11 +2,10 @@
 //!
 //! Whoever reaches the listener may do these things; what keeps pages in the operator's browser out is `admin_guard`.
 
-use crate::control::process::state::{Phase, Shared};
-use crate::control::process::worker_query::{Desk, PAGE_MAX, Silent};
-use crate::control::signals::Ask;
-use crate::metrics::From;
-use crate::worker::Row;
+use crate::control::process::state::{Phase, ProcessState};
+use crate::control::process::worker_query::{PAGE_MAX, WorkerQueries, WorkerTimeout};
+use crate::control::signals::ControlEvent;
+use crate::worker::SessionSnapshot;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The routes of this file.
-pub(crate) fn routes() -> Router<Arc<Shared>> {
+pub(crate) fn routes() -> Router<Arc<ProcessState>> {
     Router::new()
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{id}", delete(kick))
@@ -26,23 +25,26 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 }
 
 /// Why something is not done.
-struct No(StatusCode, &'static str);
+struct ApiError(StatusCode, &'static str);
 
-impl IntoResponse for No {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.0, Json(json!({ "error": self.1 }))).into_response()
     }
 }
 
-impl std::convert::From<Silent> for No {
-    fn from(_: Silent) -> Self {
+impl From<WorkerTimeout> for ApiError {
+    fn from(_: WorkerTimeout) -> Self {
         Self(StatusCode::SERVICE_UNAVAILABLE, "a worker does not answer")
     }
 }
 
 /// Asks the workers, if they are there.
-fn desk(shared: &Shared) -> Result<&Desk, No> {
-    shared.desk.get().ok_or(No(StatusCode::SERVICE_UNAVAILABLE, "the workers are not started yet"))
+fn worker_queries(shared: &ProcessState) -> Result<&WorkerQueries, ApiError> {
+    shared
+        .worker_queries
+        .get()
+        .ok_or(ApiError(StatusCode::SERVICE_UNAVAILABLE, "the workers are not started yet"))
 }
 
 /// Session ids are sixteen hexadecimal digits.
@@ -59,23 +61,26 @@ struct Wanted {
 }
 
 /// Sessions by id; `next` is where the next page begins, if there is one.
-async fn sessions(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Result<Response, No> {
+async fn sessions(
+    State(shared): State<Arc<ProcessState>>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, ApiError> {
     let limit = wanted.limit.unwrap_or(PAGE_MAX);
     let after = wanted.after.as_deref().map(session_id);
     if after == Some(None) || !(1..=PAGE_MAX).contains(&limit) {
-        return Err(No(
+        return Err(ApiError(
             StatusCode::BAD_REQUEST,
             "after is a session's id, and limit a number from 1 to 1000",
         ));
     }
-    let rows = desk(&shared)?.sessions(after.flatten(), limit).await?;
+    let rows = worker_queries(&shared)?.sessions(after.flatten(), limit).await?;
     let next = rows.last().filter(|_| rows.len() == limit).map(|row| format!("{:016x}", row.id));
     let rows = rows.iter().map(row).collect::<Vec<_>>();
     Ok(Json(json!({ "active": shared.sessions(), "sessions": rows, "next": next })).into_response())
 }
 
-fn row(row: &Row) -> Value {
-    let sides = |of: [u64; 2]| json!({ From::Client.word(): of[From::Client as usize], From::Origin.word(): of[From::Origin as usize] });
+fn row(row: &SessionSnapshot) -> Value {
+    let sides = |of: [u64; 2]| json!({ "client": of[0], "node": of[1] });
     json!({
         "id": format!("{:016x}", row.id),
         "route": row.route.word(),
@@ -92,35 +97,35 @@ fn row(row: &Row) -> Value {
     })
 }
 
-async fn kick(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Response, No> {
+async fn kick(State(shared): State<Arc<ProcessState>>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let known = match session_id(&id) {
-        Some(id) => desk(&shared)?.kick(id).await?,
+        Some(id) => worker_queries(&shared)?.kick(id).await?,
         None => false,
     };
     if !known {
-        return Err(No(StatusCode::NOT_FOUND, "there is no such session"));
+        return Err(ApiError(StatusCode::NOT_FOUND, "there is no such session"));
     }
     tracing::info!(session = id, "kicked at the admin listener's word");
     Ok(Json(json!({ "kicked": id })).into_response())
 }
 
 /// Begins a drain, or goes on with the one that began.
-async fn drain(State(shared): State<Arc<Shared>>) -> Result<Response, No> {
+async fn drain(State(shared): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
     let supervisor = shared.asks.get().filter(|asks| {
         // from this moment on, not from when the supervisor wakes
         shared.phase.advance(Phase::Draining);
-        asks.send(Ask::Drain).is_ok()
+        asks.send(ControlEvent::Drain).is_ok()
     });
     if supervisor.is_none() {
-        return Err(No(StatusCode::SERVICE_UNAVAILABLE, "it ends already"));
+        return Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, "it ends already"));
     }
     let window = shared.current().config.gateway.drain.as_secs_f64();
     let begun = json!({ "phase": shared.phase.get().word(), "sessions": shared.sessions(), "window_seconds": window });
     Ok((StatusCode::ACCEPTED, Json(begun)).into_response())
 }
 
-async fn forget(State(shared): State<Arc<Shared>>) -> Result<Response, No> {
-    let forgotten = desk(&shared)?.forget_answers();
+async fn forget(State(shared): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
+    let forgotten = worker_queries(&shared)?.forget_answers();
     tracing::info!(forgotten, "stored answers forgotten at the admin listener's word");
     Ok(Json(json!({ "forgotten": forgotten })).into_response())
 }

@@ -5,7 +5,7 @@
 
 use crate::config::AdminListen;
 use crate::control::admin::pages::{Bound, bind_tcp, bind_unix, serve};
-use crate::control::process::state::Shared;
+use crate::control::process::state::ProcessState;
 use crate::control::start::inherited::Given;
 use crate::control::start::listeners::is_meant;
 use futures_util::future::{Either, select};
@@ -25,20 +25,20 @@ const LAST_ASK: Duration = Duration::from_millis(500);
 
 /// The control side's hold on the admin listener.
 #[derive(Debug)]
-pub struct Hold {
+pub struct AdminHandle {
     /// A copy, to pass on.
     pub socket: OwnedFd,
     /// Lets it begin.
     pub go: Option<oneshot::Sender<()>>,
     /// Ends its serving here.
-    pub leave: oneshot::Sender<Parting>,
+    pub leave: oneshot::Sender<AdminExit>,
     /// Closed when the last answer at the first listener was given.
     pub gone: Receiver<()>,
 }
 
 /// What becomes of the admin pages of a process.
 #[derive(Debug)]
-pub enum Parting {
+pub enum AdminExit {
     /// The listener is somebody else's: they go on at this one, if there is one.
     Aside(Option<Bound>),
     /// What was asked is still answered.
@@ -112,7 +112,7 @@ fn is_at(listen: &AdminListen, socket: &Socket) -> bool {
 }
 
 /// Prepares to serve on the control thread's runtime; it begins when the hold's `go` says so.
-pub fn prepare(bound: Bound, shared: Arc<Shared>, control: &Handle) -> io::Result<Hold> {
+pub fn prepare(bound: Bound, shared: Arc<ProcessState>, control: &Handle) -> io::Result<AdminHandle> {
     let socket = bound.descriptor().try_clone_to_owned()?;
     let (go, may_go) = oneshot::channel();
     let (leave, left) = oneshot::channel();
@@ -122,11 +122,16 @@ pub fn prepare(bound: Bound, shared: Arc<Shared>, control: &Handle) -> io::Resul
             live(bound, shared, left, going).await;
         }
     });
-    Ok(Hold { socket, go: Some(go), leave, gone })
+    Ok(AdminHandle { socket, go: Some(go), leave, gone })
 }
 
 /// Serves until it is told to leave, then aside for as long as the process lives.
-async fn live(bound: Bound, shared: Arc<Shared>, left: oneshot::Receiver<Parting>, going: SyncSender<()>) {
+async fn live(
+    bound: Bound,
+    shared: Arc<ProcessState>,
+    left: oneshot::Receiver<AdminExit>,
+    going: SyncSender<()>,
+) {
     let ((leave, leaving), (end, ended)) = (oneshot::channel(), oneshot::channel());
     let first = serve(bound, shared.clone(), leaving, ended);
     tokio::spawn(async move {
@@ -136,8 +141,8 @@ async fn live(bound: Bound, shared: Arc<Shared>, left: oneshot::Receiver<Parting
         drop(going);
     });
     let aside = match left.await {
-        Ok(Parting::Aside(aside)) => aside,
-        Ok(Parting::End) => return,
+        Ok(AdminExit::Aside(aside)) => aside,
+        Ok(AdminExit::End) => return,
         Err(_) => return std::future::pending().await,
     };
     drop::<oneshot::Sender<()>>(leave);
@@ -157,12 +162,12 @@ async fn live(bound: Bound, shared: Arc<Shared>, left: oneshot::Receiver<Parting
 }
 
 /// Comes when its sender is dropped.
-pub(crate) type Moment = oneshot::Receiver<()>;
+pub(crate) type Closed = oneshot::Receiver<()>;
 
 /// A listener that is closed at a moment, without a word to those who were let in.
-pub(crate) struct Leaving<L>(pub(crate) Option<L>, pub(crate) Moment);
+pub(crate) struct ClosableListener<L>(pub(crate) Option<L>, pub(crate) Closed);
 
-impl<L: axum::serve::Listener> axum::serve::Listener for Leaving<L> {
+impl<L: axum::serve::Listener> axum::serve::Listener for ClosableListener<L> {
     type Io = L::Io;
     type Addr = L::Addr;
 

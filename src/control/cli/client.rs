@@ -1,7 +1,7 @@
 //! The client of the admin listener: one question over TCP or a socket file, for the commands that talk to a running gateway.
 
 use crate::config::AdminListen;
-use crate::control::exit::{NO, Stop};
+use crate::control::exit::{ExitError, NO};
 use http_body_util::{BodyExt, Empty, Limited};
 pub use hyper::Method;
 use hyper::body::Bytes;
@@ -17,31 +17,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: usize = 16 << 20;
 
 /// What the gateway answers. A refusal is a stop with its own words, and so is a gateway that is not there.
-pub fn ask(admin: &AdminListen, method: Method, path: &str) -> Result<Bytes, Stop> {
+pub fn ask(admin: &AdminListen, method: Method, path: &str) -> Result<Bytes, ExitError> {
     let (status, body) = try_ask(admin, method, path, PATIENCE)?;
     if status.is_success() {
         return Ok(body);
     }
     let said = serde_json::from_slice::<Value>(&body).ok();
     match said.as_ref().and_then(|said| said["error"].as_str()) {
-        Some(why) => Err(Stop { code: NO, text: format!("the gateway says no: {why}") }),
+        Some(why) => Err(ExitError { code: NO, text: format!("the gateway says no: {why}") }),
         None => Err(nobody(admin, &format!("it answers {status}"))),
     }
 }
 
 /// An answer as JSON.
-pub fn json(admin: &AdminListen, answer: &[u8]) -> Result<Value, Stop> {
+pub fn json(admin: &AdminListen, answer: &[u8]) -> Result<Value, ExitError> {
     serde_json::from_slice(answer).map_err(|_| nobody(admin, "that is no tidegate"))
 }
 
 /// Nobody is there, or somebody else.
-pub fn nobody(admin: &AdminListen, why: &str) -> Stop {
+pub fn nobody(admin: &AdminListen, why: &str) -> ExitError {
     let place = match admin {
         AdminListen::Tcp(address) => address.to_string(),
         AdminListen::Unix(path) => format!("unix:{}", path.display()),
         AdminListen::Off => "off".to_owned(),
     };
-    Stop::os(format!(
+    ExitError::os(format!(
         "no gateway answers on {place} ({why}); is it running, and is --admin what its [admin] says?"
     ))
 }
@@ -52,7 +52,7 @@ pub fn try_ask(
     method: Method,
     path: &str,
     patience: Duration,
-) -> Result<(StatusCode, Bytes), Stop> {
+) -> Result<(StatusCode, Bytes), ExitError> {
     let ask = async {
         let asked = tokio::time::timeout(patience, connect(admin, method, path)).await;
         let late = || Err(io::Error::other(format!("no answer in {} seconds", patience.as_secs())));

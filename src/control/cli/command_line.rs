@@ -4,11 +4,11 @@ use crate::config;
 use crate::config::AdminListen;
 use crate::control::cli::{reload, sessions, status};
 use crate::control::exit;
-use crate::control::exit::{CONFIG, Stop, USAGE};
+use crate::control::exit::{CONFIG, ExitError, USAGE};
 use crate::control::start::load;
 use crate::control::start::load::{Failure, Loaded};
 use crate::control::start::program::Program;
-use crate::control::workers::crew::{Crew, Launch};
+use crate::control::workers::interface::{Launch, Workers};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::{self, Write};
@@ -99,7 +99,7 @@ fn admin_address(text: &str) -> Result<AdminListen, String> {
 }
 
 /// Does what the command line says. `launch` starts the workers.
-pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> ExitCode {
+pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Workers>, String>) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -121,7 +121,7 @@ pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Exi
             let mut text = Vec::new();
             match clap_mangen::Man::new(Arguments::command()).render(&mut text) {
                 Ok(()) => print(&text),
-                Err(error) => Err(Stop::os(format!("can't write the manual page ({error})"))),
+                Err(error) => Err(ExitError::os(format!("can't write the manual page ({error})"))),
             }
         }
     };
@@ -131,7 +131,7 @@ pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> Exi
     }
 }
 
-fn run(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Crew>, String>) -> ExitCode {
+fn run(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Workers>, String>) -> ExitCode {
     let program = Program::as_started();
     let program = program.inspect_err(|error| eprintln!("tidegate: SIGUSR2 will not work here ({error})"));
     crate::control::run::run_program(path, program.ok(), launch)
@@ -147,21 +147,21 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Writes to stdout; a reader who left early, as `head` does, is no error.
-pub(crate) fn print(text: &[u8]) -> Result<(), Stop> {
+pub(crate) fn print(text: &[u8]) -> Result<(), ExitError> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Stop::os(format!("can't write to stdout ({error}); look at where it goes")))
+            Err(ExitError::os(format!("can't write to stdout ({error}); look at where it goes")))
         }
         _ => Ok(()),
     }
 }
 
-fn check(path: &Path, effective: bool) -> Result<(), Stop> {
+fn check(path: &Path, effective: bool) -> Result<(), ExitError> {
     let loaded = load::load(path).map_err(|failure| {
         let stop = exit::failure(path, &failure);
         // of a configuration that was read, anything wrong is a wrong configuration
-        if matches!(failure, Failure::Problems { .. }) { Stop { code: CONFIG, ..stop } } else { stop }
+        if matches!(failure, Failure::Problems { .. }) { ExitError { code: CONFIG, ..stop } } else { stop }
     })?;
     for warning in loaded.warnings.iter().map(ToString::to_string).chain(unresolved(&loaded)) {
         eprintln!("{}: warning: {warning}", path.display());

@@ -4,7 +4,7 @@ use crate::config::AdminListen;
 use crate::control::cli::client;
 use crate::control::cli::client::Method;
 use crate::control::cli::command_line::print;
-use crate::control::exit::{CONFIG, Stop};
+use crate::control::exit::{CONFIG, ExitError};
 use hyper::StatusCode;
 use serde_json::Value;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reloads; the end is an error unless a newer revision is served.
-pub(crate) fn reload(admin: &AdminListen, json: bool) -> Result<(), Stop> {
+pub(crate) fn reload(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
     let (status, body) = client::try_ask(admin, Method::POST, "/api/reload", PATIENCE)?;
     let answer = client::json(admin, &body)?;
     if json {
@@ -36,7 +36,7 @@ pub(crate) fn reload(admin: &AdminListen, json: bool) -> Result<(), Stop> {
     let reason = answer["error"].as_str().unwrap_or("it does not say why");
     let text = format!("reload refused, nothing has changed: {reason}");
     if status == StatusCode::UNPROCESSABLE_ENTITY && !told.is_empty() {
-        return Err(Stop { code: CONFIG, text });
+        return Err(ExitError { code: CONFIG, text });
     }
-    Err(Stop::os(text))
+    Err(ExitError::os(text))
 }

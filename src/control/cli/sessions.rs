@@ -4,12 +4,12 @@ use crate::config::AdminListen;
 use crate::control::cli::client;
 use crate::control::cli::client::Method;
 use crate::control::cli::command_line::print;
-use crate::control::exit::Stop;
+use crate::control::exit::ExitError;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Prints every session, as a table or as JSON.
-pub(crate) fn sessions(admin: &AdminListen, json: bool) -> Result<(), Stop> {
+pub(crate) fn sessions(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
     let mut all = Vec::new();
     let mut path = "/api/sessions".to_owned();
     loop {
@@ -30,13 +30,13 @@ pub(crate) fn sessions(admin: &AdminListen, json: bool) -> Result<(), Stop> {
 }
 
 /// Ends one session well.
-pub(crate) fn kick(admin: &AdminListen, id: &str, json: bool) -> Result<(), Stop> {
+pub(crate) fn kick(admin: &AdminListen, id: &str, json: bool) -> Result<(), ExitError> {
     let answer = client::ask(admin, Method::DELETE, &format!("/api/sessions/{id}"))?;
     if json { print(&[&answer[..], b"\n"].concat()) } else { print(format!("kicked {id}\n").as_bytes()) }
 }
 
 /// Begins a drain. It does not wait for its end.
-pub(crate) fn drain(admin: &AdminListen, json: bool) -> Result<(), Stop> {
+pub(crate) fn drain(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
     let answer = client::ask(admin, Method::POST, "/api/drain")?;
     if json {
         return print(&[&answer[..], b"\n"].concat());

@@ -4,12 +4,12 @@ use crate::config::AdminListen;
 use crate::control::cli::client;
 use crate::control::cli::client::Method;
 use crate::control::cli::command_line::print;
-use crate::control::exit::Stop;
+use crate::control::exit::ExitError;
 use serde_json::Value;
 use std::fmt::Write;
 
 /// Prints the status, as lines or as JSON.
-pub fn show(admin: &AdminListen, json: bool) -> Result<(), Stop> {
+pub fn show(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
     let answer = client::ask(admin, Method::GET, "/api/status")?;
     if json {
         print(&[&answer[..], b"\n"].concat())

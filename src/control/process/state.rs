@@ -3,9 +3,9 @@
 //! Read by the workers, by the admin pages and by the supervisor; it knows nothing of any of them.
 
 use crate::config::Config;
-use crate::control::process::worker_query::Desk;
-use crate::control::reload::reloader::{Attempt, Wish};
-use crate::control::signals::Ask;
+use crate::control::process::worker_query::WorkerQueries;
+use crate::control::reload::reloader::{ReloadReport, ReloadRequest};
+use crate::control::signals::ControlEvent;
 use crate::control::start::certs::Facts;
 use crate::metrics::WorkerMetrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -58,7 +58,7 @@ impl PhaseCell {
 pub type StoredAnswers = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// One process, seen from inside.
-pub struct Shared {
+pub struct ProcessState {
     current: ArcSwap<Current>,
     /// One block for each worker, by its index.
     pub metrics: Vec<Arc<WorkerMetrics>>,
@@ -72,13 +72,13 @@ pub struct Shared {
     /// Set by whoever keeps the answers.
     pub stored_answers: OnceLock<StoredAnswers>,
     /// Set by whoever starts the workers.
-    pub desk: OnceLock<Desk>,
+    pub worker_queries: OnceLock<WorkerQueries>,
     /// The way to the supervisor.
-    pub asks: OnceLock<Sender<Ask>>,
+    pub asks: OnceLock<Sender<ControlEvent>>,
     /// Where a reload is asked for; set by whoever does it.
-    pub reload: OnceLock<Sender<Wish>>,
+    pub reload: OnceLock<Sender<ReloadRequest>>,
     /// The last time that something else should have been served.
-    pub last_reload: ArcSwapOption<Attempt>,
+    pub last_reload: ArcSwapOption<ReloadReport>,
 }
 
 /// What is served now, as pages and the supervisor see it.
@@ -93,7 +93,7 @@ pub struct Current {
     pub needs_restart: Vec<&'static str>,
 }
 
-impl Shared {
+impl ProcessState {
     /// A process that is starting with `workers` workers.
     pub fn new(config: Config, workers: usize, certificates: Vec<Facts>, listening: Vec<SocketAddr>) -> Self {
         let current =
@@ -107,7 +107,7 @@ impl Shared {
             driver_name: OnceLock::new(),
             listening,
             stored_answers: OnceLock::new(),
-            desk: OnceLock::new(),
+            worker_queries: OnceLock::new(),
             asks: OnceLock::new(),
             reload: OnceLock::new(),
             last_reload: ArcSwapOption::empty(),
@@ -140,9 +140,9 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for ProcessState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("ProcessState")
             .field("phase", &self.phase.get())
             .field("workers", &self.metrics.len())
             .field("revision", &self.current().revision)

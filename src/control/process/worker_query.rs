@@ -3,8 +3,8 @@
 //! Each worker answers for its own sessions, a page at a time, so that no question stops a core for long.
 
 use crate::shared::gateway::Gateway;
-use crate::worker::Row;
-use crate::worker::{Command, Line};
+use crate::worker::SessionSnapshot;
+use crate::worker::{Command, Mailbox};
 use futures_channel::mpsc::{UnboundedSender, unbounded};
 use futures_util::StreamExt;
 use std::sync::Arc;
@@ -17,33 +17,37 @@ pub const PAGE_MAX: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The way to all workers.
-pub struct Desk {
-    lines: Vec<Line>,
+pub struct WorkerQueries {
+    mailboxes: Vec<Mailbox>,
     gateway: Arc<Gateway>,
 }
 
 /// A worker did not answer in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Silent;
+pub struct WorkerTimeout;
 
-impl Desk {
+impl WorkerQueries {
     /// A way to these workers and what they share.
-    pub const fn new(lines: Vec<Line>, gateway: Arc<Gateway>) -> Self {
-        Self { lines, gateway }
+    pub const fn new(mailboxes: Vec<Mailbox>, gateway: Arc<Gateway>) -> Self {
+        Self { mailboxes, gateway }
     }
 
     /// At most `limit` sessions of all workers whose ids follow `after`, by id.
-    pub async fn sessions(&self, after: Option<u64>, limit: usize) -> Result<Vec<Row>, Silent> {
+    pub async fn sessions(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<SessionSnapshot>, WorkerTimeout> {
         let limit = limit.min(PAGE_MAX);
         let pages = self.ask(|reply| Command::List { after, limit, reply }).await?;
-        let mut rows: Vec<Row> = pages.into_iter().flatten().collect();
+        let mut rows: Vec<SessionSnapshot> = pages.into_iter().flatten().collect();
         rows.sort_unstable_by_key(|row| row.id);
         rows.truncate(limit);
         Ok(rows)
     }
 
     /// Ends one session well; whether it was there.
-    pub async fn kick(&self, id: u64) -> Result<bool, Silent> {
+    pub async fn kick(&self, id: u64) -> Result<bool, WorkerTimeout> {
         Ok(self.ask(|reply| Command::Kick { id, reply }).await?.contains(&true))
     }
 
@@ -55,11 +59,11 @@ impl Desk {
     }
 
     /// The answers of all workers.
-    async fn ask<T>(&self, command: impl Fn(UnboundedSender<T>) -> Command) -> Result<Vec<T>, Silent> {
+    async fn ask<T>(&self, command: impl Fn(UnboundedSender<T>) -> Command) -> Result<Vec<T>, WorkerTimeout> {
         let (reply, replies) = unbounded();
-        self.lines.iter().for_each(|line| line.tell(command(reply.clone())));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(command(reply.clone())));
         drop(reply);
         // a worker that ended drops its sender, and has no sessions
-        tokio::time::timeout(PATIENCE, replies.collect()).await.map_err(|_| Silent)
+        tokio::time::timeout(PATIENCE, replies.collect()).await.map_err(|_| WorkerTimeout)
     }
 }

@@ -7,8 +7,8 @@
 use crate::config;
 use crate::control::log;
 use crate::control::log::Changer;
-use crate::control::process::state::{Current, Phase, Shared};
-use crate::control::reload::cert_watch::Follow;
+use crate::control::process::state::{Current, Phase, ProcessState};
+use crate::control::reload::cert_watch::CertWatcher;
 use crate::control::start::certs;
 use crate::control::start::host;
 use crate::control::start::load;
@@ -16,8 +16,8 @@ use crate::control::start::load::{Failure, Loaded};
 use crate::control::stream_manager::dns;
 use crate::control::stream_manager::dns::Resolved;
 use crate::control::systemd;
-use crate::control::workers::crew::Revise;
-use crate::control::workers::parts::Fresh;
+use crate::control::workers::interface::Revise;
+use crate::control::workers::parts::RevisionParts;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
@@ -37,12 +37,12 @@ const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Somebody wants a reload.
 #[derive(Debug)]
-pub struct Wish {
+pub struct ReloadRequest {
     by: &'static str,
-    tell: Option<oneshot::Sender<Arc<Attempt>>>,
+    tell: Option<oneshot::Sender<Arc<ReloadReport>>>,
 }
 
-impl Wish {
+impl ReloadRequest {
     /// Nobody waits for what becomes of it.
     pub fn by_signal() -> Self {
         Self { by: "signal", tell: None }
@@ -51,11 +51,11 @@ impl Wish {
 
 /// What became of a wish.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct ReloadReport {
     pub at: SystemTime,
     /// Who wanted it: `signal`, `admin`, or the files of `certificates`.
     pub by: &'static str,
-    pub outcome: Result<Done, Refused>,
+    pub outcome: Result<Done, ReloadError>,
 }
 
 /// A newer revision is served.
@@ -70,14 +70,14 @@ pub struct Done {
 
 /// Nothing has changed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct ReloadError {
     /// One sentence.
     pub reason: String,
     /// Every problem, as `check` prints it.
     pub problems: Vec<String>,
 }
 
-impl Attempt {
+impl ReloadReport {
     /// For the status page and for commands.
     pub fn to_json(&self) -> Value {
         let at = self.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -86,7 +86,7 @@ impl Attempt {
                 "at": at, "by": self.by, "good": true,
                 "revision": revision, "needs_restart": needs_restart, "warnings": warnings,
             }),
-            Err(Refused { reason, problems }) => {
+            Err(ReloadError { reason, problems }) => {
                 json!({ "at": at, "by": self.by, "good": false, "error": reason, "problems": problems })
             }
         }
@@ -94,16 +94,16 @@ impl Attempt {
 }
 
 /// Passes a wish on to whoever reloads. It is lost when nobody does: before all workers listen, and at the end.
-pub fn wish(shared: &Shared, wish: Wish) {
+pub fn wish(shared: &ProcessState, wish: ReloadRequest) {
     if shared.reload.get().is_none_or(|reload| reload.send(wish).is_err()) {
         tracing::warn!("nothing can be reloaded now");
     }
 }
 
 /// `POST /api/reload`: answers when it is done, or why it is not.
-pub async fn answer(State(shared): State<Arc<Shared>>) -> Response {
+pub async fn answer(State(shared): State<Arc<ProcessState>>) -> Response {
     let (tell, told) = oneshot::channel();
-    wish(&shared, Wish { by: "admin", tell: Some(tell) });
+    wish(&shared, ReloadRequest { by: "admin", tell: Some(tell) });
     let Ok(attempt) = told.await else {
         let text = json!({ "error": "the gateway is not serving", "problems": [] });
         return (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response();
@@ -119,12 +119,12 @@ pub async fn answer(State(shared): State<Arc<Shared>>) -> Response {
 /// Everything a reload needs.
 pub(crate) struct Reloader {
     path: PathBuf,
-    shared: Arc<Shared>,
+    shared: Arc<ProcessState>,
     logs: Changer,
     workers: Box<dyn Revise>,
     /// As it was given to the workers last.
-    served: Fresh,
-    follow: Follow,
+    served: RevisionParts,
+    cert_watcher: CertWatcher,
     reminded: Instant,
 }
 
@@ -132,14 +132,14 @@ impl Reloader {
     /// Reloads this file. `served` was made of `loaded`.
     pub(crate) fn new(
         path: PathBuf,
-        shared: Arc<Shared>,
+        shared: Arc<ProcessState>,
         logs: Changer,
         workers: Box<dyn Revise>,
-        served: Fresh,
+        served: RevisionParts,
         certificates: Vec<certs::Loaded>,
     ) -> Self {
-        let follow = Follow::new(&served.config.tls.certificates, certificates);
-        Self { path, shared, logs, workers, served, follow, reminded: Instant::now() }
+        let cert_watcher = CertWatcher::new(&served.config.tls.certificates, certificates);
+        Self { path, shared, logs, workers, served, cert_watcher, reminded: Instant::now() }
     }
 
     /// Begins to take wishes, on a thread of its own that ends with the process.
@@ -150,7 +150,7 @@ impl Reloader {
         thread::Builder::new().name("tidegate-reload".to_owned()).spawn(move || self.work(&inbox)).map(drop)
     }
 
-    fn work(mut self, inbox: &Receiver<Wish>) {
+    fn work(mut self, inbox: &Receiver<ReloadRequest>) {
         loop {
             match inbox.recv_timeout(LOOK) {
                 Ok(wish) => {
@@ -167,13 +167,13 @@ impl Reloader {
     }
 
     /// One reload, and what is said of it.
-    fn take(&mut self, by: &'static str) -> Arc<Attempt> {
+    fn take(&mut self, by: &'static str) -> Arc<ReloadReport> {
         if self.shared.phase.get() != Phase::Serving {
             let phase = self.shared.phase.get().word();
             let reason = format!("the gateway is {phase} and takes no other configuration now");
             tracing::warn!("no reload: {reason}");
-            let outcome = Err(Refused { reason, problems: Vec::new() });
-            return Arc::new(Attempt { at: SystemTime::now(), by, outcome });
+            let outcome = Err(ReloadError { reason, problems: Vec::new() });
+            return Arc::new(ReloadReport { at: SystemTime::now(), by, outcome });
         }
         systemd::reloading();
         let outcome = self.reload();
@@ -196,14 +196,14 @@ impl Reloader {
         self.note(by, outcome)
     }
 
-    fn note(&self, by: &'static str, outcome: Result<Done, Refused>) -> Arc<Attempt> {
-        let attempt = Arc::new(Attempt { at: SystemTime::now(), by, outcome });
+    fn note(&self, by: &'static str, outcome: Result<Done, ReloadError>) -> Arc<ReloadReport> {
+        let attempt = Arc::new(ReloadReport { at: SystemTime::now(), by, outcome });
         self.shared.last_reload.store(Some(Arc::clone(&attempt)));
         attempt
     }
 
     /// All that can fail comes first; then all that can't.
-    fn reload(&mut self) -> Result<Done, Refused> {
+    fn reload(&mut self) -> Result<Done, ReloadError> {
         let mut loaded = load::load(&self.path).map_err(|failure| self.refuse(&failure))?;
         let needs_restart = config::keep_fixed(&self.served.config, &mut loaded.config);
         let (resolved, lost) = self.resolve(&loaded)?;
@@ -221,33 +221,38 @@ impl Reloader {
             host::raise_files(loaded.config.limits.sessions);
         }
         let facts = loaded.facts();
-        self.follow = Follow::new(&loaded.config.tls.certificates, loaded.certificates);
+        self.cert_watcher = CertWatcher::new(&loaded.config.tls.certificates, loaded.certificates);
         self.logs.change(opened);
-        let fresh = Fresh {
+        let parts = RevisionParts {
             number: self.served.number + 1,
             config: Arc::new(loaded.config),
             tls: loaded.tls,
             roots: loaded.roots,
-            own: resolved.own,
+            self_addresses: resolved.self_addresses,
             names: resolved.names,
         };
-        self.serve(fresh, facts, needs_restart.clone());
+        self.serve(parts, facts, needs_restart.clone());
         Ok(Done { revision: self.served.number, needs_restart, warnings })
     }
 
     /// Hands what is good to the workers. Nothing in here can fail.
-    fn serve(&mut self, mut fresh: Fresh, facts: Vec<certs::Facts>, needs_restart: Vec<&'static str>) {
+    fn serve(
+        &mut self,
+        mut parts: RevisionParts,
+        facts: Vec<certs::Facts>,
+        needs_restart: Vec<&'static str>,
+    ) {
         let before = self.shared.current();
         let names = |facts: &[certs::Facts]| -> Vec<String> {
             facts.iter().flat_map(|facts| facts.names.clone()).collect()
         };
         let now = names(&facts);
         let still_good = names(&before.certificates).iter().all(|name| now.contains(name))
-            && before.config.tls.min_version == fresh.config.tls.min_version;
-        certs::keep_tickets(&mut fresh.tls, &self.served.tls, still_good);
-        self.served = fresh.clone();
-        let (revision, config) = (fresh.number, Arc::clone(&fresh.config));
-        for worker in self.workers.revise(fresh) {
+            && before.config.tls.min_version == parts.config.tls.min_version;
+        certs::keep_tickets(&mut parts.tls, &self.served.tls, still_good);
+        self.served = parts.clone();
+        let (revision, config) = (parts.number, Arc::clone(&parts.config));
+        for worker in self.workers.revise(parts) {
             tracing::error!(worker, "a worker stands still and has not taken over revision {revision} yet");
         }
         self.shared.replace(Current { revision, config, certificates: facts, needs_restart });
@@ -255,26 +260,27 @@ impl Reloader {
 
     /// Resolves what the configuration names. A name that is new has to resolve; one that was served before keeps what it
     /// had, and is told of.
-    fn resolve(&self, loaded: &Loaded) -> Result<(Resolved, Vec<String>), Refused> {
+    fn resolve(&self, loaded: &Loaded) -> Result<(Resolved, Vec<String>), ReloadError> {
         let resolved = dns::resolve(&loaded.config);
-        let resolved = resolved.after(&self.served.config, &self.served.own, &self.workers.names());
+        let resolved =
+            resolved.after(&self.served.config, &self.served.self_addresses, &self.workers.names());
         let resolved = resolved.map_err(|unknown| {
-            let problem = |lost: &dns::Lost| {
+            let problem = |lost: &dns::Unresolved| {
                 let found = format!("{}, which does not resolve now ({})", lost.name, lost.error);
                 loaded.problem(lost.key, found, "right is a name that DNS knows".to_owned())
             };
             self.problems(unknown.iter().map(problem).collect())
         })?;
-        let text = |lost: &dns::Lost| {
+        let text = |lost: &dns::Unresolved| {
             format!("{} does not resolve now ({}); its former addresses stay", lost.name, lost.error)
         };
         let warnings = resolved.lost.iter().map(text).collect();
         Ok((resolved, warnings))
     }
 
-    fn refuse(&self, failure: &Failure) -> Refused {
+    fn refuse(&self, failure: &Failure) -> ReloadError {
         match failure {
-            Failure::Unreadable { path, error } => Refused {
+            Failure::Unreadable { path, error } => ReloadError {
                 reason: format!("can't read the configuration {} ({error})", path.display()),
                 problems: Vec::new(),
             },
@@ -282,13 +288,13 @@ impl Reloader {
         }
     }
 
-    fn problems(&self, problems: Vec<config::Problem>) -> Refused {
+    fn problems(&self, problems: Vec<config::Problem>) -> ReloadError {
         let count = match problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
         };
         let reason = format!("{} has {count}", self.path.display());
-        Refused { reason, problems: problems.iter().map(|problem| self.line(problem)).collect() }
+        ReloadError { reason, problems: problems.iter().map(|problem| self.line(problem)).collect() }
     }
 
     fn line(&self, problem: &config::Problem) -> String {
@@ -304,7 +310,7 @@ impl Reloader {
             self.reminded = Instant::now();
             self.remind();
         }
-        let seen = self.follow.look();
+        let seen = self.cert_watcher.look();
         if !seen.complaints.is_empty() {
             for complaint in &seen.complaints {
                 tracing::warn!(
@@ -312,7 +318,7 @@ impl Reloader {
                 );
             }
             let reason = "a certificate changed and can't be used; it is tried again".to_owned();
-            self.note("certificates", Err(Refused { reason, problems: seen.complaints }));
+            self.note("certificates", Err(ReloadError { reason, problems: seen.complaints }));
         } else if seen.changed {
             let outcome = self.renew();
             self.note("certificates", outcome);
@@ -322,17 +328,17 @@ impl Reloader {
     }
 
     /// Serves the certificates that stand in the files now, and everything else as before.
-    fn renew(&mut self) -> Result<Done, Refused> {
-        let certificates = self.follow.served();
+    fn renew(&mut self) -> Result<Done, ReloadError> {
+        let certificates = self.cert_watcher.served();
         let facts: Vec<_> = certificates.iter().map(|certificate| certificate.facts.clone()).collect();
         let tls = certs::server_config(&self.served.config.tls, certificates).map_err(|error| {
             tracing::error!(%error, "a certificate changed and can't be used; the old one is served on");
-            Refused { reason: error.to_string(), problems: Vec::new() }
+            ReloadError { reason: error.to_string(), problems: Vec::new() }
         })?;
         let names = self.workers.names().as_ref().clone();
-        let fresh = Fresh { number: self.served.number + 1, tls, names, ..self.served.clone() };
+        let parts = RevisionParts { number: self.served.number + 1, tls, names, ..self.served.clone() };
         let needs_restart = self.shared.current().needs_restart.clone();
-        self.serve(fresh, facts, needs_restart.clone());
+        self.serve(parts, facts, needs_restart.clone());
         tracing::info!(revision = self.served.number, "certificates changed, and are served");
         self.remind();
         Ok(Done { revision: self.served.number, needs_restart, warnings: Vec::new() })

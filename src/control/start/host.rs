@@ -43,7 +43,7 @@ pub fn raise_files(sessions: Option<usize>) {
 }
 
 /// What this process weighs now. What can't be read is zero.
-pub fn weigh(started: SystemTime) -> Process {
+pub fn process_stats(started: SystemTime) -> Process {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident = resident.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_running_process_weighs_something() {
-        let process = weigh(SystemTime::now());
+        let process = process_stats(SystemTime::now());
         assert!(process.resident_bytes > 100_000 && process.open_files > 2 && process.files_max > 10);
         assert!(!allowed().is_empty());
     }

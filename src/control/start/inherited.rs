@@ -20,7 +20,7 @@ use std::time::Duration;
 /// `admin=5`, the admin listener; `report=9:4711`, the line to the process before, with its id; `past=10:4242`, the line
 /// that ends with an even older one, which still drains. `step` tells the first process of a new binary to start the second one. Other words may be
 /// added: whoever does not know one closes what it names.
-pub const NOTE: &str = "TIDEGATE_HANDOVER";
+pub const FD_ENV: &str = "TIDEGATE_HANDOVER";
 const FORM: &str = "1";
 
 /// A longer line would be no word of ours.
@@ -48,21 +48,21 @@ pub struct Inherited {
     pub kept: bool,
     pub admin: Option<Socket>,
     /// The gateway that waits for us to be ready, and its process id.
-    pub predecessor: Option<(u32, Line)>,
+    pub predecessor: Option<(u32, ControlPipe)>,
     /// Older ones that still drained when we were started.
-    pub past: Vec<Past>,
+    pub past: Vec<DrainingPredecessor>,
 }
 
 /// An older gateway that drains. Its end of the line is closed when it is gone, however it goes.
 #[derive(Debug)]
-pub struct Past {
+pub struct DrainingPredecessor {
     pub pid: u32,
     line: OwnedFd,
 }
 
-impl Past {
+impl DrainingPredecessor {
     /// The one at the other end of this line.
-    pub fn new(pid: u32, line: Line) -> Self {
+    pub fn new(pid: u32, line: ControlPipe) -> Self {
         Self { pid, line: line.0.into() }
     }
 
@@ -74,7 +74,7 @@ impl Past {
     }
 }
 
-impl AsFd for Past {
+impl AsFd for DrainingPredecessor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.line.as_fd()
     }
@@ -82,8 +82,8 @@ impl AsFd for Past {
 
 /// What was heard on a line.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
-    Line(String),
+pub enum Message {
+    ControlPipe(String),
     NothingYet,
     /// The other side is gone, or talks nonsense.
     End,
@@ -91,9 +91,9 @@ pub enum Heard {
 
 /// A line between two gateways: words one way, words the other.
 #[derive(Debug)]
-pub struct Line(UnixStream, Vec<u8>);
+pub struct ControlPipe(UnixStream, Vec<u8>);
 
-impl Line {
+impl ControlPipe {
     /// Both ends of a new one.
     pub fn pair() -> io::Result<(Self, Self)> {
         let (one, other) = UnixStream::pair()?;
@@ -111,25 +111,25 @@ impl Line {
     }
 
     /// What has come, without waiting.
-    pub fn hear(&mut self) -> Heard {
+    pub fn hear(&mut self) -> Message {
         loop {
             if let Some(end) = self.1.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.1.drain(..=end).collect();
-                return Heard::Line(String::from_utf8_lossy(&line[..end]).into_owned());
+                return Message::ControlPipe(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             let mut room = [0; ROOM];
             match rustix::net::recv(&self.0, &mut room, RecvFlags::DONTWAIT) {
                 Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {
-                    return Heard::NothingYet;
+                    return Message::NothingYet;
                 }
                 Ok((taken @ 1.., _)) if self.1.len() <= LINE_MAX => self.1.extend_from_slice(&room[..taken]),
-                _ => return Heard::End,
+                _ => return Message::End,
             }
         }
     }
 }
 
-impl AsFd for Line {
+impl AsFd for ControlPipe {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -137,16 +137,16 @@ impl AsFd for Line {
 
 /// A word of a note: what the descriptor is, its number, and a process id that belongs to it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Word<'n> {
+pub struct FdEntry<'n> {
     pub kind: &'n str,
     pub number: RawFd,
     pub pid: Option<u32>,
 }
 
 /// Writes a note. The first process that reads it will be a stepping stone.
-pub fn write(words: &[Word<'_>]) -> String {
+pub fn write(words: &[FdEntry<'_>]) -> String {
     let mut note = format!("{FORM} step");
-    for Word { kind, number, pid } in words {
+    for FdEntry { kind, number, pid } in words {
         let _ = match pid {
             Some(pid) => write!(note, " {kind}={number}:{pid}"),
             None => write!(note, " {kind}={number}"),
@@ -156,7 +156,7 @@ pub fn write(words: &[Word<'_>]) -> String {
 }
 
 /// Reads a note: whether it goes to a stepping stone, and its words.
-fn read(note: &str) -> Option<(bool, Vec<Word<'_>>)> {
+fn read(note: &str) -> Option<(bool, Vec<FdEntry<'_>>)> {
     let mut words = note.split(' ');
     if words.next() != Some(FORM) {
         return None;
@@ -173,23 +173,23 @@ fn read(note: &str) -> Option<(bool, Vec<Word<'_>>)> {
             None => (value, None),
         };
         let number = number.parse().ok().filter(|number| *number > 2)?;
-        if read.iter().any(|word: &Word<'_>| word.number == number) {
+        if read.iter().any(|word: &FdEntry<'_>| word.number == number) {
             return None;
         }
-        read.push(Word { kind, number, pid });
+        read.push(FdEntry { kind, number, pid });
     }
     Some((step, read))
 }
 
 /// Takes what this process was given. Call it once, before anything else is opened. A stepping stone does not come back.
 pub fn take() -> io::Result<Inherited> {
-    match std::env::var(NOTE) {
+    match std::env::var(FD_ENV) {
         Ok(note) => {
             let bad =
-                || io::Error::other(format!("{NOTE} is not of the form that this version reads: {note:?}"));
+                || io::Error::other(format!("{FD_ENV} is not of the form that this version reads: {note:?}"));
             let (step, words) = read(&note).ok_or_else(bad)?;
             if step {
-                stand_between(&words)?;
+                double_fork(&words)?;
             }
             from_note(words)
         }
@@ -207,9 +207,9 @@ fn from_systemd() -> io::Result<Inherited> {
     Ok(inherited)
 }
 
-fn from_note(words: Vec<Word<'_>>) -> io::Result<Inherited> {
+fn from_note(words: Vec<FdEntry<'_>>) -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
-    for Word { kind, number, pid } in words {
+    for FdEntry { kind, number, pid } in words {
         let descriptor = adopt(number)?;
         match (kind, pid) {
             ("own" | "unit", _) => {
@@ -217,8 +217,10 @@ fn from_note(words: Vec<Word<'_>>) -> io::Result<Inherited> {
                 inherited.kept |= kind == "unit";
             }
             ("admin", _) => inherited.admin = Some(descriptor.into()),
-            ("report", Some(pid)) => inherited.predecessor = Some((pid, Line::over(descriptor.into())?)),
-            ("past", Some(pid)) => inherited.past.push(Past { pid, line: descriptor }),
+            ("report", Some(pid)) => {
+                inherited.predecessor = Some((pid, ControlPipe::over(descriptor.into())?))
+            }
+            ("past", Some(pid)) => inherited.past.push(DrainingPredecessor { pid, line: descriptor }),
             // of a later version: closed
             _ => drop(descriptor),
         }
@@ -242,13 +244,13 @@ fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 
 /// The first process of a new binary only starts the second one, which then loses its parent: systemd can wait only for
 /// children of its own, and would not notice the end of a main process that is a child of the old gateway.
-fn stand_between(words: &[Word<'_>]) -> io::Result<()> {
+fn double_fork(words: &[FdEntry<'_>]) -> io::Result<()> {
     let report =
         words.iter().find(|word| word.kind == "report").ok_or_else(|| io::Error::other("no report"))?;
     let note = write(words).replacen(" step", "", 1);
-    let child = Program::as_started()?.command().env(NOTE, note).spawn()?;
+    let child = Program::as_started()?.command().env(FD_ENV, note).spawn()?;
     // all others stay open for the child only: this process ends here
-    Line::over(adopt(report.number)?.into())?.say(&format!("pid {}", child.id()))?;
+    ControlPipe::over(adopt(report.number)?.into())?.say(&format!("pid {}", child.id()))?;
     std::process::exit(0);
 }
 
@@ -266,8 +268,8 @@ mod tests {
     fn what_is_written_is_read() {
         let words = || {
             vec![
-                Word { kind: "own", number: 7, pid: None },
-                Word { kind: "report", number: 9, pid: Some(4711) },
+                FdEntry { kind: "own", number: 7, pid: None },
+                FdEntry { kind: "report", number: 9, pid: Some(4711) },
             ]
         };
         let note = write(&words());
@@ -278,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_word_of_a_later_version_is_no_harm_and_nonsense_is_refused() {
-        let later = Word { kind: "lantern", number: 12, pid: None };
+        let later = FdEntry { kind: "lantern", number: 12, pid: None };
         assert_eq!(read("1 lantern=12"), Some((false, vec![later])));
         for note in
             ["", "2 own=7", "1 own", "1 own=", "1 own=-1", "1 own=2", "1 own=7 unit=7", "1 own=7:x", "1  "]
@@ -289,16 +291,16 @@ mod tests {
 
     #[test]
     fn a_line_carries_lines_in_any_pieces_and_tells_its_end() {
-        let (mut one, mut other) = Line::pair().unwrap();
-        assert_eq!(other.hear(), Heard::NothingYet);
+        let (mut one, mut other) = ControlPipe::pair().unwrap();
+        assert_eq!(other.hear(), Message::NothingYet);
         one.0.write_all(b"re").unwrap();
-        assert_eq!(other.hear(), Heard::NothingYet);
+        assert_eq!(other.hear(), Message::NothingYet);
         one.0.write_all(b"ady\ngo\n").unwrap();
-        assert_eq!(other.hear(), Heard::Line("ready".to_owned()));
-        assert_eq!(other.hear(), Heard::Line("go".to_owned()));
+        assert_eq!(other.hear(), Message::ControlPipe("ready".to_owned()));
+        assert_eq!(other.hear(), Message::ControlPipe("go".to_owned()));
         other.say("two\nlines").unwrap();
-        assert_eq!(one.hear(), Heard::Line("two lines".to_owned()));
-        let past = Past::new(1, other);
+        assert_eq!(one.hear(), Message::ControlPipe("two lines".to_owned()));
+        let past = DrainingPredecessor::new(1, other);
         assert!(past.is_alive());
         one.0.write_all(b"last words").unwrap();
         drop(one);
@@ -307,8 +309,8 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_no_line() {
-        let (mut one, mut other) = Line::pair().unwrap();
+        let (mut one, mut other) = ControlPipe::pair().unwrap();
         one.0.write_all(&[b'x'; 3 * LINE_MAX]).unwrap();
-        assert_eq!(other.hear(), Heard::End);
+        assert_eq!(other.hear(), Message::End);
     }
 }

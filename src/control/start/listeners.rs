@@ -15,12 +15,12 @@ const BACKLOG: i32 = 4096;
 
 /// A port that can't be had, with the likely cause and the next step.
 #[derive(Debug)]
-pub struct Refused {
+pub struct BindError {
     pub address: SocketAddr,
     pub error: io::Error,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let next = match self.error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -47,7 +47,7 @@ pub struct Opened {
     /// Those that are bound here don't listen yet: see [`Ports::listen`].
     pub per_worker: PerWorker,
     /// Inherited ones of addresses that are not served any more. Who waits in their queues has still to be let in.
-    pub leftovers: Vec<TcpListener>,
+    pub draining_listeners: Vec<TcpListener>,
     pub ports: Ports,
 }
 
@@ -65,10 +65,10 @@ struct Port {
 
 impl Ports {
     /// Begins to listen where it was only bound before: from here on the kernel sends clients there.
-    pub fn listen(&self) -> Result<(), Refused> {
+    pub fn listen(&self) -> Result<(), BindError> {
         for port in self.0.iter().filter(|port| port.is_new) {
             rustix::net::listen(&port.held, BACKLOG)
-                .map_err(|error| Refused { address: port.address, error: error.into() })?;
+                .map_err(|error| BindError { address: port.address, error: error.into() })?;
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Opened {
 
 /// Takes what was inherited, binds what is missing. Inherited sockets of one address go to the workers in turn, the
 /// first to worker 0; none is left without an acceptor, because the kernel would still send it its share.
-pub fn open(addresses: &[SocketAddr], workers: usize, inherited: Vec<Given>) -> Result<Opened, Refused> {
+pub fn open(addresses: &[SocketAddr], workers: usize, inherited: Vec<Given>) -> Result<Opened, BindError> {
     let mut opened = Opened { per_worker: (0..workers).map(|_| Vec::new()).collect(), ..Opened::default() };
     let mut inherited: Vec<_> = inherited.into_iter().filter_map(listening).collect();
     for wanted in addresses {
@@ -99,20 +99,20 @@ pub fn open(addresses: &[SocketAddr], workers: usize, inherited: Vec<Given>) -> 
         let mut address = *wanted;
         for (place, (local, given)) in own.into_iter().enumerate() {
             address = local;
-            let refused = |error| Refused { address, error };
+            let refused = |error| BindError { address, error };
             let socket: TcpListener = given.socket.into();
             socket.set_nonblocking(true).map_err(refused)?;
             let held = socket.try_clone().map_err(refused)?;
             opened.give(place % workers, socket, Port { held, address, own: given.own, is_new: false });
         }
         if taken == 0 {
-            probe(address).map_err(|error| Refused { address, error })?;
+            probe(address).map_err(|error| BindError { address, error })?;
         }
         bind_missing(address, taken, &mut opened)?;
     }
     for (local, given) in inherited {
         tracing::warn!("gateway.listen does not name {local} any more: closing it when its queue is empty");
-        opened.leftovers.push(given.socket.into());
+        opened.draining_listeners.push(given.socket.into());
     }
     Ok(opened)
 }
@@ -141,9 +141,9 @@ pub(crate) fn is_meant(wanted: SocketAddr, local: SocketAddr) -> bool {
 ///
 /// An inherited socket is often not shared with us: systemd opens it as root, and the kernel lets only sockets of one
 /// user stand beside each other. Then the workers take turns at the one queue; its load is spread less evenly.
-fn bind_missing(mut address: SocketAddr, taken: usize, opened: &mut Opened) -> Result<(), Refused> {
+fn bind_missing(mut address: SocketAddr, taken: usize, opened: &mut Opened) -> Result<(), BindError> {
     let wanted = address;
-    let refused = |error| Refused { address: wanted, error };
+    let refused = |error| BindError { address: wanted, error };
     for worker in taken..opened.per_worker.len() {
         match bind(address) {
             Err(error) if taken > 0 && error.kind() == io::ErrorKind::AddrInUse => {
@@ -283,7 +283,7 @@ mod tests {
         let inherited = given(any());
         let opened =
             open(&[(Ipv4Addr::new(127, 0, 0, 2), 0).into()], 1, vec![inherited]).expect("a free port");
-        assert_eq!((opened.leftovers.len(), opened.ports.sockets().count()), (1, 1));
+        assert_eq!((opened.draining_listeners.len(), opened.ports.sockets().count()), (1, 1));
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
         let (one, _other) = std::os::unix::net::UnixStream::pair().expect("two");
         let unix = Given { socket: Socket::from(std::os::fd::OwnedFd::from(one)), own: false };
         let opened = open(&[any()], 1, vec![bound, unix]).expect("a free port");
-        assert_eq!((numbers(&opened), opened.leftovers.len()), (vec![1], 0));
+        assert_eq!((numbers(&opened), opened.draining_listeners.len()), (vec![1], 0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ const PROBE: Duration = Duration::from_secs(1);
 
 /// What is known of the manager's silence.
 #[derive(Debug, Default)]
-pub(crate) struct Silence(Mutex<State>);
+pub(crate) struct CircuitBreaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,14 +23,14 @@ struct State {
     probed: Option<Instant>,
 }
 
-impl Silence {
+impl CircuitBreaker {
     fn state(&self) -> MutexGuard<'_, State> {
         // plain numbers: a panic leaves none half changed
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a question is worth asking at `now`.
-    pub(crate) fn may_ask(&self, now: Instant) -> bool {
+    pub(crate) fn allows(&self, now: Instant) -> bool {
         let mut state = self.state();
         if state.unanswered < IN_A_ROW {
             return true;
@@ -43,7 +43,7 @@ impl Silence {
     }
 
     /// It said something, be it a no.
-    pub(crate) fn heard(&self, now: Instant) {
+    pub(crate) fn on_answer(&self, now: Instant) {
         let mut state = self.state();
         if state.unanswered >= IN_A_ROW {
             tracing::info!("the stream manager answers again");
@@ -52,7 +52,7 @@ impl Silence {
     }
 
     /// A question that was asked at `asked` was waited for in vain.
-    pub(crate) fn unanswered(&self, asked: Instant) {
+    pub(crate) fn on_timeout(&self, asked: Instant) {
         let mut state = self.state();
         // it is slow with one question and answers others
         if state.heard.is_some_and(|heard| heard >= asked) {
@@ -71,23 +71,23 @@ mod tests {
 
     #[test]
     fn a_silent_manager_is_asked_once_a_second_and_trusted_at_its_first_word() {
-        let (silence, start) = (Silence::default(), Instant::now());
+        let (silence, start) = (CircuitBreaker::default(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         for _ in 0..IN_A_ROW {
-            assert!(silence.may_ask(at(0)));
-            silence.unanswered(at(0));
+            assert!(silence.allows(at(0)));
+            silence.on_timeout(at(0));
         }
-        let asked: Vec<_> = [100, 200, 1099, 1100, 1200, 2100].map(|now| silence.may_ask(at(now))).into();
+        let asked: Vec<_> = [100, 200, 1099, 1100, 1200, 2100].map(|now| silence.allows(at(now))).into();
         assert_eq!(asked, [true, false, false, true, false, true]);
-        silence.heard(at(2200));
-        assert!((0..9).all(|_| silence.may_ask(at(2200))));
+        silence.on_answer(at(2200));
+        assert!((0..9).all(|_| silence.allows(at(2200))));
     }
 
     #[test]
     fn a_manager_that_answers_others_is_slow_and_not_silent() {
-        let (silence, start) = (Silence::default(), Instant::now());
-        silence.heard(start + Duration::from_millis(1));
-        (0..9).for_each(|_| silence.unanswered(start));
-        assert!((0..9).all(|_| silence.may_ask(start + Duration::from_millis(2))));
+        let (silence, start) = (CircuitBreaker::default(), Instant::now());
+        silence.on_answer(start + Duration::from_millis(1));
+        (0..9).for_each(|_| silence.on_timeout(start));
+        assert!((0..9).all(|_| silence.allows(start + Duration::from_millis(2))));
     }
 }

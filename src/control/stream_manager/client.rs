@@ -4,13 +4,13 @@
 //! that a good answer names is learned, also when the answer itself is not kept.
 
 use crate::config::{Config, ManagerUrl};
-use crate::control::stream_manager::breaker::Silence;
+use crate::control::stream_manager::breaker::CircuitBreaker;
 use crate::proto::red5::answer;
 use crate::proto::red5::answer::FreshnessRules;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::{Answer, Outcome};
-use crate::shared::counters::Uses;
+use crate::shared::counters::UseCount;
 use crate::shared::gateway::Gateway;
 use crate::shared::revision::Revision;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -41,7 +41,7 @@ pub(crate) struct Asker {
     base: String,
     authorization: Option<HeaderValue>,
     freshness: FreshnessRules,
-    silence: Silence,
+    breaker: CircuitBreaker,
 }
 
 impl Asker {
@@ -68,7 +68,7 @@ impl Asker {
                 list: LIST_TTL,
                 missing: config.answers.missing_ttl,
             },
-            silence: Silence::default(),
+            breaker: CircuitBreaker::default(),
             gateway,
             revision,
         }
@@ -108,13 +108,13 @@ impl Asker {
         deadline: tokio::time::Instant,
     ) -> Outcome {
         let asked = Instant::now();
-        if !self.silence.may_ask(asked) {
+        if !self.breaker.allows(asked) {
             return Err(Refusal::ManagerTimeout);
         }
         let fetched = tokio::time::timeout_at(deadline, self.fetch(target, kind)).await;
         match &fetched {
-            Ok(_) => self.silence.heard(Instant::now()),
-            Err(_) => self.silence.unanswered(asked),
+            Ok(_) => self.breaker.on_answer(Instant::now()),
+            Err(_) => self.breaker.on_timeout(asked),
         }
         let (status, headers, body) =
             fetched.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
@@ -146,7 +146,7 @@ impl Asker {
             body: body.into(),
             nodes,
             fresh,
-            uses: Uses::new(uses),
+            uses: UseCount::new(uses),
             made: answers.now(),
         }))
     }

@@ -6,7 +6,7 @@
 use crate::control::stream_manager::client::Asker;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{By, Key, Look, Question, Reply};
+use crate::shared::answers::{CacheLookup, CacheStatus, Key, Question, Reply};
 use crate::shared::gateway::Gateway;
 use arc_swap::ArcSwap;
 use futures_channel::{mpsc, oneshot};
@@ -71,8 +71,8 @@ impl Manager {
             return;
         }
         // another worker's flight may have landed between that worker's look and ours
-        if let Look::Hit(answer) = self.gateway.answers.look(&key) {
-            let _ = reply.send((By::Hit, Ok(answer)));
+        if let CacheLookup::Hit(answer) = self.gateway.answers.look(&key) {
+            let _ = reply.send((CacheStatus::Hit, Ok(answer)));
             return;
         }
         let mut flights = self.flights();
@@ -81,7 +81,7 @@ impl Manager {
             return;
         }
         let Ok(place) = self.air.clone().try_acquire_owned() else {
-            let _ = reply.send((By::Miss, Err(Refusal::Overloaded)));
+            let _ = reply.send((CacheStatus::Miss, Err(Refusal::Overloaded)));
             return;
         };
         flights.insert(key.clone(), vec![reply]);
@@ -99,7 +99,7 @@ impl Manager {
             }
             let waiting = self.flights().remove(&key).unwrap_or_default();
             for (place, waiter) in waiting.into_iter().enumerate() {
-                let by = if place == 0 { By::Miss } else { By::Collapsed };
+                let by = if place == 0 { CacheStatus::Miss } else { CacheStatus::Collapsed };
                 let _ = waiter.send((by, outcome.clone()));
             }
         });
@@ -108,7 +108,7 @@ impl Manager {
     /// A question that is nobody else's: it ends when its caller leaves.
     fn take_alone(self: Arc<Self>, key: Key, kind: EventKind, mut reply: oneshot::Sender<Reply>) {
         let Ok(place) = self.air.clone().try_acquire_owned() else {
-            let _ = reply.send((By::Bypass, Err(Refusal::Overloaded)));
+            let _ = reply.send((CacheStatus::Bypass, Err(Refusal::Overloaded)));
             return;
         };
         tokio::task::spawn(async move {
@@ -120,7 +120,7 @@ impl Manager {
                 Either::Left((outcome, _)) => outcome,
                 Either::Right(_) => return,
             };
-            let _ = reply.send((By::Bypass, outcome));
+            let _ = reply.send((CacheStatus::Bypass, outcome));
         });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of what is handed over.
 
-use crate::control::start::inherited::{Heard, Line};
+use crate::control::start::inherited::{ControlPipe, Message};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Successor {
     /// The one that we started; mostly a stepping stone, see [`crate::control::start::inherited`].
     child: Child,
-    pub line: Line,
+    pub line: ControlPipe,
     /// The one that will serve, once it is known.
     pid: Option<u32>,
     deadline: Instant,
@@ -26,7 +26,7 @@ pub struct Successor {
 
 impl Successor {
     /// One that was just started, and our end of the line to it.
-    pub fn new(child: Child, line: Line) -> Self {
+    pub fn new(child: Child, line: ControlPipe) -> Self {
         Self { child, line, pid: None, deadline: Instant::now() + READY }
     }
 
@@ -39,7 +39,7 @@ impl Successor {
     pub fn look(&mut self) -> Result<bool, String> {
         loop {
             match self.line.hear() {
-                Heard::Line(line) => {
+                Message::ControlPipe(line) => {
                     let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
                     match (word, rest.parse()) {
                         ("pid" | "ready", Ok(pid)) => self.pid = Some(pid),
@@ -50,14 +50,14 @@ impl Successor {
                         return Ok(true);
                     }
                 }
-                Heard::End => return Err(format!("the new process {}", self.how_it_ended())),
-                Heard::NothingYet if Instant::now() >= self.deadline => {
+                Message::End => return Err(format!("the new process {}", self.how_it_ended())),
+                Message::NothingYet if Instant::now() >= self.deadline => {
                     return Err(format!(
                         "the new process ({}) was not ready in time, and was ended",
                         self.pid()
                     ));
                 }
-                Heard::NothingYet => return Ok(false),
+                Message::NothingYet => return Ok(false),
             }
         }
     }
@@ -79,7 +79,7 @@ impl Successor {
     /// Ends whatever is left of it.
     pub fn end(&mut self) {
         // while its end of the line is open it lives, and its number is nobody else's
-        if self.line.hear() == Heard::NothingYet
+        if self.line.hear() == Message::NothingYet
             && let Some(pid) = self.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()))
         {
             let _ = kill_process(pid, Signal::KILL);
@@ -92,17 +92,17 @@ impl Successor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::start::inherited::NOTE;
+    use crate::control::start::inherited::FD_ENV;
     use crate::control::start::program::Program;
-    use crate::control::upgrade::handover::Succession;
+    use crate::control::upgrade::handover::Handover;
 
     /// A successor by this shell script, which gets the number of its line in `$LINE`.
     fn successor(script: &str) -> Successor {
         let program = Program::of(
             "/bin/bash",
-            &["-c", &format!("LINE=${{{NOTE}##*report=}}; LINE=${{LINE%%:*}}; {script}")],
+            &["-c", &format!("LINE=${{{FD_ENV}##*report=}}; LINE=${{LINE%%:*}}; {script}")],
         );
-        Succession::default().spawn(&program).expect("bash")
+        Handover::default().spawn(&program).expect("bash")
     }
 
     /// What it comes to.

@@ -2,19 +2,19 @@
 //! brings.
 
 use crate::config::Driver;
-use crate::control::process::worker_query::Desk;
+use crate::control::process::worker_query::WorkerQueries;
 use crate::control::stream_manager::client::Asker;
 use crate::control::stream_manager::dns;
 use crate::control::stream_manager::flights;
 use crate::control::stream_manager::flights::Manager;
-use crate::control::workers::crew::{Crew, Launch, Revise};
-use crate::control::workers::parts::Fresh;
+use crate::control::workers::interface::{Launch, Revise, Workers};
+use crate::control::workers::parts::RevisionParts;
 use crate::shared::answers::Answers;
 use crate::shared::gateway::{Gateway, Page};
 use crate::shared::revision::Names;
 use crate::shared::transfer;
 use crate::worker;
-use crate::worker::{Command, Handle, Line, Setup};
+use crate::worker::{Command, Handle, Mailbox, Setup};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -23,19 +23,19 @@ use std::time::{Duration, Instant};
 const TAKE_OVER: Duration = Duration::from_secs(5);
 
 /// All running workers.
-struct Workers {
+struct RunningWorkers {
     handles: Vec<Handle>,
     gateway: Arc<Gateway>,
     manager: Arc<Manager>,
 }
 
-impl Workers {
+impl RunningWorkers {
     fn tell(&self, command: impl Fn() -> Command) {
-        self.handles.iter().for_each(|worker| worker.tell(command()));
+        self.handles.iter().for_each(|worker| worker.send(command()));
     }
 }
 
-impl Crew for Workers {
+impl Workers for RunningWorkers {
     fn listening(&self) -> Result<usize, String> {
         // `worker::start` came back only when the worker ran
         Ok(self.handles.len())
@@ -49,20 +49,20 @@ impl Crew for Workers {
         self.tell(|| Command::Leave);
     }
 
-    fn newcomers(&self) -> Option<usize> {
+    fn pending_handshakes(&self) -> Option<usize> {
         let accepting = self.handles.iter().any(Handle::is_accepting);
-        (!accepting).then(|| self.gateway.ceiling.newcomers())
+        (!accepting).then(|| self.gateway.limiter.pending_handshakes())
     }
 
-    fn memory(&self) -> Vec<String> {
-        transfer::tell(&self.gateway)
+    fn export_state(&self) -> Vec<String> {
+        transfer::export(&self.gateway)
     }
 
-    fn recall(&self, line: &str) {
-        transfer::recall(&self.gateway, line);
+    fn import_state(&self, line: &str) {
+        transfer::import(&self.gateway, line);
     }
 
-    fn fallen(&self) -> Option<usize> {
+    fn exited_worker(&self) -> Option<usize> {
         self.handles.iter().position(Handle::is_finished)
     }
 
@@ -72,14 +72,14 @@ impl Crew for Workers {
 
     fn reviser(&self) -> Box<dyn Revise> {
         Box::new(Reviser {
-            lines: self.handles.iter().map(Handle::line).collect(),
+            mailboxes: self.handles.iter().map(Handle::mailbox).collect(),
             gateway: self.gateway.clone(),
             manager: self.manager.clone(),
         })
     }
 }
 
-impl Drop for Workers {
+impl Drop for RunningWorkers {
     fn drop(&mut self) {
         self.tell(|| Command::Stop);
         for worker in self.handles.drain(..) {
@@ -90,7 +90,7 @@ impl Drop for Workers {
 
 /// The way of a reload to the workers.
 struct Reviser {
-    lines: Vec<Line>,
+    mailboxes: Vec<Mailbox>,
     gateway: Arc<Gateway>,
     manager: Arc<Manager>,
 }
@@ -100,21 +100,21 @@ impl Revise for Reviser {
         self.gateway.newest().names.load_full()
     }
 
-    fn revise(&self, fresh: Fresh) -> Vec<usize> {
-        let (revision, roots) = fresh.into_revision();
+    fn revise(&self, parts: RevisionParts) -> Vec<usize> {
+        let (revision, roots) = parts.into_revision();
         // until it is looked anew: one address that is refused too many is better than one too few
-        revision.moved.store(self.gateway.newest().moved.load_full());
+        revision.extra_denied.store(self.gateway.newest().extra_denied.load_full());
         let revision = Arc::new(revision);
         let asker = Asker::new(self.gateway.clone(), revision.clone(), roots);
         self.gateway.revise(&revision);
         self.manager.revise(asker);
         let (taken, takes) = channel();
-        for line in &self.lines {
-            line.tell(Command::Revise(revision.clone(), taken.clone()));
+        for mailbox in &self.mailboxes {
+            mailbox.send(Command::Revise(revision.clone(), taken.clone()));
         }
         drop(taken);
         let deadline = Instant::now() + TAKE_OVER;
-        let mut waiting: Vec<usize> = (0..self.lines.len()).collect();
+        let mut waiting: Vec<usize> = (0..self.mailboxes.len()).collect();
         while !waiting.is_empty() {
             // a worker that ended dropped its sender
             let left = deadline.saturating_duration_since(Instant::now());
@@ -126,11 +126,11 @@ impl Revise for Reviser {
 }
 
 /// Starts every worker. `pages` are served beside the gateway's own routes: for programs that embed it.
-pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String> {
-    let Launch { shared, fresh, seats, control } = launch;
-    let config = fresh.config.clone();
+pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Workers>, String> {
+    let Launch { shared, parts, specs, control } = launch;
+    let config = parts.config.clone();
     let (answers, questions) = Answers::new(&config.answers, config.origins.quarantine);
-    let (revision, roots) = fresh.into_revision();
+    let (revision, roots) = parts.into_revision();
     let revision = Arc::new(revision);
     let gateway = Arc::new(Gateway::new(revision.clone(), answers, shared.metrics.clone(), pages));
     let counted = gateway.clone();
@@ -139,14 +139,15 @@ pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String>
     let manager = Arc::new(Manager::new(gateway.clone(), Asker::new(gateway.clone(), revision, roots)));
     control.spawn(dns::keep_fresh(gateway.clone()));
     control.spawn(flights::serve(manager.clone(), questions));
-    let mut workers = Workers { handles: Vec::with_capacity(seats.len()), gateway: gateway.clone(), manager };
-    for seat in seats {
+    let mut workers =
+        RunningWorkers { handles: Vec::with_capacity(specs.len()), gateway: gateway.clone(), manager };
+    for spec in specs {
         let setup = Setup {
-            index: seat.index,
-            core: seat.core,
+            index: spec.index,
+            core: spec.core,
             driver: config.gateway.driver,
-            listeners: seat.listeners,
-            leftovers: seat.leftovers,
+            listeners: spec.listeners,
+            draining_listeners: spec.draining_listeners,
             gateway: gateway.clone(),
         };
         let index = setup.index;
@@ -163,7 +164,7 @@ pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Crew>, String>
             _ => tracing::info!(driver = choice.name, "the workers wait on this driver"),
         }
     }
-    let lines = workers.handles.iter().map(Handle::line).collect();
-    let _ = shared.desk.set(Desk::new(lines, gateway));
+    let mailboxes = workers.handles.iter().map(Handle::mailbox).collect();
+    let _ = shared.worker_queries.set(WorkerQueries::new(mailboxes, gateway));
     Ok(Box::new(workers))
 }

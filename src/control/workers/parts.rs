@@ -9,22 +9,22 @@ use std::sync::Arc;
 
 /// Everything that a revision is made of.
 #[derive(Debug, Clone)]
-pub struct Fresh {
+pub struct RevisionParts {
     /// Counts up from 1.
     pub number: u64,
     pub config: Arc<Config>,
     pub tls: Arc<ServerConfig>,
     /// Certificates of the configured CA bundle.
     pub roots: Vec<CertificateDer<'static>>,
-    /// Our own addresses and the stream manager's.
-    pub own: Vec<IpAddr>,
+    /// Our self_addresses addresses and the stream manager's.
+    pub self_addresses: Vec<IpAddr>,
     pub names: Names,
 }
 
-impl Fresh {
+impl RevisionParts {
     /// The revision, and the roots that only the control side needs.
     pub fn into_revision(self) -> (Revision, Vec<CertificateDer<'static>>) {
-        let Self { number, config, tls, roots, own, names } = self;
-        (Revision::new(number, config, tls, own, names), roots)
+        let Self { number, config, tls, roots, self_addresses, names } = self;
+        (Revision::new(number, config, tls, self_addresses, names), roots)
     }
 }

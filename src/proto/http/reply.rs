@@ -22,7 +22,7 @@ pub struct Shape {
 }
 
 /// How an answer begins.
-pub struct Line<'l> {
+pub struct StatusLine<'l> {
     pub status: u16,
     /// As it is registered; empty if nobody registered the status.
     pub reason: &'l str,
@@ -33,8 +33,8 @@ pub struct Line<'l> {
 pub type Field<'a> = (&'a str, &'a str);
 
 /// An answer of any kind.
-pub fn write(shape: &Shape, line: Line<'_>, fields: &[Field<'_>], body: &[u8]) -> Vec<u8> {
-    let Line { status, reason, date } = line;
+pub fn write(shape: &Shape, line: StatusLine<'_>, fields: &[Field<'_>], body: &[u8]) -> Vec<u8> {
+    let StatusLine { status, reason, date } = line;
     let mut head = String::with_capacity(384);
     let _ = write!(head, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n");
     for (name, value) in fields {

@@ -27,15 +27,26 @@ pub const PING_PAYLOAD: &[u8; 8] = b"tidegate";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Client,
-    Origin,
+    Node,
 }
 
 impl Side {
+    /// Both sides, in the order of their numbers (`as usize`).
+    pub const ALL: [Self; 2] = [Self::Client, Self::Node];
+
+    /// The label in metrics and logs. A node is called `origin` there: the outside was fixed with that word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Node => "origin",
+        }
+    }
+
     /// The other one.
     pub const fn other(self) -> Self {
         match self {
-            Self::Client => Self::Origin,
-            Self::Origin => Self::Client,
+            Self::Client => Self::Node,
+            Self::Node => Self::Client,
         }
     }
 }
@@ -368,7 +379,7 @@ fn write_control(to: Side, opcode: u8, payload: &[u8], mask: [u8; 4], out: &mut 
             out.push(len);
             out.extend_from_slice(payload);
         }
-        Side::Origin => {
+        Side::Node => {
             out.push(0x80 | len);
             out.extend_from_slice(&mask);
             out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));

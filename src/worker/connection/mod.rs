@@ -6,7 +6,7 @@ use crate::shared::limits::{HandshakePermit, SessionPermit};
 use crate::worker::http::exchange::{Http, Next};
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::socket::Sock;
-use crate::worker::local::info::Card;
+use crate::worker::local::info::SessionInfo;
 use crate::worker::local::state::Worker;
 use crate::worker::relay::pump;
 mod proxy_header;
@@ -26,10 +26,10 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, permit: HandshakePermit) {
     let held = worker.clone();
-    let place = held.sessions.enter(Card::new(peer, worker.now()), || held.random());
+    let place = held.sessions.register(SessionInfo::new(peer, worker.now()), || held.random());
     let mut session = Session {
         id: format!("{:016x}", place.id),
-        pager: place.pager.clone(),
+        wake_handle: place.wake_handle.clone(),
         accepted: Instant::now(),
         request: RefCell::default(),
         worker,
@@ -47,11 +47,11 @@ async fn before_relay(
     session: &mut Session,
     sock: Sock,
     mut handshake: HandshakePermit,
-) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<pump::Ready>)> {
+) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<pump::RelayStart>)> {
     let deadline = session.accepted + session.worker.newest().config.tls.handshake_timeout;
     let client = proxy_header::client(session, &sock, deadline).await?;
     session.peer = client.address;
-    session.pager.card.peer.set(client.address);
+    session.wake_handle.info.peer.set(client.address);
     if let Err(refusal) = handshake.belongs_to(client.address.ip(), session.accepted) {
         // no TLS for them either
         session.worker.metrics.refusals.of(refusal).add(1);

@@ -1,11 +1,11 @@
 //! The event API: questions to the stream manager, answered from the memory or from one flight.
 
 use crate::proto::red5::route::{EventKind, Keep};
-use crate::shared::answers::{By, Outcome};
+use crate::shared::answers::{CacheStatus, Outcome};
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::unless_gone;
+use crate::worker::io::disconnect::until_disconnect;
 use crate::worker::node::lookup;
 use crate::worker::session::context::Session;
 
@@ -19,13 +19,13 @@ pub(crate) async fn ask(
     key: &str,
     kind: EventKind,
     keep: Keep,
-) -> Option<(By, Outcome)> {
+) -> Option<(CacheStatus, Outcome)> {
     let mut question = std::pin::pin!(lookup::ask(&session.worker, key, kind, keep));
-    unless_gone(conn, inbox, Some(ended), |cx| question.as_mut().poll(cx)).await
+    until_disconnect(conn, inbox, Some(ended), |cx| question.as_mut().poll(cx)).await
 }
 
 /// The reply to a question, with its status.
-pub(crate) fn answer(session: &Session, shape: &Shape, by: By, outcome: Outcome) -> (u16, Vec<u8>) {
+pub(crate) fn answer(session: &Session, shape: &Shape, by: CacheStatus, outcome: Outcome) -> (u16, Vec<u8>) {
     match outcome {
         Ok(answer) => {
             let now = session.worker.gateway.answers.now();

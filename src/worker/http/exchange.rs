@@ -8,21 +8,21 @@ use crate::proto::http::cors::Site;
 use crate::proto::http::head;
 use crate::proto::http::head::{BodyLength, Request};
 use crate::proto::red5::route;
-use crate::proto::red5::route::{EventKind, Keep, Rank, Route};
+use crate::proto::red5::route::{EventKind, Keep, Priority, Route};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::By;
-use crate::shared::limits::{Ceiling, HandshakePermit, SessionPermit};
+use crate::shared::answers::CacheStatus;
+use crate::shared::limits::{HandshakePermit, Limiter, SessionPermit};
 use crate::worker::http::event_api;
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::http::websocket;
-use crate::worker::http::websocket::No;
+use crate::worker::http::websocket::Unserved;
 use crate::worker::http::whip;
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::fairness;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::relay::pump;
-use crate::worker::session::access_log::Line;
+use crate::worker::session::access_log::RequestLine;
 use crate::worker::session::context::{HEAD_RECEIVE, Session, Woke};
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -50,7 +50,7 @@ pub(crate) enum Next {
     /// The connection is gone or not worth a word.
     Drop,
     /// A node answered 101, and so did we.
-    Relay(Box<pump::Ready>),
+    Relay(Box<pump::RelayStart>),
 }
 
 /// The HTTP part of a connection.
@@ -79,8 +79,8 @@ enum Plan {
         kind: EventKind,
         keep: Keep,
     },
-    WebSocket(Box<websocket::Ask>),
-    Whip(Box<whip::Ask>),
+    WebSocket(Box<websocket::WebSocketRequest>),
+    Whip(Box<whip::WhipRequest>),
 }
 
 /// A request as planned.
@@ -90,7 +90,7 @@ struct Planned {
     body: BodyLength,
     /// The client waits for a word before it sends its body (RFC 9110, 10.1.1).
     expects_continue: bool,
-    access: Option<Line>,
+    access: Option<RequestLine>,
 }
 
 impl<'s> Http<'s> {
@@ -113,10 +113,11 @@ impl<'s> Http<'s> {
     }
 
     /// Looks for a place, once for all requests of the connection.
-    fn take_place(&self, rank: Rank) -> Result<(), Refusal> {
+    fn take_place(&self, priority: Priority) -> Result<(), Refusal> {
         let session = self.session;
         let place = self.place.get_or_init(|| {
-            Ceiling::session(&session.worker.gateway, session.peer.ip(), rank, session.accepted).map(Rc::new)
+            Limiter::session(&session.worker.gateway, session.peer.ip(), priority, session.accepted)
+                .map(Rc::new)
         });
         place.as_ref().map(|_| ()).map_err(|refusal| *refusal)
     }
@@ -126,24 +127,24 @@ impl<'s> Http<'s> {
         self.inbox.append(&mut conn.early);
         self.ahead = if self.inbox.is_empty() { 0 } else { self.ahead + 1 };
         if self.ahead.is_multiple_of(AHEAD) && self.ahead > 0 {
-            monoio::time::sleep(fairness::PAUSE).await;
+            monoio::time::sleep(fairness::YIELD_DELAY).await;
         }
         self.ended |= conn.tls.peer_closed();
         let planned = match self.head(conn).await {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
                 // who says nothing that can be read has come all the same
-                let refusal = self.take_place(Rank::Usual).err().unwrap_or(refusal);
+                let refusal = self.take_place(Priority::Usual).err().unwrap_or(refusal);
                 let shape = Shape { session: self.session.id.clone(), close: true, ..Shape::default() };
                 return self.refuse(conn, &shape, refusal, "").await;
             }
             Err(None) => {
-                let _ = self.take_place(Rank::Usual);
+                let _ = self.take_place(Priority::Usual);
                 return Next::Drop;
             }
         };
         self.handshake = None;
-        self.session.pager.card.moved.set(self.session.worker.now());
+        self.session.wake_handle.info.moved.set(self.session.worker.now());
         if let Plan::WebSocket(ask) = planned.plan {
             return self.websocket(conn, planned.shape, *ask).await;
         }
@@ -208,8 +209,8 @@ impl<'s> Http<'s> {
 
     fn plan(&self, request: &Request<'_>) -> Planned {
         let route = route::route(request.target);
-        let rank = route.map_or(Rank::Usual, |route| route.rank(request.method));
-        let place = self.take_place(rank);
+        let priority = route.map_or(Priority::Usual, |route| route.priority(request.method));
+        let place = self.take_place(priority);
         let site = self.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
         let leaving = self.session.is_leaving();
         let shape = Shape {
@@ -226,7 +227,7 @@ impl<'s> Http<'s> {
                 .plan_route(request, route, site)
                 .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
         };
-        let access = Line::of(self.session, request);
+        let access = RequestLine::of(self.session, request);
         Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
     }
 
@@ -269,7 +270,7 @@ impl<'s> Http<'s> {
             Route::OneStep(route) => socket(websocket::plan_one_step(self.session, request, &route, site)),
             Route::Whip(route) => Ok(match whip::plan(self.session, request, &route, site)? {
                 whip::Planned::Preflight(methods) => Plan::Preflight(methods),
-                whip::Planned::Ask(ask) => Plan::Whip(ask),
+                whip::Planned::Pass(ask) => Plan::Whip(ask),
             }),
         }
     }
@@ -343,10 +344,12 @@ impl<'s> Http<'s> {
                 shape.close |= session.is_leaving();
                 match passed {
                     Ok(done) => done,
-                    Err(whip::No::Gone) => return gone(access),
-                    Err(whip::No::Answered(by, answer)) => event_api::answer(session, &shape, by, Ok(answer)),
-                    Err(whip::No::Refused(refusal)) => {
-                        event_api::answer(session, &shape, By::Bypass, Err(refusal))
+                    Err(whip::Unserved::Gone) => return gone(access),
+                    Err(whip::Unserved::Answered(by, answer)) => {
+                        event_api::answer(session, &shape, by, Ok(answer))
+                    }
+                    Err(whip::Unserved::Refused(refusal)) => {
+                        event_api::answer(session, &shape, CacheStatus::Bypass, Err(refusal))
                     }
                 }
             }
@@ -366,22 +369,22 @@ impl<'s> Http<'s> {
         &'p mut self,
         conn: &'p mut Conn,
         shape: &'p Shape,
-        ask: &'p whip::Ask,
+        ask: &'p whip::WhipRequest,
         body: &'p [u8],
     ) -> whip::Passing<'p> {
         let place = self.place.get().and_then(|place| place.as_ref().ok());
         whip::Passing { session: self.session, place, conn, inbox: &mut self.inbox, shape, ask, body }
     }
 
-    async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::Ask) -> Next {
+    async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::WebSocketRequest) -> Next {
         self.counted = None;
         let active = self.session.count_active(ask.label());
         let shape = Shape { close: true, ..shape };
         match websocket::open(self.session, conn, &mut self.inbox, ask, active).await {
             Ok(ready) => Next::Relay(Box::new(ready)),
-            Err(No::Gone) => Next::Drop,
-            Err(No::Refused(refusal)) => self.refuse(conn, &shape, refusal, "").await,
-            Err(No::Answered(by, answer)) => {
+            Err(Unserved::Gone) => Next::Drop,
+            Err(Unserved::Refused(refusal)) => self.refuse(conn, &shape, refusal, "").await,
+            Err(Unserved::Answered(by, answer)) => {
                 let (_, bytes) = event_api::answer(self.session, &shape, by, Ok(answer));
                 if self.session.say(conn, &bytes).await { Next::Close } else { Next::Drop }
             }
@@ -396,12 +399,12 @@ impl<'s> Http<'s> {
 }
 
 /// The client left before its answer.
-fn gone(access: Option<Line>) -> Next {
+fn gone(access: Option<RequestLine>) -> Next {
     access.into_iter().for_each(|line| line.write(CLIENT_LEFT));
     Next::Drop
 }
 
-fn socket(ask: Result<websocket::Ask, Refusal>) -> Result<Plan, (Refusal, &'static str)> {
+fn socket(ask: Result<websocket::WebSocketRequest, Refusal>) -> Result<Plan, (Refusal, &'static str)> {
     ask.map(|ask| Plan::WebSocket(Box::new(ask))).map_err(|refusal| (refusal, ""))
 }
 

@@ -1,9 +1,9 @@
 //! What we say over HTTP: refusals from the one table, answers of the stream manager, pages.
 
 use crate::proto::http::forward_fields;
-use crate::proto::http::reply::{self, Field, Line};
+use crate::proto::http::reply::{self, Field, StatusLine};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{Answer, By};
+use crate::shared::answers::{Answer, CacheStatus};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use crate::proto::http::reply::Shape;
@@ -14,7 +14,7 @@ const RETRY_AFTER: u32 = 2;
 /// An answer of any kind.
 pub(crate) fn write(shape: &Shape, status: u16, fields: &[Field<'_>], body: &[u8]) -> Vec<u8> {
     let date = httpdate::HttpDate::from(SystemTime::now());
-    reply::write(shape, Line { status, reason: reason(status), date: &date }, fields, body)
+    reply::write(shape, StatusLine { status, reason: reason(status), date: &date }, fields, body)
 }
 
 /// A no, from the one table. `allow` is what a 405 names.
@@ -40,13 +40,13 @@ pub(crate) fn refusal(shape: &Shape, refusal: Refusal, allow: &str) -> Vec<u8> {
 }
 
 /// An answer of the stream manager: status, content type and body unchanged.
-pub(crate) fn answer(shape: &Shape, answer: &Answer, by: By, now: u64) -> Vec<u8> {
+pub(crate) fn answer(shape: &Shape, answer: &Answer, by: CacheStatus, now: u64) -> Vec<u8> {
     let stored = if answer.fresh.is_some() { "; stored" } else { "" };
     let status = match by {
-        By::Hit => format!("tidegate; hit; ttl={}", answer.ttl_left(now).as_millis().div_ceil(1000)),
-        By::Miss => format!("tidegate; fwd=miss{stored}; fwd-status={}", answer.status),
-        By::Collapsed => format!("tidegate; fwd=miss; collapsed; fwd-status={}", answer.status),
-        By::Bypass => format!("tidegate; fwd=bypass; fwd-status={}", answer.status),
+        CacheStatus::Hit => format!("tidegate; hit; ttl={}", answer.ttl_left(now).as_millis().div_ceil(1000)),
+        CacheStatus::Miss => format!("tidegate; fwd=miss{stored}; fwd-status={}", answer.status),
+        CacheStatus::Collapsed => format!("tidegate; fwd=miss; collapsed; fwd-status={}", answer.status),
+        CacheStatus::Bypass => format!("tidegate; fwd=bypass; fwd-status={}", answer.status),
     };
     let mut fields: Vec<Field<'_>> = vec![("Cache-Status", &status)];
     if let Some(content_type) = &answer.content_type {

@@ -16,10 +16,10 @@ use crate::proto::websocket::frame;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::RelayRules;
 use crate::proto::websocket::upgrade::{Offer, Upgrade, is_key};
-use crate::shared::answers::{Answer, By};
+use crate::shared::answers::{Answer, CacheStatus};
 use crate::worker::http::exchange::CLIENT_LEFT;
 use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::unless_gone;
+use crate::worker::io::disconnect::until_disconnect;
 use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::connect;
@@ -27,8 +27,8 @@ use crate::worker::node::placement;
 use crate::worker::node::placement::{Found, Search, Way};
 use crate::worker::node::upgrade;
 use crate::worker::node::upgrade::Opened;
-use crate::worker::relay::pump::Ready;
-use crate::worker::session::access_log::Line;
+use crate::worker::relay::pump::RelayStart;
+use crate::worker::session::access_log::RequestLine;
 use crate::worker::session::context::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,15 +37,15 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a client asked for, checked.
-pub(crate) struct Ask {
+pub(crate) struct WebSocketRequest {
     way: Way,
     publish: bool,
     upgrade: Upgrade,
     names: Names,
-    access: Option<Line>,
+    access: Option<RequestLine>,
 }
 
-impl Ask {
+impl WebSocketRequest {
     /// Label of the session in the metrics.
     pub(crate) const fn label(&self) -> RouteLabel {
         match self.way {
@@ -57,10 +57,10 @@ impl Ask {
 
 /// Why there is no relay.
 #[derive(Debug)]
-pub(crate) enum No {
+pub(crate) enum Unserved {
     Refused(Refusal),
     /// The stream manager's own no, passed on.
-    Answered(By, Arc<Answer>),
+    Answered(CacheStatus, Arc<Answer>),
     /// The client left.
     Gone,
 }
@@ -72,7 +72,7 @@ pub(crate) fn plan_two_step(
     suffix: &str,
     query: &str,
     site: Site,
-) -> Result<Ask, Refusal> {
+) -> Result<WebSocketRequest, Refusal> {
     let key = check(session, request, site)?;
     let params = ConnectionParams::read(suffix, query, &session.revision().rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
@@ -86,7 +86,7 @@ pub(crate) fn plan_one_step(
     request: &Request<'_>,
     route: &OneStepRoute<'_>,
     site: Site,
-) -> Result<Ask, Refusal> {
+) -> Result<WebSocketRequest, Refusal> {
     let key = check(session, request, site)?;
     let revision = session.revision();
     let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
@@ -130,7 +130,7 @@ fn ask(
     publish: bool,
     target: String,
     names: Names,
-) -> Ask {
+) -> WebSocketRequest {
     let revision = session.revision();
     let config = &revision.config.origins;
     let offer = Offer {
@@ -139,7 +139,7 @@ fn ask(
         origin: placement::origin_for_node(session, request),
     };
     let upgrade = Upgrade::of(request, key, target, offer);
-    Ask { way, publish, upgrade, names, access: Line::of(session, request) }
+    WebSocketRequest { way, publish, upgrade, names, access: RequestLine::of(session, request) }
 }
 
 /// Finds a node that takes the session, and answers the client 101.
@@ -147,16 +147,16 @@ pub(crate) async fn open(
     session: &Session,
     conn: &mut Conn,
     inbox: &mut Vec<u8>,
-    ask: Ask,
+    ask: WebSocketRequest,
     active: ActiveGuard,
-) -> Result<Ready, No> {
+) -> Result<RelayStart, Unserved> {
     let found = match &ask.way {
         Way::Named(admitted) => {
             // whoever names the node has only the node's own waits
             let revision = session.revision();
             let origins = &revision.config.origins;
             let deadline = Instant::now() + origins.connect_timeout + origins.upgrade_timeout + PATIENCE;
-            dial(session, conn, inbox, admitted, &ask.upgrade, deadline).await.map_err(No::from)
+            dial(session, conn, inbox, admitted, &ask.upgrade, deadline).await.map_err(Unserved::from)
         }
         Way::Asked(question) => find(session, conn, inbox, &ask, question).await,
     };
@@ -164,9 +164,9 @@ pub(crate) async fn open(
         .and_then(|opened| if session.is_leaving() { Err(too_late(session, &opened)) } else { Ok(opened) });
     let status = match &found {
         Ok(_) => 101,
-        Err(No::Gone) => CLIENT_LEFT,
-        Err(No::Refused(refusal)) => refusal.status(),
-        Err(No::Answered(_, answer)) => answer.status,
+        Err(Unserved::Gone) => CLIENT_LEFT,
+        Err(Unserved::Refused(refusal)) => refusal.status(),
+        Err(Unserved::Answered(_, answer)) => answer.status,
     };
     if let Some(line) = ask.access {
         line.write(status);
@@ -174,10 +174,10 @@ pub(crate) async fn open(
     let opened = found?;
     let response = ask.upgrade.response(&opened.agreed, &session.id);
     if conn.send(&response).is_err() {
-        return Err(No::Gone);
+        return Err(Unserved::Gone);
     }
     session.worker.metrics.setup.observe(session.accepted.elapsed());
-    Ok(Ready {
+    Ok(RelayStart {
         origin: opened.sock,
         node: opened.node,
         names: ask.names,
@@ -193,15 +193,15 @@ pub(crate) async fn open(
 
 /// The gateway began to go down meanwhile: a handshake that is refused is tried elsewhere, but a session that is closed at
 /// once is lost. The node hears an orderly end.
-fn too_late(session: &Session, opened: &Opened) -> No {
+fn too_late(session: &Session, opened: &Opened) -> Unserved {
     let mut goodbye = Vec::new();
     let code = session.revision().config.gateway.drain_close_code;
     let reason = format!("draining {}", session.id);
-    frame::write_close(Side::Origin, code, &reason, session.mask(), &mut goodbye);
+    frame::write_close(Side::Node, code, &reason, session.mask(), &mut goodbye);
     // a few bytes always fit into a fresh socket; a node that is gone needs none
     let _ = opened.sock.send(&goodbye, true);
     opened.sock.finish();
-    No::Refused(Refusal::Draining)
+    Unserved::Refused(Refusal::Draining)
 }
 
 /// Asks for a node and dials it; when it does not take the session, asks again and tries another one. A publish is not
@@ -210,18 +210,18 @@ async fn find(
     session: &Session,
     conn: &mut Conn,
     inbox: &mut Vec<u8>,
-    ask: &Ask,
+    ask: &WebSocketRequest,
     question: &str,
-) -> Result<Opened, No> {
+) -> Result<Opened, Unserved> {
     let mut search = Search::new(session, question, PATIENCE);
     let mut last = Refusal::OriginTimeout;
     loop {
         let admitted = match search.next(session, conn, inbox).await {
             Found::Node(admitted) => admitted,
-            Found::NoMore => return Err(No::Refused(last)),
-            Found::Refused(refusal) => return Err(No::Refused(refusal)),
-            Found::Answered(by, answer) => return Err(No::Answered(by, answer)),
-            Found::Gone => return Err(No::Gone),
+            Found::NoMore => return Err(Unserved::Refused(last)),
+            Found::Refused(refusal) => return Err(Unserved::Refused(refusal)),
+            Found::Answered(by, answer) => return Err(Unserved::Answered(by, answer)),
+            Found::Gone => return Err(Unserved::Gone),
         };
         match dial(session, conn, inbox, &admitted, &ask.upgrade, search.deadline()).await {
             Ok(opened) => return Ok(opened),
@@ -241,7 +241,7 @@ enum Failed {
     },
 }
 
-impl From<Failed> for No {
+impl From<Failed> for Unserved {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Gone => Self::Gone,
@@ -271,7 +271,7 @@ async fn dial(
     }
     let work = upgrade::open(admitted, upgrade, &key, &request, config);
     let mut work = std::pin::pin!(monoio::time::timeout_at(deadline.into(), work));
-    let Some(dialled) = unless_gone(conn, inbox, None, |cx| work.as_mut().poll(cx)).await else {
+    let Some(dialled) = until_disconnect(conn, inbox, None, |cx| work.as_mut().poll(cx)).await else {
         count(DialOutcome::Cancelled);
         return Err(Failed::Gone);
     };

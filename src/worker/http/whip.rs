@@ -14,14 +14,14 @@ use crate::proto::red5::params::Host;
 use crate::proto::red5::route::{Step, WhipRoute};
 use crate::proto::red5::whip::{Api, Handle, Method, Request, allowed, check_body};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{Answer, By};
+use crate::shared::answers::{Answer, CacheStatus};
 use crate::shared::gateway::Gateway;
 use crate::shared::limits::SessionPermit;
-use crate::shared::whip_sessions::Made;
+use crate::shared::whip_sessions::WhipSession;
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::unless_gone;
+use crate::worker::io::disconnect::until_disconnect;
 use crate::worker::local::task::guarded;
 use crate::worker::node::connect::DialFault;
 use crate::worker::node::exchange::{Answered, Patience};
@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a client asked for, checked.
-pub(crate) struct Ask {
+pub(crate) struct WhipRequest {
     request: Request,
     method: Method,
     fields: Fields,
@@ -49,10 +49,10 @@ pub(crate) struct Ask {
 }
 
 /// Why there is no answer of a node.
-pub(crate) enum No {
+pub(crate) enum Unserved {
     Refused(Refusal),
     /// The stream manager's own no, passed on.
-    Answered(By, Arc<Answer>),
+    Answered(CacheStatus, Arc<Answer>),
     /// The client left.
     Gone,
 }
@@ -60,7 +60,7 @@ pub(crate) enum No {
 /// A request is a browser's preflight, or one to be passed on.
 pub(crate) enum Planned {
     Preflight(&'static str),
-    Ask(Box<Ask>),
+    Pass(Box<WhipRequest>),
 }
 
 /// Checks a request. Nothing is dialled here.
@@ -85,7 +85,7 @@ pub(crate) fn plan(
     let named = admit_named(session, &ask).map_err(plain)?;
     let mut fields = Fields::of(request, ask.api == Api::Two);
     fields.origin = placement::origin_for_node(session, request);
-    Ok(Planned::Ask(Box::new(Ask { request: ask, method, fields, named })))
+    Ok(Planned::Pass(Box::new(WhipRequest { request: ask, method, fields, named })))
 }
 
 /// The permit for the node that the client names. A session lives longer than what was learned: a client that repeats the
@@ -102,13 +102,13 @@ fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>,
 }
 
 /// The session that a request is about: a handle opens its own and no other; without one, the name finds the newest.
-fn made(gateway: &Gateway, request: &Request) -> Option<Arc<Made>> {
+fn made(gateway: &Gateway, request: &Request) -> Option<Arc<WhipSession>> {
     if request.step == Step::Endpoint {
         return None;
     }
     match request.handle {
-        Some(handle) => gateway.affinity.by_handle(handle).filter(|made| made.key.is_of(request)),
-        None => gateway.affinity.by_key(request.affinity_key()),
+        Some(handle) => gateway.whip_sessions.by_handle(handle).filter(|made| made.key.is_of(request)),
+        None => gateway.whip_sessions.by_key(request.affinity_key()),
     }
 }
 
@@ -120,13 +120,13 @@ pub(crate) struct Passing<'p> {
     pub conn: &'p mut Conn,
     pub inbox: &'p mut Vec<u8>,
     pub shape: &'p Shape,
-    pub ask: &'p Ask,
+    pub ask: &'p WhipRequest,
     pub body: &'p [u8],
 }
 
 impl Passing<'_> {
     /// Passes the request to its node. Gives the status and the bytes for the client.
-    pub(crate) async fn pass(mut self) -> Result<(u16, Vec<u8>), No> {
+    pub(crate) async fn pass(mut self) -> Result<(u16, Vec<u8>), Unserved> {
         match self.ask.request.step {
             Step::Resource => self.on_resource().await,
             Step::Endpoint => self.on_endpoint().await,
@@ -134,7 +134,7 @@ impl Passing<'_> {
     }
 
     /// OPTIONS and POST: a node is found; one that can't be reached is replaced by another.
-    async fn on_endpoint(&mut self) -> Result<(u16, Vec<u8>), No> {
+    async fn on_endpoint(&mut self) -> Result<(u16, Vec<u8>), Unserved> {
         let revision = self.session.revision();
         let request = &self.ask.request;
         let target = request.node_target();
@@ -142,29 +142,29 @@ impl Passing<'_> {
             return self.try_node(named, &target).await.map_err(|(no, _)| no);
         }
         let question = request.question(revision.config.stream_manager.api.text());
-        let question = question.ok_or(No::Refused(Refusal::BadParams))?;
+        let question = question.ok_or(Unserved::Refused(Refusal::BadParams))?;
         let mut search = Search::new(self.session, &question, PATIENCE);
         let mut last = Refusal::OriginTimeout;
         loop {
             let admitted = match search.next(self.session, self.conn, self.inbox).await {
                 Found::Node(admitted) => admitted,
-                Found::NoMore => return Err(No::Refused(last)),
-                Found::Refused(refusal) => return Err(No::Refused(refusal)),
-                Found::Answered(by, answer) => return Err(No::Answered(by, answer)),
-                Found::Gone => return Err(No::Gone),
+                Found::NoMore => return Err(Unserved::Refused(last)),
+                Found::Refused(refusal) => return Err(Unserved::Refused(refusal)),
+                Found::Answered(by, answer) => return Err(Unserved::Answered(by, answer)),
+                Found::Gone => return Err(Unserved::Gone),
             };
             match self.try_node(&admitted, &target).await {
-                Err((No::Refused(refusal), false)) => last = refusal,
+                Err((Unserved::Refused(refusal), false)) => last = refusal,
                 done => return done.map_err(|(no, _)| no),
             }
         }
     }
 
     /// PATCH and DELETE, and OPTIONS on a resource: only the node that made the session will do.
-    async fn on_resource(&mut self) -> Result<(u16, Vec<u8>), No> {
+    async fn on_resource(&mut self) -> Result<(u16, Vec<u8>), Unserved> {
         let gateway = &self.session.worker.gateway;
         let (request, named) = (&self.ask.request, self.ask.named);
-        let is_there = |made: &Arc<Made>| {
+        let is_there = |made: &Arc<WhipSession>| {
             request.handle.is_some() || named.is_none_or(|named| named.address().ip() == made.node)
         };
         let made = made(gateway, request).filter(is_there);
@@ -172,34 +172,39 @@ impl Passing<'_> {
             (Some(made), _) => {
                 // it was admitted when the session was made, however that came
                 let revision = self.session.revision();
-                let admitted = revision.admit_configured(made.node).map_err(No::Refused)?;
+                let admitted = revision.admit_configured(made.node).map_err(Unserved::Refused)?;
                 (admitted, request.resource_target(&made.at_node))
             }
             (None, Some(named)) => (named, request.node_target()),
-            (None, None) => return Err(No::Refused(Refusal::NoSuchResource)),
+            (None, None) => return Err(Unserved::Refused(Refusal::NoSuchResource)),
         };
         let done = self.try_node(&admitted, &target).await;
         let ended = matches!(&done, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
         if let Some(made) = made.filter(|_| self.ask.method == Method::Delete && ended) {
-            gateway.affinity.forget(&made);
+            gateway.whip_sessions.forget(&made);
         }
         done.map_err(|(no, _)| no)
     }
 
     /// One exchange with one node. In the error the flag says whether bytes may have reached it.
-    async fn try_node(&mut self, admitted: &Admitted, target: &str) -> Result<(u16, Vec<u8>), (No, bool)> {
+    async fn try_node(
+        &mut self,
+        admitted: &Admitted,
+        target: &str,
+    ) -> Result<(u16, Vec<u8>), (Unserved, bool)> {
         let (session, ask) = (self.session, self.ask);
         let metrics = &session.worker.metrics;
         let started = Instant::now();
         let head = head_for(session.peer, ask, admitted, target, self.body);
         if !connect::takes_head(head.len()) {
-            return Err((No::Refused(Refusal::HeadTooLarge), true));
+            return Err((Unserved::Refused(Refusal::HeadTooLarge), true));
         }
         let mut answer = start(session, self.place, ask, admitted, [&head, self.body].concat());
-        let answered = unless_gone(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
+        let answered =
+            until_disconnect(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
         let Some(answered) = answered else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
-            return Err((No::Gone, true));
+            return Err((Unserved::Gone, true));
         };
         metrics.dial.observe(started.elapsed());
         let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
@@ -212,7 +217,7 @@ impl Passing<'_> {
             Err(fault) => fault,
         };
         metrics.dials[fault.outcome() as usize].add(1);
-        Err((No::Refused(placement::blame(session, admitted, fault)), fault.reached()))
+        Err((Unserved::Refused(placement::blame(session, admitted, fault)), fault.reached()))
     }
 }
 
@@ -221,7 +226,7 @@ impl Passing<'_> {
 fn start(
     session: &Session,
     place: Option<&Rc<SessionPermit>>,
-    ask: &Ask,
+    ask: &WhipRequest,
     admitted: &Admitted,
     request: Vec<u8>,
 ) -> oneshot::Receiver<Result<Answered, DialFault>> {
@@ -253,7 +258,13 @@ fn patience(session: &Session) -> Patience {
 }
 
 /// The head of the request to the node.
-fn head_for(client: SocketAddr, ask: &Ask, admitted: &Admitted, target: &str, body: &[u8]) -> Vec<u8> {
+fn head_for(
+    client: SocketAddr,
+    ask: &WhipRequest,
+    admitted: &Admitted,
+    target: &str,
+    body: &[u8],
+) -> Vec<u8> {
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
     let forward = Forward {
         method: ask.method.word(),
@@ -276,7 +287,7 @@ struct Undo {
 }
 
 impl Undo {
-    fn new(client: SocketAddr, ask: &Ask, admitted: &Admitted) -> Self {
+    fn new(client: SocketAddr, ask: &WhipRequest, admitted: &Admitted) -> Self {
         Self { client, request: ask.request.clone(), node: admitted.address(), fields: ask.fields.bodiless() }
     }
 
@@ -310,10 +321,10 @@ impl Undo {
 fn for_client(
     session: &Session,
     shape: &Shape,
-    ask: &Ask,
+    ask: &WhipRequest,
     admitted: &Admitted,
     answered: Answered,
-) -> Result<(u16, Vec<u8>), No> {
+) -> Result<(u16, Vec<u8>), Unserved> {
     let mut fields: Vec<(&str, &str)> =
         answered.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let success = matches!(answered.status, 200..=299);
@@ -334,7 +345,12 @@ fn for_client(
 }
 
 /// Remembers a session and gives the `Location` that the client gets.
-fn remember(session: &Session, ask: &Ask, admitted: &Admitted, location: Option<&str>) -> Result<String, No> {
+fn remember(
+    session: &Session,
+    ask: &WhipRequest,
+    admitted: &Admitted,
+    location: Option<&str>,
+) -> Result<String, Unserved> {
     let gateway = &session.worker.gateway;
     let at_node = location::at_node(location, &ask.request).map_err(|unusable| {
         let undo = Undo::new(session.peer, ask, admitted);
@@ -342,14 +358,14 @@ fn remember(session: &Session, ask: &Ask, admitted: &Admitted, location: Option<
         let metrics = Arc::clone(&worker.metrics);
         let run = async move { undo.run(&worker, &admitted, None, patience).await };
         monoio::spawn(guarded(metrics, run));
-        No::Refused(unusable.refusal())
+        Unserved::Refused(unusable.refusal())
     })?;
     let mut random = [0; 16];
     let secure = session.revision().tls.crypto_provider().secure_random.fill(&mut random);
-    secure.map_err(|_| No::Refused(Refusal::Overloaded))?;
+    secure.map_err(|_| Unserved::Refused(Refusal::Overloaded))?;
     let handle = Handle::new(random);
     let key = ask.request.affinity_key();
     let at_node = ask.request.with_request_id(at_node);
-    gateway.affinity.remember(Made { node: admitted.address().ip(), at_node, handle, key });
+    gateway.whip_sessions.remember(WhipSession { node: admitted.address().ip(), at_node, handle, key });
     Ok(location::for_client(&ask.request, handle))
 }

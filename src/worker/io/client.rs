@@ -2,7 +2,7 @@
 
 use crate::worker::io::buffers;
 use crate::worker::io::buffers::Scratch;
-use crate::worker::io::fairness::Appetite;
+use crate::worker::io::fairness::ReadSize;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
 use crate::worker::io::tls::{Tls, TlsFault};
@@ -32,14 +32,14 @@ pub(crate) struct Conn {
     pub out: Outbox,
     /// Plaintext that came together with the end of the handshake.
     pub early: Vec<u8>,
-    appetite: Appetite,
+    read_size: ReadSize,
 }
 
 impl Conn {
     /// A fresh connection.
     pub(crate) fn new(sock: Sock, tls: Tls) -> Self {
-        let (out, appetite) = (Outbox::default(), Appetite::default());
-        Self { sock: Rc::new(sock), tls, out, early: Vec::new(), appetite }
+        let (out, read_size) = (Outbox::default(), ReadSize::default());
+        Self { sock: Rc::new(sock), tls, out, early: Vec::new(), read_size }
     }
 
     /// Receives once, at most `max` bytes, and hands the plaintext to `plain` with this core's gather buffer; see
@@ -52,7 +52,7 @@ impl Conn {
     ) -> Received {
         let carry = self.tls.carry().len();
         scratch.input[..carry].copy_from_slice(self.tls.carry());
-        let max = self.appetite.of(max);
+        let max = self.read_size.of(max);
         let taken = match self.sock.recv(&mut scratch.input[carry..carry + max]) {
             Ok(0) => return Received::End,
             Ok(taken) => taken,
@@ -82,12 +82,12 @@ impl Conn {
         scratch: &mut Scratch,
         mut plain: impl FnMut(&[u8], bool, &mut Vec<u8>),
     ) -> Received {
-        let began = self.appetite.begin(length);
+        let began = self.read_size.begin(length);
         let mut reply = Vec::new();
         let was_open = self.tls.is_open();
         let (input, gather) = (&mut scratch.input[..length], &mut scratch.gather);
         let fed = self.tls.feed(input, &mut reply, |bytes, more| plain(bytes, more, gather));
-        self.appetite.end(began);
+        self.read_size.end(began);
         // in TLS 1.3 all that is left to say once the client has finished is the tickets; in 1.2 it is our own Finished
         if !was_open && fed.is_ok() && self.tls.is_open() && self.tls.is_version_13() {
             self.out.hold(&reply);

@@ -8,7 +8,7 @@ const AHEAD_MAX: usize = 64 * 1024;
 
 /// Polls `work` until it is done, receiving what the client sends ahead; `None` when the client left first. With `ended`
 /// a close_notify is no leaving, but noted there.
-pub(crate) async fn unless_gone<T>(
+pub(crate) async fn until_disconnect<T>(
     conn: &mut Conn,
     inbox: &mut Vec<u8>,
     mut ended: Option<&mut bool>,

@@ -18,7 +18,7 @@ const LEAST: Duration = Duration::from_secs(1);
 
 /// When the kernel looks for a peer, and when it gives it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Watch {
+struct KeepaliveTimes {
     /// Nothing came for so long: the first probe.
     idle: Duration,
     /// Between probes.
@@ -27,7 +27,7 @@ struct Watch {
     limit: Duration,
 }
 
-impl Watch {
+impl KeepaliveTimes {
     /// In the times of pings; `None` if there are none.
     fn new(websocket: &WebSocket) -> Option<Self> {
         let idle = websocket.ping_interval?;
@@ -45,17 +45,17 @@ fn whole_seconds(wait: Duration) -> Duration {
 
 /// Has the kernel watch over a connection to a node, or over all that a listener will accept: they inherit it, which saves
 /// the calls for each of them.
-pub(crate) fn watch(socket: BorrowedFd<'_>, websocket: &WebSocket) {
-    if let Err(error) = try_watch(socket, websocket) {
+pub(crate) fn configure(socket: BorrowedFd<'_>, websocket: &WebSocket) {
+    if let Err(error) = try_configure(socket, websocket) {
         // a socket that is broken already says so at its next use; the session is served either way
         tracing::debug!(%error, "the kernel does not watch over a connection");
     }
 }
 
-fn try_watch(socket: BorrowedFd<'_>, websocket: &WebSocket) -> std::io::Result<()> {
+fn try_configure(socket: BorrowedFd<'_>, websocket: &WebSocket) -> std::io::Result<()> {
     let sock = SockRef::from(&socket);
     sock.set_tcp_notsent_lowat(UNSENT_MAX)?;
-    let Some(watch) = Watch::new(websocket) else { return Ok(()) };
+    let Some(watch) = KeepaliveTimes::new(websocket) else { return Ok(()) };
     sock.set_tcp_keepalive(&TcpKeepalive::new().with_time(watch.idle).with_interval(watch.interval))?;
     sock.set_tcp_user_timeout(Some(watch.limit))
 }
@@ -64,19 +64,20 @@ fn try_watch(socket: BorrowedFd<'_>, websocket: &WebSocket) -> std::io::Result<(
 mod tests {
     use super::*;
 
-    fn watch_of(ping_interval: &str, pong_timeout: &str) -> Option<Watch> {
+    fn watch_of(ping_interval: &str, pong_timeout: &str) -> Option<KeepaliveTimes> {
         let text = format!(
             "stream_manager.url = \"http://10.0.0.2\"\ntls.certificates = [{{ chain = \"c\", key = \"k\" }}]\n\
              websocket = {{ ping_interval = \"{ping_interval}\", pong_timeout = \"{pong_timeout}\" }}\n"
         );
-        Watch::new(&crate::config::read(&text).expect("a good configuration").websocket)
+        KeepaliveTimes::new(&crate::config::read(&text).expect("a good configuration").websocket)
     }
 
     #[test]
     fn the_kernel_waits_as_long_as_the_operator_said() {
         let seconds = Duration::from_secs;
-        let watch =
-            |idle, interval, limit| Some(Watch { idle: seconds(idle), interval: seconds(interval), limit });
+        let watch = |idle, interval, limit| {
+            Some(KeepaliveTimes { idle: seconds(idle), interval: seconds(interval), limit })
+        };
         assert_eq!(watch_of("15s", "10s"), watch(15, 5, seconds(25)), "the default");
         assert_eq!(watch_of("1500ms", "1500ms"), watch(2, 1, seconds(3)), "whole seconds, rounded up");
         assert_eq!(watch_of("100ms", "200ms"), watch(1, 1, seconds(1)), "the kernel's clock is not finer");

@@ -1,31 +1,31 @@
-//! A bell inside one worker: rung once, heard by everybody who waits or will wait.
+//! A bell inside one worker: is_set once, heard by everybody who waits or will wait.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Poll, Waker};
 
 /// Rung once and for all.
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
-    rung: Cell<bool>,
+pub(crate) struct Latch {
+    is_set: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
 }
 
-impl Bell {
+impl Latch {
     /// Rings; wakes all who wait.
-    pub(crate) fn ring(&self) {
-        self.rung.set(true);
+    pub(crate) fn set(&self) {
+        self.is_set.set(true);
         self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
-    /// Whether it was rung.
-    pub(crate) fn has_rung(&self) -> bool {
-        self.rung.get()
+    /// Whether it was is_set.
+    pub(crate) fn is_set(&self) -> bool {
+        self.is_set.get()
     }
 
-    /// Waits until it is rung. May be dropped at any time. For few waiters: one that was dropped stays in the list.
+    /// Waits until it is is_set. May be dropped at any time. For few waiters: one that was dropped stays in the list.
     pub(crate) async fn wait(&self) {
         std::future::poll_fn(|cx| {
-            if self.rung.get() {
+            if self.is_set.get() {
                 return Poll::Ready(());
             }
             let mut waiting = self.waiting.borrow_mut();

@@ -36,7 +36,7 @@ impl Names {
 
 /// A session, seen from outside.
 #[derive(Debug)]
-pub(crate) struct Card {
+pub(crate) struct SessionInfo {
     /// The client; behind a balancer only once that has said who it is.
     pub(crate) peer: Cell<SocketAddr>,
     /// When it was accepted, on the worker's clock.
@@ -53,7 +53,7 @@ pub(crate) struct Card {
     bytes: Cell<[u64; 2]>,
 }
 
-impl Card {
+impl SessionInfo {
     /// A connection that was accepted just now.
     pub(crate) const fn new(peer: SocketAddr, now: Millis) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Card {
 
 /// One session as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct SessionSnapshot {
     pub id: u64,
     pub worker: usize,
     pub route: Route,
@@ -125,29 +125,29 @@ impl State {
     }
 }
 
-impl Row {
+impl SessionSnapshot {
     /// A session as it is at `now`; `None` while it has asked for nothing.
-    pub(crate) fn of(id: u64, worker: usize, card: &Card, now: Millis) -> Option<Self> {
-        let route = card.route.get()?;
-        let relayed = card.relayed.get();
+    pub(crate) fn of(id: u64, worker: usize, info: &SessionInfo, now: Millis) -> Option<Self> {
+        let route = info.route.get()?;
+        let relayed = info.relayed.get();
         let name = |of: fn(&Names) -> &str| relayed.map(|relayed| of(&relayed.names).to_owned());
         Some(Self {
             id,
             worker,
             route,
             state: match relayed {
-                Some(_) if card.closing.get() => State::Closing,
+                Some(_) if info.closing.get() => State::Closing,
                 None if route != Route::Http => State::Opening,
                 _ => State::Open,
             },
-            peer: card.peer.get(),
+            peer: info.peer.get(),
             node: relayed.map(|relayed| relayed.node),
             app: name(|names| &names.app),
             stream: name(|names| &names.stream),
-            age: now.saturating_sub(card.began),
-            idle: now.saturating_sub(card.moved.get()),
-            frames: card.frames.get(),
-            bytes: card.bytes.get(),
+            age: now.saturating_sub(info.began),
+            idle: now.saturating_sub(info.moved.get()),
+            frames: info.frames.get(),
+            bytes: info.bytes.get(),
         })
     }
 }
@@ -158,17 +158,17 @@ mod tests {
 
     #[test]
     fn a_card_tells_the_life_of_a_session() {
-        let card = Card::new(SocketAddr::from(([127, 0, 0, 1], 5)), 10);
-        let row = || Row::of(7, 0, &card, 100);
+        let info = SessionInfo::new(SocketAddr::from(([127, 0, 0, 1], 5)), 10);
+        let row = || SessionSnapshot::of(7, 0, &info, 100);
         assert_eq!(row(), None, "it has asked for nothing");
-        card.route.set(Some(Route::TwoStep));
+        info.route.set(Some(Route::TwoStep));
         assert_eq!(row().map(|row| (row.state, row.node, row.age)), Some((State::Opening, None, 90)));
         let node = SocketAddr::from(([10, 0, 0, 1], 5080));
-        card.relays(node, Names::new("live", &"s".repeat(200)), 40);
+        info.relays(node, Names::new("live", &"s".repeat(200)), 40);
         let open = row().expect("it relays");
         assert_eq!((open.state, open.node, open.idle), (State::Open, Some(node), 60));
         assert_eq!(open.stream.map(|stream| stream.len()), Some(NAME_MAX));
-        card.closing.set(true);
+        info.closing.set(true);
         assert_eq!(row().map(|row| row.state), Some(State::Closing));
     }
 }

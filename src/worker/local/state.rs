@@ -6,7 +6,7 @@ use crate::shared::gateway::Gateway;
 use crate::shared::revision::Held;
 use crate::worker::io::{fairness, latch};
 use crate::worker::local::flights::Flights;
-use crate::worker::local::registry::Sessions;
+use crate::worker::local::registry::Registry;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
@@ -19,29 +19,29 @@ pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) newest: RefCell<Held>,
     pub(crate) metrics: Arc<WorkerMetrics>,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Registry,
     pub(crate) flights: Flights,
-    pub(crate) draining: latch::Bell,
-    pub(crate) budget: Rc<fairness::Budget>,
+    pub(crate) draining: latch::Latch,
+    pub(crate) budget: Rc<fairness::TurnBudget>,
     /// Rung when it shall stop accepting, for whatever reason.
-    pub(crate) closing: latch::Bell,
+    pub(crate) closing: latch::Latch,
     /// How many listeners it accepts from; read from outside.
-    pub(crate) doors: Arc<AtomicUsize>,
+    pub(crate) open_listeners: Arc<AtomicUsize>,
     epoch: Instant,
     random: Cell<u64>,
 }
 
 impl Worker {
-    /// A worker without sessions. It counts the listeners that it accepts from in `doors`.
-    pub(crate) fn new(gateway: Arc<Gateway>, index: usize, doors: Arc<AtomicUsize>) -> Self {
+    /// A worker without sessions. It counts the listeners that it accepts from in `open_listeners`.
+    pub(crate) fn new(gateway: Arc<Gateway>, index: usize, open_listeners: Arc<AtomicUsize>) -> Self {
         Self {
             metrics: gateway.metrics[index].clone(),
-            sessions: Sessions::default(),
+            sessions: Registry::default(),
             flights: Flights::default(),
-            draining: latch::Bell::default(),
+            draining: latch::Latch::default(),
             budget: Rc::default(),
-            closing: latch::Bell::default(),
-            doors,
+            closing: latch::Latch::default(),
+            open_listeners,
             epoch: Instant::now(),
             random: Cell::new(RandomState::new().hash_one(index) | 1),
             newest: RefCell::new(Rc::new(gateway.newest())),

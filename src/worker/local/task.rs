@@ -25,7 +25,7 @@ pub(crate) fn guarded(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::io::latch::Bell;
+    use crate::worker::io::latch::Latch;
     use std::cell::Cell;
     use std::rc::Rc;
     use std::time::Duration;
@@ -39,7 +39,7 @@ mod tests {
         let metrics = Arc::new(WorkerMetrics::default());
         let went_on = Rc::new(Cell::new(false));
         runtime.block_on(async {
-            let (neighbour, asked) = (went_on.clone(), Rc::new(Bell::default()));
+            let (neighbour, asked) = (went_on.clone(), Rc::new(Latch::default()));
             let when_asked = asked.clone();
             let sessions = [
                 monoio::spawn(guarded(metrics.clone(), async {
@@ -56,7 +56,7 @@ mod tests {
                 session.await;
             }
             assert_eq!(metrics.connections.get(), 1, "the neighbour is still there");
-            asked.ring();
+            asked.set();
             other.await;
         });
         assert!(went_on.get(), "the worker went on");

@@ -1,13 +1,13 @@
-//! How a session is woken, and why it was told to end.
+//! How a session is woken, and why it was end_reason to end.
 
 use crate::proto::millis::Millis;
-use crate::worker::local::info::Card;
+use crate::worker::local::info::SessionInfo;
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
 /// What a session hears from its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum Wake {
     /// A deadline that it named has come.
     Due,
     /// The gateway goes down: end well.
@@ -15,29 +15,29 @@ pub(crate) enum Event {
     /// The operator ends this session: end well.
     Kick,
     /// End now, however it looks.
-    Cut,
+    Abort,
 }
 
 /// What a session and its worker share.
 #[derive(Debug)]
-pub(crate) struct Pager {
+pub(crate) struct WakeHandle {
     due: Cell<Millis>,
     rung: Cell<bool>,
-    /// Why it was told to end, if it was.
-    told: Cell<Option<Event>>,
+    /// Why it was end_reason to end, if it was.
+    end_reason: Cell<Option<Wake>>,
     waker: RefCell<Option<Waker>>,
-    pub(crate) card: Card,
+    pub(crate) info: SessionInfo,
 }
 
-impl Pager {
+impl WakeHandle {
     /// A session that was not woken yet and has no deadline.
-    pub(crate) const fn new(card: Card) -> Self {
+    pub(crate) const fn new(info: SessionInfo) -> Self {
         Self {
             due: Cell::new(Millis::MAX),
             rung: Cell::new(false),
-            told: Cell::new(None),
+            end_reason: Cell::new(None),
             waker: RefCell::new(None),
-            card,
+            info,
         }
     }
 
@@ -60,15 +60,15 @@ impl Pager {
         self.rung.take()
     }
 
-    /// Why this session was told to end, if it was.
-    pub(crate) fn told(&self) -> Option<Event> {
-        self.told.get()
+    /// Why this session was end_reason to end, if it was.
+    pub(crate) fn end_reason(&self) -> Option<Wake> {
+        self.end_reason.get()
     }
 
-    pub(crate) fn ring(&self, event: Event) {
+    pub(crate) fn wake(&self, event: Wake) {
         // a cut ends what takes too long to end well; otherwise the first word counts
-        if event == Event::Cut || event != Event::Due && self.told.get().is_none() {
-            self.told.set(Some(event));
+        if event == Wake::Abort || event != Wake::Due && self.end_reason.get().is_none() {
+            self.end_reason.set(Some(event));
         }
         self.rung.set(true);
         if let Some(waker) = self.waker.borrow().as_ref() {

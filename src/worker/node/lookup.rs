@@ -3,56 +3,61 @@
 use crate::metrics::AnswerOutcome;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{By, Key, Look, Outcome, Reply};
+use crate::shared::answers::{CacheLookup, CacheStatus, Key, Outcome, Reply};
 use crate::worker::local::state::Worker;
 use futures_channel::oneshot;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Asks for the answer to `key`. Dropping the future leaves the flight in the air for the others.
-pub(crate) async fn ask(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (By, Outcome) {
+pub(crate) async fn ask(
+    worker: &Rc<Worker>,
+    key: &str,
+    kind: EventKind,
+    keep: Keep,
+) -> (CacheStatus, Outcome) {
     let started = Instant::now();
     let (by, outcome) = find(worker, key, kind, keep).await;
     let count = |outcome: AnswerOutcome| worker.metrics.answers[outcome as usize].add(1);
     match (&outcome, by) {
         (Err(_), _) => count(AnswerOutcome::Failed),
-        (Ok(answer), By::Hit) if answer.is_missing() => count(AnswerOutcome::MissingHit),
-        (Ok(_), By::Hit) => count(AnswerOutcome::Hit),
-        (Ok(_), By::Miss) => count(AnswerOutcome::Miss),
-        (Ok(_), By::Collapsed) => count(AnswerOutcome::Collapsed),
-        (Ok(_), By::Bypass) => count(AnswerOutcome::Bypass),
+        (Ok(answer), CacheStatus::Hit) if answer.is_missing() => count(AnswerOutcome::MissingHit),
+        (Ok(_), CacheStatus::Hit) => count(AnswerOutcome::Hit),
+        (Ok(_), CacheStatus::Miss) => count(AnswerOutcome::Miss),
+        (Ok(_), CacheStatus::Collapsed) => count(AnswerOutcome::Collapsed),
+        (Ok(_), CacheStatus::Bypass) => count(AnswerOutcome::Bypass),
     }
-    if by != By::Hit {
+    if by != CacheStatus::Hit {
         worker.metrics.lookup.observe(started.elapsed());
     }
     (by, outcome)
 }
 
-async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (By, Outcome) {
+async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (CacheStatus, Outcome) {
     let answers = &worker.gateway.answers;
     if keep == Keep::Never {
         let reply = answers.ask(key.into(), kind, keep).await;
-        return (By::Bypass, reply.map_or(Err(Refusal::ManagerFailed), |(_, outcome)| outcome));
+        return (CacheStatus::Bypass, reply.map_or(Err(Refusal::ManagerFailed), |(_, outcome)| outcome));
     }
     match answers.look(key) {
-        Look::Hit(answer) => return (By::Hit, Ok(answer)),
-        Look::Miss => {}
-        Look::Invalidated => worker.metrics.answers[AnswerOutcome::Invalidated as usize].add(1),
+        CacheLookup::Hit(answer) => return (CacheStatus::Hit, Ok(answer)),
+        CacheLookup::Miss => {}
+        CacheLookup::Invalidated => worker.metrics.answers[AnswerOutcome::Invalidated as usize].add(1),
     }
     let (mine, reply) = oneshot::channel();
     let by = match join(worker, key, mine) {
-        Err(refusal) => return (By::Collapsed, Err(refusal)),
-        Ok(By::Miss) => {
+        Err(refusal) => return (CacheStatus::Collapsed, Err(refusal)),
+        Ok(CacheStatus::Miss) => {
             let key: Key = key.into();
             monoio::spawn(fly(worker.clone(), key, kind, keep));
-            By::Miss
+            CacheStatus::Miss
         }
         Ok(by) => by,
     };
-    let (flown, outcome) = reply.await.unwrap_or((By::Miss, Err(Refusal::ManagerFailed)));
+    let (flown, outcome) = reply.await.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     // this worker's first caller may have joined another worker's flight
-    let by = if by == By::Miss { flown } else { by };
-    if by == By::Collapsed
+    let by = if by == CacheStatus::Miss { flown } else { by };
+    if by == CacheStatus::Collapsed
         && let Ok(answer) = &outcome
     {
         // a placement handed to a crowd is used up by the crowd, though none of it is sent away
@@ -62,11 +67,11 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (B
 }
 
 /// Joins the flight for `key`, or opens one.
-fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<By, Refusal> {
+fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<CacheStatus, Refusal> {
     let mut flights = worker.flights.0.borrow_mut();
     let Some(waiting) = flights.get_mut(key) else {
         flights.insert(key.into(), vec![waiter]);
-        return Ok(By::Miss);
+        return Ok(CacheStatus::Miss);
     };
     let share = worker.newest().config.answers.waiters.div_ceil(worker.gateway.metrics.len().max(1));
     if waiting.len() >= share {
@@ -77,13 +82,13 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<By
         return Err(Refusal::Overloaded);
     }
     waiting.push(waiter);
-    Ok(By::Collapsed)
+    Ok(CacheStatus::Collapsed)
 }
 
 /// The flight itself: belongs to the worker and ends by itself, since the control thread answers within its timeout.
 async fn fly(worker: Rc<Worker>, key: Key, kind: EventKind, keep: Keep) {
     let reply = worker.gateway.answers.ask(key.clone(), kind, keep).await;
-    let reply = reply.unwrap_or((By::Miss, Err(Refusal::ManagerFailed)));
+    let reply = reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     let waiting = worker.flights.0.borrow_mut().remove(&key).unwrap_or_default();
     for waiter in waiting {
         // a caller who left is no reason to tell the others less

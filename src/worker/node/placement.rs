@@ -8,9 +8,9 @@ use crate::proto::red5::route;
 use crate::proto::red5::route::{EventKind, Keep, Route};
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::upgrade::NodeOrigin;
-use crate::shared::answers::{Answer, By};
+use crate::shared::answers::{Answer, CacheStatus};
 use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::unless_gone;
+use crate::worker::io::disconnect::until_disconnect;
 use crate::worker::node::connect::DialFault;
 use crate::worker::node::lookup;
 use crate::worker::session::context::Session;
@@ -33,7 +33,7 @@ pub(crate) enum Found {
     NoMore,
     Refused(Refusal),
     /// The stream manager's own no, such as "not found" or "in use".
-    Answered(By, Arc<Answer>),
+    Answered(CacheStatus, Arc<Answer>),
     /// The client left.
     Gone,
 }
@@ -87,7 +87,7 @@ impl<'q> Search<'q> {
         }
         let asked = lookup::ask(&session.worker, self.question, kind, keep);
         let mut asked = std::pin::pin!(monoio::time::timeout_at(self.deadline.into(), asked));
-        let Some(asked) = unless_gone(conn, inbox, None, |cx| asked.as_mut().poll(cx)).await else {
+        let Some(asked) = until_disconnect(conn, inbox, None, |cx| asked.as_mut().poll(cx)).await else {
             return Some(Found::Gone);
         };
         match asked {

@@ -4,20 +4,19 @@
 //! with at most one core buffer of bytes kept for it. Which bytes may pass, what we say ourselves and when it is over is
 //! decided by [`Relay`]; this file only moves.
 
-use crate::metrics::{EndBy, EndHow, From};
 use crate::proto::millis::Millis;
 use crate::proto::websocket::frame::Side;
-use crate::proto::websocket::relay::{By, How, Relay, RelayRules, Tick};
+use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
-use crate::worker::io::fairness::Appetite;
+use crate::worker::io::fairness::ReadSize;
 use crate::worker::io::keepalive;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
 use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
-use crate::worker::local::wake::Event;
-use crate::worker::relay::splice::Flow;
+use crate::worker::local::wake::Wake;
+use crate::worker::relay::splice::Splicer;
 use crate::worker::session::access_log;
 use crate::worker::session::access_log::Carried;
 use crate::worker::session::context::Session;
@@ -28,7 +27,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// A session whose handshakes are done on both legs.
-pub(crate) struct Ready {
+pub(crate) struct RelayStart {
     pub origin: Sock,
     pub node: SocketAddr,
     /// App and stream, for people.
@@ -47,12 +46,12 @@ pub(crate) struct Ready {
 const STEPS: u32 = 4;
 
 /// Forwards frames both ways until both legs are closed.
-pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<Ready>) {
+pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
     // boxed: what a future was given stays in it for as long as it lives
-    let Ready { origin, node, names, from_client, from_origin, rules, active } = *ready;
-    session.pager.card.relays(node, names, session.worker.now());
+    let RelayStart { origin, node, names, from_client, from_origin, rules, active } = *ready;
+    session.wake_handle.info.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
-    keepalive::watch(origin.descriptor(), &session.revision().config.websocket);
+    keepalive::configure(origin.descriptor(), &session.revision().config.websocket);
     let mut pump = Pump::new(session, conn, origin.clone(), rules);
     pump.begin(from_client, from_origin);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
@@ -63,10 +62,10 @@ pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<Ready>)
         std::future::poll_fn(|cx| {
             if steps >= STEPS {
                 steps = 0;
-                session.worker.budget.let_others(cx);
+                session.worker.budget.yield_turn(cx);
                 return Poll::Pending;
             }
-            let mut woke = session.pager.listen(cx);
+            let mut woke = session.wake_handle.listen(cx);
             pump.ticked |= woke;
             let want = pump.wants();
             let (read, write) = (
@@ -132,7 +131,7 @@ struct Pump<'s> {
     origin_sock: Rc<Sock>,
     /// Frames on their way to the node.
     origin_outbox: Outbox,
-    origin_appetite: Appetite,
+    origin_read_size: ReadSize,
     client: Leg,
     origin: Leg,
     /// The worker rang: a deadline, or a drain.
@@ -156,10 +155,10 @@ impl<'s> Pump<'s> {
             conn,
             origin_sock,
             origin_outbox: Outbox::default(),
-            origin_appetite: Appetite::default(),
+            origin_read_size: ReadSize::default(),
             client: Leg::default(),
             origin: Leg::default(),
-            ticked: session.pager.told().is_some(),
+            ticked: session.wake_handle.end_reason().is_some(),
             notified: false,
             cut: false,
             lent: 0,
@@ -173,17 +172,17 @@ impl<'s> Pump<'s> {
     fn begin(&mut self, from_client: Vec<u8>, from_origin: Vec<u8>) {
         let now = self.session.worker.now();
         buffers::with(|scratch| {
-            let plain = self.flow(now).pass(Side::Origin, &from_origin, &mut scratch.gather, false);
+            let plain = self.splicer(now).splice(Side::Node, &from_origin, &mut scratch.gather, false);
             let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, false);
             scratch.gather.clear();
-            let plain = self.flow(now).pass(Side::Client, &from_client, &mut scratch.gather, false);
+            let plain = self.splicer(now).splice(Side::Client, &from_client, &mut scratch.gather, false);
             let passed = self.origin_outbox.send(&self.origin_sock, plain.unwrap_or(&scratch.gather));
-            self.deafen_broken(now, sent.is_err(), passed.is_err());
+            self.note_failed_writes(now, sent.is_err(), passed.is_err());
         });
     }
 
-    fn flow(&mut self, now: Millis) -> Flow<'_> {
-        Flow {
+    fn splicer(&mut self, now: Millis) -> Splicer<'_> {
+        Splicer {
             session: self.session,
             relay: &mut self.relay,
             frames: &mut self.frames,
@@ -197,9 +196,9 @@ impl<'s> Pump<'s> {
             client_in: !self.relay.is_eof(Side::Client)
                 && !self.client.readable
                 && self.origin_outbox.is_empty(),
-            origin_in: !self.relay.is_eof(Side::Origin) && !self.origin.readable && self.conn.out.is_empty(),
+            origin_in: !self.relay.is_eof(Side::Node) && !self.origin.readable && self.conn.out.is_empty(),
             client_out: !self.conn.out.is_empty() && !self.relay.is_dead(Side::Client),
-            origin_out: !self.origin_outbox.is_empty() && !self.relay.is_dead(Side::Origin),
+            origin_out: !self.origin_outbox.is_empty() && !self.relay.is_dead(Side::Node),
         }
     }
 
@@ -210,13 +209,13 @@ impl<'s> Pump<'s> {
             self.flush_client(now);
         }
         if std::mem::take(&mut self.origin.writable) && self.origin_outbox.flush(&self.origin_sock).is_err() {
-            self.deafen(Side::Origin, now);
+            self.write_failed(Side::Node, now);
         }
         if self.client.readable && self.origin_outbox.is_empty() && !self.relay.is_eof(Side::Client) {
             self.client.readable = false;
             self.read_client(now);
         }
-        if self.origin.readable && self.conn.out.is_empty() && !self.relay.is_eof(Side::Origin) {
+        if self.origin.readable && self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) {
             self.origin.readable = false;
             self.read_origin(now);
         }
@@ -224,18 +223,18 @@ impl<'s> Pump<'s> {
             self.tick(now);
         }
         self.insert(Side::Client, now);
-        self.insert(Side::Origin, now);
+        self.insert(Side::Node, now);
         self.finish_client(now);
         self.finish_origin();
         self.account();
-        self.session.pager.set_due(self.relay.next_due(&self.rules));
+        self.session.wake_handle.set_due(self.relay.next_due(&self.rules));
         self.is_over()
     }
 
     fn flush_client(&mut self, now: Millis) {
         let waited = self.conn.out.len();
         if self.conn.out.flush(&self.conn.sock).is_err() {
-            self.deafen(Side::Client, now);
+            self.write_failed(Side::Client, now);
         } else if self.conn.out.len() < waited {
             self.relay.took(now);
         }
@@ -247,8 +246,8 @@ impl<'s> Pump<'s> {
             let (budget, had) = (&session.worker.budget, bytes[Side::Client as usize]);
             let mut passed = Ok(());
             let received = conn.receive(budget.piece(), scratch, |plain, more, gather| {
-                let mut flow = Flow { session, relay, frames, bytes, now };
-                if let Some(whole) = flow.pass(Side::Client, plain, gather, more)
+                let mut splicer = Splicer { session, relay, frames, bytes, now };
+                if let Some(whole) = splicer.splice(Side::Client, plain, gather, more)
                     && passed.is_ok()
                 {
                     passed = origin_outbox.send(origin_sock, whole);
@@ -269,52 +268,52 @@ impl<'s> Pump<'s> {
                 self.lose(Side::Client, now);
             }
         }
-        self.deafen_broken(now, false, passed.is_err());
+        self.note_failed_writes(now, false, passed.is_err());
     }
 
     fn read_origin(&mut self, now: Millis) {
         let (taken, sent) = buffers::with(|scratch| {
             let budget = &self.session.worker.budget;
-            let piece = self.origin_appetite.of(budget.piece());
+            let piece = self.origin_read_size.of(budget.piece());
             let taken = match self.origin_sock.recv(&mut scratch.input[..piece]) {
                 Ok(taken) => taken,
                 Err(e) => return (Err(e), Ok(())),
             };
             budget.spend(taken);
-            let began = self.origin_appetite.begin(taken);
+            let began = self.origin_read_size.begin(taken);
             let bytes = &scratch.input[..taken];
-            let plain = self.flow(now).pass(Side::Origin, bytes, &mut scratch.gather, false);
+            let plain = self.splicer(now).splice(Side::Node, bytes, &mut scratch.gather, false);
             // a Close that ends this leg leaves in one packet with our close_notify and FIN
             let last = self.relay.may_finish(Side::Client);
             let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, last);
-            self.origin_appetite.end(began);
+            self.origin_read_size.end(began);
             (Ok(taken), sent)
         });
         match taken {
-            Ok(0) => self.relay.eof(Side::Origin, now),
+            Ok(0) => self.relay.eof(Side::Node, now),
             Ok(_) => {}
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => self.lose(Side::Origin, now),
+            Err(_) => self.lose(Side::Node, now),
         }
-        self.deafen_broken(now, sent.is_err(), false);
+        self.note_failed_writes(now, sent.is_err(), false);
     }
 
     fn tick(&mut self, now: Millis) {
-        match self.session.pager.told() {
-            Some(Event::Drain) => {
+        match self.session.wake_handle.end_reason() {
+            Some(Wake::Drain) => {
                 self.relay.drain(self.session.revision().config.gateway.drain_close_code);
             }
-            Some(Event::Kick) => self.relay.kick(now),
-            Some(Event::Cut) => self.cut = true,
-            Some(Event::Due) | None => {}
+            Some(Wake::Kick) => self.relay.kick(now),
+            Some(Wake::Abort) => self.cut = true,
+            Some(Wake::Due) | None => {}
         }
         let listening = self.origin_outbox.is_empty();
         // a side that is held back is not read, so its end has to be looked for
         if !listening && !self.relay.is_eof(Side::Client) && self.conn.sock.is_broken() {
             self.lose(Side::Client, now);
         }
-        if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Origin) && self.origin_sock.is_broken() {
-            self.lose(Side::Origin, now);
+        if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) && self.origin_sock.is_broken() {
+            self.lose(Side::Node, now);
         }
         self.cut |= self.relay.tick(&self.rules, now, listening) == Tick::Cut;
     }
@@ -328,10 +327,10 @@ impl<'s> Pump<'s> {
         self.relay.insert(to, &self.session.id, self.session.mask(), now, &mut frame);
         let sent = match to {
             Side::Client => self.conn.send(&frame),
-            Side::Origin => self.origin_outbox.send(&self.origin_sock, &frame),
+            Side::Node => self.origin_outbox.send(&self.origin_sock, &frame),
         };
         if sent.is_err() {
-            self.deafen(to, now);
+            self.write_failed(to, now);
         }
     }
 
@@ -345,7 +344,7 @@ impl<'s> Pump<'s> {
             return;
         }
         if !std::mem::replace(&mut self.notified, true) && self.conn.close().is_err() {
-            self.deafen(Side::Client, now);
+            self.write_failed(Side::Client, now);
         }
         if self.conn.out.is_empty() {
             self.conn.sock.finish();
@@ -355,40 +354,40 @@ impl<'s> Pump<'s> {
 
     /// FIN, once nothing more goes to the node.
     fn finish_origin(&mut self) {
-        if !self.origin.finished && self.relay.may_finish(Side::Origin) && self.origin_outbox.is_empty() {
+        if !self.origin.finished && self.relay.may_finish(Side::Node) && self.origin_outbox.is_empty() {
             self.origin_sock.finish();
             self.origin.finished = true;
         }
     }
 
-    fn deafen_broken(&mut self, now: Millis, client: bool, origin: bool) {
+    fn note_failed_writes(&mut self, now: Millis, client: bool, origin: bool) {
         if client {
-            self.deafen(Side::Client, now);
+            self.write_failed(Side::Client, now);
         }
         if origin {
-            self.deafen(Side::Origin, now);
+            self.write_failed(Side::Node, now);
         }
     }
 
     /// Nothing can be written to a leg any more: what waits for it will never go. What it said before it broke off is
     /// still read: a node that refuses a publisher says why, closes, and resets what the client sends meanwhile.
-    fn deafen(&mut self, side: Side, now: Millis) {
-        self.relay.deaf(side, now);
+    fn write_failed(&mut self, side: Side, now: Millis) {
+        self.relay.write_failed(side, now);
         match side {
             Side::Client => self.conn.out = Outbox::default(),
-            Side::Origin => self.origin_outbox = Outbox::default(),
+            Side::Node => self.origin_outbox = Outbox::default(),
         }
     }
 
     /// A leg is broken both ways.
     fn lose(&mut self, side: Side, now: Millis) {
         self.relay.lost(side, now);
-        self.deafen(side, now);
+        self.write_failed(side, now);
     }
 
     fn is_over(&self) -> bool {
         // a stream that was cut inside a frame must not look as if it had ended well: no close_notify
-        let torn = self.relay.is_torn() && self.conn.out.is_empty();
+        let torn = self.relay.is_truncated() && self.conn.out.is_empty();
         let done = self.relay.is_over() && self.client.finished && self.origin.finished;
         self.cut || torn || done
     }
@@ -396,13 +395,13 @@ impl<'s> Pump<'s> {
     /// Counts what passed since the last step, so that monitoring sees long sessions too.
     fn account(&mut self) {
         let metrics = &self.session.worker.metrics;
-        for from in [From::Client, From::Origin].map(|from| from as usize) {
+        for from in Side::ALL.map(|from| from as usize) {
             metrics.frames[from].add(self.frames[from] - self.counted.0[from]);
             metrics.bytes[from].add(self.bytes[from] - self.counted.1[from]);
         }
         self.counted = (self.frames, self.bytes);
         let (moved, closing) = (self.relay.data_moved(), self.relay.end().is_some());
-        self.session.pager.card.carries(self.frames, self.bytes, moved, closing);
+        self.session.wake_handle.info.carries(self.frames, self.bytes, moved, closing);
         let lent = i64::try_from(self.conn.out.len() + self.origin_outbox.len()).unwrap_or(i64::MAX);
         if lent != self.lent {
             metrics.buffers_lent_bytes.add(lent - self.lent);
@@ -417,31 +416,8 @@ impl<'s> Pump<'s> {
         if self.cut {
             self.relay.cut(!self.conn.out.is_empty());
         }
-        let (by, how) = labels(&self.relay);
+        let End { by, how } = self.relay.end().unwrap_or(End { by: By::Gateway, how: How::Close });
         metrics.ends[by as usize][how as usize].add(1);
         access_log::write_end(self.session, by, how, &Carried { frames: self.frames, bytes: self.bytes });
     }
-}
-
-fn labels(relay: &Relay) -> (EndBy, EndHow) {
-    let Some(end) = relay.end() else { return (EndBy::Gateway, EndHow::Close) };
-    let by = match end.by {
-        By::Client => EndBy::Client,
-        By::Origin => EndBy::Origin,
-        By::Gateway => EndBy::Gateway,
-    };
-    let how = match end.how {
-        How::Close => EndHow::Close,
-        How::Lost => EndHow::Lost,
-        How::Torn => EndHow::Torn,
-        How::Drain => EndHow::Drain,
-        How::Idle => EndHow::Idle,
-        How::Silent => EndHow::Silent,
-        How::Lifetime => EndHow::Lifetime,
-        How::TooBig => EndHow::TooBig,
-        How::Violation => EndHow::Violation,
-        How::Kicked => EndHow::Kicked,
-        How::Cut => EndHow::Cut,
-    };
-    (by, how)
 }

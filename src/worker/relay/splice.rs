@@ -6,7 +6,7 @@ use crate::proto::websocket::relay::Relay;
 use crate::worker::session::context::Session;
 
 /// What passing bytes needs, without the sockets.
-pub(crate) struct Flow<'p> {
+pub(crate) struct Splicer<'p> {
     pub session: &'p Session,
     pub relay: &'p mut Relay,
     pub frames: &'p mut [u64; 2],
@@ -14,10 +14,10 @@ pub(crate) struct Flow<'p> {
     pub now: Millis,
 }
 
-impl Flow<'_> {
+impl Splicer<'_> {
     /// Scans `bytes` of `from` and says what goes to the other side: one slice of them, which is the usual case and costs
     /// no copy, or, when something has to stand before, between or behind, `None` and all of it appended to `gather`.
-    pub(crate) fn pass<'b>(
+    pub(crate) fn splice<'b>(
         &mut self,
         from: Side,
         bytes: &'b [u8],

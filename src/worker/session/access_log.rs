@@ -1,21 +1,21 @@
 //! The access log: one line for each request, and one for the end of each relay.
 
 use crate::config::AccessLog;
-use crate::metrics::{EndBy, EndHow};
 use crate::proto::http::head::Request;
 use crate::proto::http::redact::redact_target;
+use crate::proto::websocket::relay::{By, How};
 use crate::worker::session::context::Session;
 use std::net::SocketAddr;
 
 /// What is known of a request before its answer; its target is masked already.
-pub(crate) struct Line {
+pub(crate) struct RequestLine {
     session: String,
     client: SocketAddr,
     method: String,
     uri: String,
 }
 
-impl Line {
+impl RequestLine {
     /// The line of a request; `None` when there is no access log.
     pub(crate) fn of(session: &Session, request: &Request<'_>) -> Option<Self> {
         let revision = session.revision();
@@ -43,7 +43,7 @@ pub(crate) struct Carried {
 }
 
 /// Writes the end of a relay, unless there is no access log.
-pub(crate) fn write_end(session: &Session, by: EndBy, how: EndHow, carried: &Carried) {
+pub(crate) fn write_end(session: &Session, by: By, how: How, carried: &Carried) {
     if session.revision().config.log.access == AccessLog::Off {
         return;
     }

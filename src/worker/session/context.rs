@@ -6,7 +6,7 @@ use crate::worker::io::client::Conn;
 use crate::worker::io::socket::Sock;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::state::Worker;
-use crate::worker::local::wake::Pager;
+use crate::worker::local::wake::WakeHandle;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Everything about one connection that its phases share.
 pub(crate) struct Session {
     pub worker: Rc<Worker>,
-    pub pager: Rc<Pager>,
+    pub wake_handle: Rc<WakeHandle>,
     pub id: String,
     /// The client; behind a balancer only once that has said who it is.
     pub peer: SocketAddr,
@@ -42,7 +42,7 @@ pub(crate) enum Woke {
 impl Session {
     /// Counts this session as active on `route` for as long as the guard lives.
     pub(crate) fn count_active(&self, route: Route) -> ActiveGuard {
-        ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.pager), route)
+        ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.wake_handle), route)
     }
 
     /// A mask for a frame of our own.
@@ -53,7 +53,7 @@ impl Session {
 
     /// Whether this connection takes no more requests: the gateway goes down, or the session was told to end.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.worker.draining.has_rung() || self.pager.told().is_some()
+        self.worker.draining.is_set() || self.wake_handle.end_reason().is_some()
     }
 
     /// What to go by: during a request the revision that it began with, else the newest.
@@ -85,7 +85,7 @@ impl Session {
             if wait.as_mut().poll(cx).is_ready() {
                 return std::task::Poll::Ready(Woke::Ready);
             }
-            if self.pager.listen(cx) && self.pager.told().is_some() {
+            if self.wake_handle.listen(cx) && self.wake_handle.end_reason().is_some() {
                 return std::task::Poll::Ready(Woke::Told);
             }
             sleep.as_mut().poll(cx).map(|()| Woke::Deadline)

@@ -4,15 +4,16 @@
 //! a session anything.
 
 use crate::config::AdminListen;
-use crate::control::admin::lifecycle::{Leaving, Moment};
+use crate::control::admin::lifecycle::{ClosableListener, Closed};
 use crate::control::admin::{api, guard};
-use crate::control::process::state::{Phase, Shared};
+use crate::control::process::state::{Phase, ProcessState};
 use crate::control::reload::reloader;
-use crate::control::reload::reloader::Attempt;
+use crate::control::reload::reloader::ReloadReport;
 use crate::control::start::host;
 use crate::metrics::page;
 use crate::metrics::page::{Dialect, Facts};
-use crate::metrics::{AnswerOutcome, Counter, EndBy, Route, WorkerMetrics};
+use crate::metrics::{AnswerOutcome, Counter, Route, WorkerMetrics};
+use crate::proto::websocket::relay::By;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -80,17 +81,22 @@ pub(crate) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 /// Serves until `end`, and then until who asked before has the answer; takes no new connection from `leave` on. Call it on
 /// the control thread's runtime.
-pub(crate) async fn serve(bound: Bound, shared: Arc<Shared>, leave: Moment, end: Moment) -> io::Result<()> {
+pub(crate) async fn serve(
+    bound: Bound,
+    shared: Arc<ProcessState>,
+    leave: Closed,
+    end: Closed,
+) -> io::Result<()> {
     let end = async { drop(end.await) };
     match bound {
         Bound::Tcp(listener) => {
             let address = listener.local_addr()?;
             tracing::info!("admin page on http://{address}/");
-            let listener = Leaving(Some(tokio::net::TcpListener::from_std(listener)?), leave);
+            let listener = ClosableListener(Some(tokio::net::TcpListener::from_std(listener)?), leave);
             axum::serve(listener, router(shared, Some(address))).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {
-            let listener = Leaving(Some(tokio::net::UnixListener::from_std(listener)?), leave);
+            let listener = ClosableListener(Some(tokio::net::UnixListener::from_std(listener)?), leave);
             axum::serve(listener, router(shared, None)).with_graceful_shutdown(end).await
         }
     }
@@ -98,7 +104,7 @@ pub(crate) async fn serve(bound: Bound, shared: Arc<Shared>, leave: Moment, end:
 
 /// Everything the listener answers. With an address only requests that name it are answered; a socket file is out of
 /// reach of web pages anyway.
-fn router(shared: Arc<Shared>, address: Option<SocketAddr>) -> Router {
+fn router(shared: Arc<ProcessState>, address: Option<SocketAddr>) -> Router {
     Router::new()
         .route("/", get(people))
         .route("/metrics", get(metrics))
@@ -145,20 +151,20 @@ async fn people() -> Response {
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(PAGE.replace("{nonce}", &nonce))).into_response()
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+async fn metrics(State(shared): State<Arc<ProcessState>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let dialect = Dialect::accepted(accept);
     let facts = Facts {
         driver: shared.driver().to_owned(),
         revision: shared.current().revision,
-        process: host::weigh(shared.started_at),
+        process: host::process_stats(shared.started_at),
     };
     let page = page::write(&shared.metrics, &facts, dialect);
     ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
 }
 
 /// Whether the process goes round; if not, only a new start helps.
-async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+async fn live(State(shared): State<Arc<ProcessState>>) -> (StatusCode, String) {
     match shared.metrics.iter().position(|worker| worker.stands_still.get() > 0) {
         None => (StatusCode::OK, "alive\n".to_owned()),
         Some(worker) => (StatusCode::SERVICE_UNAVAILABLE, format!("worker {worker} stands still\n")),
@@ -166,13 +172,13 @@ async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
 }
 
 /// Whether a load balancer may send clients here.
-async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+async fn ready(State(shared): State<Arc<ProcessState>>) -> (StatusCode, String) {
     let phase = shared.phase.get();
     let code = if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, format!("{}\n", phase.word()))
 }
 
-async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
+async fn status(State(shared): State<Arc<ProcessState>>) -> Json<Value> {
     let current = shared.current();
     let sum = |of: &dyn Fn(&WorkerMetrics) -> &Counter| -> u64 {
         shared.metrics.iter().map(|worker| of(worker).get()).sum()
@@ -189,8 +195,8 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
         answers[outcome.word()] = sum(&|worker| &worker.answers[*outcome as usize]).into();
     }
     let mut ends = json!({});
-    for by in EndBy::ALL {
-        let all = shared.metrics.iter().flat_map(|worker| &worker.ends[*by as usize]);
+    for by in By::ALL {
+        let all = shared.metrics.iter().flat_map(|worker| &worker.ends[by as usize]);
         ends[by.word()] = all.map(Counter::get).sum::<u64>().into();
     }
     Json(json!({
@@ -199,7 +205,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "phase": shared.phase.get().word(),
         "revision": current.revision,
         "needs_restart": current.needs_restart,
-        "reload": shared.last_reload.load().as_deref().map(Attempt::to_json),
+        "reload": shared.last_reload.load().as_deref().map(ReloadReport::to_json),
         "driver": shared.driver(),
         "uptime_seconds": shared.started.elapsed().as_secs(),
         "listening": shared.listening,

@@ -12,7 +12,7 @@ const CONFIG: &str = "stream_manager.url = \"http://10.0.0.2\"\nstream_manager.a
                       tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
 
 /// Serves on a thread of its own, as the control thread does.
-fn begin(listen: &AdminListen) -> Arc<Shared> {
+fn begin(listen: &AdminListen) -> Arc<ProcessState> {
     let facts = crate::control::start::certs::Facts {
         chain: "secret-path/c.pem".into(),
         names: vec!["a.example".to_owned()],
@@ -21,7 +21,7 @@ fn begin(listen: &AdminListen) -> Arc<Shared> {
     };
     let config = crate::config::read(CONFIG).expect("a good configuration");
     let listening = vec![SocketAddr::from(([127, 0, 0, 1], 443))];
-    let shared = Arc::new(Shared::new(config, 2, vec![facts], listening));
+    let shared = Arc::new(ProcessState::new(config, 2, vec![facts], listening));
     let bound = bind(listen).expect("it can be had").expect("it is on");
     let inside = Arc::clone(&shared);
     thread::spawn(move || {

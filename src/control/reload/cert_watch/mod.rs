@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// The certificates that are served, and what their files looked like.
 #[derive(Debug, Default)]
-pub(crate) struct Follow {
+pub(crate) struct CertWatcher {
     pairs: Vec<Pair>,
 }
 
@@ -25,8 +25,8 @@ struct Pair {
     files: Certificate,
     served: Loaded,
     /// What the files looked like when it was read.
-    read: Option<Look>,
-    last: Option<Look>,
+    read: Option<PairStamp>,
+    last: Option<PairStamp>,
     /// What was said of the present state of the files.
     complaint: Option<String>,
 }
@@ -43,17 +43,17 @@ pub(crate) struct Seen {
 }
 
 /// What tells two states of the files apart without reading them.
-type Look = [Option<Mark>; 2];
+type PairStamp = [Option<FileStamp>; 2];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
+struct FileStamp {
     file: (u64, u64),
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-impl Follow {
+impl CertWatcher {
     /// Follows these pairs. They were read by somebody else, who knows when: so they are read once more.
     pub(crate) fn new(certificates: &[Certificate], served: Vec<Loaded>) -> Self {
         let pair = |(files, served): (&Certificate, Loaded)| Pair {
@@ -111,14 +111,14 @@ impl Pair {
     }
 }
 
-fn look(files: &Certificate) -> Look {
+fn look(files: &Certificate) -> PairStamp {
     [&files.chain, &files.key].map(|path| mark(path))
 }
 
-fn mark(path: &Path) -> Option<Mark> {
+fn mark(path: &Path) -> Option<FileStamp> {
     // follows symlinks, all of them
     let file = fs::metadata(path).ok()?;
-    Some(Mark {
+    Some(FileStamp {
         file: (file.dev(), file.ino()),
         size: file.size(),
         modified: (file.mtime(), file.mtime_nsec()),

@@ -51,8 +51,9 @@ fn put(path: &Path, content: &str) {
     }
 }
 
-fn follow(pair: &Certificate) -> Follow {
-    let mut follow = Follow::new(std::slice::from_ref(pair), vec![certs::load(pair).expect("a good pair")]);
+fn follow(pair: &Certificate) -> CertWatcher {
+    let mut follow =
+        CertWatcher::new(std::slice::from_ref(pair), vec![certs::load(pair).expect("a good pair")]);
     for _ in 0..2 {
         let seen = follow.look();
         assert!(!seen.changed && seen.complaints.is_empty(), "what is served already is no change");
@@ -60,7 +61,7 @@ fn follow(pair: &Certificate) -> Follow {
     follow
 }
 
-fn serves(follow: &Follow, pair: &Certificate) -> bool {
+fn serves(follow: &CertWatcher, pair: &Certificate) -> bool {
     follow.served()[0].key.cert == certs::read_chain(&pair.chain).expect("a chain")
 }
 

@@ -164,7 +164,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 #[derive(Debug)]
 pub struct Resolver {
     certificates: Vec<Loaded>,
-    /// Places in `certificates` by name; wildcards keep their `*.`.
+    /// Slots in `certificates` by name; wildcards keep their `*.`.
     by_name: HashMap<String, Vec<usize>>,
     provider: Arc<CryptoProvider>,
 }
@@ -246,9 +246,9 @@ pub fn server_config(tls: &Tls, certificates: Vec<Loaded>) -> Result<Arc<ServerC
 /// Lets clients resume what they began under other settings, so that a renewal does not cost every client a whole
 /// handshake. A resumed client is shown no certificate: if a name that was served is served no more, or an older version
 /// of TLS is, the tickets of before are worth nothing.
-pub fn keep_tickets(fresh: &mut Arc<ServerConfig>, served: &ServerConfig, still_good: bool) {
+pub fn keep_tickets(parts: &mut Arc<ServerConfig>, served: &ServerConfig, still_good: bool) {
     if still_good {
-        Arc::make_mut(fresh).ticketer = Arc::clone(&served.ticketer);
+        Arc::make_mut(parts).ticketer = Arc::clone(&served.ticketer);
     }
 }
 

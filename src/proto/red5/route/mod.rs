@@ -11,7 +11,7 @@ use crate::proto::http::redact::unescaped;
 pub use crate::proto::red5::route::paths::{
     Action, Kind, OneStepRoute, Step, StreamPath, WhipForm, WhipRoute,
 };
-pub use crate::proto::red5::route::priority::Rank;
+pub use crate::proto::red5::route::priority::Priority;
 use crate::proto::refusal::Refusal;
 
 mod paths;

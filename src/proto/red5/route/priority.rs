@@ -1,6 +1,6 @@
 //! Whose requests are served last of all when places get few: those of publishers, whom many wait for.
 //!
-//! A client may say of itself what it likes, so a rank keeps order among honest clients only. It opens nothing.
+//! A client may say of itself what it likes, so a priority keeps order among honest clients only. It opens nothing.
 
 use crate::proto::red5::query::{key_value, split};
 use crate::proto::red5::route::{Action, EventKind, Kind, Route};
@@ -10,7 +10,7 @@ const PLAYER: &str = "subscriber-";
 
 /// What it costs to turn a request away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rank {
+pub enum Priority {
     /// One who would watch, or ask. It comes again.
     Usual,
     /// A publisher on its way, or the course of a WHIP or WHEP session that exists.
@@ -18,8 +18,8 @@ pub enum Rank {
 }
 
 impl Route<'_> {
-    /// The rank of a request on this route.
-    pub fn rank(&self, method: &str) -> Rank {
+    /// The priority of a request on this route.
+    pub fn priority(&self, method: &str) -> Priority {
         let first = match self {
             Self::Event(event) => event.kind == EventKind::Broadcast || is_publish_of_2_0(event.target),
             Self::TwoStep { query, .. } => {
@@ -29,7 +29,7 @@ impl Route<'_> {
             Self::OneStep(route) => route.action == Action::Publish,
             Self::Whip(route) => route.kind == Kind::Whip || matches!(method, "PATCH" | "DELETE"),
         };
-        if first { Rank::First } else { Rank::Usual }
+        if first { Priority::First } else { Priority::Usual }
     }
 }
 
@@ -62,8 +62,8 @@ mod tests {
             (true, "DELETE", "/as/v1/proxy/whep/live/s"),
             (true, "PATCH", "/live/whep/resource/s"),
         ] {
-            let rank = if first { Rank::First } else { Rank::Usual };
-            assert_eq!(route(target).expect(target).rank(method), rank, "{method} {target}");
+            let priority = if first { Priority::First } else { Priority::Usual };
+            assert_eq!(route(target).expect(target).priority(method), priority, "{method} {target}");
         }
     }
 }

@@ -38,15 +38,29 @@ pub struct RelayRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Client,
-    Origin,
+    Node,
     Gateway,
+}
+
+impl By {
+    /// All of them, in the order of their numbers (`as usize`).
+    pub const ALL: [Self; 3] = [Self::Client, Self::Node, Self::Gateway];
+
+    /// The label in metrics and logs. A node is called `origin` there: the outside was fixed with that word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Node => "origin",
+            Self::Gateway => "gateway",
+        }
+    }
 }
 
 impl From<Side> for By {
     fn from(side: Side) -> Self {
         match side {
             Side::Client => Self::Client,
-            Side::Origin => Self::Origin,
+            Side::Node => Self::Node,
         }
     }
 }
@@ -58,18 +72,52 @@ pub enum How {
     Close,
     /// The connection ended without one, at a frame boundary.
     Lost,
-    /// The connection ended inside a frame.
-    Torn,
     Drain,
-    /// A drain was over before its Close could be said on both legs.
-    Cut,
     Idle,
     /// The client answered no Ping.
     Silent,
     Lifetime,
     TooBig,
     Violation,
+    /// The connection ended inside a frame.
+    Truncated,
     Kicked,
+    /// A drain was over before its Close could be said on both legs.
+    Cut,
+}
+
+impl How {
+    /// All of them, in the order of their numbers (`as usize`).
+    pub const ALL: [Self; 11] = [
+        Self::Close,
+        Self::Lost,
+        Self::Drain,
+        Self::Idle,
+        Self::Silent,
+        Self::Lifetime,
+        Self::TooBig,
+        Self::Violation,
+        Self::Truncated,
+        Self::Kicked,
+        Self::Cut,
+    ];
+
+    /// The label in metrics and logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Lost => "lost",
+            Self::Drain => "drain",
+            Self::Idle => "idle",
+            Self::Silent => "silent",
+            Self::Lifetime => "lifetime",
+            Self::TooBig => "too_big",
+            Self::Violation => "violation",
+            Self::Truncated => "torn",
+            Self::Kicked => "kicked",
+            Self::Cut => "cut",
+        }
+    }
 }
 
 /// The first cause of a session's end.
@@ -153,7 +201,7 @@ impl Relay {
             FrameRules { message_max: rules.message_max.unwrap_or(u64::MAX), extensions: rules.extensions };
         Self {
             client: Lane::new(Side::Client, frames),
-            origin: Lane::new(Side::Origin, frames),
+            origin: Lane::new(Side::Node, frames),
             end: None,
             closing_since: None,
             started: now,
@@ -167,14 +215,14 @@ impl Relay {
     const fn lane(&mut self, from: Side) -> &mut Lane {
         match from {
             Side::Client => &mut self.client,
-            Side::Origin => &mut self.origin,
+            Side::Node => &mut self.origin,
         }
     }
 
     const fn lane_ref(&self, from: Side) -> &Lane {
         match from {
             Side::Client => &self.client,
-            Side::Origin => &self.origin,
+            Side::Node => &self.origin,
         }
     }
 
@@ -259,22 +307,22 @@ impl Relay {
         if !torn {
             lane.own_close = Some(match from {
                 Side::Client => OwnClose { code: code::GOING_AWAY, reason: "client lost" },
-                Side::Origin => OwnClose { code: code::BAD_GATEWAY, reason: "origin lost" },
+                Side::Node => OwnClose { code: code::BAD_GATEWAY, reason: "origin lost" },
             });
         }
-        let how = if torn { How::Torn } else { How::Lost };
+        let how = if torn { How::Truncated } else { How::Lost };
         self.ending(End { by: from.into(), how }, now);
     }
 
     /// The connection to `side` is broken both ways, and read to its end.
     pub fn lost(&mut self, side: Side, now: Millis) {
         self.eof(side, now);
-        self.deaf(side, now);
+        self.write_failed(side, now);
     }
 
     /// `side` takes nothing more, but what it said before may still wait to be read: its end comes by reading, and
     /// within `close_timeout` in any case.
-    pub fn deaf(&mut self, side: Side, now: Millis) {
+    pub fn write_failed(&mut self, side: Side, now: Millis) {
         let towards = self.lane(side.other());
         towards.dead = true;
         towards.shut = true;
@@ -385,12 +433,12 @@ impl Relay {
     pub const fn may_finish(&self, to: Side) -> bool {
         let (towards, from) = (self.lane_ref(to.other()), self.lane_ref(to));
         let said_all = towards.shut || towards.eof && towards.own_close.is_none();
-        let gone = matches!(to, Side::Origin) && towards.eof;
+        let gone = matches!(to, Side::Node) && towards.eof;
         said_all && (from.closed || from.eof || gone)
     }
 
     /// Whether the client has to see that its stream was cut: the origin vanished inside a frame.
-    pub const fn is_torn(&self) -> bool {
+    pub const fn is_truncated(&self) -> bool {
         self.origin.eof && !self.origin.closed && !self.origin.scanner.at_boundary()
     }
 

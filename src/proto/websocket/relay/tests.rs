@@ -37,38 +37,38 @@ fn a_close_is_passed_byte_for_byte_and_nothing_after_it() {
     let close = b"\x88\x80\x01\x02\x03\x04";
     let sent = [MASKED_TEXT, close, MASKED_TEXT].concat();
     assert_eq!(pass(&mut relay, Side::Client, &sent), [MASKED_TEXT, close].concat());
-    assert!(said(&mut relay, Side::Origin, 0).is_empty(), "exactly one Close");
-    assert!(!relay.may_finish(Side::Origin), "its answer is waited for");
-    assert_eq!(pass(&mut relay, Side::Origin, b"\x88\x00"), b"\x88\x00");
-    assert!(relay.may_finish(Side::Origin) && relay.may_finish(Side::Client));
+    assert!(said(&mut relay, Side::Node, 0).is_empty(), "exactly one Close");
+    assert!(!relay.may_finish(Side::Node), "its answer is waited for");
+    assert_eq!(pass(&mut relay, Side::Node, b"\x88\x00"), b"\x88\x00");
+    assert!(relay.may_finish(Side::Node) && relay.may_finish(Side::Client));
     assert_eq!(relay.end(), Some(End { by: By::Client, how: How::Close }));
 }
 
 #[test]
 fn a_node_that_vanished_at_a_boundary_is_told_as_1014() {
     let mut relay = Relay::new(&RULES, 0);
-    pass(&mut relay, Side::Origin, TEXT);
-    relay.eof(Side::Origin, 0);
+    pass(&mut relay, Side::Node, TEXT);
+    relay.eof(Side::Node, 0);
     assert_eq!(close_of(&said(&mut relay, Side::Client, 0)), (1014, "origin lost id".to_owned()));
-    assert!(!relay.is_torn());
-    assert_eq!(relay.end(), Some(End { by: By::Origin, how: How::Lost }));
+    assert!(!relay.is_truncated());
+    assert_eq!(relay.end(), Some(End { by: By::Node, how: How::Lost }));
 }
 
 #[test]
 fn a_node_that_vanished_inside_a_frame_tears_the_session() {
     let mut relay = Relay::new(&RULES, 0);
-    pass(&mut relay, Side::Origin, &TEXT[..3]);
-    relay.eof(Side::Origin, 0);
-    assert!(relay.is_torn() && said(&mut relay, Side::Client, 0).is_empty());
-    assert_eq!(relay.end(), Some(End { by: By::Origin, how: How::Torn }));
+    pass(&mut relay, Side::Node, &TEXT[..3]);
+    relay.eof(Side::Node, 0);
+    assert!(relay.is_truncated() && said(&mut relay, Side::Client, 0).is_empty());
+    assert_eq!(relay.end(), Some(End { by: By::Node, how: How::Truncated }));
 }
 
 #[test]
 fn a_header_that_never_became_whole_is_no_tear() {
     let mut relay = Relay::new(&RULES, 0);
-    assert!(pass(&mut relay, Side::Origin, &TEXT[..1]).is_empty());
-    relay.eof(Side::Origin, 0);
-    assert!(!relay.is_torn(), "the client saw whole frames only");
+    assert!(pass(&mut relay, Side::Node, &TEXT[..1]).is_empty());
+    relay.eof(Side::Node, 0);
+    assert!(!relay.is_truncated(), "the client saw whole frames only");
     assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, 1014);
 }
 
@@ -78,18 +78,18 @@ fn a_client_that_vanished_frees_the_node_at_once() {
     pass(&mut relay, Side::Client, MASKED_TEXT);
     relay.lost(Side::Client, 0);
     assert!(said(&mut relay, Side::Client, 0).is_empty(), "nobody is there");
-    assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)), (1001, "client lost id".to_owned()));
-    assert!(relay.may_finish(Side::Origin), "FIN at once");
+    assert_eq!(close_of(&said(&mut relay, Side::Node, 0)), (1001, "client lost id".to_owned()));
+    assert!(relay.may_finish(Side::Node), "FIN at once");
 }
 
 #[test]
 fn a_client_that_half_closed_still_hears_the_node() {
     let mut relay = Relay::new(&RULES, 0);
     relay.eof(Side::Client, 0);
-    assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)).0, 1001);
-    assert_eq!(pass(&mut relay, Side::Origin, TEXT), TEXT);
+    assert_eq!(close_of(&said(&mut relay, Side::Node, 0)).0, 1001);
+    assert_eq!(pass(&mut relay, Side::Node, TEXT), TEXT);
     assert!(!relay.may_finish(Side::Client));
-    assert_eq!(pass(&mut relay, Side::Origin, b"\x88\x00"), b"\x88\x00");
+    assert_eq!(pass(&mut relay, Side::Node, b"\x88\x00"), b"\x88\x00");
     assert!(relay.may_finish(Side::Client));
 }
 
@@ -103,7 +103,7 @@ fn a_message_over_the_limit_is_1009_and_illegal_frames_are_1002() {
         let mut relay = Relay::new(&RULES, 0);
         assert!(pass(&mut relay, Side::Client, bytes).is_empty(), "not one byte of it is passed on");
         assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, code);
-        assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)).0, 1001);
+        assert_eq!(close_of(&said(&mut relay, Side::Node, 0)).0, 1001);
         assert_eq!(relay.end(), Some(End { by: By::Client, how }));
     }
 }
@@ -111,23 +111,23 @@ fn a_message_over_the_limit_is_1009_and_illegal_frames_are_1002() {
 #[test]
 fn a_drain_waits_for_the_frame_boundary_of_each_direction() {
     let mut relay = Relay::new(&RULES, 0);
-    pass(&mut relay, Side::Origin, &TEXT[..3]);
+    pass(&mut relay, Side::Node, &TEXT[..3]);
     relay.drain(1012);
     assert!(said(&mut relay, Side::Client, 0).is_empty(), "inside a frame nothing is put in");
-    assert_eq!(close_of(&said(&mut relay, Side::Origin, 0)), (1012, "draining id".to_owned()));
-    assert_eq!(pass(&mut relay, Side::Origin, &TEXT[3..]), &TEXT[3..]);
+    assert_eq!(close_of(&said(&mut relay, Side::Node, 0)), (1012, "draining id".to_owned()));
+    assert_eq!(pass(&mut relay, Side::Node, &TEXT[3..]), &TEXT[3..]);
     assert_eq!(close_of(&said(&mut relay, Side::Client, 0)), (1012, "draining id".to_owned()));
-    assert!(pass(&mut relay, Side::Origin, TEXT).is_empty(), "nothing follows our Close");
+    assert!(pass(&mut relay, Side::Node, TEXT).is_empty(), "nothing follows our Close");
     assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Drain }));
 }
 
 #[test]
 fn a_drain_finds_the_first_boundary_of_a_busy_direction() {
     let mut relay = Relay::new(&RULES, 0);
-    pass(&mut relay, Side::Origin, &TEXT[..3]);
+    pass(&mut relay, Side::Node, &TEXT[..3]);
     relay.drain(1001);
     let busy = [&TEXT[3..], TEXT, &TEXT[..3]].concat();
-    let scan = relay.scan(Side::Origin, &busy, 0);
+    let scan = relay.scan(Side::Node, &busy, 0);
     assert_eq!(scan.forward, 0..1, "it stops where a frame may be put in");
     assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, 1001);
 }
@@ -136,11 +136,11 @@ fn a_drain_finds_the_first_boundary_of_a_busy_direction() {
 fn a_drain_waits_for_a_long_frame_and_then_for_the_answer() {
     let mut relay = Relay::new(&RULES, 0);
     pass(&mut relay, Side::Client, &MASKED_TEXT[..3]);
-    pass(&mut relay, Side::Origin, &TEXT[..3]);
+    pass(&mut relay, Side::Node, &TEXT[..3]);
     relay.drain(1001);
     assert_eq!(relay.tick(&RULES, 50, true), Tick::Go, "nothing was said, so no answer is late");
     pass(&mut relay, Side::Client, &MASKED_TEXT[3..]);
-    assert_eq!(close_of(&said(&mut relay, Side::Origin, 50)).0, 1001);
+    assert_eq!(close_of(&said(&mut relay, Side::Node, 50)).0, 1001);
     assert_eq!(relay.tick(&RULES, 69, true), Tick::Go);
     assert_eq!(relay.tick(&RULES, 70, true), Tick::Cut);
     assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Drain }));
@@ -152,7 +152,7 @@ fn what_a_drain_could_not_tell_was_cut() {
     let drained = || {
         let mut relay = Relay::new(&RULES, 0);
         relay.drain(1001);
-        said(&mut relay, Side::Origin, 0);
+        said(&mut relay, Side::Node, 0);
         relay
     };
     let mut relay = drained();
@@ -216,7 +216,7 @@ fn a_client_that_takes_what_waited_for_it_is_slow_and_not_silent() {
 fn pings_do_not_keep_an_idle_session() {
     let mut relay = Relay::new(&RULES, 0);
     for now in 0..60 {
-        relay.scan(Side::Origin, b"\x89\x05PING!", now);
+        relay.scan(Side::Node, b"\x89\x05PING!", now);
         relay.scan(Side::Client, b"\x8a\x85\0\0\0\0PING!", now);
         relay.tick(&RULES, now, true);
     }
