@@ -6,5 +6,6 @@ pub mod counters;
 pub mod gateway;
 pub mod limits;
 pub mod revision;
+pub mod session_id;
 pub mod transfer;
 pub(crate) mod whip_sessions;

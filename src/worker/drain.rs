@@ -4,6 +4,7 @@
 //! told at once comes back at once.
 
 use crate::proto::millis::{Millis, millis};
+use crate::shared::session_id::SessionId;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::Wake;
 use std::rc::Rc;
@@ -49,7 +50,7 @@ impl Pace {
 /// A relay that was not told yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
-    id: u64,
+    id: SessionId,
     since: Millis,
     moved: Millis,
 }
@@ -120,14 +121,14 @@ mod tests {
         while !left.is_empty() {
             let next = choose(left.clone(), pace, began, began + elapsed);
             left.retain(|relay| !next.contains(relay));
-            told.extend(next.iter().map(|relay| (elapsed, relay.id)));
+            told.extend(next.iter().map(|relay| (elapsed, relay.id.0)));
             elapsed += STEP;
         }
         told
     }
 
     fn relays(count: u64, since: Millis) -> Vec<Candidate> {
-        (0..count).map(|id| Candidate { id, since, moved: since + count - id }).collect()
+        (0..count).map(|id| Candidate { id: SessionId(id), since, moved: since + count - id }).collect()
     }
 
     #[test]
@@ -166,7 +167,7 @@ mod tests {
         let began = 1_000_000;
         // one of them came just before the drain
         let mut some = relays(200, 0);
-        some.push(Candidate { id: 999, since: began - 10, moved: began - 10 });
+        some.push(Candidate { id: SessionId(999), since: began - 10, moved: began - 10 });
         let at = told(some, PACE, began).into_iter().find(|(_, id)| *id == 999).expect("told").0;
         assert!(at >= 20_000, "last, as it moved last: {at}");
         let young = told(relays(10, began - 1_000), PACE, began);

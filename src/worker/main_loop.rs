@@ -1,6 +1,7 @@
 //! The main loop of a worker: commands from outside, the sweep over deadlines, and the cut at the end.
 
 use crate::shared::revision::Revision;
+use crate::shared::session_id::SessionId;
 use crate::worker::io::fairness;
 use crate::worker::local::info::SessionSnapshot;
 use crate::worker::local::state::Worker;
@@ -28,9 +29,9 @@ pub enum Command {
     /// Cut what is left, and end.
     Stop,
     /// List at most `limit` sessions, by id, that follow `after`.
-    List { after: Option<u64>, limit: usize, reply: mpsc::UnboundedSender<Vec<SessionSnapshot>> },
+    List { after: Option<SessionId>, limit: usize, reply: mpsc::UnboundedSender<Vec<SessionSnapshot>> },
     /// End one session well; says whether it was there.
-    Kick { id: u64, reply: mpsc::UnboundedSender<bool> },
+    Kick { id: SessionId, reply: mpsc::UnboundedSender<bool> },
 }
 
 /// The worker's whole life. `ready` is called when it runs.

@@ -28,7 +28,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
     let held = worker.clone();
     let place = held.sessions.register(SessionInfo::new(peer, worker.now()), || held.random());
     let mut session = Session {
-        id: format!("{:016x}", place.id),
+        id: place.id,
         wake_handle: place.wake_handle.clone(),
         accepted: Instant::now(),
         request: RefCell::default(),
@@ -93,7 +93,7 @@ async fn shake(session: &Session, sock: Sock, deadline: Instant, begun: &[u8]) -
             Received::End if conn.tls.is_open() => {}
             Received::Fault(fault) => {
                 fail(TlsFailure::Protocol);
-                tracing::debug!(session = session.id, peer = %session.peer, %fault, "TLS handshake failed");
+                tracing::debug!(session = &*session.id.text(), peer = %session.peer, %fault, "TLS handshake failed");
                 linger(session, &mut conn).await;
                 return None;
             }

@@ -77,6 +77,6 @@ fn receive(sock: &Sock, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
 /// There is nothing to be said to somebody who is not understood: the connection just ends, and is counted.
 fn refuse(session: &Session, failure: ProxyFailure, why: &str) -> Option<Client> {
     session.worker.metrics.proxy_failures[failure as usize].add(1);
-    tracing::debug!(session = session.id, peer = %session.peer, why, "no client behind this connection");
+    tracing::debug!(session = &*session.id.text(), peer = %session.peer, why, "no client behind this connection");
     None
 }

@@ -135,7 +135,7 @@ impl<'s> Http<'s> {
             Err(Some(refusal)) => {
                 // who says nothing that can be read has come all the same
                 let refusal = self.take_place(Priority::Usual).err().unwrap_or(refusal);
-                let shape = Shape { session: self.session.id.clone(), close: true, ..Shape::default() };
+                let shape = Shape { session: self.session.id.to_string(), close: true, ..Shape::default() };
                 return self.refuse(conn, &shape, refusal, "").await;
             }
             Err(None) => {
@@ -214,7 +214,7 @@ impl<'s> Http<'s> {
         let site = self.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
         let leaving = self.session.is_leaving();
         let shape = Shape {
-            session: self.session.id.clone(),
+            session: self.session.id.to_string(),
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
             close: !request.keep_alive || leaving || self.ended || place.is_err(),

@@ -172,7 +172,7 @@ pub(crate) async fn open(
         line.write(status);
     }
     let opened = found?;
-    let response = ask.upgrade.response(&opened.agreed, &session.id);
+    let response = ask.upgrade.response(&opened.agreed, &session.id.text());
     if conn.send(&response).is_err() {
         return Err(Unserved::Gone);
     }

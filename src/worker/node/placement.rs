@@ -149,7 +149,7 @@ pub(crate) fn origin_for_node(session: &Session, request: &Request<'_>) -> Optio
 /// A node did not take a session: everybody forgets the answers that name it, unless it answered, however wrongly. Says
 /// what the client is told.
 pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault) -> Refusal {
-    tracing::warn!(session = session.id, node = %admitted.address(), ?fault, "a node did not take a request");
+    tracing::warn!(session = &*session.id.text(), node = %admitted.address(), ?fault, "a node did not take a request");
     if !matches!(fault, DialFault::BadHandshake(_) | DialFault::Exhausted) {
         session.worker.gateway.answers.refused(admitted.address().ip());
     }

@@ -264,7 +264,7 @@ impl<'s> Pump<'s> {
             Received::End => self.relay.eof(Side::Client, now),
             Received::Broken => self.lose(Side::Client, now),
             Received::Fault(fault) => {
-                tracing::debug!(session = self.session.id, %fault, "TLS broken by the client");
+                tracing::debug!(session = &*self.session.id.text(), %fault, "TLS broken by the client");
                 self.lose(Side::Client, now);
             }
         }
@@ -324,7 +324,7 @@ impl<'s> Pump<'s> {
             return;
         }
         let mut frame = Vec::new();
-        self.relay.insert(to, &self.session.id, self.session.mask(), now, &mut frame);
+        self.relay.insert(to, &self.session.id.text(), self.session.mask(), now, &mut frame);
         let sent = match to {
             Side::Client => self.conn.send(&frame),
             Side::Node => self.origin_outbox.send(&self.origin_sock, &frame),

@@ -2,6 +2,7 @@
 
 use crate::metrics::Route;
 use crate::shared::revision::Held;
+use crate::shared::session_id::SessionId;
 use crate::worker::io::client::Conn;
 use crate::worker::io::socket::Sock;
 use crate::worker::local::registry::ActiveGuard;
@@ -23,7 +24,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Session {
     pub worker: Rc<Worker>,
     pub wake_handle: Rc<WakeHandle>,
-    pub id: String,
+    pub id: SessionId,
     /// The client; behind a balancer only once that has said who it is.
     pub peer: SocketAddr,
     pub accepted: Instant,
