@@ -83,9 +83,8 @@ async fn before_relay(
 async fn shake(session: &Session, sock: Sock, deadline: Instant, begun: &[u8]) -> Option<Conn> {
     let metrics = &session.worker.metrics;
     let mut conn = Conn::new(sock, Tls::new(session.worker.newest().tls.clone()).ok()?);
-    let mut early = Vec::new();
     let fail = |failure: TlsFailure| metrics.handshake_failures[failure as usize].add(1);
-    let mut received = conn.begin(begun, &mut early);
+    let mut received = conn.begin(begun);
     loop {
         match received {
             Received::Some | Received::Nothing => {}
@@ -113,13 +112,12 @@ async fn shake(session: &Session, sock: Sock, deadline: Instant, begun: &[u8]) -
             fail(TlsFailure::Timeout);
             return None;
         }
-        received = conn.receive_into(HEAD_RECEIVE, &mut early);
+        received = conn.receive_into(HEAD_RECEIVE);
     }
     let (version, resumed) = conn.tls.agreed();
     let version = if version == Some(ProtocolVersion::TLSv1_2) { Version::Tls12 } else { Version::Tls13 };
     metrics.handshakes[version as usize][usize::from(resumed)].add(1);
     metrics.tls.observe(session.accepted.elapsed());
-    conn.early = early;
     Some(conn)
 }
 

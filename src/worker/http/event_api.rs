@@ -5,7 +5,7 @@ use crate::shared::answers::{CacheStatus, Outcome};
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::until_disconnect;
+use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::node::lookup;
 use crate::worker::session::context::Session;
 
@@ -14,14 +14,12 @@ use crate::worker::session::context::Session;
 pub(crate) async fn ask(
     session: &Session,
     conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    ended: &mut bool,
     key: &str,
     kind: EventKind,
     keep: Keep,
 ) -> Option<(CacheStatus, Outcome)> {
     let mut question = std::pin::pin!(lookup::ask(&session.worker, key, kind, keep));
-    until_disconnect(conn, inbox, Some(ended), |cx| question.as_mut().poll(cx)).await
+    until_disconnect(conn, CloseNotify::StillWaits, |cx| question.as_mut().poll(cx)).await
 }
 
 /// The reply to a question, with its status.

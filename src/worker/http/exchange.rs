@@ -56,16 +56,12 @@ pub(crate) enum Next {
 /// The HTTP part of a connection.
 pub(crate) struct Http<'s> {
     session: &'s Session,
-    /// Plaintext that was not used yet: the next request, pipelined, or the first frames.
-    inbox: Vec<u8>,
     /// Requests in a row that were there before the answer to the one before.
     ahead: u32,
     /// The place among the sessions, or the refusal instead of one; looked for at the first request, which says who comes.
     place: OnceCell<Result<Rc<SessionPermit>, Refusal>>,
     handshake: Option<HandshakePermit>,
     counted: Option<ActiveGuard>,
-    /// The client will send nothing more.
-    ended: bool,
 }
 
 /// What has to be done for a request: everything that is needed of its head, owned.
@@ -96,15 +92,7 @@ struct Planned {
 impl<'s> Http<'s> {
     /// A connection whose handshake is done. Until its first request it is counted among the unfinished ones.
     pub(crate) const fn new(session: &'s Session, handshake: HandshakePermit) -> Self {
-        Self {
-            session,
-            inbox: Vec::new(),
-            ahead: 0,
-            place: OnceCell::new(),
-            handshake: Some(handshake),
-            counted: None,
-            ended: false,
-        }
+        Self { session, ahead: 0, place: OnceCell::new(), handshake: Some(handshake), counted: None }
     }
 
     /// The place among the sessions, which outlives the requests.
@@ -124,12 +112,10 @@ impl<'s> Http<'s> {
 
     /// Reads one request and answers it.
     pub(crate) async fn exchange(&mut self, conn: &mut Conn) -> Next {
-        self.inbox.append(&mut conn.early);
-        self.ahead = if self.inbox.is_empty() { 0 } else { self.ahead + 1 };
+        self.ahead = if conn.inbox.is_empty() { 0 } else { self.ahead + 1 };
         if self.ahead.is_multiple_of(AHEAD) && self.ahead > 0 {
             monoio::time::sleep(fairness::YIELD_DELAY).await;
         }
-        self.ended |= conn.tls.peer_closed();
         let planned = match self.head(conn).await {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
@@ -150,7 +136,7 @@ impl<'s> Http<'s> {
         }
         self.counted.get_or_insert_with(|| self.session.count_active(RouteLabel::Http));
         // who has no place here is not waited for, and who asks before it sends a body that nobody wants may keep it
-        let waits = planned.expects_continue && planned.body != BodyLength::None && self.inbox.is_empty();
+        let waits = planned.expects_continue && planned.body != BodyLength::None && conn.inbox.is_empty();
         if matches!(self.place.get(), Some(Err(_))) || (waits && !matches!(planned.plan, Plan::Whip(_))) {
             let planned = Planned { shape: Shape { close: true, ..planned.shape }, ..planned };
             return self.answer(conn, planned, &[]).await;
@@ -176,38 +162,38 @@ impl<'s> Http<'s> {
         let mut begun = first;
         let mut seen = 0;
         loop {
-            if !begun && !self.inbox.is_empty() {
+            if !begun && !conn.inbox.is_empty() {
                 begun = true;
                 deadline = Instant::now() + head_timeout();
             }
-            match head::request(&self.inbox, seen, &worker.newest().rules().head) {
+            match head::request(&conn.inbox, seen, &worker.newest().rules().head) {
                 Err(fault) => return Err(Some(fault.refusal())),
                 Ok(Some((request, used))) => {
                     self.session.begin_request();
-                    let planned = self.plan(&request);
-                    self.inbox.drain(..used);
+                    let planned = self.plan(&request, conn.ended);
+                    conn.consume(used);
                     return Ok(planned);
                 }
-                Ok(None) if self.ended => return Err(None),
-                Ok(None) => seen = self.inbox.len(),
+                Ok(None) if conn.ended => return Err(None),
+                Ok(None) => seen = conn.inbox.len(),
             }
             match self.session.readable(&conn.sock, deadline).await {
                 Woke::Ready => {}
-                Woke::Told if self.inbox.is_empty() && !first => return Err(None),
+                Woke::Told if conn.inbox.is_empty() && !first => return Err(None),
                 Woke::Told => continue,
-                Woke::Deadline if self.inbox.is_empty() => return Err(None),
+                Woke::Deadline if conn.inbox.is_empty() => return Err(None),
                 Woke::Deadline => return Err(Some(Refusal::HeadTimeout)),
             }
-            match conn.receive_into(HEAD_RECEIVE, &mut self.inbox) {
+            match conn.receive_into(HEAD_RECEIVE) {
                 Received::Some | Received::Nothing => {}
                 // a whole head may have come together with the end
-                Received::End => self.ended = true,
+                Received::End => {}
                 Received::Broken | Received::Fault(_) => return Err(None),
             }
         }
     }
 
-    fn plan(&self, request: &Request<'_>) -> Planned {
+    fn plan(&self, request: &Request<'_>, ended: bool) -> Planned {
         let route = route::route(request.target);
         let priority = route.map_or(Priority::Usual, |route| route.priority(request.method));
         let place = self.take_place(priority);
@@ -217,7 +203,7 @@ impl<'s> Http<'s> {
             session: self.session.id.to_string(),
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
-            close: !request.keep_alive || leaving || self.ended || place.is_err(),
+            close: !request.keep_alive || leaving || ended || place.is_err(),
             bodiless: request.method == "HEAD",
         };
         let plan = match place {
@@ -295,24 +281,23 @@ impl<'s> Http<'s> {
         let mut kept = Vec::new();
         loop {
             let mut at = 0;
-            while !body.is_done() && at < self.inbox.len() {
-                let piece = body.next(&self.inbox[at..]).map_err(refuse)?;
+            while !body.is_done() && at < conn.inbox.len() {
+                let piece = body.next(&conn.inbox[at..]).map_err(refuse)?;
                 kept.extend_from_slice(if keep { piece.payload } else { &[] });
                 at += piece.used;
             }
-            self.inbox.drain(..at);
+            conn.consume(at);
             if body.is_done() {
                 return Ok(kept);
             }
-            if self.ended {
+            if conn.ended {
                 return Err(None);
             }
             if self.session.readable(&conn.sock, deadline).await == Woke::Deadline {
                 return Err(Some(Refusal::BodyTimeout));
             }
-            match conn.receive_into(HEAD_RECEIVE, &mut self.inbox) {
-                Received::Some | Received::Nothing => {}
-                Received::End => self.ended = true,
+            match conn.receive_into(HEAD_RECEIVE) {
+                Received::Some | Received::Nothing | Received::End => {}
                 Received::Broken | Received::Fault(_) => return Err(None),
             }
         }
@@ -333,8 +318,7 @@ impl<'s> Http<'s> {
                 (200, response::write(&shape, 200, &[("Content-Type", &page.content_type)], &page.body))
             }
             Plan::Event { key, kind, keep } => {
-                let asked =
-                    event_api::ask(session, conn, &mut self.inbox, &mut self.ended, &key, kind, keep).await;
+                let asked = event_api::ask(session, conn, &key, kind, keep).await;
                 let Some((by, outcome)) = asked else { return gone(access) };
                 shape.close |= session.is_leaving();
                 event_api::answer(session, &shape, by, outcome)
@@ -373,14 +357,14 @@ impl<'s> Http<'s> {
         body: &'p [u8],
     ) -> whip::Passing<'p> {
         let place = self.place.get().and_then(|place| place.as_ref().ok());
-        whip::Passing { session: self.session, place, conn, inbox: &mut self.inbox, shape, ask, body }
+        whip::Passing { session: self.session, place, conn, shape, ask, body }
     }
 
     async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::WebSocketRequest) -> Next {
         self.counted = None;
         let active = self.session.count_active(ask.label());
         let shape = Shape { close: true, ..shape };
-        match websocket::open(self.session, conn, &mut self.inbox, ask, active).await {
+        match websocket::open(self.session, conn, ask, active).await {
             Ok(ready) => Next::Relay(Box::new(ready)),
             Err(Unserved::Gone) => Next::Drop,
             Err(Unserved::Refused(refusal)) => self.refuse(conn, &shape, refusal, "").await,

@@ -19,7 +19,7 @@ use crate::proto::websocket::upgrade::{Offer, Upgrade, is_key};
 use crate::shared::answers::{Answer, CacheStatus};
 use crate::worker::http::exchange::CLIENT_LEFT;
 use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::until_disconnect;
+use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::connect;
@@ -146,7 +146,6 @@ fn ask(
 pub(crate) async fn open(
     session: &Session,
     conn: &mut Conn,
-    inbox: &mut Vec<u8>,
     ask: WebSocketRequest,
     active: ActiveGuard,
 ) -> Result<RelayStart, Unserved> {
@@ -156,9 +155,9 @@ pub(crate) async fn open(
             let revision = session.revision();
             let origins = &revision.config.origins;
             let deadline = Instant::now() + origins.connect_timeout + origins.upgrade_timeout + PATIENCE;
-            dial(session, conn, inbox, admitted, &ask.upgrade, deadline).await.map_err(Unserved::from)
+            dial(session, conn, admitted, &ask.upgrade, deadline).await.map_err(Unserved::from)
         }
-        Way::Asked(question) => find(session, conn, inbox, &ask, question).await,
+        Way::Asked(question) => find(session, conn, &ask, question).await,
     };
     let found = found
         .and_then(|opened| if session.is_leaving() { Err(too_late(session, &opened)) } else { Ok(opened) });
@@ -181,7 +180,6 @@ pub(crate) async fn open(
         origin: opened.sock,
         node: opened.node,
         names: ask.names,
-        from_client: std::mem::take(inbox),
         from_origin: opened.early,
         rules: RelayRules {
             extensions: opened.agreed.extensions.is_some(),
@@ -209,21 +207,20 @@ fn too_late(session: &Session, opened: &Opened) -> Unserved {
 async fn find(
     session: &Session,
     conn: &mut Conn,
-    inbox: &mut Vec<u8>,
     ask: &WebSocketRequest,
     question: &str,
 ) -> Result<Opened, Unserved> {
     let mut search = Search::new(session, question, PATIENCE);
     let mut last = Refusal::OriginTimeout;
     loop {
-        let admitted = match search.next(session, conn, inbox).await {
+        let admitted = match search.next(session, conn).await {
             Found::Node(admitted) => admitted,
             Found::NoMore => return Err(Unserved::Refused(last)),
             Found::Refused(refusal) => return Err(Unserved::Refused(refusal)),
             Found::Answered(by, answer) => return Err(Unserved::Answered(by, answer)),
             Found::Gone => return Err(Unserved::Gone),
         };
-        match dial(session, conn, inbox, &admitted, &ask.upgrade, search.deadline()).await {
+        match dial(session, conn, &admitted, &ask.upgrade, search.deadline()).await {
             Ok(opened) => return Ok(opened),
             Err(Failed::Node { refusal, reached }) if !(ask.publish && reached) => last = refusal,
             Err(failed) => return Err(failed.into()),
@@ -254,7 +251,6 @@ impl From<Failed> for Unserved {
 async fn dial(
     session: &Session,
     conn: &mut Conn,
-    inbox: &mut Vec<u8>,
     admitted: &Admitted,
     upgrade: &Upgrade,
     deadline: Instant,
@@ -271,7 +267,7 @@ async fn dial(
     }
     let work = upgrade::open(admitted, upgrade, &key, &request, config);
     let mut work = std::pin::pin!(monoio::time::timeout_at(deadline.into(), work));
-    let Some(dialled) = until_disconnect(conn, inbox, None, |cx| work.as_mut().poll(cx)).await else {
+    let Some(dialled) = until_disconnect(conn, CloseNotify::Leaves, |cx| work.as_mut().poll(cx)).await else {
         count(DialOutcome::Cancelled);
         return Err(Failed::Gone);
     };

@@ -21,7 +21,7 @@ use crate::shared::whip_sessions::WhipSession;
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::until_disconnect;
+use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::local::task::guarded;
 use crate::worker::node::connect::DialFault;
 use crate::worker::node::exchange::{Answered, Patience};
@@ -118,7 +118,6 @@ pub(crate) struct Passing<'p> {
     /// Kept by everything that may outlive the client, so that those who leave at once do not get past the limits.
     pub place: Option<&'p Rc<SessionPermit>>,
     pub conn: &'p mut Conn,
-    pub inbox: &'p mut Vec<u8>,
     pub shape: &'p Shape,
     pub ask: &'p WhipRequest,
     pub body: &'p [u8],
@@ -146,7 +145,7 @@ impl Passing<'_> {
         let mut search = Search::new(self.session, &question, PATIENCE);
         let mut last = Refusal::OriginTimeout;
         loop {
-            let admitted = match search.next(self.session, self.conn, self.inbox).await {
+            let admitted = match search.next(self.session, self.conn).await {
                 Found::Node(admitted) => admitted,
                 Found::NoMore => return Err(Unserved::Refused(last)),
                 Found::Refused(refusal) => return Err(Unserved::Refused(refusal)),
@@ -201,7 +200,7 @@ impl Passing<'_> {
         }
         let mut answer = start(session, self.place, ask, admitted, [&head, self.body].concat());
         let answered =
-            until_disconnect(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
+            until_disconnect(self.conn, CloseNotify::Leaves, |cx| Pin::new(&mut answer).poll(cx)).await;
         let Some(answered) = answered else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
             return Err((Unserved::Gone, true));

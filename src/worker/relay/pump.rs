@@ -32,8 +32,6 @@ pub(crate) struct RelayStart {
     pub node: SocketAddr,
     /// App and stream, for people.
     pub names: Names,
-    /// Bytes that came with the client's head.
-    pub from_client: Vec<u8>,
     /// Bytes that came with the node's 101.
     pub from_origin: Vec<u8>,
     /// As configured when the session began, and whether extensions were agreed on end to end.
@@ -48,12 +46,12 @@ const STEPS: u32 = 4;
 /// Forwards frames both ways until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
     // boxed: what a future was given stays in it for as long as it lives
-    let RelayStart { origin, node, names, from_client, from_origin, rules, active } = *ready;
+    let RelayStart { origin, node, names, from_origin, rules, active } = *ready;
     session.wake_handle.info.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
     keepalive::configure(origin.descriptor(), &session.revision().config.websocket);
     let mut pump = Pump::new(session, conn, origin.clone(), rules);
-    pump.begin(from_client, from_origin);
+    pump.begin(from_origin);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
     let (mut origin_in, mut origin_out) = (pin!(None), pin!(None));
     let mut steps = 0;
@@ -169,7 +167,8 @@ impl<'s> Pump<'s> {
     }
 
     /// Bytes that came together with the heads go first.
-    fn begin(&mut self, from_client: Vec<u8>, from_origin: Vec<u8>) {
+    fn begin(&mut self, from_origin: Vec<u8>) {
+        let from_client = std::mem::take(&mut self.conn.inbox);
         let now = self.session.worker.now();
         buffers::with(|scratch| {
             let plain = self.splicer(now).splice(Side::Node, &from_origin, &mut scratch.gather, false);
