@@ -13,6 +13,7 @@ mod proxy_header;
 
 use crate::metrics::{TlsFailure, Version};
 use crate::worker::io::tls::Tls;
+use crate::worker::session::client::Client;
 use crate::worker::session::context::{HEAD_RECEIVE, Session, Woke};
 use rustls::ProtocolVersion;
 use std::cell::RefCell;
@@ -59,13 +60,16 @@ async fn before_relay(
     }
     let session = &*session;
     let mut conn = shake(session, sock, deadline, &client.behind).await?;
-    let mut http = Http::new(session, handshake);
+    let mut http = Http::new(Client { session, conn: &mut conn }, handshake);
     loop {
-        let next = http.exchange(&mut conn).await;
+        let next = http.exchange().await;
         session.end_request();
         match next {
             Next::Again => {}
-            Next::Relay(ready) => return Some((conn, http.into_place(), ready)),
+            Next::Relay(ready) => {
+                let permit = http.into_place();
+                return Some((conn, permit, ready));
+            }
             Next::Close => {
                 linger(session, &mut conn).await;
                 return None;

@@ -4,22 +4,21 @@ use crate::proto::red5::route::{EventKind, Keep};
 use crate::shared::answers::{CacheStatus, Outcome};
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
-use crate::worker::io::client::Conn;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::node::lookup;
+use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 
 /// Asks, and watches the client meanwhile; `None` when it left. The flight goes on for others. A client that only said
 /// that it will send nothing more still waits for its answer.
 pub(crate) async fn ask(
-    session: &Session,
-    conn: &mut Conn,
+    client: &mut Client<'_>,
     key: &str,
     kind: EventKind,
     keep: Keep,
 ) -> Option<(CacheStatus, Outcome)> {
-    let mut question = std::pin::pin!(lookup::ask(&session.worker, key, kind, keep));
-    until_disconnect(conn, CloseNotify::StillWaits, |cx| question.as_mut().poll(cx)).await
+    let mut question = std::pin::pin!(lookup::ask(&client.session.worker, key, kind, keep));
+    until_disconnect(client.conn, CloseNotify::StillWaits, |cx| question.as_mut().poll(cx)).await
 }
 
 /// The reply to a question, with its status.

@@ -18,12 +18,13 @@ use crate::worker::http::response::Shape;
 use crate::worker::http::websocket;
 use crate::worker::http::websocket::Unserved;
 use crate::worker::http::whip;
-use crate::worker::io::client::{Conn, Received};
+use crate::worker::io::client::Received;
 use crate::worker::io::fairness;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::relay::pump;
 use crate::worker::session::access_log::RequestLine;
-use crate::worker::session::context::{HEAD_RECEIVE, Session, Woke};
+use crate::worker::session::client::Client;
+use crate::worker::session::context::{HEAD_RECEIVE, Woke};
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -54,8 +55,8 @@ pub(crate) enum Next {
 }
 
 /// The HTTP part of a connection.
-pub(crate) struct Http<'s> {
-    session: &'s Session,
+pub(crate) struct Http<'c> {
+    client: Client<'c>,
     /// Requests in a row that were there before the answer to the one before.
     ahead: u32,
     /// The place among the sessions, or the refusal instead of one; looked for at the first request, which says who comes.
@@ -89,10 +90,10 @@ struct Planned {
     access: Option<RequestLine>,
 }
 
-impl<'s> Http<'s> {
+impl<'c> Http<'c> {
     /// A connection whose handshake is done. Until its first request it is counted among the unfinished ones.
-    pub(crate) const fn new(session: &'s Session, handshake: HandshakePermit) -> Self {
-        Self { session, ahead: 0, place: OnceCell::new(), handshake: Some(handshake), counted: None }
+    pub(crate) const fn new(client: Client<'c>, handshake: HandshakePermit) -> Self {
+        Self { client, ahead: 0, place: OnceCell::new(), handshake: Some(handshake), counted: None }
     }
 
     /// The place among the sessions, which outlives the requests.
@@ -102,7 +103,7 @@ impl<'s> Http<'s> {
 
     /// Looks for a place, once for all requests of the connection.
     fn take_place(&self, priority: Priority) -> Result<(), Refusal> {
-        let session = self.session;
+        let session = self.client.session;
         let place = self.place.get_or_init(|| {
             Limiter::session(&session.worker.gateway, session.peer.ip(), priority, session.accepted)
                 .map(Rc::new)
@@ -111,18 +112,19 @@ impl<'s> Http<'s> {
     }
 
     /// Reads one request and answers it.
-    pub(crate) async fn exchange(&mut self, conn: &mut Conn) -> Next {
-        self.ahead = if conn.inbox.is_empty() { 0 } else { self.ahead + 1 };
+    pub(crate) async fn exchange(&mut self) -> Next {
+        self.ahead = if self.client.conn.inbox.is_empty() { 0 } else { self.ahead + 1 };
         if self.ahead.is_multiple_of(AHEAD) && self.ahead > 0 {
             monoio::time::sleep(fairness::YIELD_DELAY).await;
         }
-        let planned = match self.head(conn).await {
+        let planned = match self.head().await {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
                 // who says nothing that can be read has come all the same
                 let refusal = self.take_place(Priority::Usual).err().unwrap_or(refusal);
-                let shape = Shape { session: self.session.id.to_string(), close: true, ..Shape::default() };
-                return self.refuse(conn, &shape, refusal, "").await;
+                let shape =
+                    Shape { session: self.client.session.id.to_string(), close: true, ..Shape::default() };
+                return self.refuse(&shape, refusal, "").await;
             }
             Err(None) => {
                 let _ = self.take_place(Priority::Usual);
@@ -130,61 +132,62 @@ impl<'s> Http<'s> {
             }
         };
         self.handshake = None;
-        self.session.wake_handle.info.moved.set(self.session.worker.now());
+        self.client.session.wake_handle.info.moved.set(self.client.session.worker.now());
         if let Plan::WebSocket(ask) = planned.plan {
-            return self.websocket(conn, planned.shape, *ask).await;
+            return self.websocket(planned.shape, *ask).await;
         }
-        self.counted.get_or_insert_with(|| self.session.count_active(RouteLabel::Http));
+        self.counted.get_or_insert_with(|| self.client.session.count_active(RouteLabel::Http));
         // who has no place here is not waited for, and who asks before it sends a body that nobody wants may keep it
-        let waits = planned.expects_continue && planned.body != BodyLength::None && conn.inbox.is_empty();
+        let waits =
+            planned.expects_continue && planned.body != BodyLength::None && self.client.conn.inbox.is_empty();
         if matches!(self.place.get(), Some(Err(_))) || (waits && !matches!(planned.plan, Plan::Whip(_))) {
             let planned = Planned { shape: Shape { close: true, ..planned.shape }, ..planned };
-            return self.answer(conn, planned, &[]).await;
+            return self.answer(planned, &[]).await;
         }
         let wanted = matches!(planned.plan, Plan::Whip(_));
-        match self.body(conn, planned.body, wanted, waits).await {
-            Ok(body) => self.answer(conn, planned, &body).await,
+        match self.body(planned.body, wanted, waits).await {
+            Ok(body) => self.answer(planned, &body).await,
             Err(Some(refusal)) => {
                 planned.access.into_iter().for_each(|line| line.write(refusal.status()));
                 let shape = Shape { close: true, ..planned.shape };
-                self.refuse(conn, &shape, refusal, "").await
+                self.refuse(&shape, refusal, "").await
             }
             Err(None) => Next::Drop,
         }
     }
 
     /// Waits for a whole head and plans what to do. `Err(None)`: the client went, or had nothing to say.
-    async fn head(&mut self, conn: &mut Conn) -> Result<Planned, Option<Refusal>> {
-        let worker = &self.session.worker;
+    async fn head(&mut self) -> Result<Planned, Option<Refusal>> {
+        let worker = &self.client.session.worker;
         let head_timeout = || worker.newest().config.limits.head_timeout;
         let first = self.handshake.is_some();
         let mut deadline = Instant::now() + if first { head_timeout() } else { KEEP_ALIVE };
         let mut begun = first;
         let mut seen = 0;
         loop {
-            if !begun && !conn.inbox.is_empty() {
+            if !begun && !self.client.conn.inbox.is_empty() {
                 begun = true;
                 deadline = Instant::now() + head_timeout();
             }
-            match head::request(&conn.inbox, seen, &worker.newest().rules().head) {
+            match head::request(&self.client.conn.inbox, seen, &worker.newest().rules().head) {
                 Err(fault) => return Err(Some(fault.refusal())),
                 Ok(Some((request, used))) => {
-                    self.session.begin_request();
-                    let planned = self.plan(&request, conn.ended);
-                    conn.consume(used);
+                    self.client.session.begin_request();
+                    let planned = self.plan(&request, self.client.conn.ended);
+                    self.client.conn.consume(used);
                     return Ok(planned);
                 }
-                Ok(None) if conn.ended => return Err(None),
-                Ok(None) => seen = conn.inbox.len(),
+                Ok(None) if self.client.conn.ended => return Err(None),
+                Ok(None) => seen = self.client.conn.inbox.len(),
             }
-            match self.session.readable(&conn.sock, deadline).await {
+            match self.client.readable(deadline).await {
                 Woke::Ready => {}
-                Woke::Told if conn.inbox.is_empty() && !first => return Err(None),
-                Woke::Told => continue,
-                Woke::Deadline if conn.inbox.is_empty() => return Err(None),
+                Woke::Ending if self.client.conn.inbox.is_empty() && !first => return Err(None),
+                Woke::Ending => continue,
+                Woke::Deadline if self.client.conn.inbox.is_empty() => return Err(None),
                 Woke::Deadline => return Err(Some(Refusal::HeadTimeout)),
             }
-            match conn.receive_into(HEAD_RECEIVE) {
+            match self.client.conn.receive_into(HEAD_RECEIVE) {
                 Received::Some | Received::Nothing => {}
                 // a whole head may have come together with the end
                 Received::End => {}
@@ -197,10 +200,11 @@ impl<'s> Http<'s> {
         let route = route::route(request.target);
         let priority = route.map_or(Priority::Usual, |route| route.priority(request.method));
         let place = self.take_place(priority);
-        let site = self.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
-        let leaving = self.session.is_leaving();
+        let site =
+            self.client.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
+        let leaving = self.client.session.is_leaving();
         let shape = Shape {
-            session: self.session.id.to_string(),
+            session: self.client.session.id.to_string(),
             allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
             close: !request.keep_alive || leaving || ended || place.is_err(),
@@ -213,7 +217,7 @@ impl<'s> Http<'s> {
                 .plan_route(request, route, site)
                 .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
         };
-        let access = RequestLine::of(self.session, request);
+        let access = RequestLine::of(self.client.session, request);
         Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
     }
 
@@ -229,7 +233,7 @@ impl<'s> Http<'s> {
         route: Result<Route<'_>, Refusal>,
         site: Site,
     ) -> Result<Plan, (Refusal, &'static str)> {
-        let gateway = &self.session.worker.gateway;
+        let gateway = &self.client.session.worker.gateway;
         if let Some(page) = gateway.pages.iter().position(|page| page.path == page_path(request.target)) {
             return match request.method {
                 "GET" => Ok(Plan::Page(page)),
@@ -251,10 +255,12 @@ impl<'s> Http<'s> {
                 Err((Refusal::MethodNotAllowed, "GET"))
             }
             Route::TwoStep { suffix, query } => {
-                socket(websocket::plan_two_step(self.session, request, suffix, query, site))
+                socket(websocket::plan_two_step(self.client.session, request, suffix, query, site))
             }
-            Route::OneStep(route) => socket(websocket::plan_one_step(self.session, request, &route, site)),
-            Route::Whip(route) => Ok(match whip::plan(self.session, request, &route, site)? {
+            Route::OneStep(route) => {
+                socket(websocket::plan_one_step(self.client.session, request, &route, site))
+            }
+            Route::Whip(route) => Ok(match whip::plan(self.client.session, request, &route, site)? {
                 whip::Planned::Preflight(methods) => Plan::Preflight(methods),
                 whip::Planned::Pass(ask) => Plan::Whip(ask),
             }),
@@ -265,47 +271,46 @@ impl<'s> Http<'s> {
     /// waits for a word before it sends it. `Err(None)`: the client is gone.
     async fn body(
         &mut self,
-        conn: &mut Conn,
         length: BodyLength,
         keep: bool,
         waits: bool,
     ) -> Result<Vec<u8>, Option<Refusal>> {
-        let revision = self.session.revision();
+        let revision = self.client.session.revision();
         let limits = &revision.config.limits;
         let deadline = Instant::now() + limits.body_timeout;
         let refuse = |fault: BodyFault| Some(fault.refusal());
         let mut body = Body::new(length, limits.body_max as u64).map_err(refuse)?;
-        if waits && !self.session.say(conn, CONTINUE).await {
+        if waits && !self.client.send_answer(CONTINUE).await {
             return Err(None);
         }
         let mut kept = Vec::new();
         loop {
             let mut at = 0;
-            while !body.is_done() && at < conn.inbox.len() {
-                let piece = body.next(&conn.inbox[at..]).map_err(refuse)?;
+            while !body.is_done() && at < self.client.conn.inbox.len() {
+                let piece = body.next(&self.client.conn.inbox[at..]).map_err(refuse)?;
                 kept.extend_from_slice(if keep { piece.payload } else { &[] });
                 at += piece.used;
             }
-            conn.consume(at);
+            self.client.conn.consume(at);
             if body.is_done() {
                 return Ok(kept);
             }
-            if conn.ended {
+            if self.client.conn.ended {
                 return Err(None);
             }
-            if self.session.readable(&conn.sock, deadline).await == Woke::Deadline {
+            if self.client.readable(deadline).await == Woke::Deadline {
                 return Err(Some(Refusal::BodyTimeout));
             }
-            match conn.receive_into(HEAD_RECEIVE) {
+            match self.client.conn.receive_into(HEAD_RECEIVE) {
                 Received::Some | Received::Nothing | Received::End => {}
                 Received::Broken | Received::Fault(_) => return Err(None),
             }
         }
     }
 
-    async fn answer(&mut self, conn: &mut Conn, planned: Planned, body: &[u8]) -> Next {
+    async fn answer(&mut self, planned: Planned, body: &[u8]) -> Next {
         let Planned { plan, mut shape, access, .. } = planned;
-        let session = self.session;
+        let session = self.client.session;
         let gateway = &session.worker.gateway;
         let (status, bytes) = match plan {
             Plan::Refuse(refusal, allow) => {
@@ -318,13 +323,13 @@ impl<'s> Http<'s> {
                 (200, response::write(&shape, 200, &[("Content-Type", &page.content_type)], &page.body))
             }
             Plan::Event { key, kind, keep } => {
-                let asked = event_api::ask(session, conn, &key, kind, keep).await;
+                let asked = event_api::ask(&mut self.client, &key, kind, keep).await;
                 let Some((by, outcome)) = asked else { return gone(access) };
                 shape.close |= session.is_leaving();
                 event_api::answer(session, &shape, by, outcome)
             }
             Plan::Whip(ask) => {
-                let passed = self.passing(conn, &shape, &ask, body).pass().await;
+                let passed = self.passing(&shape, &ask, body).pass().await;
                 shape.close |= session.is_leaving();
                 match passed {
                     Ok(done) => done,
@@ -342,7 +347,7 @@ impl<'s> Http<'s> {
         if let Some(line) = access {
             line.write(status);
         }
-        match session.say(conn, &bytes).await {
+        match self.client.send_answer(&bytes).await {
             false => Next::Drop,
             true if shape.close || session.is_leaving() => Next::Close,
             true => Next::Again,
@@ -351,34 +356,33 @@ impl<'s> Http<'s> {
 
     fn passing<'p>(
         &'p mut self,
-        conn: &'p mut Conn,
         shape: &'p Shape,
         ask: &'p whip::WhipRequest,
         body: &'p [u8],
-    ) -> whip::Passing<'p> {
+    ) -> whip::Passing<'p, 'c> {
         let place = self.place.get().and_then(|place| place.as_ref().ok());
-        whip::Passing { session: self.session, place, conn, shape, ask, body }
+        whip::Passing { client: &mut self.client, place, shape, ask, body }
     }
 
-    async fn websocket(&mut self, conn: &mut Conn, shape: Shape, ask: websocket::WebSocketRequest) -> Next {
+    async fn websocket(&mut self, shape: Shape, ask: websocket::WebSocketRequest) -> Next {
         self.counted = None;
-        let active = self.session.count_active(ask.label());
+        let active = self.client.session.count_active(ask.label());
         let shape = Shape { close: true, ..shape };
-        match websocket::open(self.session, conn, ask, active).await {
+        match websocket::open(&mut self.client, ask, active).await {
             Ok(ready) => Next::Relay(Box::new(ready)),
             Err(Unserved::Gone) => Next::Drop,
-            Err(Unserved::Refused(refusal)) => self.refuse(conn, &shape, refusal, "").await,
+            Err(Unserved::Refused(refusal)) => self.refuse(&shape, refusal, "").await,
             Err(Unserved::Answered(by, answer)) => {
-                let (_, bytes) = event_api::answer(self.session, &shape, by, Ok(answer));
-                if self.session.say(conn, &bytes).await { Next::Close } else { Next::Drop }
+                let (_, bytes) = event_api::answer(self.client.session, &shape, by, Ok(answer));
+                if self.client.send_answer(&bytes).await { Next::Close } else { Next::Drop }
             }
         }
     }
 
-    async fn refuse(&self, conn: &mut Conn, shape: &Shape, refusal: Refusal, allow: &str) -> Next {
-        self.session.worker.metrics.refusals.of(refusal).add(1);
+    async fn refuse(&mut self, shape: &Shape, refusal: Refusal, allow: &str) -> Next {
+        self.client.session.worker.metrics.refusals.of(refusal).add(1);
         let bytes = response::refusal(shape, refusal, allow);
-        if self.session.say(conn, &bytes).await { Next::Close } else { Next::Drop }
+        if self.client.send_answer(&bytes).await { Next::Close } else { Next::Drop }
     }
 }
 

@@ -18,7 +18,6 @@ use crate::proto::websocket::relay::RelayRules;
 use crate::proto::websocket::upgrade::{Offer, Upgrade, is_key};
 use crate::shared::answers::{Answer, CacheStatus};
 use crate::worker::http::exchange::CLIENT_LEFT;
-use crate::worker::io::client::Conn;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
@@ -29,6 +28,7 @@ use crate::worker::node::upgrade;
 use crate::worker::node::upgrade::Opened;
 use crate::worker::relay::pump::RelayStart;
 use crate::worker::session::access_log::RequestLine;
+use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -144,20 +144,20 @@ fn ask(
 
 /// Finds a node that takes the session, and answers the client 101.
 pub(crate) async fn open(
-    session: &Session,
-    conn: &mut Conn,
+    client: &mut Client<'_>,
     ask: WebSocketRequest,
     active: ActiveGuard,
 ) -> Result<RelayStart, Unserved> {
+    let session = client.session;
     let found = match &ask.way {
         Way::Named(admitted) => {
             // whoever names the node has only the node's own waits
             let revision = session.revision();
             let origins = &revision.config.origins;
             let deadline = Instant::now() + origins.connect_timeout + origins.upgrade_timeout + PATIENCE;
-            dial(session, conn, admitted, &ask.upgrade, deadline).await.map_err(Unserved::from)
+            dial(client, admitted, &ask.upgrade, deadline).await.map_err(Unserved::from)
         }
-        Way::Asked(question) => find(session, conn, &ask, question).await,
+        Way::Asked(question) => find(client, &ask, question).await,
     };
     let found = found
         .and_then(|opened| if session.is_leaving() { Err(too_late(session, &opened)) } else { Ok(opened) });
@@ -172,7 +172,7 @@ pub(crate) async fn open(
     }
     let opened = found?;
     let response = ask.upgrade.response(&opened.agreed, &session.id.text());
-    if conn.send(&response).is_err() {
+    if client.conn.send(&response).is_err() {
         return Err(Unserved::Gone);
     }
     session.worker.metrics.setup.observe(session.accepted.elapsed());
@@ -204,23 +204,18 @@ fn too_late(session: &Session, opened: &Opened) -> Unserved {
 
 /// Asks for a node and dials it; when it does not take the session, asks again and tries another one. A publish is not
 /// tried again once bytes of it reached a node: the node may have taken the name.
-async fn find(
-    session: &Session,
-    conn: &mut Conn,
-    ask: &WebSocketRequest,
-    question: &str,
-) -> Result<Opened, Unserved> {
-    let mut search = Search::new(session, question, PATIENCE);
+async fn find(client: &mut Client<'_>, ask: &WebSocketRequest, question: &str) -> Result<Opened, Unserved> {
+    let mut search = Search::new(client.session, question, PATIENCE);
     let mut last = Refusal::OriginTimeout;
     loop {
-        let admitted = match search.next(session, conn).await {
+        let admitted = match search.next(client).await {
             Found::Node(admitted) => admitted,
             Found::NoMore => return Err(Unserved::Refused(last)),
             Found::Refused(refusal) => return Err(Unserved::Refused(refusal)),
             Found::Answered(by, answer) => return Err(Unserved::Answered(by, answer)),
             Found::Gone => return Err(Unserved::Gone),
         };
-        match dial(session, conn, &admitted, &ask.upgrade, search.deadline()).await {
+        match dial(client, &admitted, &ask.upgrade, search.deadline()).await {
             Ok(opened) => return Ok(opened),
             Err(Failed::Node { refusal, reached }) if !(ask.publish && reached) => last = refusal,
             Err(failed) => return Err(failed.into()),
@@ -249,12 +244,12 @@ impl From<Failed> for Unserved {
 
 /// Dials one node and asks it to upgrade. A client that leaves cancels it, and so does the deadline.
 async fn dial(
-    session: &Session,
-    conn: &mut Conn,
+    client: &mut Client<'_>,
     admitted: &Admitted,
     upgrade: &Upgrade,
     deadline: Instant,
 ) -> Result<Opened, Failed> {
+    let session = client.session;
     let metrics = &session.worker.metrics;
     let started = Instant::now();
     let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
@@ -267,7 +262,8 @@ async fn dial(
     }
     let work = upgrade::open(admitted, upgrade, &key, &request, config);
     let mut work = std::pin::pin!(monoio::time::timeout_at(deadline.into(), work));
-    let Some(dialled) = until_disconnect(conn, CloseNotify::Leaves, |cx| work.as_mut().poll(cx)).await else {
+    let Some(dialled) = until_disconnect(client.conn, CloseNotify::Leaves, |cx| work.as_mut().poll(cx)).await
+    else {
         count(DialOutcome::Cancelled);
         return Err(Failed::Gone);
     };

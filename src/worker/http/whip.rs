@@ -20,7 +20,6 @@ use crate::shared::limits::SessionPermit;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
-use crate::worker::io::client::Conn;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::local::task::guarded;
 use crate::worker::node::connect::DialFault;
@@ -28,6 +27,7 @@ use crate::worker::node::exchange::{Answered, Patience};
 use crate::worker::node::placement;
 use crate::worker::node::placement::{Found, Search};
 use crate::worker::node::{connect, exchange};
+use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use futures_channel::oneshot;
 use std::net::SocketAddr;
@@ -113,17 +113,16 @@ fn made(gateway: &Gateway, request: &Request) -> Option<Arc<WhipSession>> {
 }
 
 /// A request on its way to a node.
-pub(crate) struct Passing<'p> {
-    pub session: &'p Session,
+pub(crate) struct Passing<'p, 'c> {
+    pub client: &'p mut Client<'c>,
     /// Kept by everything that may outlive the client, so that those who leave at once do not get past the limits.
     pub place: Option<&'p Rc<SessionPermit>>,
-    pub conn: &'p mut Conn,
     pub shape: &'p Shape,
     pub ask: &'p WhipRequest,
     pub body: &'p [u8],
 }
 
-impl Passing<'_> {
+impl Passing<'_, '_> {
     /// Passes the request to its node. Gives the status and the bytes for the client.
     pub(crate) async fn pass(mut self) -> Result<(u16, Vec<u8>), Unserved> {
         match self.ask.request.step {
@@ -134,7 +133,7 @@ impl Passing<'_> {
 
     /// OPTIONS and POST: a node is found; one that can't be reached is replaced by another.
     async fn on_endpoint(&mut self) -> Result<(u16, Vec<u8>), Unserved> {
-        let revision = self.session.revision();
+        let revision = self.client.session.revision();
         let request = &self.ask.request;
         let target = request.node_target();
         if let Some(named) = &self.ask.named {
@@ -142,10 +141,10 @@ impl Passing<'_> {
         }
         let question = request.question(revision.config.stream_manager.api.text());
         let question = question.ok_or(Unserved::Refused(Refusal::BadParams))?;
-        let mut search = Search::new(self.session, &question, PATIENCE);
+        let mut search = Search::new(self.client.session, &question, PATIENCE);
         let mut last = Refusal::OriginTimeout;
         loop {
-            let admitted = match search.next(self.session, self.conn).await {
+            let admitted = match search.next(self.client).await {
                 Found::Node(admitted) => admitted,
                 Found::NoMore => return Err(Unserved::Refused(last)),
                 Found::Refused(refusal) => return Err(Unserved::Refused(refusal)),
@@ -161,7 +160,7 @@ impl Passing<'_> {
 
     /// PATCH and DELETE, and OPTIONS on a resource: only the node that made the session will do.
     async fn on_resource(&mut self) -> Result<(u16, Vec<u8>), Unserved> {
-        let gateway = &self.session.worker.gateway;
+        let gateway = &self.client.session.worker.gateway;
         let (request, named) = (&self.ask.request, self.ask.named);
         let is_there = |made: &Arc<WhipSession>| {
             request.handle.is_some() || named.is_none_or(|named| named.address().ip() == made.node)
@@ -170,7 +169,7 @@ impl Passing<'_> {
         let (admitted, target) = match (&made, named) {
             (Some(made), _) => {
                 // it was admitted when the session was made, however that came
-                let revision = self.session.revision();
+                let revision = self.client.session.revision();
                 let admitted = revision.admit_configured(made.node).map_err(Unserved::Refused)?;
                 (admitted, request.resource_target(&made.at_node))
             }
@@ -191,7 +190,7 @@ impl Passing<'_> {
         admitted: &Admitted,
         target: &str,
     ) -> Result<(u16, Vec<u8>), (Unserved, bool)> {
-        let (session, ask) = (self.session, self.ask);
+        let (session, ask) = (self.client.session, self.ask);
         let metrics = &session.worker.metrics;
         let started = Instant::now();
         let head = head_for(session.peer, ask, admitted, target, self.body);
@@ -200,7 +199,8 @@ impl Passing<'_> {
         }
         let mut answer = start(session, self.place, ask, admitted, [&head, self.body].concat());
         let answered =
-            until_disconnect(self.conn, CloseNotify::Leaves, |cx| Pin::new(&mut answer).poll(cx)).await;
+            until_disconnect(self.client.conn, CloseNotify::Leaves, |cx| Pin::new(&mut answer).poll(cx))
+                .await;
         let Some(answered) = answered else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
             return Err((Unserved::Gone, true));

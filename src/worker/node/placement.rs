@@ -9,10 +9,10 @@ use crate::proto::red5::route::{EventKind, Keep, Route};
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::upgrade::NodeOrigin;
 use crate::shared::answers::{Answer, CacheStatus};
-use crate::worker::io::client::Conn;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::node::connect::DialFault;
 use crate::worker::node::lookup;
+use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -59,10 +59,10 @@ impl<'q> Search<'q> {
     }
 
     /// The next node.
-    pub(crate) async fn next(&mut self, session: &Session, conn: &mut Conn) -> Found {
+    pub(crate) async fn next(&mut self, client: &mut Client<'_>) -> Found {
         while self.left > 0 && Instant::now() < self.deadline {
             self.left -= 1;
-            match self.ask(session, conn).await {
+            match self.ask(client).await {
                 Some(Found::Node(admitted)) => {
                     self.tried.push(admitted.address().ip());
                     return Found::Node(admitted);
@@ -76,7 +76,8 @@ impl<'q> Search<'q> {
     }
 
     /// Asks once; `None` when only nodes were named that failed, and there is another try.
-    async fn ask(&self, session: &Session, conn: &mut Conn) -> Option<Found> {
+    async fn ask(&self, client: &mut Client<'_>) -> Option<Found> {
+        let session = client.session;
         let (kind, keep) = match route::route(self.question) {
             Ok(Route::Event(event)) => (event.kind, event.keep),
             _ => (EventKind::Other, Keep::Never),
@@ -87,7 +88,8 @@ impl<'q> Search<'q> {
         }
         let asked = lookup::ask(&session.worker, self.question, kind, keep);
         let mut asked = std::pin::pin!(monoio::time::timeout_at(self.deadline.into(), asked));
-        let Some(asked) = until_disconnect(conn, CloseNotify::Leaves, |cx| asked.as_mut().poll(cx)).await
+        let Some(asked) =
+            until_disconnect(client.conn, CloseNotify::Leaves, |cx| asked.as_mut().poll(cx)).await
         else {
             return Some(Found::Gone);
         };

@@ -12,13 +12,10 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Bytes taken at once while a head is read.
 pub(crate) const HEAD_RECEIVE: usize = 16 * 1024;
-
-/// How long a client may take to read an answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything about one connection that its phases share.
 pub(crate) struct Session {
@@ -37,7 +34,7 @@ pub(crate) struct Session {
 pub(crate) enum Woke {
     Ready,
     Deadline,
-    Told,
+    Ending,
 }
 
 impl Session {
@@ -87,7 +84,7 @@ impl Session {
                 return std::task::Poll::Ready(Woke::Ready);
             }
             if self.wake_handle.listen(cx) && self.wake_handle.end_reason().is_some() {
-                return std::task::Poll::Ready(Woke::Told);
+                return std::task::Poll::Ready(Woke::Ending);
             }
             sleep.as_mut().poll(cx).map(|()| Woke::Deadline)
         })
@@ -105,10 +102,5 @@ impl Session {
             }
         }
         true
-    }
-
-    /// Sends an answer; false if the client does not take it.
-    pub(crate) async fn say(&self, conn: &mut Conn, bytes: &[u8]) -> bool {
-        conn.send(bytes).is_ok() && self.flush(conn, Instant::now() + WRITE_TIMEOUT).await
     }
 }
