@@ -16,13 +16,13 @@ use crate::worker::http::event_api;
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::http::websocket;
-use crate::worker::http::websocket::Unserved;
 use crate::worker::http::whip;
 use crate::worker::io::client::Received;
 use crate::worker::io::fairness;
 use crate::worker::local::registry::ActiveGuard;
+use crate::worker::node::placement::Unserved;
 use crate::worker::relay::pump;
-use crate::worker::session::access_log::RequestLine;
+use crate::worker::session::access_log::{RequestLine, STATUS_CLIENT_LEFT};
 use crate::worker::session::client::Client;
 use crate::worker::session::context::{HEAD_RECEIVE, Woke};
 use std::cell::OnceCell;
@@ -38,9 +38,6 @@ const AHEAD: u32 = 16;
 
 /// Go on and send the body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// Stands in the access log where a client did not wait for an answer; the word for it is nginx's.
-pub(crate) const CLIENT_LEFT: u16 = 499;
 
 /// What follows a request.
 pub(crate) enum Next {
@@ -262,7 +259,7 @@ impl<'c> Http<'c> {
             }
             Route::Whip(route) => Ok(match whip::plan(self.client.session, request, &route, site)? {
                 whip::Planned::Preflight(methods) => Plan::Preflight(methods),
-                whip::Planned::Pass(ask) => Plan::Whip(ask),
+                whip::Planned::Forward(ask) => Plan::Whip(ask),
             }),
         }
     }
@@ -329,15 +326,15 @@ impl<'c> Http<'c> {
                 event_api::answer(session, &shape, by, outcome)
             }
             Plan::Whip(ask) => {
-                let passed = self.passing(&shape, &ask, body).pass().await;
+                let permit = self.place.get().and_then(|permit| permit.as_ref().ok());
+                let forwarding = whip::Forwarding { permit, shape: &shape, whip: &ask, body };
+                let passed = forwarding.run(&mut self.client).await;
                 shape.close |= session.is_leaving();
                 match passed {
                     Ok(done) => done,
-                    Err(whip::Unserved::Gone) => return gone(access),
-                    Err(whip::Unserved::Answered(by, answer)) => {
-                        event_api::answer(session, &shape, by, Ok(answer))
-                    }
-                    Err(whip::Unserved::Refused(refusal)) => {
+                    Err(Unserved::ClientLeft) => return gone(access),
+                    Err(Unserved::Answered(by, answer)) => event_api::answer(session, &shape, by, Ok(answer)),
+                    Err(Unserved::Refused(refusal)) => {
                         event_api::answer(session, &shape, CacheStatus::Bypass, Err(refusal))
                     }
                 }
@@ -354,23 +351,13 @@ impl<'c> Http<'c> {
         }
     }
 
-    fn passing<'p>(
-        &'p mut self,
-        shape: &'p Shape,
-        ask: &'p whip::WhipRequest,
-        body: &'p [u8],
-    ) -> whip::Passing<'p, 'c> {
-        let place = self.place.get().and_then(|place| place.as_ref().ok());
-        whip::Passing { client: &mut self.client, place, shape, ask, body }
-    }
-
     async fn websocket(&mut self, shape: Shape, ask: websocket::WebSocketRequest) -> Next {
         self.counted = None;
         let active = self.client.session.count_active(ask.label());
         let shape = Shape { close: true, ..shape };
         match websocket::open(&mut self.client, ask, active).await {
             Ok(ready) => Next::Relay(Box::new(ready)),
-            Err(Unserved::Gone) => Next::Drop,
+            Err(Unserved::ClientLeft) => Next::Drop,
             Err(Unserved::Refused(refusal)) => self.refuse(&shape, refusal, "").await,
             Err(Unserved::Answered(by, answer)) => {
                 let (_, bytes) = event_api::answer(self.client.session, &shape, by, Ok(answer));
@@ -388,7 +375,7 @@ impl<'c> Http<'c> {
 
 /// The client left before its answer.
 fn gone(access: Option<RequestLine>) -> Next {
-    access.into_iter().for_each(|line| line.write(CLIENT_LEFT));
+    access.into_iter().for_each(|line| line.write(STATUS_CLIENT_LEFT));
     Next::Drop
 }
 

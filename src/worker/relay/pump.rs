@@ -28,12 +28,12 @@ use std::task::{Context, Poll};
 
 /// A session whose handshakes are done on both legs.
 pub(crate) struct RelayStart {
-    pub origin: Sock,
+    pub node_sock: Sock,
     pub node: SocketAddr,
     /// App and stream, for people.
     pub names: Names,
     /// Bytes that came with the node's 101.
-    pub from_origin: Vec<u8>,
+    pub from_node: Vec<u8>,
     /// As configured when the session began, and whether extensions were agreed on end to end.
     pub rules: RelayRules,
     pub active: ActiveGuard,
@@ -46,12 +46,12 @@ const STEPS: u32 = 4;
 /// Forwards frames both ways until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
     // boxed: what a future was given stays in it for as long as it lives
-    let RelayStart { origin, node, names, from_origin, rules, active } = *ready;
+    let RelayStart { node_sock: origin, node, names, from_node, rules, active } = *ready;
     session.wake_handle.info.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
     keepalive::configure(origin.descriptor(), &session.revision().config.websocket);
     let mut pump = Pump::new(session, conn, origin.clone(), rules);
-    pump.begin(from_origin);
+    pump.begin(from_node);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
     let (mut origin_in, mut origin_out) = (pin!(None), pin!(None));
     let mut steps = 0;

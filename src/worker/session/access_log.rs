@@ -8,6 +8,9 @@ use crate::shared::session_id::SessionId;
 use crate::worker::session::context::Session;
 use std::net::SocketAddr;
 
+/// Status in the access log of a request whose client left before it got an answer; nginx uses the same number.
+pub(crate) const STATUS_CLIENT_LEFT: u16 = 499;
+
 /// What is known of a request before its answer; its target is masked already.
 pub(crate) struct RequestLine {
     session: SessionId,
