@@ -7,11 +7,14 @@ use crate::shared::revision::Revision;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
-/// A page that an embedding program (the demo) serves beside the gateway's own routes. Not configurable.
+/// What an embedding program (the demo) answers to a GET for which the gateway has no route. It gets the request target,
+/// query included. With `None` the request is refused as it is without a fallback. Workers call it, so it must not block.
+pub type Fallback = Box<dyn Fn(&str) -> Option<FallbackAnswer> + Send + Sync>;
+
+/// The answer of a [`Fallback`], sent with status 200.
 #[derive(Debug, Clone)]
-pub struct Page {
-    /// Exact target, for example `/`.
-    pub path: String,
+pub struct FallbackAnswer {
+    /// Value of the `Content-Type` field.
     pub content_type: String,
     pub body: Vec<u8>,
 }
@@ -22,7 +25,7 @@ pub struct Gateway {
     pub(crate) whip_sessions: crate::shared::whip_sessions::WhipSessions,
     pub limiter: Limiter,
     pub metrics: Vec<Arc<WorkerMetrics>>,
-    pub pages: Vec<Page>,
+    pub fallback: Option<Fallback>,
     /// For the control side; workers have a hold of their own.
     newest: ArcSwap<Revision>,
 }
@@ -33,14 +36,14 @@ impl Gateway {
         revision: Arc<Revision>,
         answers: Answers,
         metrics: Vec<Arc<WorkerMetrics>>,
-        pages: Vec<Page>,
+        fallback: Option<Fallback>,
     ) -> Self {
         Self {
             whip_sessions: crate::shared::whip_sessions::WhipSessions::default(),
             limiter: Limiter::new(&revision.config.limits),
             answers,
             metrics,
-            pages,
+            fallback,
             newest: ArcSwap::new(revision),
         }
     }

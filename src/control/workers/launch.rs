@@ -10,7 +10,7 @@ use crate::control::stream_manager::flights::Manager;
 use crate::control::workers::interface::{Launch, Revise, Workers};
 use crate::control::workers::parts::RevisionParts;
 use crate::shared::answers::Answers;
-use crate::shared::gateway::{Gateway, Page};
+use crate::shared::gateway::{Fallback, Gateway};
 use crate::shared::revision::Names;
 use crate::shared::transfer;
 use crate::worker;
@@ -125,14 +125,14 @@ impl Revise for Reviser {
     }
 }
 
-/// Starts every worker. `pages` are served beside the gateway's own routes: for programs that embed it.
-pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Workers>, String> {
+/// Starts every worker. `fallback` answers what matches no route of the gateway, for programs that embed it.
+pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Workers>, String> {
     let Launch { shared, parts, specs, control } = launch;
     let config = parts.config.clone();
     let (answers, questions) = Answers::new(&config.answers, config.origins.quarantine);
     let (revision, roots) = parts.into_revision();
     let revision = Arc::new(revision);
-    let gateway = Arc::new(Gateway::new(revision.clone(), answers, shared.metrics.clone(), pages));
+    let gateway = Arc::new(Gateway::new(revision.clone(), answers, shared.metrics.clone(), fallback));
     let counted = gateway.clone();
     // the first and only launch of this process sets it
     let _ = shared.stored_answers.set(Box::new(move || counted.answers.counts().0));

@@ -11,6 +11,7 @@ use crate::proto::red5::route;
 use crate::proto::red5::route::{EventKind, Keep, Priority, Route};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::CacheStatus;
+use crate::shared::gateway::FallbackAnswer;
 use crate::shared::limits::{HandshakePermit, Limiter, SessionPermit};
 use crate::worker::http::event_api;
 use crate::worker::http::response;
@@ -67,7 +68,7 @@ enum Plan {
     Refuse(Refusal, &'static str),
     /// Answered by us; the methods that it may be followed by.
     Preflight(&'static str),
-    Page(usize),
+    Fallback(FallbackAnswer),
     Event {
         key: String,
         kind: EventKind,
@@ -230,14 +231,11 @@ impl<'c> Http<'c> {
         route: Result<Route<'_>, Refusal>,
         site: Site,
     ) -> Result<Plan, (Refusal, &'static str)> {
-        let gateway = &self.client.session.worker.gateway;
-        if let Some(page) = gateway.pages.iter().position(|page| page.path == page_path(request.target)) {
-            return match request.method {
-                "GET" => Ok(Plan::Page(page)),
-                _ => Err((Refusal::MethodNotAllowed, "GET")),
-            };
-        }
-        match route.map_err(|refusal| (refusal, ""))? {
+        let route = match route {
+            Err(refusal) => return self.plan_without_route(request, refusal),
+            Ok(route) => route,
+        };
+        match route {
             Route::Event(event) => match request.method {
                 "GET" => {
                     // not passed on, but who shows a credential wants an answer of its own (RFC 9111, 3.5)
@@ -261,6 +259,21 @@ impl<'c> Http<'c> {
                 whip::Planned::Preflight(methods) => Plan::Preflight(methods),
                 whip::Planned::Forward(ask) => Plan::Whip(ask),
             }),
+        }
+    }
+
+    /// A request that matches no route is answered by the fallback, if there is one and it has an answer.
+    fn plan_without_route(
+        &self,
+        request: &Request<'_>,
+        refusal: Refusal,
+    ) -> Result<Plan, (Refusal, &'static str)> {
+        let fallback = &self.client.session.worker.gateway.fallback;
+        let fallback = fallback.as_ref().filter(|_| refusal == Refusal::NoSuchRoute);
+        match fallback.and_then(|fallback| fallback(request.target)) {
+            Some(answer) if request.method == "GET" => Ok(Plan::Fallback(answer)),
+            Some(_) => Err((Refusal::MethodNotAllowed, "GET")),
+            None => Err((refusal, "")),
         }
     }
 
@@ -308,16 +321,14 @@ impl<'c> Http<'c> {
     async fn answer(&mut self, planned: Planned, body: &[u8]) -> Next {
         let Planned { plan, mut shape, access, .. } = planned;
         let session = self.client.session;
-        let gateway = &session.worker.gateway;
         let (status, bytes) = match plan {
             Plan::Refuse(refusal, allow) => {
                 session.worker.metrics.refusals.of(refusal).add(1);
                 (refusal.status(), response::refusal(&shape, refusal, allow))
             }
             Plan::Preflight(methods) => (204, response::preflight(&shape, methods)),
-            Plan::Page(index) => {
-                let page = &gateway.pages[index];
-                (200, response::write(&shape, 200, &[("Content-Type", &page.content_type)], &page.body))
+            Plan::Fallback(FallbackAnswer { content_type, body }) => {
+                (200, response::write(&shape, 200, &[("Content-Type", &content_type)], &body))
             }
             Plan::Event { key, kind, keep } => {
                 let asked = event_api::ask(&mut self.client, &key, kind, keep).await;
@@ -381,8 +392,4 @@ fn gone(access: Option<RequestLine>) -> Next {
 
 fn socket(ask: Result<websocket::WebSocketRequest, Refusal>) -> Result<Plan, (Refusal, &'static str)> {
     ask.map(|ask| Plan::WebSocket(Box::new(ask))).map_err(|refusal| (refusal, ""))
-}
-
-fn page_path(target: &str) -> &str {
-    target.split('?').next().unwrap_or(target)
 }
