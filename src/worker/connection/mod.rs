@@ -3,7 +3,7 @@
 //! The phases before a relay are boxed: while a session relays or idles, its future is no larger than the relay's.
 
 use crate::shared::limits::{HandshakePermit, SessionPermit};
-use crate::worker::http::exchange::{Http, Next};
+use crate::worker::http::exchange::{Next, Requests};
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::socket::Sock;
 use crate::worker::local::info::SessionInfo;
@@ -14,7 +14,7 @@ mod proxy_header;
 use crate::metrics::{TlsFailure, Version};
 use crate::worker::io::tls::Tls;
 use crate::worker::session::client::Client;
-use crate::worker::session::context::{HEAD_RECEIVE, Session, Woke};
+use crate::worker::session::context::{HEAD_RECEIVE_MAX, Session, Woke};
 use rustls::ProtocolVersion;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -55,22 +55,22 @@ async fn before_relay(
     session.wake_handle.info.peer.set(client.address);
     if let Err(refusal) = handshake.belongs_to(client.address.ip(), session.accepted) {
         // no TLS for them either
-        session.worker.metrics.refusals.of(refusal).add(1);
+        session.count_refusal(refusal);
         return None;
     }
     let session = &*session;
     let mut conn = shake(session, sock, deadline, &client.behind).await?;
-    let mut http = Http::new(Client { session, conn: &mut conn }, handshake);
+    let mut http = Requests::new(Client { session, conn: &mut conn }, handshake);
     loop {
         let next = http.exchange().await;
         session.end_request();
         match next {
-            Next::Again => {}
+            Next::Request => {}
             Next::Relay(ready) => {
-                let permit = http.into_place();
+                let permit = http.into_permit();
                 return Some((conn, permit, ready));
             }
-            Next::Close => {
+            Next::Linger => {
                 linger(session, &mut conn).await;
                 return None;
             }
@@ -116,7 +116,7 @@ async fn shake(session: &Session, sock: Sock, deadline: Instant, begun: &[u8]) -
             fail(TlsFailure::Timeout);
             return None;
         }
-        received = conn.receive_into(HEAD_RECEIVE);
+        received = conn.receive_into(HEAD_RECEIVE_MAX);
     }
     let (version, resumed) = conn.tls.agreed();
     let version = if version == Some(ProtocolVersion::TLSv1_2) { Version::Tls12 } else { Version::Tls13 };
@@ -137,8 +137,9 @@ async fn linger(session: &Session, conn: &mut Conn) {
     conn.sock.finish();
     let mut left: usize = 1 << 20;
     while left > 0 && session.readable(&conn.sock, deadline).await != Woke::Deadline {
-        let taken =
-            crate::worker::io::buffers::with(|scratch| conn.sock.recv(&mut scratch.input[..HEAD_RECEIVE]));
+        let taken = crate::worker::io::buffers::with(|scratch| {
+            conn.sock.recv(&mut scratch.input[..HEAD_RECEIVE_MAX])
+        });
         match taken {
             Ok(0) => return,
             Ok(taken) => left = left.saturating_sub(taken),

@@ -9,7 +9,7 @@ use crate::proto::proxy_protocol;
 use crate::proto::proxy_protocol::{Announced, Versions};
 use crate::worker::io::buffers;
 use crate::worker::io::socket::Sock;
-use crate::worker::session::context::{HEAD_RECEIVE, Session, Woke};
+use crate::worker::session::context::{HEAD_RECEIVE_MAX, Session, Woke};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -68,7 +68,7 @@ fn wanted(gateway: &Gateway, peer: IpAddr) -> Result<Option<Versions>, ProxyFail
 
 fn receive(sock: &Sock, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
     buffers::with(|scratch| {
-        let taken = sock.recv(&mut scratch.input[..HEAD_RECEIVE])?;
+        let taken = sock.recv(&mut scratch.input[..HEAD_RECEIVE_MAX])?;
         bytes.extend_from_slice(&scratch.input[..taken]);
         Ok(taken)
     })

@@ -1,6 +1,7 @@
 //! What the phases of one connection share: its worker, its id, the client, the revision of its request, and its waits.
 
 use crate::metrics::Route;
+use crate::proto::refusal::Refusal;
 use crate::shared::revision::Held;
 use crate::shared::session_id::SessionId;
 use crate::worker::io::client::Conn;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes taken at once while a head is read.
-pub(crate) const HEAD_RECEIVE: usize = 16 * 1024;
+pub(crate) const HEAD_RECEIVE_MAX: usize = 16 * 1024;
 
 /// Everything about one connection that its phases share.
 pub(crate) struct Session {
@@ -41,6 +42,11 @@ impl Session {
     /// Counts this session as active on `route` for as long as the guard lives.
     pub(crate) fn count_active(&self, route: Route) -> ActiveGuard {
         ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.wake_handle), route)
+    }
+
+    /// Counts a refusal in the metrics.
+    pub(crate) fn count_refusal(&self, refusal: Refusal) {
+        self.worker.metrics.refusals.of(refusal).add(1);
     }
 
     /// A mask for a frame of our own.
