@@ -4,6 +4,6 @@ mod body;
 mod event_api;
 pub(crate) mod exchange;
 mod plan;
-mod response;
+pub(crate) mod response;
 mod websocket;
 mod whip;
