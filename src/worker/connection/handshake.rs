@@ -50,7 +50,7 @@ pub(crate) async fn perform(
             fail(TlsFailure::Timeout);
             return None;
         }
-        received = conn.receive_into(HEAD_RECEIVE_MAX);
+        received = conn.receive_to_inbox(HEAD_RECEIVE_MAX);
     }
     let (version, resumed) = conn.tls.agreed();
     let version = if version == Some(ProtocolVersion::TLSv1_2) { Version::Tls12 } else { Version::Tls13 };

@@ -1,10 +1,10 @@
 //! One client connection from accept to end. [`serve`] and [`before_relay`] are its plot:
 //!
-//! 1. [`proxy_header`]: a load balancer says which client the connection is from, where one is configured;
-//! 2. [`handshake`]: TLS;
-//! 3. [`Requests`]: HTTP requests, one after the other, each with its answer;
-//! 4. [`pump::relay`]: after a WebSocket request that a node took, frames in both directions until both sides have closed;
-//! 5. [`linger`]: after a last answer instead of a relay, a moment of reading, so that the client can read the answer.
+//! 1. [`proxy_header`] reads which client the connection is from, where a load balancer is configured.
+//! 2. [`handshake`] performs the TLS handshake.
+//! 3. [`Requests`] reads HTTP requests and answers them, one after the other.
+//! 4. [`pump::relay`] forwards frames in both directions after a WebSocket request that a node took, until both sides closed.
+//! 5. [`linger`] ends a connection without a relay after its last answer, so that the client can read the answer.
 
 mod handshake;
 mod linger;
@@ -82,5 +82,27 @@ async fn before_relay(
                 return None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size in bytes of the future that a function of four arguments returns.
+    fn future_size<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_steps_before_a_relay_add_nothing_to_the_future_of_a_session() {
+        let relay = future_size(|session: &'static Session, conn: &'static mut Conn, start, ()| {
+            pump::relay(session, conn, start)
+        });
+        let session = future_size(serve);
+        assert!(
+            session <= relay + size_of::<Session>() + size_of::<Conn>() + 256,
+            "{session} for a relay of {relay}"
+        );
     }
 }

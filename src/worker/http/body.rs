@@ -53,7 +53,7 @@ pub(crate) async fn read(
         if client.readable(deadline).await == Woke::Deadline {
             return Err(Some(Refusal::BodyTimeout));
         }
-        match client.conn.receive_into(HEAD_RECEIVE_MAX) {
+        match client.conn.receive_to_inbox(HEAD_RECEIVE_MAX) {
             Received::Some | Received::Nothing | Received::End => {}
             Received::Broken | Received::Fault(_) => return Err(None),
         }

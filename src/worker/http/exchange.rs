@@ -155,7 +155,7 @@ impl<'c> Requests<'c> {
                 Woke::Deadline if nothing_came => return Err(None),
                 Woke::Deadline => return Err(Some(Refusal::HeadTimeout)),
             }
-            match self.client.conn.receive_into(HEAD_RECEIVE_MAX) {
+            match self.client.conn.receive_to_inbox(HEAD_RECEIVE_MAX) {
                 // a whole head may have come together with the end
                 Received::Some | Received::Nothing | Received::End => {}
                 Received::Broken | Received::Fault(_) => return Err(None),

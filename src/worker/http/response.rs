@@ -1,4 +1,4 @@
-//! What we say over HTTP: refusals from the one table, answers of the stream manager, pages.
+//! HTTP answers of the gateway: refusals, answers of the stream manager, preflights, and others.
 
 use crate::proto::http::forward_fields;
 use crate::proto::http::reply::{self, Field, StatusLine};
@@ -8,16 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use crate::proto::http::reply::Shape;
 
-/// Seconds after which a client that was turned away for load may try again.
-const RETRY_AFTER: u32 = 2;
+/// `Retry-After` of a refusal for load or for a drain, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 2;
 
-/// An answer of any kind.
+/// The bytes of an answer with these header fields and this body.
 pub(crate) fn write(shape: &Shape, status: u16, fields: &[Field<'_>], body: &[u8]) -> Vec<u8> {
     let date = httpdate::HttpDate::from(SystemTime::now());
     reply::write(shape, StatusLine { status, reason: reason(status), date: &date }, fields, body)
 }
 
-/// A no, from the one table. `allow` is what a 405 names.
+/// The answer for a refusal: its status, and its code and sentence as JSON. `allow` lists the methods for a 405.
 pub(crate) fn refusal(shape: &Shape, refusal: Refusal, allow: &str) -> Vec<u8> {
     let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
     let sentence = refusal.sentence();
@@ -25,7 +25,7 @@ pub(crate) fn refusal(shape: &Shape, refusal: Refusal, allow: &str) -> Vec<u8> {
         "error": sentence, "errorMessage": sentence, "code": refusal.code(),
         "timestamp": u64::try_from(timestamp).unwrap_or(u64::MAX),
     });
-    let retry = RETRY_AFTER.to_string();
+    let retry = RETRY_AFTER_SECONDS.to_string();
     let mut fields: Vec<Field<'_>> = vec![("Content-Type", "application/json")];
     match refusal {
         Refusal::MethodNotAllowed => fields.push(("Allow", allow)),
@@ -39,7 +39,8 @@ pub(crate) fn refusal(shape: &Shape, refusal: Refusal, allow: &str) -> Vec<u8> {
     write(shape, refusal.status(), &fields, body.to_string().as_bytes())
 }
 
-/// An answer of the stream manager: status, content type and body unchanged.
+/// An answer of the stream manager: status, content type and body unchanged, with a `Cache-Status` field (RFC 9211).
+/// `now` is on the clock of `Answers::now`.
 pub(crate) fn answer(shape: &Shape, answer: &Answer, by: CacheStatus, now: u64) -> Vec<u8> {
     let stored = if answer.fresh.is_some() { "; stored" } else { "" };
     let status = match by {
@@ -55,7 +56,7 @@ pub(crate) fn answer(shape: &Shape, answer: &Answer, by: CacheStatus, now: u64) 
     write(shape, answer.status, &fields, &answer.body)
 }
 
-/// The answer to a browser's preflight (Fetch standard, 3.2.2).
+/// The answer to a browser's preflight (Fetch standard, 3.2.2): `methods` are those of the route.
 pub(crate) fn preflight(shape: &Shape, methods: &str) -> Vec<u8> {
     let mut fields: Vec<Field<'_>> = vec![("Allow", methods)];
     if shape.allow_origin.is_some() {
@@ -68,7 +69,7 @@ pub(crate) fn preflight(shape: &Shape, methods: &str) -> Vec<u8> {
     write(shape, 204, &fields, b"")
 }
 
-/// Reason phrases as they are registered; of a status that nobody registered, none.
+/// The registered reason phrase of a status; empty for a status that is not registered.
 fn reason(status: u16) -> &'static str {
     hyper::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
 }

@@ -1,7 +1,6 @@
-//! One client connection with TLS: plaintext in and out, before and during a relay.
+//! One client connection with TLS: receives and sends plaintext, before and during a relay.
 
-use crate::worker::io::buffers;
-use crate::worker::io::buffers::Scratch;
+use crate::worker::io::buffers::{self, Scratch};
 use crate::worker::io::fairness::ReadSize;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
@@ -9,18 +8,18 @@ use crate::worker::io::tls::{Tls, TlsFault};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
-/// What a look at the socket gave.
+/// What one attempt to receive gave.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Records were worked off; there may or may not have been plaintext in them.
+    /// Records were worked off; they may or may not have contained plaintext.
     Some,
-    /// Nothing is there yet.
+    /// Nothing is there to receive yet.
     Nothing,
-    /// The peer has ended: a close_notify, or the connection's end.
+    /// The client sends nothing more: a close_notify, or the end of the connection.
     End,
     /// The connection is broken.
     Broken,
-    /// The peer does not speak TLS as it should; an alert was sent.
+    /// The client broke the rules of TLS; an alert was sent.
     Fault(TlsFault),
 }
 
@@ -28,7 +27,7 @@ pub(crate) enum Received {
 pub(crate) struct Conn {
     pub sock: Rc<Sock>,
     pub tls: Tls,
-    /// Records on their way to the client.
+    /// Records that the socket did not take yet.
     pub out: Outbox,
     /// Plaintext that was received and not used yet: a request or its beginning, or the first frames of a relay. It
     /// holds no memory while it is empty.
@@ -39,14 +38,14 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    /// A fresh connection.
+    /// A connection whose handshake is to come.
     pub(crate) fn new(sock: Sock, tls: Tls) -> Self {
         let (out, read_size) = (Outbox::default(), ReadSize::default());
         Self { sock: Rc::new(sock), tls, out, inbox: Vec::new(), ended: false, read_size }
     }
 
-    /// Receives once, at most `max` bytes, and hands the plaintext to `plain` with this core's gather buffer; see
-    /// [`Tls::feed`] for its second argument.
+    /// Receives once, at most `max` bytes. Plaintext goes to `plain`, record by record, with this core's gather buffer as
+    /// the third argument; [`Tls::feed`] explains the second one.
     pub(crate) fn receive(
         &mut self,
         max: usize,
@@ -72,21 +71,21 @@ impl Conn {
         if bytes.is_empty() {
             return Received::Nothing;
         }
-        self.into_inbox(|conn, scratch, inbox| {
+        self.fill_inbox(|conn, scratch, inbox| {
             scratch.input[..bytes.len()].copy_from_slice(bytes);
             conn.work_off(bytes.len(), scratch, |bytes, _, _| inbox.extend_from_slice(bytes))
         })
     }
 
     /// Receives once, at most `max` bytes, into the inbox.
-    pub(crate) fn receive_into(&mut self, max: usize) -> Received {
-        self.into_inbox(|conn, scratch, inbox| {
+    pub(crate) fn receive_to_inbox(&mut self, max: usize) -> Received {
+        self.fill_inbox(|conn, scratch, inbox| {
             conn.receive(max, scratch, |bytes, _, _| inbox.extend_from_slice(bytes))
         })
     }
 
     /// Lets `receive` append to the inbox, and notes when the client has ended.
-    fn into_inbox(
+    fn fill_inbox(
         &mut self,
         receive: impl FnOnce(&mut Self, &mut Scratch, &mut Vec<u8>) -> Received,
     ) -> Received {
@@ -106,7 +105,7 @@ impl Conn {
         }
     }
 
-    /// Works off the first `length` bytes of the input buffer: what TLS held back, and what came now.
+    /// Works off the first `length` bytes of the input buffer: the carry of TLS, and the bytes received now.
     fn work_off(
         &mut self,
         length: usize,
@@ -119,7 +118,8 @@ impl Conn {
         let (input, gather) = (&mut scratch.input[..length], &mut scratch.gather);
         let fed = self.tls.feed(input, &mut reply, |bytes, more| plain(bytes, more, gather));
         self.read_size.end(began);
-        // in TLS 1.3 all that is left to say once the client has finished is the tickets; in 1.2 it is our own Finished
+        // after the client's Finished only tickets are left to send in TLS 1.3, which no client waits for; in TLS 1.2 it is
+        // the gateway's own Finished
         if !was_open && fed.is_ok() && self.tls.is_open() && self.tls.is_version_13() {
             self.out.hold(&reply);
         } else if !reply.is_empty() && self.out.send(&self.sock, &reply).is_err() {
@@ -132,13 +132,13 @@ impl Conn {
         }
     }
 
-    /// Encrypts `plain` and sends it, or keeps what does not go.
+    /// Encrypts `plain` and sends it; what the socket does not take at once stays in [`Conn::out`].
     pub(crate) fn send(&mut self, plain: &[u8]) -> io::Result<()> {
         buffers::with(|scratch| self.send_with(plain, &mut scratch.output, false))
     }
 
-    /// As [`Conn::send`], with a buffer that is at hand already. With `last` the caller closes before it awaits, and
-    /// these bytes go along.
+    /// As [`Conn::send`], with a buffer that the caller has at hand. With `last` the caller closes the connection before it
+    /// awaits, and the records wait to leave in one packet with the close_notify.
     pub(crate) fn send_with(&mut self, plain: &[u8], output: &mut [u8], last: bool) -> io::Result<()> {
         for piece in plain.chunks(buffers::RECEIVE_MAX) {
             let written = self.tls.encrypt(piece, output).map_err(io::Error::other)?;
@@ -150,8 +150,8 @@ impl Conn {
         Ok(())
     }
 
-    /// Says close_notify, which goes out after everything sent before. The caller finishes the socket before it awaits,
-    /// if nothing waits: the kernel then puts the FIN into the same packet.
+    /// Sends close_notify, after everything that was sent before. If nothing waits in [`Conn::out`] then, the caller
+    /// finishes the socket before it awaits: the kernel puts the FIN into the same packet.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         buffers::with(|scratch| {
             let written = self.tls.close(&mut scratch.output).map_err(io::Error::other)?;

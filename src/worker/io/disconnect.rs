@@ -39,7 +39,7 @@ pub(crate) async fn until_disconnect<T>(
         if done.is_some() {
             return done;
         }
-        match conn.receive_into(AHEAD_MAX) {
+        match conn.receive_to_inbox(AHEAD_MAX) {
             Received::Some | Received::Nothing => {}
             Received::End if still_waits && conn.tls.peer_closed() => {}
             Received::End | Received::Broken | Received::Fault(_) => return None,

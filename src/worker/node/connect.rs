@@ -1,4 +1,4 @@
-//! A connection to an admitted node, and plain bytes over it.
+//! A TCP connection to an admitted node, and bytes over it.
 
 use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
@@ -10,37 +10,39 @@ use crate::worker::io::socket::Sock;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-/// A node's heads are small; Tomcat's own limit is the same.
-pub(crate) const HEAD: HeadLimits =
+/// Limits for the heads of nodes. These are small; 8 KiB is also the limit of Tomcat, which runs a node's HTTP.
+pub(crate) const HEAD_LIMITS: HeadLimits =
     HeadLimits { head_size_max: 8192, target_size_max: 8192, headers_max: 64 };
 
-/// Whether a node reads a request head of so many bytes. It might answer a longer one by a reset, which looks like a node
-/// that is down: one client could have it avoided by all.
+/// Whether a node reads a request head of `size` bytes. A node may answer a longer one with a reset, which looks like a
+/// node that is down: one client could make all sessions avoid a healthy node.
 pub(crate) const fn takes_head(size: usize) -> bool {
-    size <= HEAD.head_size_max
+    size <= HEAD_LIMITS.head_size_max
 }
 
-/// Bytes taken at once.
-const RECEIVE: usize = 16 * 1024;
+/// Most bytes that are received at once.
+const RECEIVE_MAX: usize = 16 * 1024;
 
-/// Why a node can't be had.
+/// Why a node did not serve a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DialFault {
-    /// Refused or unreachable.
+    /// The node refused the connection or is unreachable.
     Refused,
     /// Connected, but the connection broke before an answer.
     Broken,
-    /// This machine has no descriptor, port or memory left for it: no fault of the node.
+    /// This machine has no descriptor, port or memory left for a connection; the node is not at fault.
     Exhausted,
+    /// No connection in time.
     ConnectTimeout,
     /// Connected, but no whole answer in time.
     UpgradeTimeout,
-    /// An answer that is no right 101; `None` is one that is no HTTP, or that ended early.
+    /// The answer is not what was asked for: a wrong 101, with its fault, or `None` for one that is no valid HTTP, has an
+    /// unusable status, or ended early.
     BadHandshake(Option<UpgradeFault>),
 }
 
 impl DialFault {
-    /// Its label in the metrics.
+    /// The label in the metrics.
     pub(crate) const fn outcome(self) -> DialOutcome {
         match self {
             Self::Refused | Self::Broken => DialOutcome::Refused,
@@ -57,9 +59,9 @@ impl DialFault {
     }
 }
 
-/// Connects to a node that may be dialled.
-pub(crate) async fn connect(admitted: &Admitted, patience: Duration) -> Result<Sock, DialFault> {
-    monoio::time::timeout(patience, Sock::connect(admitted.address()))
+/// Connects to an admitted node within `timeout`.
+pub(crate) async fn connect(admitted: &Admitted, timeout: Duration) -> Result<Sock, DialFault> {
+    monoio::time::timeout(timeout, Sock::connect(admitted.address()))
         .await
         .map_err(|_| DialFault::ConnectTimeout)?
         .map_err(|e| connect_fault(&e))
@@ -68,14 +70,14 @@ pub(crate) async fn connect(admitted: &Admitted, patience: Duration) -> Result<S
 fn connect_fault(e: &std::io::Error) -> DialFault {
     match e.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
-            tracing::warn!(error = %e, "a node could not be dialled for want of descriptors, ports or memory");
+            tracing::warn!(error = %e, "no descriptor, port or memory left to dial a node");
             DialFault::Exhausted
         }
         _ => DialFault::Refused,
     }
 }
 
-/// Sends all of a request.
+/// Sends a whole request.
 pub(crate) async fn send(sock: &Sock, request: &[u8]) -> Result<(), DialFault> {
     let mut out = Outbox::default();
     out.send(sock, request).map_err(|_| DialFault::Broken)?;
@@ -86,12 +88,12 @@ pub(crate) async fn send(sock: &Sock, request: &[u8]) -> Result<(), DialFault> {
     Ok(())
 }
 
-/// Waits for bytes and appends them; 0 is the end.
+/// Waits for bytes and appends them to `bytes`. The result is their number; 0 at the end of the connection.
 pub(crate) async fn receive(sock: &Sock, bytes: &mut Vec<u8>) -> Result<usize, DialFault> {
     loop {
         sock.readable().await;
         let taken = buffers::with(|scratch| {
-            let taken = sock.recv(&mut scratch.input[..RECEIVE])?;
+            let taken = sock.recv(&mut scratch.input[..RECEIVE_MAX])?;
             bytes.extend_from_slice(&scratch.input[..taken]);
             Ok::<_, std::io::Error>(taken)
         });

@@ -1,8 +1,8 @@
-//! One HTTP exchange with a node: request with its body out, the whole answer in, within limits.
+//! One HTTP exchange with a node: sends a request with its body and receives the whole answer, within limits.
 //!
-//! Bodies are session descriptions of a few kilobytes. They are taken whole on either side before they go on: a client
-//! that is slow to send holds no node, a request that reached nobody can be given to another node, and an answer that is
-//! cut short never looks whole to a client.
+//! Bodies are session descriptions of a few kilobytes. Both sides' bodies are received whole before they are forwarded: a
+//! client that sends slowly occupies no node, a request that reached no node can go to another one, and an answer that was
+//! cut short never looks complete to a client.
 
 use crate::proto::admission::Admitted;
 use crate::proto::http::body::Body;
@@ -11,26 +11,28 @@ use crate::worker::io::socket::Sock;
 use crate::worker::node::connect::{self, DialFault};
 use std::time::Duration;
 
-/// Waits and limits of an exchange.
+/// The limits of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExchangeLimits {
     pub connect_timeout: Duration,
-    /// From the connection to the last byte of the answer.
+    /// For the time from the connection to the last byte of the answer.
     pub answer_timeout: Duration,
+    /// Most bytes of the answer's body.
     pub body_max: u64,
 }
 
-/// A node's answer, whole.
+/// The whole answer of a node.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub status: u16,
-    /// Fields that the client gets.
+    /// Header fields that are forwarded to the client.
     pub fields: Vec<(&'static str, String)>,
     pub location: Option<String>,
     pub body: Vec<u8>,
 }
 
-/// Sends `request`, head and body, to a node, on a connection of its own.
+/// Sends `request`, head and body, to a node on a new connection. Fails with [`DialFault::BadHandshake`] when the answer is
+/// no valid HTTP, has a larger body than allowed, or ends early.
 pub(crate) async fn exchange(
     admitted: &Admitted,
     request: &[u8],
@@ -59,12 +61,12 @@ async fn talk(sock: &Sock, request: &[u8], body_max: u64) -> Result<Answered, Di
     }
 }
 
-/// Reads the final head; interim ones (1xx) are read over. Leaves what follows it in `bytes`.
+/// Reads the final head and skips interim ones (1xx). The bytes behind it stay in `bytes`.
 async fn read_head(sock: &Sock, bytes: &mut Vec<u8>, body_max: u64) -> Result<(Answered, Body), DialFault> {
     let bad = DialFault::BadHandshake(None);
     let mut seen = 0;
     loop {
-        let used = match forward_fields::answer(bytes, seen, &connect::HEAD).map_err(|_| bad)? {
+        let used = match forward_fields::answer(bytes, seen, &connect::HEAD_LIMITS).map_err(|_| bad)? {
             Some((answer, used)) if answer.head.status >= 200 => {
                 let fields = answer.fields.iter().map(|(name, value)| (*name, (*value).to_owned()));
                 let answered = Answered {
@@ -80,7 +82,7 @@ async fn read_head(sock: &Sock, bytes: &mut Vec<u8>, body_max: u64) -> Result<(A
                 bytes.drain(..used);
                 return Ok((answered, body));
             }
-            // nobody asked for another protocol
+            // the request asked for no other protocol
             Some((answer, _)) if answer.head.status == 101 => return Err(bad),
             Some((_, used)) => used,
             None => 0,
@@ -97,7 +99,7 @@ async fn read_head(sock: &Sock, bytes: &mut Vec<u8>, body_max: u64) -> Result<(A
     }
 }
 
-/// Adds to `to` what of `bytes` is payload, and says how much was dealt with.
+/// Appends the payload in `bytes` to `to`. The result is how many of `bytes` were used.
 fn fill(to: &mut Vec<u8>, body: &mut Body, bytes: &[u8]) -> Result<usize, DialFault> {
     let mut at = 0;
     while at < bytes.len() && !body.is_done() {

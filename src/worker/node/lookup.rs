@@ -1,4 +1,4 @@
-//! Asking for an answer from inside a worker: memory first, then the worker's own flight for that key.
+//! Questions to the stream manager from inside a worker: the stored answers first, then a flight of this worker for the key.
 
 use crate::metrics::AnswerOutcome;
 use crate::proto::red5::route::{EventKind, Keep};
@@ -9,7 +9,8 @@ use futures_channel::oneshot;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Asks for the answer to `key`. Dropping the future leaves the flight in the air for the others.
+/// Asks the question `key` and counts the outcome. The result is the answer, or the refusal if there is none, and how it
+/// was obtained. Dropping the future does not end the flight: other sessions may wait for it.
 pub(crate) async fn ask(
     worker: &Rc<Worker>,
     key: &str,
@@ -55,18 +56,19 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (C
         Ok(by) => by,
     };
     let (flown, outcome) = reply.await.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
-    // this worker's first caller may have joined another worker's flight
+    // the first waiting session of this worker may have joined the flight of another worker
     let by = if by == CacheStatus::Miss { flown } else { by };
     if by == CacheStatus::Collapsed
         && let Ok(answer) = &outcome
     {
-        // a placement handed to a crowd is used up by the crowd, though none of it is sent away
+        // each session that shares a placement uses it up by one; a session beyond the last use is served too
         answer.uses.take();
     }
     (by, outcome)
 }
 
-/// Joins the flight for `key`, or opens one.
+/// Lets `waiter` wait for the flight of `key`. `Miss`: there is none, and the caller has to start it. `Collapsed`: it is
+/// under way. Fails with [`Refusal::Overloaded`] when this worker's share of `answers.waiters` waits for it already.
 fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<CacheStatus, Refusal> {
     let mut flights = worker.flights.0.borrow_mut();
     let Some(waiting) = flights.get_mut(key) else {
@@ -75,7 +77,7 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<Ca
     };
     let share = worker.newest().config.answers.waiters.div_ceil(worker.gateway.metrics.len().max(1));
     if waiting.len() >= share {
-        // those who left wait no more
+        // sessions whose client left wait no more
         waiting.retain(|waiter| !waiter.is_canceled());
     }
     if waiting.len() >= share {
@@ -85,13 +87,13 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<Ca
     Ok(CacheStatus::Collapsed)
 }
 
-/// The flight itself: belongs to the worker and ends by itself, since the control thread answers within its timeout.
+/// The flight: a task of the worker that ends without being cancelled, since the control thread answers within its timeout.
 async fn fly(worker: Rc<Worker>, key: Key, kind: EventKind, keep: Keep) {
     let reply = worker.gateway.answers.ask(key.clone(), kind, keep).await;
     let reply = reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     let waiting = worker.flights.0.borrow_mut().remove(&key).unwrap_or_default();
     for waiter in waiting {
-        // a caller who left is no reason to tell the others less
+        // a session whose client left needs no reply
         let _ = waiter.send(reply.clone());
     }
 }

@@ -1,4 +1,5 @@
-//! Nodes: which one, a connection to it, its upgrade, one HTTP exchange with it; and the question that finds it.
+//! Nodes: which one serves a request, the question that finds it, a connection to it, the upgrade of that connection to
+//! WebSocket, and one HTTP exchange over it.
 
 pub(crate) mod connect;
 pub(crate) mod exchange;

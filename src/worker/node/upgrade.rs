@@ -1,24 +1,25 @@
-//! Dialling an admitted node and upgrading the connection to WebSocket.
+//! Dials an admitted node and upgrades the connection to WebSocket.
 
 use crate::config::Origins;
 use crate::proto::admission::Admitted;
 use crate::proto::http::head;
 use crate::proto::websocket::upgrade::{Agreed, Upgrade};
 use crate::worker::io::socket::Sock;
-use crate::worker::node::connect;
-use crate::worker::node::connect::DialFault;
+use crate::worker::node::connect::{self, DialFault};
 use std::net::SocketAddr;
 
-/// An upgraded connection to a node.
+/// A connection to a node that was upgraded to WebSocket.
 pub(crate) struct Opened {
     pub sock: Sock,
     pub node: SocketAddr,
     pub agreed: Agreed,
-    /// Bytes that came together with the node's 101.
+    /// Bytes that came together with the node's 101: the first frames.
     pub early: Vec<u8>,
 }
 
-/// Dials and upgrades with a request that was made with this key. Dropping the future closes the socket: a client that leaves cancels its dial.
+/// Dials a node, sends `request`, and checks the 101 against `upgrade` and `key`, the `Sec-WebSocket-Key` in the request.
+/// Fails after the configured timeouts for the connection and the upgrade. Dropping the future closes the socket, so a
+/// client that leaves cancels its dial.
 pub(crate) async fn open(
     admitted: &Admitted,
     upgrade: &Upgrade,
@@ -43,7 +44,7 @@ async fn exchange(
     let mut bytes = Vec::new();
     let mut seen = 0;
     loop {
-        match head::response(&bytes, seen, &connect::HEAD) {
+        match head::response(&bytes, seen, &connect::HEAD_LIMITS) {
             Err(_) => return Err(DialFault::BadHandshake(None)),
             Ok(Some((response, used))) => {
                 let agreed =

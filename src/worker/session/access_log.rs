@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 /// Status in the access log of a request whose client left before it got an answer; nginx uses the same number.
 pub(crate) const STATUS_CLIENT_LEFT: u16 = 499;
 
-/// What is known of a request before its answer; its target is masked already.
+/// What the line of a request contains besides its status. Secrets in the target are redacted.
 pub(crate) struct RequestLine {
     session: SessionId,
     client: SocketAddr,
@@ -20,7 +20,7 @@ pub(crate) struct RequestLine {
 }
 
 impl RequestLine {
-    /// The line of a request; `None` when there is no access log.
+    /// The line of a request; `None` when `log.access` is off.
     pub(crate) fn of(session: &Session, request: &Request<'_>) -> Option<Self> {
         let revision = session.revision();
         let log = &revision.config.log;
@@ -32,21 +32,20 @@ impl RequestLine {
         })
     }
 
-    /// Writes it, now that the status is known.
+    /// Writes the line with the status that the client got.
     pub(crate) fn write(self, status: u16) {
         let Self { session, client, method, uri } = self;
         tracing::info!(target: "access", session = &*session.text(), %client, method, uri, status, "request");
     }
 }
 
-/// What a relay carried.
+/// What a relay carried: of the client, of the node.
 pub(crate) struct Carried {
-    /// Of the client, of the node.
     pub frames: [u64; 2],
     pub bytes: [u64; 2],
 }
 
-/// Writes the end of a relay, unless there is no access log.
+/// Writes the line of a relay's end, unless `log.access` is off.
 pub(crate) fn write_end(session: &Session, by: By, how: How, carried: &Carried) {
     if session.revision().config.log.access == AccessLog::Off {
         return;
