@@ -1,6 +1,5 @@
 //! Accepting: sockets in, sessions out.
 
-use crate::shared::limits::Limiter;
 use crate::shared::revision::{Held, Revision};
 use crate::worker::connection;
 use crate::worker::io::fd_budget;
@@ -177,7 +176,7 @@ fn is_of_the_peer(e: &std::io::Error) -> bool {
 }
 
 fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Some(permit) = Limiter::handshake(&worker.gateway) else {
+    let Some(permit) = worker.gateway.limiter.handshake() else {
         // no TLS for those over the limit: an answer would cost what the limit protects
         worker.metrics.refusals.of(crate::proto::refusal::Refusal::Overloaded).add(1);
         return;

@@ -1,6 +1,7 @@
 //! The flights of one worker: which sessions wait for which question.
 
-use crate::shared::answers::{Key, Reply};
+use crate::shared::answers::Key;
+use crate::shared::questions::Reply;
 use futures_channel::oneshot;
 use std::cell::RefCell;
 use std::collections::HashMap;
