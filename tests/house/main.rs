@@ -11,6 +11,7 @@ mod conventions;
 mod imports;
 mod lexer;
 mod repository;
+mod words;
 
 use std::fmt;
 
