@@ -8,7 +8,9 @@
 #![allow(unreachable_pub, reason = "this crate has no outside")]
 
 mod conventions;
+mod docs;
 mod imports;
+mod items;
 mod lexer;
 mod repository;
 mod words;

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 /// Paths are relative to the repository and written with `/`.
 pub type Files = BTreeMap<String, String>;
 
-/// Folders without anything that is written here by hand: build output, packages of npm, inputs of the fuzzers.
-const SKIPPED: &[&str] = &["target", "node_modules", "corpus", "artifacts", "coverage"];
+/// Folders that are made here and not written: packages of npm, findings of the fuzzers.
+const SKIPPED: &[&str] = &["node_modules", "artifacts", "coverage"];
+
+/// What cargo puts into every folder of its output.
+const OUTPUT_MARK: &str = "CACHEDIR.TAG";
 
 /// Hidden folders are skipped, except this one.
 const HIDDEN: &str = ".ci";
@@ -17,7 +20,7 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All text files below a folder of the repository (`""`: all of it). Files that are not UTF-8 are left out.
+/// All files below a folder of the repository (`""`: all of it). Files that are not UTF-8 have an empty text.
 pub fn below(folder: &str) -> Files {
     let mut files = Files::new();
     let root = root();
@@ -32,10 +35,11 @@ fn walk(root: &Path, folder: &Path, files: &mut Files) {
         let path = entry.path();
         if entry.file_type().unwrap().is_dir() {
             let hidden = name.starts_with('.') && name != HIDDEN;
-            if !hidden && !SKIPPED.contains(&name.as_str()) {
+            if !hidden && !SKIPPED.contains(&name.as_str()) && !path.join(OUTPUT_MARK).exists() {
                 walk(root, &path, files);
             }
-        } else if let Ok(text) = fs::read_to_string(&path) {
+        } else {
+            let text = String::from_utf8(fs::read(&path).unwrap()).unwrap_or_default();
             files.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), text);
         }
     }
