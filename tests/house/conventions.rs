@@ -148,12 +148,12 @@ fn confined(file: &str, code: &[Token<'_>]) -> Vec<(usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::{below, invented};
+    use crate::repository::{all, invented};
     use crate::{expect_none, expect_one};
 
     #[test]
     fn files_of_src_keep_the_conventions() {
-        expect_none(findings(&below("src")));
+        expect_none(findings(all()));
     }
 
     fn of(files: &[(&str, &str)]) -> Vec<Finding> {

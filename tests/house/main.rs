@@ -12,6 +12,7 @@ mod docs;
 mod imports;
 mod items;
 mod lexer;
+mod public_docs;
 mod repository;
 mod words;
 

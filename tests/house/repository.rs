@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// Paths are relative to the repository and written with `/`.
 pub type Files = BTreeMap<String, String>;
-
-/// Folders that are made here and not written: packages of npm, findings of the fuzzers.
-const SKIPPED: &[&str] = &["node_modules", "artifacts", "coverage"];
 
 /// What cargo puts into every folder of its output.
 const OUTPUT_MARK: &str = "CACHEDIR.TAG";
@@ -16,31 +14,36 @@ const OUTPUT_MARK: &str = "CACHEDIR.TAG";
 /// Hidden folders are skipped, except this one.
 const HIDDEN: &str = ".ci";
 
-pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+/// All files of the repository. Files that are not UTF-8 have an empty text.
+pub fn all() -> &'static Files {
+    static ALL: LazyLock<Files> = LazyLock::new(|| {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let ignored = fs::read_to_string(root.join(".gitignore")).unwrap_or_default();
+        let mut files = Files::new();
+        walk(&root, &root, &ignored.lines().collect::<Vec<_>>(), &mut files);
+        files
+    });
+    &ALL
 }
 
-/// All files below a folder of the repository (`""`: all of it). Files that are not UTF-8 have an empty text.
-pub fn below(folder: &str) -> Files {
-    let mut files = Files::new();
-    let root = root();
-    walk(&root, &root.join(folder), &mut files);
-    files
-}
-
-fn walk(root: &Path, folder: &Path, files: &mut Files) {
+/// Reads a folder, without what git ignores: lines like `/fuzz/target` (a path) or `node_modules` (a name anywhere).
+fn walk(root: &Path, folder: &Path, ignored: &[&str], files: &mut Files) {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
+        let relative = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        if ignored.contains(&name.as_str()) || ignored.contains(&format!("/{relative}").as_str()) {
+            continue;
+        }
         if entry.file_type().unwrap().is_dir() {
             let hidden = name.starts_with('.') && name != HIDDEN;
-            if !hidden && !SKIPPED.contains(&name.as_str()) && !path.join(OUTPUT_MARK).exists() {
-                walk(root, &path, files);
+            if !hidden && !path.join(OUTPUT_MARK).exists() {
+                walk(root, &path, ignored, files);
             }
         } else {
             let text = String::from_utf8(fs::read(&path).unwrap()).unwrap_or_default();
-            files.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), text);
+            files.insert(relative, text);
         }
     }
 }

@@ -62,7 +62,7 @@ impl<'a> Known<'a> {
     /// `a::b::c`, also with `::` or `()` at its end.
     fn judge_item(&self, word: &str, last: &mut Option<String>) -> Option<String> {
         let path = word.trim_end_matches("()").trim_end_matches("::");
-        let path = path.strip_prefix("crate::").or(path.strip_prefix("tidegate::")).unwrap_or(path);
+        let path = path.strip_prefix("crate::").or_else(|| path.strip_prefix("tidegate::")).unwrap_or(path);
         let first = path.split("::").next()?;
         if !path.split("::").all(is_name) || self.foreign.iter().any(|name| name == first) {
             return None;
@@ -172,17 +172,17 @@ fn in_comments(known: &Known<'_>, file: &str, text: &str) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::{below, invented};
+    use crate::repository::{all, invented};
     use crate::{expect_none, expect_one};
 
     #[test]
     fn what_pages_name_is_there() {
-        expect_none(findings(&below("")));
+        expect_none(findings(all()));
     }
 
     #[test]
     fn what_may_be_missing_is_named_somewhere() {
-        let files = below("");
+        let files = all();
         let pages: Vec<_> =
             files.iter().filter(|(file, _)| file.ends_with(".md")).map(|(_, text)| text).collect();
         for (code, reason) in ALLOWED {

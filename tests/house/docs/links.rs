@@ -57,12 +57,12 @@ pub fn exists(files: &Files, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::{below, invented};
+    use crate::repository::{all, invented};
     use crate::{expect_none, expect_one};
 
     #[test]
     fn every_link_leads_somewhere() {
-        expect_none(findings(&below("")));
+        expect_none(findings(all()));
     }
 
     fn of(link: &str) -> Vec<Finding> {

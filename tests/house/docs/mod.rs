@@ -41,12 +41,12 @@ fn lexicon_findings(files: &Files) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::{below, invented};
+    use crate::repository::{all, invented};
     use crate::{expect_none, expect_one};
 
     #[test]
     fn the_lexicon_is_there() {
-        expect_none(lexicon_findings(&below("docs")));
+        expect_none(lexicon_findings(all()));
     }
 
     #[test]

@@ -1,27 +1,27 @@
 //! Each rule on an invented tree that breaks it, and all rules on `src`.
 
 use super::*;
-use crate::repository::{below, invented};
+use crate::repository::{all, invented};
 use crate::{expect_none, expect_one};
 
 #[test]
 fn src_has_no_circle_of_files() {
-    expect_none(circle_findings(&below("src")));
+    expect_none(circle_findings(all()));
 }
 
 #[test]
 fn floors_of_src_import_downward() {
-    expect_none(floor_findings(&below("src")));
+    expect_none(floor_findings(all()));
 }
 
 #[test]
 fn rooms_of_src_import_downward() {
-    expect_none(room_findings(&below("src")));
+    expect_none(room_findings(all()));
 }
 
 #[test]
 fn the_plan_declares_only_what_is_there() {
-    expect_none(stale_plan(&below("src")));
+    expect_none(stale_plan(all()));
 }
 
 /// A tree that keeps all rules; each test adds one file that breaks one.
@@ -66,13 +66,13 @@ fn tree(more: &[(&str, &str)]) -> Files {
     files
 }
 
-fn all(files: &Files) -> Vec<Finding> {
+fn broken_rules(files: &Files) -> Vec<Finding> {
     [circle_findings(files), floor_findings(files), room_findings(files)].concat()
 }
 
 #[test]
 fn a_clean_tree_passes() {
-    assert_eq!(all(&tree(&[])), []);
+    assert_eq!(broken_rules(&tree(&[])), []);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_circle_is_shown_as_a_path() {
     ]);
     let path = "src/proto/http/a.rs → src/proto/http/b.rs (line 1: super::b::B) → src/proto/http/c.rs (line 2: super::c::C) \
                 → src/proto/http/a.rs (line 1: crate::proto::http::a::A)";
-    expect_one(&all(&files), path);
+    expect_one(&broken_rules(&files), path);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_room_and_its_own_file_can_be_a_circle() {
         ("src/proto/http/mod.rs", "pub mod head;\npub mod body;\npub use head::Head;"),
         ("src/proto/http/head.rs", "use super::Framing;"),
     ]);
-    expect_one(&all(&files), "src/proto/http/mod.rs");
+    expect_one(&broken_rules(&files), "src/proto/http/mod.rs");
 }
 
 #[test]
@@ -131,15 +131,15 @@ fn a_lower_floor_does_not_import_a_higher_one() {
 #[test]
 fn config_and_metrics_stand_side_by_side() {
     let files = tree(&[("src/metrics/page.rs", "use crate::config::Config;")]);
-    expect_one(&all(&files), "floors `metrics` and `config` stand side by side");
+    expect_one(&broken_rules(&files), "floors `metrics` and `config` stand side by side");
 }
 
 #[test]
 fn nothing_imports_oracles_or_the_root() {
     let files = tree(&[("src/control/supervise.rs", "use crate::oracles::Oracle;")]);
-    expect_one(&all(&files), "only unit tests import oracles");
+    expect_one(&broken_rules(&files), "only unit tests import oracles");
     let files = tree(&[("src/control/supervise.rs", "const V: &str = crate::VERSION;")]);
-    expect_one(&all(&files), "nothing imports the root");
+    expect_one(&broken_rules(&files), "nothing imports the root");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_path_through_an_imported_module_counts_where_it_ends() {
 #[test]
 fn rooms_in_one_line_do_not_import_each_other() {
     let files = tree(&[("src/proto/proxy_protocol.rs", "use super::admission::Admitted;")]);
-    expect_one(&all(&files), "rooms `proxy_protocol` and `admission` stand side by side");
+    expect_one(&broken_rules(&files), "rooms `proxy_protocol` and `admission` stand side by side");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn inside_a_floor_nothing_goes_through_its_map() {
 fn a_new_room_or_floor_has_to_be_declared() {
     let files =
         tree(&[("src/worker/attic.rs", ""), ("src/worker/cellar/mod.rs", ""), ("src/garage/mod.rs", "")]);
-    let found = all(&files);
+    let found = broken_rules(&files);
     let texts: Vec<_> = found.iter().map(|one| one.what.as_str()).collect();
     let expected = [
         "`garage` is no floor: declare it in FLOORS",

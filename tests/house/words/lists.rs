@@ -70,7 +70,7 @@ pub const BANNED: &[Banned] = &[
 pub struct Allowed {
     /// A file, or a folder with `/` at its end; `""` is every file.
     pub file: &'static str,
-    /// What may stand there; `""` is every word.
+    /// What may stand there, in lower case; `""` is every word.
     pub phrase: &'static str,
     pub reason: &'static str,
 }
