@@ -35,9 +35,12 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     fn new(files: &'a Files) -> Self {
         let manifest = files.get("Cargo.toml").map_or("", String::as_str);
-        let names = manifest
-            .lines()
-            .filter_map(|line| line.split_once('=').map(|(name, _)| name.trim().replace('-', "_")));
+        let tables = manifest
+            .split("\n[")
+            .filter(|table| table.split(']').next().is_some_and(|name| name.contains("dependencies")));
+        let lines = tables.flat_map(str::lines).filter(|line| !line.starts_with('#'));
+        let names =
+            lines.filter_map(|line| line.split_once('=').map(|(name, _)| name.trim().replace('-', "_")));
         Self {
             files,
             items: Items::new(files),
@@ -197,7 +200,7 @@ mod tests {
     fn of(page: &str) -> Vec<Finding> {
         findings(&invented(&[
             ("docs/a.md", page),
-            ("Cargo.toml", "[dependencies]\nhyper-util = \"1\"\n"),
+            ("Cargo.toml", "[package]\nflood = 1\n[dependencies]\nhyper-util = \"1\"\n"),
             (
                 "src/worker/io/tls.rs",
                 "pub struct Tls; impl Tls { pub fn shake() {} }\n#[cfg(test)]\nmod tests { fn t() {} }",

@@ -50,6 +50,7 @@ pub const FLOORS: &[Floor] = &[
             &["answers"],
             &["questions", "nodes", "whip_sessions", "limits", "revision"],
             &["counters", "session_id"],
+            &["atomic"],
         ],
     },
     Floor { name: "config", height: 1, rooms: &[] },
@@ -57,7 +58,7 @@ pub const FLOORS: &[Floor] = &[
     Floor {
         name: "proto",
         height: 0,
-        rooms: &[&["websocket", "red5"], &["http"], &["admission", "proxy_protocol"], &["refusal"]],
+        rooms: &[&["websocket", "red5"], &["http"], &["admission", "proxy_protocol"], &["refusal", "millis"]],
     },
 ];
 

@@ -75,7 +75,9 @@ fn phrase_end(text: &str, phrase: &str) -> Option<usize> {
         }
         end += word.len();
     }
-    let goes_on = text[end..].bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    // "no one-step session" has no "no one"
+    let joins = |byte: u8| byte.is_ascii_alphanumeric() || (byte == b'-' && phrase.contains(' '));
+    let goes_on = text[end..].bytes().next().is_some_and(joins);
     (!goes_on).then_some(end)
 }
 
