@@ -33,6 +33,12 @@ impl Items {
         self.paths.contains(path)
     }
 
+    /// Where else something has the last name of a path.
+    pub fn elsewhere(&self, path: &str) -> Option<&str> {
+        let name = format!("::{}", path.rsplit("::").next()?);
+        self.paths.iter().find(|known| known.ends_with(&name)).map(String::as_str)
+    }
+
     /// Whether some path ends like this.
     pub fn has_end(&self, path: &str) -> bool {
         self.ends.contains(path)
@@ -203,6 +209,7 @@ mod tests {
         let items = Items::new(&invented(&files));
         assert!(items.has("gateway::limits::flood::t") && items.has("cli::c"));
         assert!(items.has_end("flood::t") && items.has_end("limits::flood") && items.has_end("gateway"));
+        assert_eq!(items.elsewhere("limits::t"), Some("gateway::limits::flood::t"));
         assert!(!items.has_end("limits::t") && !items.has("flood::t") && !items.has_end("lood::t"));
     }
 }

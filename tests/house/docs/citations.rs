@@ -57,7 +57,7 @@ impl<'a> Known<'a> {
         if let Some(name) = word.strip_prefix('…').filter(|name| is_name(name)) {
             let module = last.as_deref()?;
             let path = format!("{module}::{name}");
-            return (!self.items.has_end(&path)).then(|| format!("there is no `{path}`"));
+            return (!self.items.has_end(&path)).then(|| self.missing(&path));
         }
         if word.contains("::") { self.judge_item(word, last) } else { self.judge_file(word) }
     }
@@ -75,7 +75,12 @@ impl<'a> Known<'a> {
         }
         let is_floor = path.contains("::") && FLOORS.iter().any(|floor| floor.name == first);
         let known = if is_floor { self.items.has(path) } else { self.items.has_end(path) };
-        (!known).then(|| format!("there is no `{path}`"))
+        (!known).then(|| self.missing(path))
+    }
+
+    fn missing(&self, path: &str) -> String {
+        let elsewhere = self.items.elsewhere(path).map(|other| format!(", but `{other}`"));
+        format!("there is no `{path}`{}", elsewhere.unwrap_or_default())
     }
 
     /// `folder/file`, `folder/`, `file.rs`, each also with `*`; only what begins like a path of the repository.
@@ -225,7 +230,7 @@ mod tests {
         let cases = [
             ("\n\n`flood::three`", "docs/a.md:3: there is no `flood::three`"),
             ("`flood::two`, `…three`", "there is no `flood::three`"),
-            ("`limits::two`", "there is no `limits::two`"),
+            ("`limits::two`", "there is no `limits::two`, but `gateway::limits::flood::two`"),
             ("`floods::`", "there is no `floods`"),
             ("`worker::tls`", "there is no `worker::tls`"),
             ("`io::tls`, `worker::io::tls::Tls::break_off`", "there is no `worker::io::tls::Tls::break_off`"),
