@@ -8,6 +8,7 @@
 //! large piece is work for a tenth of a second. So each leg has an read_size as well, which shrinks while its pieces take long.
 
 use crate::worker::io::buffers::RECEIVE_MAX;
+use crate::worker::io::runtime;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -135,7 +136,7 @@ pub(crate) async fn resume(budget: Rc<TurnBudget>) {
             if budget.waiting.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-        monoio::time::sleep(YIELD_DELAY).await;
+        runtime::sleep(YIELD_DELAY).await;
         std::mem::take(&mut *budget.waiting.borrow_mut()).into_iter().for_each(Waker::wake);
     }
 }
@@ -147,14 +148,10 @@ mod tests {
 
     #[test]
     fn a_turn_ends_in_small_pieces_and_the_next_begins_with_large_ones() {
-        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-            .enable_timer()
-            .build()
-            .expect("a ring or epoll");
-        runtime.block_on(async {
+        runtime::block_on_any(async {
             let budget = Rc::new(TurnBudget::default());
-            monoio::spawn(renew(budget.clone()));
-            monoio::time::sleep(Duration::from_millis(1)).await;
+            runtime::spawn(renew(budget.clone()));
+            runtime::sleep(Duration::from_millis(1)).await;
             // all of one turn: nothing else runs between them
             let mut pieces = Vec::new();
             for _ in 0..TURN_MAX / RECEIVE_MAX + 2 {
@@ -164,25 +161,21 @@ mod tests {
             let (small, large) = (pieces.split_off(TURN_MAX / RECEIVE_MAX), pieces);
             assert!(large.iter().all(|piece| *piece == RECEIVE_MAX), "{large:?}");
             assert!(small.iter().all(|piece| *piece == PIECE_SMALL), "{small:?}");
-            monoio::time::sleep(Duration::from_millis(1)).await;
+            runtime::sleep(Duration::from_millis(1)).await;
             assert_eq!(budget.piece(), RECEIVE_MAX, "the next turn");
         });
     }
 
     #[test]
     fn who_lets_others_go_first_comes_after_them() {
-        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-            .enable_timer()
-            .build()
-            .expect("a ring or epoll");
         let order = Rc::new(RefCell::new(Vec::new()));
-        runtime.block_on(async {
+        runtime::block_on_any(async {
             let budget = Rc::new(TurnBudget::default());
-            monoio::spawn(resume(budget.clone()));
-            monoio::time::sleep(Duration::from_millis(1)).await;
+            runtime::spawn(resume(budget.clone()));
+            runtime::sleep(Duration::from_millis(1)).await;
             let sessions = ["greedy", "other"].map(|name| {
                 let (budget, order) = (budget.clone(), order.clone());
-                monoio::spawn(async move {
+                runtime::spawn(async move {
                     for _ in 0..3 {
                         order.borrow_mut().push(name);
                         let mut polls = 0;

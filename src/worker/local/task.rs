@@ -26,29 +26,26 @@ pub(crate) fn guarded(
 mod tests {
     use super::*;
     use crate::worker::io::latch::Latch;
+    use crate::worker::io::runtime;
     use std::cell::Cell;
     use std::rc::Rc;
     use std::time::Duration;
 
     #[test]
     fn a_panic_ends_one_session_and_is_counted() {
-        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-            .enable_timer()
-            .build()
-            .expect("a ring or epoll");
         let metrics = Arc::new(WorkerMetrics::default());
         let went_on = Rc::new(Cell::new(false));
-        runtime.block_on(async {
+        runtime::block_on_any(async {
             let (neighbour, asked) = (went_on.clone(), Rc::new(Latch::default()));
             let when_asked = asked.clone();
             let sessions = [
-                monoio::spawn(guarded(metrics.clone(), async {
-                    monoio::time::sleep(Duration::from_millis(1)).await;
+                runtime::spawn(guarded(metrics.clone(), async {
+                    runtime::sleep(Duration::from_millis(1)).await;
                     panic!("a bug of ours");
                 })),
-                monoio::spawn(guarded(metrics.clone(), async {})),
+                runtime::spawn(guarded(metrics.clone(), async {})),
             ];
-            let other = monoio::spawn(guarded(metrics.clone(), async move {
+            let other = runtime::spawn(guarded(metrics.clone(), async move {
                 when_asked.wait().await;
                 neighbour.set(true);
             }));
