@@ -1,6 +1,6 @@
 //! Behind a balancer: it says who the client is, and nobody else may.
 
-use crate::town::{Config, Link, Origin, Place, Request, Town};
+use crate::harness::{Config, Link, Origin, Place, Request, Town};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use toml::Value;

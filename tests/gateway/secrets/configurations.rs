@@ -1,8 +1,8 @@
 //! Secrets in configurations: wrong ones, which are refused with a reason, and good ones, which are shown and served.
 
 use super::markers::Place;
-use super::{EVENT, Scene, look_around};
-use crate::town::{Reply, Request};
+use super::scene::{EVENT, Scene, look_around};
+use crate::harness::{Reply, Request};
 use std::process::Command;
 
 /// A configuration that is wrong, with a secret in it: `check`, `run` and a reload say what is wrong, and not the secret.

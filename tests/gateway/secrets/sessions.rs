@@ -1,9 +1,9 @@
 //! Secrets on WebSockets and WHIP sessions: those that open, those that are refused, those that break.
 
 use super::markers::Place;
-use super::{Scene, everything, look_around};
-use crate::town::whip::{SDP, TRICKLE, delete};
-use crate::town::{Frame, Link, Reply, Request};
+use super::scene::{Scene, everything, look_around};
+use crate::harness::whip::{SDP, TRICKLE, delete};
+use crate::harness::{Frame, Link, Reply, Request};
 
 /// WebSockets that open, and that don't.
 pub fn sockets(scene: &mut Scene) {

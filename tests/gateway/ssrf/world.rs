@@ -1,8 +1,8 @@
 //! A gateway with eyes on everything that it could dial: on loopback, where whoever runs the tests may listen, and in
 //! network namespaces, where every address there is leads to somebody who listens, and the kernel counts each attempt.
 
-use crate::town::cable::Cabling;
-use crate::town::{Config, DEADLINE, Door, Gateway, HttpPeer, Link, Place, Request, Response};
+use crate::harness::netns_link::Cabling;
+use crate::harness::{Config, DEADLINE, Door, Gateway, HttpPeer, Link, Place, Request, Response};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};

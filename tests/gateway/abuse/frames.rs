@@ -1,0 +1,182 @@
+//! Hostile sessions: floods of the smallest frames, peers that never read, ends that never end, while the decent are served.
+
+use crate::harness::flood::{Attack, BUSY, Crowd, Siege, all_over, pour, size, swallow, while_it_lasts};
+use crate::harness::{Frame, Link, eventually};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// What may pass between a deadline and its effect: looks every quarter of a second, and two busy cores.
+const TOLERANCE: Duration = Duration::from_secs(3);
+
+/// Frames that are sent at once.
+const BATCH: usize = 1000;
+
+/// A batch of the same frame, as clients write it or as nodes do.
+fn batch(frame: &Frame, masked: bool) -> Vec<u8> {
+    let bytes = if masked { frame.masked([1, 2, 3, 4]) } else { frame.bare() };
+    bytes.repeat(BATCH)
+}
+
+/// Every attacker in a thread of its own.
+fn all_at_once(attack: &Attack, attacker: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        for _ in 0..attack.attackers {
+            scope.spawn(&attacker);
+        }
+    });
+}
+
+/// How many frames passed from this side up to now.
+fn passed(siege: &Siege, from: &str) -> f64 {
+    siege.town.gateway.metric("tidegate_frames_total", &[("from", from)])
+}
+
+#[test]
+fn floods_of_the_smallest_frames_of_clients_leave_room_for_others() {
+    let piece = Frame::new(Frame::CONTINUATION, "").unfinished();
+    let floods: [(&'static str, Option<Frame>, Frame); 5] = [
+        ("frames of one byte", None, Frame::binary([7])),
+        ("empty frames", None, Frame::binary([])),
+        ("a message of empty pieces", Some(Frame::text("").unfinished()), piece),
+        ("pings of a client", None, Frame::ping("")),
+        ("pongs of a client", None, Frame::pong("")),
+    ];
+    let siege = Siege::open(|_| {});
+    let _node = Crowd::that_listens(siege.town.place.node(2));
+    for (name, first, frame) in floods {
+        let outcome = "none; `frames{from=\"client\"}`";
+        let attack = Attack { name, attackers: size(2, 4), each: BUSY, outcome };
+        let before = passed(&siege, "client");
+        siege.endure(&attack, || {
+            all_at_once(&attack, || {
+                let mut client = siege.relay(&siege.door());
+                first.iter().for_each(|frame| client.say(frame.clone()));
+                let batch = batch(&frame, true);
+                let began = Instant::now();
+                let (sent, ended) = pour(|| siege.goes_on(began), || client.try_send(&batch).map(|()| BATCH));
+                assert!(sent > 0 && !ended, "it broke no rule");
+            });
+        });
+        let frames = passed(&siege, "client") - before;
+        println!("{frames} frames");
+        assert!(frames > BATCH as f64, "{name}: {frames} frames");
+    }
+}
+
+#[test]
+fn floods_of_the_smallest_frames_of_nodes_leave_room_for_others() {
+    let siege = Siege::open(|_| {});
+    for (name, frame) in [("pings of a node", Frame::ping("")), ("pongs of a node", Frame::pong(""))] {
+        let batch = batch(&frame, false);
+        let _node = Crowd::listen(siege.town.place.node(2), move |mut node| {
+            let began = Instant::now();
+            pour(|| began.elapsed() < 2 * while_it_lasts(), || node.try_send(&batch).map(|()| BATCH));
+        });
+        let outcome = "none; `frames{from=\"origin\"}`";
+        let attack = Attack { name, attackers: size(2, 4), each: BUSY, outcome };
+        let before = passed(&siege, "origin");
+        siege.endure(&attack, || {
+            // the node ends it when it has said enough
+            all_at_once(&attack, || drop(swallow(siege.relay(&siege.door()).tcp())));
+        });
+        let frames = passed(&siege, "origin") - before;
+        println!("{frames} frames");
+        assert!(frames > BATCH as f64, "{name}: {frames} frames");
+    }
+}
+
+/// A siege in which who gives no sign of life is soon gone.
+fn impatient() -> Siege {
+    Siege::open(|config| {
+        // longer than a decent client that is busy with something else says nothing
+        config.set("websocket.ping_interval", "700ms");
+        config.set("websocket.pong_timeout", "700ms");
+        config.set("websocket.close_timeout", "500ms");
+    })
+}
+
+#[test]
+fn clients_that_never_read_are_let_go_in_time() {
+    let siege = impatient();
+    let frame = Frame::binary(vec![7; 16_000]).bare();
+    let _node =
+        Crowd::listen(siege.town.place.node(2), move |mut node| while node.try_send(&frame).is_ok() {});
+    let attackers = size(20, 200);
+    let outcome = "silent; `ends{by=\"gateway\",how=\"silent\"}`, or `{by=\"client\",how=\"lost\"}`";
+    // half a megabyte that came at once, and what allocators make of it
+    let attack = Attack { name: "never reading, a node pours", attackers, each: 1024, outcome };
+    let began = Instant::now();
+    siege.endure(&attack, || {
+        let crowd: Vec<Link> = (0..attackers).map(|_| siege.relay(&siege.door())).collect();
+        ended(&siege, crowd);
+    });
+    let making = Duration::from_millis(50 * attackers as u64);
+    assert!(began.elapsed() < Duration::from_millis(1900) + TOLERANCE + making, "{:?}", began.elapsed());
+    // the worker's own look, or the kernel's: nothing was acknowledged for so long
+    let of = |by, how| siege.town.gateway.metric("tidegate_ends_total", &[("by", by), ("how", how)]);
+    let ended = || of("gateway", "silent") + of("client", "lost") + of("client", "torn");
+    eventually("all of them are counted", || ended() == attackers as f64);
+}
+
+/// Waits until only the sessions of the decent are left, while those who do not read keep their connections.
+fn ended(siege: &Siege, crowd: Vec<Link>) {
+    eventually("the gateway ends them", || {
+        // one that stays and one that comes and goes
+        siege.town.gateway.metric("tidegate_sessions_active", &[]) <= 2.0
+    });
+    drop(crowd);
+}
+
+#[test]
+fn nodes_that_never_read_are_given_up_in_time() {
+    let siege = impatient();
+    let (hold, held) = std::sync::mpsc::channel();
+    let _node = Crowd::listen(siege.town.place.node(2), move |node| drop(hold.send(node)));
+    let attackers = size(10, 100);
+    let outcome = "given up; `ends{by=\"origin\",how=\"lost\"}`";
+    let attack = Attack { name: "a node that never reads, clients pour", attackers, each: BUSY, outcome };
+    let began = Instant::now();
+    siege.endure(&attack, || {
+        let frame = Frame::binary(vec![7; 16_000]).masked([1, 2, 3, 4]);
+        all_at_once(&attack, || {
+            let mut client = siege.relay(&siege.door());
+            client.tcp().set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+            while client.try_send(&frame).is_ok() {}
+        });
+    });
+    let making = Duration::from_millis(100 * attackers as u64);
+    assert!(began.elapsed() < Duration::from_millis(1900) + TOLERANCE + making, "{:?}", began.elapsed());
+    let labels = [("by", "origin"), ("how", "lost")];
+    siege.town.gateway.wait_for_metric("tidegate_ends_total", &labels, attackers as f64);
+    drop(held);
+}
+
+#[test]
+fn a_close_without_an_end_ends_in_time() {
+    let siege = impatient();
+    let _node = Crowd::listen(siege.town.place.node(2), |mut node| {
+        let close = node.hear();
+        node.say(close);
+        swallow(node.tcp()).ok();
+    });
+    let attackers = size(40, 400);
+    let outcome = "`close_timeout`; `ends{by=\"client\",how=\"close\"}`";
+    let attack = Attack { name: "Close, and the connection stays open", attackers, each: 64, outcome };
+    let labels = [("by", "client"), ("how", "close")];
+    let took = siege.endure(&attack, || {
+        let said = |_| {
+            let mut client = siege.relay(&siege.door());
+            client.say(Frame::close(1000, "bye"));
+            client.tcp().try_clone().map(|tcp| (client, tcp)).unwrap()
+        };
+        let (crowd, tcps): (Vec<Link>, Vec<TcpStream>) = (0..attackers).map(said).unzip();
+        let took = all_over(&tcps);
+        ended(&siege, crowd);
+        took
+    });
+    assert!(took < Duration::from_millis(500) + TOLERANCE, "{took:?}");
+    assert!(siege.town.gateway.metric("tidegate_ends_total", &labels) >= attackers as f64);
+    for how in ["lost", "torn", "silent"] {
+        assert_eq!(siege.town.gateway.metric("tidegate_ends_total", &[("how", how)]), 0.0, "{how}");
+    }
+}

@@ -1,0 +1,193 @@
+//! Hostile ClientHellos: huge ones, endless ones, and contents that no regular client writes.
+
+use super::handshake::{ONLY_13, begin_with, impatient, said};
+use crate::harness::client::config;
+use crate::harness::flood::{Attack, Siege, all_over, size};
+use crate::harness::{Request, eventually};
+use rustls::ClientConnection;
+use std::io::{Read, Write};
+
+/// A handshake message in records of this size.
+fn in_records(message: &[u8], size: usize) -> Vec<u8> {
+    let record = |piece: &[u8]| [&[22, 3, 1][..], &(piece.len() as u16).to_be_bytes(), piece].concat();
+    message.chunks(size).flat_map(record).collect()
+}
+
+/// A right hello with so many further protocols of 255 bytes, without the header of its record.
+fn hello_of(protocols: usize) -> (ClientConnection, Vec<u8>) {
+    let mut config = config(ONLY_13);
+    config.alpn_protocols.extend((0..protocols).map(|n| vec![b'a' + (n % 26) as u8; 255]));
+    let mut connection = begin_with(config);
+    let records = said(&mut connection);
+    let mut rest = records.as_slice();
+    let mut message = Vec::new();
+    while let [_, _, _, high, low, following @ ..] = rest {
+        let (piece, next) = following.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        message.extend_from_slice(piece);
+        rest = next;
+    }
+    (connection, message)
+}
+
+#[test]
+fn a_large_hello_is_understood_however_it_is_cut() {
+    let siege = Siege::open(|_| {});
+    // 16 KiB and a little less is one record; the others need several
+    for (protocols, pieces) in [(0, 1), (0, 3), (55, 16_384), (55, 100), (62, 16_384), (200, 16_384)] {
+        let (mut connection, message) = hello_of(protocols);
+        let mut tcp = siege.door().knock();
+        tcp.write_all(&in_records(&message, pieces)).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut tcp).unwrap_or_else(|e| panic!("{} in {pieces}: {e}", message.len()));
+        }
+        let mut tls = rustls::StreamOwned::new(connection, tcp);
+        tls.write_all(&Request::get("/nowhere").bytes()).unwrap();
+        let mut answer = [0; 12];
+        tls.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 404");
+    }
+}
+
+#[test]
+fn hellos_that_never_end_cost_a_buffer_and_no_more() {
+    let siege = impatient();
+    let attackers = size(40, 400);
+    let outcome = "deadline, alert; `tls_handshake_failures{how=\"timeout\"}`, `\"protocol\"`";
+    // a message says its length in 24 bits; what came of one is kept up to 80 KiB, and vectors double
+    let attack =
+        Attack { name: "hellos of 64 KiB less a byte, and of 16 MiB", attackers, each: 208, outcome };
+    let endless = [(0xffff_u32, 0xfffe), (0x00ff_ffff, 1 << 20)].map(|(length, comes)| {
+        let mut message = vec![0; 4 + comes];
+        message[..4].copy_from_slice(&(0x0100_0000 | length).to_be_bytes());
+        in_records(&message, 16_384)
+    });
+    siege.endure(&attack, || {
+        let begun = |n: usize| {
+            let mut tcp = siege.door().knock();
+            // who says 16 MiB is not read to the end
+            tcp.write_all(&endless[n % 2]).ok();
+            tcp
+        };
+        all_over(&(0..attackers).map(begun).collect::<Vec<_>>());
+    });
+    siege.wait_for_failures("timeout", attackers / 2);
+    siege.wait_for_failures("protocol", attackers / 2);
+}
+
+/// A hello by hand: TLS 1.2 in its version field, some suites of both versions, and these extensions.
+fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let listed: Vec<u8> = extensions
+        .iter()
+        .flat_map(|(kind, body)| {
+            [&kind.to_be_bytes(), &(body.len() as u16).to_be_bytes(), &body[..]].concat()
+        })
+        .collect();
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    body.push(0);
+    body.extend(prefixed(&[0x13, 0x01, 0x13, 0x02, 0xc0, 0x2b, 0xc0, 0x2f]));
+    body.extend([1, 0]);
+    body.extend(prefixed(&listed));
+    [&(0x0100_0000 | body.len() as u32).to_be_bytes()[..], &body].concat()
+}
+
+/// Behind its length in 16 bits.
+fn prefixed(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
+}
+
+/// `server_name` with these names of this kind.
+fn names(kind: u8, names: &[&[u8]]) -> (u16, Vec<u8>) {
+    let list: Vec<u8> = names.iter().flat_map(|name| [&[kind][..], &prefixed(name)].concat()).collect();
+    (0, prefixed(&list))
+}
+
+/// What a hello needs beside the name.
+fn usual() -> Vec<(u16, Vec<u8>)> {
+    let signatures = (13, prefixed(&[4, 3, 8, 4, 4, 1]));
+    vec![(10, prefixed(&[0, 29, 0, 23])), (11, vec![1, 0]), signatures]
+}
+
+/// The usual extensions for 1.3: the version, and a key that is none.
+fn usual_13() -> Vec<(u16, Vec<u8>)> {
+    let key = prefixed(&[&[0, 29][..], &prefixed(&[9; 32])].concat());
+    [usual(), vec![(43, vec![2, 3, 4]), (51, key)]].concat()
+}
+
+/// Hellos that no decent client writes.
+fn absurd() -> Vec<(&'static str, Vec<u8>)> {
+    let with = |more: Vec<(u16, Vec<u8>)>| hello(&[usual(), more].concat());
+    let with_13 = |more: Vec<(u16, Vec<u8>)>| hello(&[usual_13(), more].concat());
+    let many_names = vec![&b"a.test"[..]; 5000];
+    let identities: Vec<u8> = (0..200).flat_map(|n| [&prefixed(&[n; 200])[..], &[0; 4]].concat()).collect();
+    let binders: Vec<u8> = (0..200).flat_map(|_| [&[32][..], &[1; 32]].concat()).collect();
+    let keys: Vec<u8> = (0..500).flat_map(|_| [&[0, 29][..], &prefixed(&[9; 32])].concat()).collect();
+    vec![
+        ("no extensions at all", hello(&[])),
+        ("no name in the list", with(vec![(0, vec![0, 0])])),
+        ("an empty name", with(vec![names(0, &[b""])])),
+        ("a name of 60,000 bytes", with(vec![names(0, &[&[b'a'; 60_000]])])),
+        ("a name of 255 dots", with(vec![names(0, &[&[b'.'; 255]])])),
+        ("a NUL in the name", with(vec![names(0, &[b"gateway\0.test"])])),
+        ("a name that is no text", with(vec![names(0, &[&[0xff, 0xfe, 0x80]])])),
+        ("an address for a name", with(vec![names(0, &[b"127.0.0.1"])])),
+        ("a path for a name", with(vec![names(0, &[b"../../etc/passwd"])])),
+        ("a wildcard for a name", with(vec![names(0, &[b"*.test"])])),
+        ("a name of another kind", with(vec![names(7, &[b"gateway.test"])])),
+        ("5000 names", with(vec![names(0, &many_names)])),
+        ("the name twice", with(vec![names(0, &[b"gateway.test"]), names(0, &[b"rsa.test"])])),
+        ("a list longer than it is", with(vec![(0, vec![0xff, 0xff, 0, 0, 1])])),
+        ("an extension twice", with(vec![(35, vec![]), (35, vec![])])),
+        ("a ticket of 60,000 bytes", with(vec![(35, vec![9; 60_000])])),
+        ("no protocol in the list", with(vec![(16, vec![0, 0])])),
+        ("an empty protocol", with(vec![(16, vec![0, 1, 0])])),
+        ("heartbeats", with(vec![(15, vec![1])])),
+        ("renegotiation data in a first hello", with(vec![(0xff01, [vec![12], vec![1; 12]].concat())])),
+        (
+            "200 tickets of 1.3",
+            with_13(vec![(45, vec![1, 1]), (41, [prefixed(&identities), prefixed(&binders)].concat())]),
+        ),
+        (
+            "tickets that are not the last",
+            with_13(vec![
+                (41, [prefixed(&identities[..206]), prefixed(&binders[..33])].concat()),
+                (45, vec![1, 1]),
+            ]),
+        ),
+        ("early data", with_13(vec![(42, vec![])])),
+        ("500 keys", hello(&[usual(), vec![(43, vec![2, 3, 4]), (51, prefixed(&keys))]].concat())),
+        (
+            "a key of no bytes",
+            hello(&[usual(), vec![(43, vec![2, 3, 4]), (51, prefixed(&[0, 29, 0, 0]))]].concat()),
+        ),
+        ("a cookie nobody gave", with_13(vec![(44, prefixed(&[5; 60_000]))])),
+        (
+            "versions of the future",
+            hello(&[usual(), vec![(43, [vec![254], [0x7f, 0x1c].repeat(127)].concat())]].concat()),
+        ),
+        ("15,000 unknown extensions", hello(&(0..15_000).map(|n| (20_000 + n, vec![])).collect::<Vec<_>>())),
+    ]
+}
+
+#[test]
+fn absurd_hellos_get_an_answer_or_an_end_and_harm_nobody() {
+    let siege = impatient();
+    let cases = absurd();
+    let attackers = cases.len() * size(1, 20);
+    let outcome = "alert, deadline; `tls_handshake_failures`";
+    let attack = Attack { name: "absurd hellos: names, tickets, keys", attackers, each: 208, outcome };
+    siege.endure(&attack, || {
+        for _ in 0..size(1, 20) {
+            let said = |(_, hello): &(&str, Vec<u8>)| {
+                let mut tcp = siege.door().knock();
+                // it may be refused before it is read to its end
+                tcp.write_all(&in_records(hello, 16_384)).ok();
+                tcp
+            };
+            all_over(&cases.iter().map(said).collect::<Vec<_>>());
+        }
+    });
+    eventually("all of them are counted", || {
+        siege.town.gateway.metric("tidegate_tls_handshake_failures_total", &[]) == attackers as f64
+    });
+}

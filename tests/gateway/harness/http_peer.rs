@@ -1,0 +1,159 @@
+//! A peer that speaks HTTP, be it the stream manager or a node of WHIP: keeps what it was asked, and answers each request
+//! as the test says, well or badly.
+
+use super::connection::{Link, Side, Wire};
+use super::http_message::{Asked, Head};
+use super::{Reply, certs, eventually};
+use rustls::{ServerConnection, StreamOwned};
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// Part of a request line, and what it gets: one after the other, the last one for ever.
+type Script = (String, VecDeque<Reply>);
+
+#[derive(Default)]
+struct State {
+    /// The latest entry that fits wins.
+    scripts: Mutex<Vec<Script>>,
+    asked: Mutex<Vec<Asked>>,
+    connections: AtomicUsize,
+    gone: AtomicBool,
+}
+
+pub struct HttpPeer {
+    address: SocketAddr,
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl HttpPeer {
+    pub fn start(address: SocketAddr) -> Self {
+        Self::serve(address, |tcp| Box::new(tcp))
+    }
+
+    /// One on https, with the certificate of this identity.
+    pub fn start_tls(address: SocketAddr, identity: &certs::Identity) -> Self {
+        let config = identity.server_config();
+        Self::serve(address, move |tcp| {
+            Box::new(StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), tcp))
+        })
+    }
+
+    fn serve(address: SocketAddr, wire: impl Fn(TcpStream) -> Box<dyn Wire> + Send + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a free address");
+        let state = Arc::new(State::default());
+        let thread = std::thread::spawn({
+            let state = state.clone();
+            move || {
+                for tcp in listener.incoming().map_while(Result::ok) {
+                    if state.gone.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    state.connections.fetch_add(1, Ordering::SeqCst);
+                    let (link, state) = (Link::new(wire(tcp), Side::Node), state.clone());
+                    std::thread::spawn(move || state.converse(link));
+                }
+            }
+        });
+        Self { address, state, thread: Some(thread) }
+    }
+
+    /// From now on requests with this part in their first line get that answer.
+    pub fn answer(&self, part: &str, reply: Reply) {
+        self.answer_in_turn(part, [reply]);
+    }
+
+    /// The same with an answer for each time; the last one stays.
+    pub fn answer_in_turn(&self, part: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.state.scripts.lock().unwrap().push((part.to_owned(), replies.into_iter().collect()));
+    }
+
+    /// Everything that was asked up to now.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.state.asked.lock().unwrap().clone()
+    }
+
+    /// The heads of it.
+    pub fn questions(&self) -> Vec<Head> {
+        self.asked().into_iter().map(|asked| asked.head).collect()
+    }
+
+    /// Their first lines, without the version.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |head: Head| head.line.trim_end_matches(" HTTP/1.1").to_owned();
+        self.questions().into_iter().map(line).collect()
+    }
+
+    /// The latest request.
+    #[track_caller]
+    pub fn last(&self) -> Asked {
+        self.asked().pop().expect("somebody asked")
+    }
+
+    /// How many questions came up to now.
+    pub fn count(&self) -> usize {
+        self.state.asked.lock().unwrap().len()
+    }
+
+    /// How many connections were opened to ask them.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// How often it was dialled up to now. A listener's queue is served in order, so a dial of our own that came through
+    /// proves that every dial before it was counted.
+    #[track_caller]
+    pub fn dials(&self) -> usize {
+        let before = self.connections();
+        drop(TcpStream::connect(self.address).unwrap());
+        eventually("our own dial", || self.connections() > before);
+        self.state.connections.fetch_sub(1, Ordering::SeqCst) - 1
+    }
+
+    #[track_caller]
+    pub fn wait_for_questions(&self, n: usize) {
+        eventually("a question", || self.count() >= n);
+    }
+}
+
+impl Drop for HttpPeer {
+    fn drop(&mut self) {
+        self.state.gone.store(true, Ordering::SeqCst);
+        TcpStream::connect(self.address).ok();
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl State {
+    /// One kept-alive connection, until either side has enough.
+    fn converse(&self, mut link: Link) {
+        while link.hears_something_within(3 * super::DEADLINE) {
+            if self.gone.load(Ordering::SeqCst) {
+                return;
+            }
+            let Some(asked) = link.next_request() else { return };
+            let reply = self.reply_to(&asked.head);
+            self.asked.lock().unwrap().push(asked);
+            if let Some(gate) = reply.gate() {
+                gate.pass();
+            }
+            if link.try_send(&reply.bytes()).is_err() || reply.ends() {
+                return;
+            }
+        }
+    }
+
+    fn reply_to(&self, head: &Head) -> Reply {
+        let mut scripts = self.scripts.lock().unwrap();
+        let found = scripts.iter_mut().rev().find(|(part, _)| head.line.contains(part.as_str()));
+        let Some((_, replies)) = found else { return Reply::missing(404) };
+        match replies.len() {
+            0 => Reply::missing(404),
+            1 => replies[0].clone(),
+            _ => replies.pop_front().expect("there are some"),
+        }
+    }
+}

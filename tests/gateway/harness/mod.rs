@@ -1,0 +1,193 @@
+//! The gateway's neighbours, scripted: clients, nodes and a stream manager that do exactly what a test says.
+//!
+//! A test reads as a transcript: the client says, the node hears, the manager answers. Every wait has a deadline and fails
+//! with what it waited for. The peers know the wire (HTTP/1.1, RFC 6455, TLS) but nothing of the gateway's inside.
+
+pub mod certs;
+pub mod client;
+pub mod connection;
+pub mod flood;
+pub mod frame;
+pub mod gateway;
+pub mod http_message;
+pub mod http_peer;
+pub mod netns_link;
+pub mod node;
+pub mod reply;
+mod self_tests;
+pub mod systemd;
+pub mod takeover;
+pub mod tls_records;
+pub mod whip;
+pub mod workspace;
+
+pub use client::{Door, Request};
+pub use connection::Link;
+pub use frame::Frame;
+pub use gateway::{Config, Gateway};
+pub use http_message::{Head, Response};
+pub use http_peer::HttpPeer;
+pub use node::Origin;
+pub use reply::Reply;
+pub use workspace::Place;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before the test gives up on it. Generous: only failures wait that long.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Looks again and again until `done` holds; fails with `what` when the deadline passes.
+#[track_caller]
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Says past the harness, which would keep it to itself, that something could not be tested here. `tests/run.sh` shows it.
+pub fn skipped(test: &str, why: &str) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED {test}: {why}\n"));
+}
+
+/// Holds somebody back until the test lets go.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn pass(&self) {
+        let guard = self.0.0.lock().unwrap();
+        let opened = self.0.1.wait_timeout_while(guard, 3 * DEADLINE, |open| !*open).unwrap();
+        assert!(*opened.0, "nobody opened the gate");
+    }
+}
+
+/// One gateway, its stream manager and a street of addresses of their own.
+pub struct Town {
+    pub place: Place,
+    pub manager: HttpPeer,
+    pub gateway: Gateway,
+}
+
+impl Town {
+    pub fn open() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// A town whose gateway has a changed configuration.
+    pub fn with(change: impl FnOnce(&mut Config, &Place)) -> Self {
+        let place = Place::claim();
+        let manager = HttpPeer::start(place.manager());
+        let mut config = Config::new(&place);
+        change(&mut config, &place);
+        let gateway = Gateway::start(&place, &config);
+        Self { place, manager, gateway }
+    }
+
+    /// The n-th node starts to listen.
+    pub fn node(&self, n: u8) -> Origin {
+        Origin::listen(self.place.node(n))
+    }
+
+    /// The n-th node starts to speak HTTP.
+    pub fn http_node(&self, n: u8) -> HttpPeer {
+        HttpPeer::start(self.place.node(n))
+    }
+
+    /// The address of the n-th node, whether it listens or not.
+    pub fn ip(&self, n: u8) -> IpAddr {
+        self.place.node(n).ip()
+    }
+
+    pub fn door(&self) -> Door {
+        Door::to(self.place.gateway())
+    }
+
+    /// A client whose TLS handshake is done.
+    #[track_caller]
+    pub fn client(&self) -> Link {
+        self.door().enter()
+    }
+
+    /// The target that opens a WebSocket to the n-th node.
+    pub fn socket_target(&self, n: u8) -> String {
+        format!("/streammanager/?id=stream1&host={}&app=live", self.place.node(n).ip())
+    }
+
+    /// One question on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Response {
+        self.client().get(target)
+    }
+
+    /// An established session: the client's end and the node's.
+    #[track_caller]
+    pub fn relay(&self, origin: &Origin) -> (Link, Link) {
+        let mut client = self.client();
+        let node = self.upgrade(&mut client, origin);
+        (client, node)
+    }
+
+    /// A session in the middle of a frame from its node: its gateway can't end it before the rest comes, which is given
+    /// back.
+    #[track_caller]
+    pub fn held_back(&self, origin: &Origin) -> (Link, Link, Vec<u8>) {
+        let (mut client, mut node) = self.relay(origin);
+        let frame = Frame::text("one half and the other").bare();
+        node.send(&frame[..10]);
+        // what the gateway passed on it has seen
+        assert_eq!(client.take(10), &frame[..10]);
+        (client, node, frame[10..].to_vec())
+    }
+
+    /// The whole opening on a given connection: ask, dial, agree, 101.
+    #[track_caller]
+    pub fn upgrade(&self, client: &mut Link, origin: &Origin) -> Link {
+        client.ask(&Request::upgrade(&format!("/streammanager/?id=stream1&host={}&app=live", origin.ip())));
+        let mut node = origin.accept();
+        node.agree();
+        let response = client.read_response();
+        assert_eq!(response.status(), 101, "{response:?}");
+        node
+    }
+
+    /// A client asks for a WebSocket; the node has read the upgrade and says nothing yet.
+    #[track_caller]
+    pub fn asked(&self, origin: &Origin, request: &Request) -> (Link, Link, Head) {
+        let mut client = self.client();
+        client.ask(request);
+        let mut node = origin.accept();
+        let head = node.read_head();
+        (client, node, head)
+    }
+
+    /// Asks on a connection of its own and takes the answer, mostly a refusal.
+    #[track_caller]
+    pub fn refused(&self, request: &Request) -> Response {
+        let mut client = self.client();
+        client.ask(request);
+        client.read_response()
+    }
+}
+
+impl Response {
+    /// This answer is a refusal with this status and code word, in the shape that every page of the vendor understands.
+    #[track_caller]
+    pub fn assert_refusal(&self, status: u16, code: &str) {
+        assert_eq!((self.status(), self.json()["code"].as_str()), (status, Some(code)), "{self:?}");
+        let json = self.json();
+        assert_eq!(json["error"], json["errorMessage"], "both names, same text");
+        assert!(json["error"].as_str().is_some_and(|text| !text.is_empty()), "{json}");
+        assert!(json["timestamp"].as_u64().is_some_and(|ms| ms > 1_600_000_000_000), "{json}");
+        assert!(self.field("content-type").is_some_and(|t| t.starts_with("application/json")), "{self:?}");
+        assert_eq!(self.field("cache-control"), Some("no-store"));
+    }
+}

@@ -1,0 +1,184 @@
+//! Nodes: they take what the gateway dials, and answer as the test says, well or badly.
+
+use super::connection::{Link, Side};
+use super::http_message::Head;
+use super::{DEADLINE, eventually};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A node that listens. Whoever dials it is accepted at once and waits in a queue for the test.
+pub struct Origin {
+    address: SocketAddr,
+    dials: Arc<AtomicUsize>,
+    queue: Receiver<TcpStream>,
+    gone: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Origin {
+    pub fn listen(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("a free address");
+        let address = listener.local_addr().unwrap();
+        let (dials, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (sender, queue) = channel();
+        let thread = std::thread::spawn({
+            let (dials, gone) = (dials.clone(), gone.clone());
+            move || {
+                for tcp in listener.incoming().map_while(Result::ok) {
+                    if gone.load(Ordering::SeqCst) || sender.send(tcp).is_err() {
+                        return;
+                    }
+                    dials.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        });
+        Self { address, dials, queue, gone, thread: Some(thread) }
+    }
+
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The next connection that somebody opened to this node.
+    #[track_caller]
+    pub fn accept(&self) -> Link {
+        let tcp = self.queue.recv_timeout(DEADLINE).expect("somebody dials the node");
+        Link::new(Box::new(tcp), Side::Node)
+    }
+
+    /// Like `accept`, if somebody dialled just now; for tests that wait at several nodes.
+    pub fn try_accept(&self) -> Option<Link> {
+        let tcp = self.queue.recv_timeout(Duration::from_millis(20)).ok()?;
+        Some(Link::new(Box::new(tcp), Side::Node))
+    }
+
+    /// How often this node was dialled up to now. The queue of a listener is served in order, so a dial of our own that
+    /// came through proves that every dial before it was counted.
+    #[track_caller]
+    pub fn dials(&self) -> usize {
+        let before = self.dials.load(Ordering::SeqCst);
+        drop(TcpStream::connect(self.address).unwrap());
+        eventually("our own dial", || self.dials.load(Ordering::SeqCst) > before);
+        let counted = self.dials.fetch_sub(1, Ordering::SeqCst) - 1;
+        // Take our own dial out of the queue; it is the last one.
+        let mut waiting: Vec<_> = self.queue.try_iter().collect();
+        waiting.pop();
+        assert!(waiting.is_empty(), "{} dials that the test did not accept", waiting.len());
+        counted
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::SeqCst);
+        TcpStream::connect(self.address).ok();
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// A node that accepts every session, and gives back every byte it hears, until it is dropped.
+pub struct Echo {
+    address: SocketAddr,
+    gone: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Echo {
+    pub fn listen(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("a free address");
+        let gone = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let gone = gone.clone();
+            move || {
+                for tcp in listener.incoming().map_while(Result::ok) {
+                    if gone.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    std::thread::spawn(move || Self::serve(Link::new(Box::new(tcp), Side::Node)));
+                }
+            }
+        });
+        Self { address, gone, thread: Some(thread) }
+    }
+
+    fn serve(mut node: Link) {
+        node.agree();
+        loop {
+            let frame = node.hear();
+            let last = frame.opcode == super::Frame::CLOSE;
+            node.say(frame);
+            if last {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::SeqCst);
+        TcpStream::connect(self.address).ok();
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// A listener whose queue is full: a dial to it gets no answer at all.
+pub struct Deaf {
+    _listener: socket2::Socket,
+    _queue: Vec<TcpStream>,
+}
+
+impl Deaf {
+    pub fn listen(address: SocketAddr) -> Self {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.set_reuse_address(true).unwrap();
+        listener.bind(&address.into()).unwrap();
+        listener.listen(0).unwrap();
+        let mut queue = Vec::new();
+        while let Ok(tcp) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+            queue.push(tcp);
+            assert!(queue.len() < 100, "the queue never fills");
+        }
+        Self { _listener: listener, _queue: queue }
+    }
+}
+
+/// The right answer to an upgrade, as a head without its empty line.
+pub fn agreement(head: &Head) -> String {
+    let key = head.field("sec-websocket-key").expect("a key");
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n"
+    )
+}
+
+impl Link {
+    /// Reads the upgrade and answers 101 as a node does; returns what was asked.
+    #[track_caller]
+    pub fn agree(&mut self) -> Head {
+        self.agree_with("")
+    }
+
+    /// Like `agree`, with further fields (each with its line end) in the 101.
+    #[track_caller]
+    pub fn agree_with(&mut self, fields: &str) -> Head {
+        let head = self.read_head();
+        self.agree_to(&head, fields);
+        head
+    }
+
+    /// The 101 to an upgrade that was read before.
+    #[track_caller]
+    pub fn agree_to(&mut self, head: &Head, fields: &str) {
+        self.send(format!("{}{fields}\r\n", agreement(head)).as_bytes());
+    }
+}

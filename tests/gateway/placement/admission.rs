@@ -1,0 +1,260 @@
+//! Which nodes may be dialled: those the stream manager named or the operator listed, and nothing else whatever is said.
+
+use crate::harness::{Frame, Origin, Reply, Request, Town};
+use std::net::Ipv6Addr;
+
+const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
+
+fn target(host: &str) -> String {
+    format!("/streammanager/?id=stream1&host={host}&app=live")
+}
+
+#[test]
+fn a_node_nobody_named_is_not_dialled() {
+    let town = Town::open();
+    // Node 20 exists and listens, but is neither listed nor learned.
+    let stranger = town.node(20);
+    town.refused(&Request::upgrade(&town.socket_target(20))).assert_refusal(403, "origin_not_admitted");
+    for host in ["10.0.0.5", "203.0.113.7", "2001:db8::5"] {
+        town.refused(&Request::upgrade(&target(host))).assert_refusal(403, "origin_not_admitted");
+    }
+    assert_eq!(stranger.dials(), 0);
+    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+    assert_eq!(town.gateway.metric("tidegate_refusals_total", &[("code", "origin_not_admitted")]), 4.0);
+}
+
+#[test]
+fn a_node_learned_on_one_connection_is_dialled_from_any_other() {
+    let town = Town::with(|config, _| config.set("origins.strict", true));
+    let origin = town.node(1);
+    town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(403, "origin_not_admitted");
+    assert_eq!(origin.dials(), 0);
+    town.manager.answer("/stream1", Reply::node(origin.ip()));
+    assert_eq!(town.get(EVENT).status(), 200);
+    // Enough connections to meet every worker.
+    for _ in 0..16 {
+        let (mut client, mut node) = town.relay(&origin);
+        client.say(Frame::text("hello"));
+        assert_eq!(node.hear(), Frame::text("hello"));
+    }
+    assert_eq!(origin.dials(), 16);
+}
+
+#[test]
+fn every_shape_of_answer_teaches() {
+    let town = Town::with(|config, _| config.set("origins.strict", true));
+    let origins: Vec<_> = (1..=5).map(|n| town.node(n)).collect();
+    let ip = |n: usize| origins[n - 1].ip();
+    let bodies = [
+        format!(r#"{{"name":"s","scope":"/live","serverAddress":"{}","region":"r"}}"#, ip(1)),
+        format!(r#"{{"name":"s","scope":"live","serverAddress":"{}"}}"#, ip(2)),
+        format!(r#"[{{"serverAddress":"{}"}},{{"serverAddress":"{}","streamGuid":"live/s"}}]"#, ip(3), ip(4)),
+    ];
+    for (n, body) in bodies.into_iter().enumerate() {
+        town.manager.answer(&format!("/s{n}?"), Reply::json(200, body));
+        town.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
+    }
+    for origin in &origins[..4] {
+        town.relay(origin);
+    }
+    town.refused(&Request::upgrade(&town.socket_target(5))).assert_refusal(403, "origin_not_admitted");
+}
+
+#[test]
+fn an_answer_that_is_not_kept_teaches_all_the_same() {
+    let town = Town::with(|config, _| config.set("origins.strict", true));
+    let origin = town.node(1);
+    town.manager.answer("/stream1", Reply::node(origin.ip()));
+    assert_eq!(town.get(&format!("{EVENT}&username=u&password=p")).status(), 200);
+    town.relay(&origin);
+}
+
+#[test]
+fn only_a_good_answer_teaches() {
+    let town = Town::with(|config, _| config.set("origins.strict", true));
+    let origin = town.node(1);
+    let ip = origin.ip();
+    let replies = [
+        Reply::json(404, Reply::node(ip).body()),
+        Reply::json(500, Reply::node(ip).body()),
+        Reply::node(ip).torn(),
+        Reply::json(
+            200,
+            format!(r#"{{"name":"{ip}","serverAddress":"127.0.0.1","note":"serverAddress {ip}"}}"#),
+        ),
+        Reply::json(200, format!(r#"{{"serverAddress":"{ip}:22"}}"#)),
+        Reply::json(200, format!(r#"{{"serverAddress":"{ip}"#)),
+    ];
+    for (n, reply) in replies.into_iter().enumerate() {
+        town.manager.answer(&format!("/s{n}?"), reply);
+        town.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
+        town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(403, "origin_not_admitted");
+    }
+    assert_eq!(origin.dials(), 0);
+}
+
+#[test]
+fn what_was_learned_is_forgotten_in_time() {
+    let town = Town::with(|config, _| {
+        config.set("origins.strict", true);
+        config.set("answers.learned_ttl", "300ms");
+        config.set("answers.broadcast_ttl", "100ms");
+        config.set("answers.subscribe_ttl", "100ms");
+    });
+    let origin = town.node(1);
+    town.manager.answer("/stream1", Reply::node(origin.ip()));
+    town.get(EVENT);
+    town.relay(&origin);
+    crate::harness::eventually("the node is forgotten", || {
+        let mut client = town.client();
+        client.ask(&Request::upgrade(&town.socket_target(1)));
+        if client.hears_something_within(std::time::Duration::from_millis(100)) {
+            let response = client.read_response();
+            response.assert_refusal(403, "origin_not_admitted");
+            return true;
+        }
+        origin.accept().agree();
+        false
+    });
+}
+
+#[test]
+fn without_learning_only_the_list_counts() {
+    let town = Town::with(|config, place| {
+        config.set("origins.learned", false);
+        config.set("origins.networks", vec![place.node(1).ip().to_string()]);
+    });
+    let (listed, named) = (town.node(1), town.node(2));
+    town.manager.answer("/stream1", Reply::node(named.ip()));
+    assert_eq!(town.get(EVENT).status(), 200);
+    town.refused(&Request::upgrade(&town.socket_target(2))).assert_refusal(403, "origin_not_admitted");
+    assert_eq!(named.dials(), 0);
+    town.relay(&listed);
+}
+
+#[test]
+fn a_prefix_does_not_lift_what_is_denied() {
+    let town =
+        Town::with(|config, _| config.set("origins.networks", vec!["127.0.0.0/8", "10.0.0.0/8", "::/0"]));
+    let origin = town.node(1);
+    town.manager.answer("/stream1", Reply::node(origin.ip()));
+    assert_eq!(town.get(EVENT).status(), 200);
+    for host in [origin.ip().to_string(), "127.0.0.1".to_owned(), "::1".to_owned(), "%3A%3A1".to_owned()] {
+        let response = town.refused(&Request::upgrade(&target(&host)));
+        response.assert_refusal(403, "origin_not_admitted");
+    }
+    assert_eq!(origin.dials(), 0);
+    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+}
+
+#[test]
+fn denied_classes_win_over_a_stream_manager_that_names_them() {
+    let town = Town::open();
+    let unlisted = town.node(20);
+    let unlisted_ip = unlisted.ip().to_string();
+    let hosts = [
+        unlisted_ip.as_str(),
+        "127.0.0.1",
+        "0.0.0.0",
+        "169.254.169.254",
+        "100.100.100.200",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "fe80::1",
+        "ff02::1",
+        "fd00:ec2::254",
+        "::ffff:10.0.0.5",
+        "64:ff9b::a00:5",
+        "2002:a00:5::",
+    ];
+    for (n, host) in hosts.iter().enumerate() {
+        town.manager.answer(&format!("/s{n}?"), Reply::node(host.parse().unwrap()));
+        town.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
+        let response = town.refused(&Request::upgrade(&target(host)));
+        assert_eq!(response.status(), 403, "{host}: {response:?}");
+        response.assert_refusal(403, "origin_not_admitted");
+    }
+    assert_eq!(unlisted.dials(), 0);
+    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+}
+
+#[test]
+fn every_refusal_of_parameters_comes_before_any_dial() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let ip = origin.ip();
+    // Where the contract leaves open which word fits, any refusal with this status will do.
+    let any = "";
+    let cases = [
+        (format!("id=s&host={ip}&app=vod"), 403, "app_not_allowed"),
+        (format!("id=s&host={ip}&app=streammanager"), 403, "app_not_allowed"),
+        (format!("id=s&host={ip}"), 400, any),
+        ("id=s&app=live".to_owned(), 400, any),
+        (format!("id=s&host={ip}&app=live%2F..%2Fx"), 400, "bad_app"),
+        (format!("id=s&host={ip}&app=live/a/b/c/d"), 400, "bad_app"),
+        (format!("id=s&host={ip}&host={ip}&app=live"), 400, "duplicate_param"),
+        (format!("id=s&Host={ip}&host={ip}&app=live"), 400, any),
+        (format!("id=s&host={ip}%3A22&app=live"), 400, "bad_host"),
+        (format!("id=s&host={ip}.&app=live"), 400, "bad_host"),
+        ("id=s&host=2130706433&app=live".to_owned(), 400, "bad_host"),
+        ("id=s&host=0x7f.0.0.1&app=live".to_owned(), 400, "bad_host"),
+        ("id=s&host=undefined&app=live".to_owned(), 400, "script_leftover"),
+        (format!("id=s&host={ip}&app=null"), 400, "script_leftover"),
+        (format!("id=s&host={ip}&app=live&accessToken=x"), 403, "admin_parameter"),
+        (format!("id=s&host={ip}&app=live&username=cluster-restreamer"), 403, "reserved_account"),
+    ];
+    for (query, status, code) in cases {
+        let response = town.refused(&Request::upgrade(&format!("/streammanager/?{query}")));
+        assert_eq!(response.status(), status, "{query}: {response:?}");
+        let found = response.json()["code"].as_str().unwrap().to_owned();
+        assert!(code == any || code == found, "{query}: {found}");
+        response.assert_refusal(status, &found);
+    }
+    assert_eq!(origin.dials(), 0);
+    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+}
+
+#[test]
+fn nodes_with_one_port_are_told_apart_by_address() {
+    let town = Town::open();
+    let (one, two) = (town.node(1), town.node(2));
+    let (mut first, mut node_one) = town.relay(&one);
+    let (mut second, mut node_two) = town.relay(&two);
+    first.say(Frame::text("one"));
+    second.say(Frame::text("two"));
+    assert_eq!(node_one.hear(), Frame::text("one"));
+    assert_eq!(node_two.hear(), Frame::text("two"));
+    assert_eq!((one.dials(), two.dials()), (1, 1));
+}
+
+#[test]
+fn a_node_on_ipv6_may_be_written_in_every_standard_way() {
+    let origin = Origin::listen((Ipv6Addr::LOCALHOST, 0).into());
+    let town = Town::with(|config, _| {
+        config.set("origins.port", i64::from(origin.port()));
+        config.set("origins.networks", vec!["::1"]);
+    });
+    for host in ["::1", "[::1]", "%3A%3A1", "%5B::1%5D", "0:0:0:0:0:0:0:1"] {
+        let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&target(host)));
+        assert_eq!(head.field("host"), Some(format!("[::1]:{}", origin.port()).as_str()), "{host}");
+        node.agree_to(&head, "");
+        assert_eq!(client.read_response().status(), 101);
+    }
+}
+
+#[test]
+fn a_node_that_may_not_be_dialled_hides_no_other() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let denied = "169.254.169.254".parse().unwrap();
+    town.manager.answer("", Reply::nodes(&[denied, town.ip(1)]));
+    let target = "/as/v1/proxy/ws/subscribe/live/s?nodeGroup=ng1";
+    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(target));
+    node.agree_to(&head, "");
+    assert_eq!(client.read_response().status(), 101);
+    town.manager.answer("/alone", Reply::nodes(&[denied]));
+    let target = "/as/v1/proxy/ws/subscribe/live/alone?nodeGroup=ng1";
+    town.refused(&Request::upgrade(target)).assert_refusal(403, "origin_not_admitted");
+}

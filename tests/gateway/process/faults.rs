@@ -1,0 +1,232 @@
+//! Machines that fail: a stream manager that is down, a full disk, a clock that jumps, a worker that stands still, a
+//! kernel that refuses the ring. Whoever is inside goes on, and the operator hears what happened.
+
+use crate::harness::{Config, Frame, Gate, Gateway, HttpPeer, Link, Place, Reply, Town, eventually, skipped};
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use seccompiler::{SeccompAction, SeccompFilter};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::Duration;
+
+const BROADCAST: &str = "/streammanager/api/4.0/event/live/stream1?action=broadcast";
+
+/// Both sides say something and hear it.
+#[track_caller]
+fn talk((client, node): &mut (Link, Link)) {
+    client.say(Frame::text("still there?"));
+    assert_eq!(node.hear(), Frame::text("still there?"));
+    node.say(Frame::text("yes"));
+    assert_eq!(client.hear(), Frame::text("yes"));
+}
+
+#[test]
+fn while_the_manager_is_down_what_is_fresh_is_served_and_the_rest_fails_at_once() {
+    let mut town = Town::with(|config, _| {
+        config.set("answers.broadcast_ttl", "60s");
+        // nobody waits for a manager that refuses
+        config.set("stream_manager.timeout", "60s");
+    });
+    let origin = town.node(1);
+    town.manager.answer("/stream1", Reply::node(origin.ip()));
+    let body = town.get(BROADCAST).text();
+    let mut inside = town.relay(&origin);
+    // it moves away, and nobody listens where it was
+    town.manager = HttpPeer::start((town.place.ip(3), 5080).into());
+    for _ in 0..5 {
+        let answer = town.get(BROADCAST);
+        assert_eq!((answer.status(), answer.text()), (200, body.clone()), "what was said before holds");
+        town.get(&BROADCAST.replace("stream1", "other")).assert_refusal(502, "manager_failed");
+    }
+    talk(&mut inside);
+    talk(&mut town.relay(&origin));
+    assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "hit")]), 5.0);
+}
+
+#[test]
+fn while_the_manager_is_silent_few_wait_for_it() {
+    const PLAYERS: usize = 40;
+    let town = Town::with(|config, _| config.set("stream_manager.timeout", "300ms"));
+    let gate = Gate::default();
+    town.manager.answer("/silent", Reply::json(200, "{}").held(&gate));
+    for n in 0..PLAYERS {
+        let target = format!("/streammanager/api/4.0/event/live/silent{n}?action=subscribe");
+        town.get(&target).assert_refusal(504, "manager_timeout");
+    }
+    let asked = town.manager.count();
+    assert!((5..PLAYERS / 2).contains(&asked), "{asked} questions: five in a row, and then one a second");
+    assert!(town.gateway.stderr().contains("the stream manager is silent"), "{}", town.gateway.stderr());
+    gate.open();
+    // the first word is enough
+    eventually("it is asked again", || town.get(BROADCAST).status() == 404);
+    assert_eq!(town.get(&BROADCAST.replace("stream1", "other")).status(), 404);
+    assert!(town.gateway.stderr().contains("the stream manager answers again"));
+}
+
+#[test]
+fn a_full_disk_costs_lines_of_the_access_log_and_nothing_else() {
+    let town = Town::with(|config, _| config.set("log.access", "/dev/full"));
+    let origin = town.node(1);
+    for _ in 0..20 {
+        assert_eq!(town.get("/nowhere").status(), 404);
+        talk(&mut town.relay(&origin));
+    }
+    eventually("the log says so", || town.gateway.stderr().contains("the access log can't be written"));
+    let said = town.gateway.stderr().matches("the access log can't be written").count();
+    assert_eq!(said, 1, "once, not for each line");
+    assert_eq!(town.gateway.metric("tidegate_panics_total", &[]), 0.0);
+}
+
+#[test]
+fn clocks_that_jump_change_nothing_for_sessions_and_answers() {
+    let libraries =
+        ["x86_64", "aarch64"].map(|cpu| format!("/usr/lib/{cpu}-linux-gnu/faketime/libfaketimeMT.so.1"));
+    let Some(library) = libraries.iter().find(|library| Path::new(library).exists()) else {
+        return skipped("clocks that jump", "no libfaketime here (package faketime)");
+    };
+    let mut clock = None;
+    let town = Town::with(|config, place| {
+        let file = place.file("clock");
+        std::fs::write(&file, "+0").unwrap();
+        config.environment("LD_PRELOAD", library);
+        config.environment("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap());
+        config.environment("FAKETIME_NO_CACHE", "1");
+        // the clock on the wall, not the one that only goes forward
+        config.environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        config.set("answers.broadcast_ttl", "60s");
+        config.set("websocket.ping_interval", "20s");
+        clock = Some(file);
+    });
+    let origin = town.node(1);
+    town.manager.answer("/stream1", Reply::node(origin.ip()));
+    let year = || {
+        let answer = town.get(BROADCAST);
+        let date = answer.field("date").expect("a date").to_owned();
+        date.split(' ').nth(3).and_then(|year| year.parse::<i32>().ok()).expect("a year")
+    };
+    let now = year();
+    let mut inside = town.relay(&origin);
+    for (jump, years) in [("+3650d", 10), ("-3650d", -10), ("+0", 0)] {
+        std::fs::write(clock.as_ref().unwrap(), jump).unwrap();
+        assert!((year() - now - years).abs() <= 1, "the gateway sees the jump");
+        talk(&mut inside);
+        talk(&mut town.relay(&origin));
+    }
+    assert_eq!(town.manager.count(), 1, "the answer neither got old nor young");
+    assert_eq!(town.gateway.metric("tidegate_ends_total", &[("by", "gateway")]), 0.0);
+}
+
+/// Holds one thread of the program until it is dropped. The others go on.
+struct Held(Pid);
+
+impl Held {
+    fn hold(thread: i32) -> nix::Result<Self> {
+        let thread = Pid::from_raw(thread);
+        ptrace::seize(thread, ptrace::Options::empty())?;
+        ptrace::interrupt(thread)?;
+        waitpid(thread, Some(WaitPidFlag::__WALL))?;
+        Ok(Self(thread))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).ok();
+    }
+}
+
+/// What systemd was told up to now.
+fn told(systemd: &UnixDatagram) -> Vec<String> {
+    let mut letter = [0; 4096];
+    let letters = std::iter::from_fn(|| systemd.recv(&mut letter).ok().map(|size| letter[..size].to_vec()));
+    letters.map(|letter| String::from_utf8(letter).unwrap()).collect()
+}
+
+#[test]
+fn a_worker_that_stands_still_is_noticed_and_the_others_go_on() {
+    let mut systemd = None;
+    let town = Town::with(|config, place| {
+        let path = place.file("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        systemd = Some(socket);
+        config.environment("NOTIFY_SOCKET", path.to_str().unwrap());
+        config.environment("WATCHDOG_USEC", "2000000");
+    });
+    let systemd = systemd.unwrap();
+    let fed = || told(&systemd).iter().any(|letter| letter.contains("WATCHDOG=1"));
+    let still = || town.gateway.stderr().matches("a worker stands still").count();
+    let origin = town.node(1);
+    // enough of them that each worker has some
+    let mut sessions: Vec<_> = (0..24).map(|_| town.relay(&origin)).collect();
+    eventually("the watchdog is fed", fed);
+    assert_eq!(town.gateway.admin("/livez").status(), 200);
+
+    let held = match Held::hold(town.gateway.thread("tidegate-1")) {
+        Ok(held) => held,
+        Err(e) => return skipped("a worker that stands still", &format!("threads can't be held here ({e})")),
+    };
+    let before = still();
+    eventually("it is noticed", || still() > before);
+    told(&systemd);
+    eventually("it is still noticed", || still() > before + 1);
+    assert!(!fed(), "systemd has to start it anew");
+    assert_eq!(town.gateway.admin("/livez").status(), 503);
+    let mut served = 0;
+    for (client, node) in &mut sessions {
+        client.say(Frame::text("who is there?"));
+        served += usize::from(node.hears_something_within(Duration::from_millis(100)));
+    }
+    assert!(served > 0 && served < sessions.len(), "{served} sessions of the other worker go on");
+
+    drop(held);
+    for (_, node) in &mut sessions {
+        assert_eq!(node.hear(), Frame::text("who is there?"), "nothing was lost");
+    }
+    eventually("the watchdog is fed again", fed);
+    eventually("it is alive", || town.gateway.admin("/livez").status() == 200);
+}
+
+/// Does something where the kernel refuses to make a ring: on a thread of its own, and in whatever is started there.
+fn without_rings<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let refuse = std::thread::spawn(|| {
+        let arch = std::env::consts::ARCH.try_into().expect("a filter for this machine");
+        let rules = [(libc::SYS_io_uring_setup, Vec::new())].into_iter().collect();
+        let refused = SeccompAction::Errno(libc::EPERM as u32);
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
+        let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+        seccompiler::apply_filter(&program).expect("a filter");
+        assert!(io_uring::IoUring::new(8).is_err(), "the filter works");
+        work()
+    });
+    refuse.join().expect("no panic")
+}
+
+#[test]
+fn where_seccomp_refuses_the_ring_epoll_serves_and_the_log_says_why() {
+    let mut town = without_rings(|| Town::with(|config, _| config.set("gateway.driver", "auto")));
+    assert_eq!(town.gateway.metric("tidegate_info", &[("driver", "epoll")]), 1.0);
+    // the log has a thread of its own
+    eventually("the reason in the log", || {
+        let said = town.gateway.stderr();
+        said.contains("io_uring can't be had") && said.contains("seccomp")
+    });
+    let origin = town.node(1);
+    talk(&mut town.relay(&origin));
+    town.gateway.terminate();
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn who_insists_on_the_ring_is_told_what_refuses_it() {
+    let (code, said) = without_rings(|| {
+        let place = Place::claim();
+        let mut config = Config::new(&place);
+        config.set("gateway.driver", "io_uring");
+        let mut gateway = Gateway::spawn(&place, &config);
+        (gateway.wait_for_exit().code(), gateway.stderr())
+    });
+    assert_eq!(code, Some(71), "{said}");
+    assert!(said.contains("seccomp") && said.contains("driver = \"epoll\""), "{said}");
+}

@@ -1,0 +1,36 @@
+//! A start that fails: the exit code and the reason that the program prints.
+
+use crate::harness::{Config, Gateway, Place};
+use std::net::TcpListener;
+
+/// Starts a gateway that cannot serve; its exit code and what it said.
+#[track_caller]
+fn failed_start(place: &Place, change: impl FnOnce(&mut Config)) -> (Option<i32>, String) {
+    let mut config = Config::new(place);
+    change(&mut config);
+    let mut gateway = Gateway::spawn(place, &config);
+    let code = gateway.wait_for_exit().code();
+    (code, gateway.stderr())
+}
+
+#[test]
+fn a_wrong_configuration_ends_the_start_with_78_and_its_reason() {
+    let place = Place::claim();
+    let (code, said) = failed_start(&place, |config| config.set("origins.strickt", true));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("strickt") && said.contains("strict"), "{said}");
+    let (code, said) = failed_start(&place, |config| config.set("answers.subscribe_ttl", "soon"));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("subscribe_ttl") && said.contains("soon"), "{said}");
+}
+
+#[test]
+fn a_taken_port_ends_the_start_with_71_and_its_name() {
+    let place = Place::claim();
+    for address in [place.gateway(), place.admin()] {
+        let _taken = TcpListener::bind(address).unwrap();
+        let (code, said) = failed_start(&place, |_| {});
+        assert_eq!(code, Some(71), "{said}");
+        assert!(said.contains(&address.to_string()), "{said}");
+    }
+}

@@ -1,0 +1,264 @@
+//! Many reloads under load: no handshake fails, no session breaks, and memory does not grow.
+//!
+//! 40 reloads here; `TIDEGATE_TEST_RELOADS=200` for the full size. What was seen at that size stands in
+//! `docs/operations.md`.
+
+use crate::harness::certs::{ECDSA, Identity};
+use crate::harness::client::trusting;
+use crate::harness::connection::{End, Side, Tls};
+use crate::harness::gateway::write_pair;
+use crate::harness::{Door, Frame, Link, Reply, Request, Town};
+use crate::questions::answers::SUBSCRIBE;
+use rustls::{ClientConfig, RootCertStore};
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::{self, ScopedJoinHandle};
+
+/// Sessions that talk all the time.
+const TALKERS: usize = 16;
+/// Clients that come and go all the time.
+const VISITORS: usize = 4;
+/// Sessions of earlier revisions that are there at any time.
+const KEPT: usize = 16;
+/// What the gateway may hold more at the end than it held at most in the first half: sessions that come and go make it
+/// waver by one or two MiB.
+const GROWTH_MAX: u64 = 4 << 20;
+/// Reloads without any load, and what the gateway may hold more after them. An old revision that stays is 24 KiB.
+const QUIET: usize = 100;
+const QUIET_GROWTH_MAX: u64 = 512 << 10;
+
+#[test]
+fn reloads_under_load_are_not_noticed() {
+    let reloads =
+        std::env::var("TIDEGATE_TEST_RELOADS").map_or(40, |number| number.parse().expect("a number"));
+    let renewed = Identity::renewed();
+    let mut config = None;
+    let mut town = Town::with(|changed, _| {
+        changed.set("limits.sessions_per_ip", "off");
+        // those who are kept have nothing to say for a while, and nobody is late on a busy machine
+        changed.set("websocket.ping_interval", "off");
+        changed.set("websocket.close_timeout", "10s");
+        for wait in ["connect_timeout", "upgrade_timeout"] {
+            changed.set(&format!("origins.{wait}"), "10s");
+        }
+        config = Some(changed.clone());
+    });
+    let mut config = config.expect("it was called");
+    town.manager.answer("", Reply::node(town.ip(1)));
+    let node = echo(town.place.node(1));
+    let load = Load::on(&town, &renewed);
+
+    let memory = thread::scope(|scope| {
+        let talkers: Vec<_> = (0..TALKERS)
+            .map(|n| {
+                scope.spawn({
+                    let load = &load;
+                    move || load.talk(n)
+                })
+            })
+            .collect();
+        let visitors: Vec<_> = (0..VISITORS).map(|_| scope.spawn(|| load.visit())).collect();
+        // also if something fails below: nobody waits for the others in vain
+        let over = Over(&load.over);
+        let mut kept = VecDeque::new();
+        let mut memory = Vec::new();
+        for n in 0..reloads {
+            let identity = if n % 2 == 0 { &renewed } else { &*ECDSA };
+            write_pair(&town.place, "ecdsa", identity);
+            config.set("origins.depth", 4 + n as i64 % 3);
+            config.set("limits.headers", 100 + n as i64 % 7);
+            config.set("log.level", if n % 2 == 0 { "info" } else { "debug" });
+            config.write(&town.place);
+            reload(&town, n);
+            let tls = load.enter(&load.settings());
+            assert_eq!(tls.conn.peer_certificates().unwrap()[0], identity.der, "reload {n}");
+            let mut session = load.open(tls);
+            load.exchange(&mut session, n);
+            kept.push_back(session);
+            if kept.len() > KEPT {
+                load.close(kept.pop_front().expect("there are some"));
+            }
+            memory.push(town.gateway.memory());
+        }
+        kept.into_iter().for_each(|session| load.close(session));
+        drop(over);
+        for worker in talkers.into_iter().chain(visitors) {
+            join(worker);
+        }
+        memory
+    });
+    drop(node);
+    let (messages, handshakes) = (load.messages.load(SeqCst), load.handshakes.load(SeqCst));
+    let (first, second) = memory.split_at(reloads / 2);
+    let most = |memory: &[u64]| memory.iter().max().copied().expect("some") >> 10;
+    println!(
+        "{reloads} reloads, revision {}: {handshakes} handshakes, {messages} messages; at most {} KiB resident in the \
+         first half, {} KiB in the second",
+        town.gateway.revision(),
+        most(first),
+        most(second)
+    );
+    assert!(town.gateway.revision() > reloads as u64);
+    assert_eq!(town.gateway.metric("tidegate_tls_handshake_failures_total", &[]), 0.0);
+    assert_eq!(town.gateway.metric("tidegate_refusals_total", &[]), 0.0);
+    for how in ["lost", "torn", "violation", "idle"] {
+        assert_eq!(town.gateway.metric("tidegate_ends_total", &[("how", how)]), 0.0, "{how}");
+    }
+    assert!(handshakes > reloads && messages > 10 * reloads, "there was no load");
+    assert!(most(second) < most(first) + (GROWTH_MAX >> 10), "memory grew: {memory:?}");
+    quiet_reloads(&town);
+    town.gateway.assert_sound();
+}
+
+/// Without load every page that a revision leaves behind shows.
+fn quiet_reloads(town: &Town) {
+    town.gateway.wait_for_metric("tidegate_connections", &[], 0.0);
+    let reload =
+        || assert_eq!(town.gateway.ask_admin(&town.gateway.to_admin("POST", "/api/reload")).status(), 200);
+    reload();
+    let before = town.gateway.memory();
+    (0..QUIET).for_each(|_| reload());
+    let after = town.gateway.memory();
+    println!("{QUIET} more without load: {} KiB before, {} KiB after", before >> 10, after >> 10);
+    assert!(after < before + QUIET_GROWTH_MAX, "memory grew from {before} to {after}");
+}
+
+/// By each way in turn; it is done when this returns.
+fn reload(town: &Town, n: usize) {
+    let before = town.gateway.revision();
+    match n % 3 {
+        0 => town.gateway.hang_up(),
+        1 => assert_eq!(town.gateway.reload().0, Some(0)),
+        _ => assert_eq!(town.gateway.ask_admin(&town.gateway.to_admin("POST", "/api/reload")).status(), 200),
+    }
+    town.gateway.wait_for_revision(before + 1);
+}
+
+fn join(worker: ScopedJoinHandle<'_, ()>) {
+    if let Err(panic) = worker.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Tells the load that it is over.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// Clients that go on whatever happens; each one fails the test if anything goes wrong for it.
+struct Load {
+    door: Door,
+    target: String,
+    roots: RootCertStore,
+    over: AtomicBool,
+    handshakes: AtomicUsize,
+    messages: AtomicUsize,
+}
+
+impl Load {
+    fn on(town: &Town, renewed: &Identity) -> Self {
+        let mut roots = crate::harness::certs::roots();
+        roots.add(renewed.der.clone()).unwrap();
+        Self {
+            door: town.door(),
+            target: town.socket_target(1),
+            roots,
+            over: AtomicBool::new(false),
+            handshakes: AtomicUsize::new(0),
+            messages: AtomicUsize::new(0),
+        }
+    }
+
+    /// A client without tickets.
+    fn settings(&self) -> Arc<ClientConfig> {
+        Arc::new(trusting(rustls::ALL_VERSIONS, self.roots.clone()))
+    }
+
+    fn enter(&self, settings: &Arc<ClientConfig>) -> Tls {
+        let tls = self.door.clone().with(settings.clone()).enter_tls();
+        self.handshakes.fetch_add(1, SeqCst);
+        tls
+    }
+
+    /// Opens a WebSocket.
+    fn open(&self, tls: Tls) -> Link {
+        let mut client = Link::new(Box::new(tls), Side::Client);
+        let response = client.exchange(&Request::upgrade(&self.target));
+        assert_eq!(response.status(), 101, "{response:?}");
+        client
+    }
+
+    /// Says something and hears it again, byte for byte.
+    fn exchange(&self, client: &mut Link, n: usize) {
+        let size = 1 + n * 7919 % 5000;
+        let frame = Frame::binary((0..size).map(|at| (at * 31 + n) as u8).collect::<Vec<_>>());
+        client.say(frame.clone());
+        let heard = client.hear();
+        assert!(heard == frame, "message {n} came back as {heard:?}");
+        self.messages.fetch_add(1, SeqCst);
+    }
+
+    fn close(&self, mut client: Link) {
+        self.exchange(&mut client, 1);
+        client.say(Frame::close(1000, "bye"));
+        assert_eq!(client.hear_close(), (Some(1000), "bye".to_owned()));
+        assert_eq!(client.ended(), End::Clean);
+    }
+
+    /// One session from the first revision to the last.
+    fn talk(&self, first: usize) {
+        let mut session = self.open(self.enter(&self.settings()));
+        for n in first.. {
+            if self.over.load(SeqCst) {
+                break;
+            }
+            self.exchange(&mut session, n);
+        }
+        self.close(session);
+    }
+
+    /// Handshake after handshake, whole ones and resumed ones, each with a question or a short session.
+    fn visit(&self) {
+        while !self.over.load(SeqCst) {
+            let settings = self.settings();
+            for _ in 0..2 {
+                let mut client = Link::new(Box::new(self.enter(&settings)), Side::Client);
+                for _ in 0..2 {
+                    assert_eq!(client.get(SUBSCRIBE).status(), 200, "also on a kept connection");
+                }
+            }
+            let mut session = self.open(self.enter(&settings));
+            (0..3).for_each(|n| self.exchange(&mut session, n));
+            self.close(session);
+        }
+    }
+}
+
+/// A node that says again what it hears.
+fn echo(address: SocketAddr) -> TcpListener {
+    let listener = TcpListener::bind(address).unwrap();
+    let door = listener.try_clone().unwrap();
+    thread::spawn(move || {
+        for tcp in door.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut link = Link::new(Box::new(tcp), Side::Node);
+                link.agree();
+                link.tcp().set_read_timeout(None).unwrap();
+                while let Some(frame) = link.try_hear() {
+                    let last = frame.opcode == Frame::CLOSE;
+                    let bytes = link.encode(&frame);
+                    if link.try_send(&bytes).is_err() || last {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    listener
+}

@@ -1,0 +1,225 @@
+//! Names of nodes that the operator configured, when they move (DNS rebinding): the gateway resolves them, dials the very
+//! address that it judged, and judges again at each dial.
+
+use crate::harness::netns_link::Cabling;
+use crate::harness::{Config, Door, Gateway, HttpPeer, Origin, Place, Request, Response, skipped};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const NAME: &str = "node.test";
+
+/// A gateway with an /etc/hosts of its own, which the test changes as it likes.
+struct Scene {
+    gateway: Gateway,
+    hosts: PathBuf,
+    place: Place,
+    manager: HttpPeer,
+    node: Origin,
+    dials: usize,
+}
+
+impl Scene {
+    /// Nothing where there are no mount namespaces.
+    fn set(test: &str) -> Option<Self> {
+        if !can_mount(test) {
+            return None;
+        }
+        let place = Place::claim();
+        let (hosts, node) = (place.file("hosts"), Origin::listen(place.node(1)));
+        std::fs::write(&hosts, format!("{} {NAME}\n", node.ip())).unwrap();
+        let mut config = Config::new(&place);
+        config.set("origins.names", vec![NAME]);
+        config.set("origins.networks", vec![node.ip().to_string()]);
+        let manager = HttpPeer::start(place.manager());
+        let gateway = Gateway::spawn_by(with_hosts(&hosts), &place, &config).begun();
+        Some(Self { gateway, hosts, place, manager, node, dials: 0 })
+    }
+
+    /// From now on a resolver says this; the gateway has not asked yet.
+    fn moves(&self, addresses: &[IpAddr]) {
+        let lines = addresses.iter().map(|address| format!("{address} {NAME}\n"));
+        // in place: a new file would not be the one that the gateway sees
+        std::fs::write(&self.hosts, lines.collect::<String>()).unwrap();
+    }
+
+    fn resolves_anew(&self) {
+        let revision = self.gateway.revision();
+        self.gateway.hang_up();
+        self.gateway.wait_for_revision(revision + 1);
+    }
+
+    fn request() -> Request {
+        Request::upgrade(&format!("/streammanager/?id=s&host={NAME}&app=live"))
+    }
+
+    /// The name leads to the node, at the address that was judged.
+    #[track_caller]
+    fn leads_to_the_node(&mut self) {
+        let mut client = Door::to(self.place.gateway()).enter();
+        client.ask(&Self::request());
+        let head = self.node.accept().agree();
+        assert_eq!(
+            head.field("host"),
+            Some(format!("{}:5080", self.node.ip()).as_str()),
+            "an address, not a name"
+        );
+        assert_eq!(client.read_response().status(), 101);
+        self.dials += 1;
+        self.assert_dials();
+    }
+
+    #[track_caller]
+    fn answer(&self) -> Response {
+        let mut client = Door::to(self.place.gateway()).enter();
+        client.ask(&Self::request());
+        client.read_response()
+    }
+
+    /// The name leads nowhere, and nobody is dialled.
+    #[track_caller]
+    fn leads_nowhere(&self) {
+        self.answer().assert_refusal(403, "origin_not_admitted");
+        self.assert_dials();
+    }
+
+    #[track_caller]
+    fn assert_dials(&self) {
+        assert_eq!(self.gateway.metric("tidegate_origin_dials_total", &[]), self.dials as f64);
+        assert_eq!(self.node.dials(), self.dials);
+        assert_eq!(self.manager.dials(), 0);
+    }
+}
+
+fn ips(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_name_that_moves_to_where_nobody_may_go_leads_nowhere() {
+    let Some(mut scene) = Scene::set("a name that moves") else { return };
+    let own =
+        [scene.place.gateway(), scene.place.manager(), scene.place.node(20)].map(|address| address.ip());
+    let inner = [Origin::listen((own[0], 5080).into()), Origin::listen((own[2], 5080).into())];
+    scene.leads_to_the_node();
+    let all = ips(&[
+        "127.0.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "224.0.0.1",
+        "100.100.100.200",
+        "::1",
+        "fd00:ec2::254",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "fe80::1",
+    ]);
+    for bad in all.iter().chain(&own) {
+        scene.moves(&[*bad]);
+        // it is pinned: what a resolver says meanwhile counts for nothing
+        scene.leads_to_the_node();
+        scene.resolves_anew();
+        scene.leads_nowhere();
+        scene.moves(&[*bad, scene.node.ip()]);
+        scene.resolves_anew();
+        // one that may be dialled is hidden by none that may not
+        scene.leads_to_the_node();
+    }
+    assert!(inner.iter().all(|origin| origin.dials() == 0));
+    // and a name that vanishes keeps what it had
+    scene.moves(&[]);
+    scene.resolves_anew();
+    scene.leads_to_the_node();
+    // one that nobody configured is not even looked up
+    let mut client = Door::to(scene.place.gateway()).enter();
+    client.ask(&Request::upgrade("/streammanager/?id=s&host=other.test&app=live"));
+    client.read_response().assert_refusal(403, "origin_not_admitted");
+    scene.gateway.assert_sound();
+}
+
+/// Whether the program can be given an /etc/hosts of its own, which is said if not.
+fn can_mount(test: &str) -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--map-root-user", "true"]);
+    let can = unshare.output().is_ok_and(|output| output.status.success());
+    if !can {
+        skipped(test, "no mount namespaces here (they need root or user namespaces, and `unshare`)");
+    }
+    can
+}
+
+/// Runs the program with this file for its /etc/hosts.
+fn with_hosts(hosts: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
+    command.arg(hosts).arg(env!("CARGO_BIN_EXE_tidegate"));
+    command
+}
+
+/// Machines between cables, where addresses are ordinary ones: two that nodes may have, named by nobody but this file.
+const OLD: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 8);
+const NEW: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 9);
+
+/// Nodes behind a cable. Each ends by a last dial of its own, which has to be made where it listens.
+struct Nodes<'c>(&'c Cabling, Vec<Origin>);
+
+impl Drop for Nodes<'_> {
+    fn drop(&mut self) {
+        let nodes = std::mem::take(&mut self.1);
+        self.0.nodes.inside(move || drop(nodes));
+    }
+}
+
+/// A node is asked for by its address or its name; whoever is dialled agrees. The status that the client sees.
+fn status(Nodes(cabling, nodes): &Nodes<'_>, host: &str) -> u16 {
+    let request = Request::upgrade(&format!("/streammanager/?id=s&host={host}&app=live"));
+    let mut client = cabling.clients.inside(|| Door::to((Cabling::DOOR, 8443).into()).enter());
+    client.ask(&request);
+    while !client.hears_something_within(Duration::from_millis(20)) {
+        nodes.iter().filter_map(|node| node.try_accept()).for_each(|mut node| drop(node.agree()));
+    }
+    client.read_response().status()
+}
+
+#[test]
+fn names_that_move_by_themselves_are_judged_too() {
+    let test = "names that move by themselves";
+    if !can_mount(test) {
+        return;
+    }
+    let Some(cabling) = Cabling::lay(test) else { return };
+    cabling.nodes.ip("address add 10.77.2.8/32 dev lo");
+    cabling.nodes.ip("address add 10.77.2.9/32 dev lo");
+    let place = Place::claim();
+    let hosts = place.file("hosts");
+    let says = |node: &str, manager: Ipv4Addr| {
+        std::fs::write(&hosts, format!("{node} {NAME}\n{manager} manager.test\n")).unwrap();
+    };
+    says("10.77.2.8", Cabling::NODE);
+    let mut config = Config::new(&place);
+    config.set("gateway.listen", vec![format!("{}:8443", Cabling::DOOR)]);
+    config.set("stream_manager.url", "http://manager.test:5080");
+    config.set("origins.names", vec![NAME]);
+    config.set("origins.networks", vec!["10.77.2.0/24"]);
+    let command = with_hosts(&hosts);
+    let (gateway, _place) = cabling.gateway.inside(move || {
+        let gateway = Gateway::spawn_by(command, &place, &config).begun();
+        (gateway, place)
+    });
+    let nodes = [OLD, NEW].map(|ip| cabling.nodes.inside(move || Origin::listen((ip, 5080).into())));
+    let nodes = Nodes(&cabling, nodes.into());
+    let ask = |host: &str| status(&nodes, host);
+    // both are machines like others, and the name leads to one of them
+    assert_eq!([ask(NAME), ask("10.77.2.8"), ask("10.77.2.9")], [101; 3]);
+    assert_eq!(ask("10.77.2.2"), 403, "the stream manager is there");
+    says("169.254.169.254", NEW);
+    // without anybody's word
+    let end = Instant::now() + Duration::from_secs(60);
+    while [ask(NAME), ask("10.77.2.9")] != [403; 2] {
+        assert!(Instant::now() < end, "nobody looks where they are");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(ask("10.77.2.8"), 101, "and that one is still a machine like others");
+    gateway.assert_no_panic();
+}

@@ -1,0 +1,191 @@
+//! TLS as clients meet it: versions, certificates, resumption, deadlines, and records no decent client sends.
+
+use super::link;
+use crate::harness::certs::{ECDSA, NAME, RSA, RSA_NAME};
+use crate::harness::client::config;
+use crate::harness::connection::Tls;
+use crate::harness::{Frame, Reply, Request, Town};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, NamedGroup, StreamOwned};
+use rustls::{ProtocolVersion, SupportedProtocolVersion};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
+const ONLY_12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+const ONLY_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+fn speaking(protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut config = config(rustls::ALL_VERSIONS);
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+#[test]
+fn both_versions_carry_a_session() {
+    let town = Town::open();
+    let origin = town.node(1);
+    for (versions, expected, label) in
+        [(ONLY_13, ProtocolVersion::TLSv1_3, "1.3"), (ONLY_12, ProtocolVersion::TLSv1_2, "1.2")]
+    {
+        let tls = town.door().with(Arc::new(config(versions))).enter_tls();
+        assert_eq!(tls.conn.protocol_version(), Some(expected));
+        let mut client = link(tls);
+        let mut node = town.upgrade(&mut client, &origin);
+        for length in [1, 20_000, 60_000] {
+            client.say(Frame::binary(vec![1; length]));
+            assert_eq!(node.hear().payload.len(), length);
+            node.say(Frame::binary(vec![2; length]));
+            assert_eq!(client.hear().payload.len(), length);
+        }
+        client.say(Frame::empty_close());
+        assert_eq!(node.hear(), Frame::empty_close());
+        let labels = [("version", label), ("resumed", "false")];
+        assert_eq!(town.gateway.metric("tidegate_tls_handshakes_total", &labels), 1.0);
+    }
+}
+
+#[test]
+fn the_oldest_version_is_the_configured_one() {
+    let town = Town::with(|config, _| config.set("tls.min_version", "1.3"));
+    assert!(town.door().with(Arc::new(config(ONLY_12))).try_enter_tls().is_err());
+    town.door().with(Arc::new(config(ONLY_13))).enter_tls();
+}
+
+#[test]
+fn the_name_chooses_the_certificate_in_both_versions() {
+    let town = Town::open();
+    for versions in [ONLY_12, ONLY_13] {
+        let door = town.door().with(Arc::new(config(versions)));
+        // An address sends no name: the first certificate answers.
+        for (name, identity) in [(NAME, &ECDSA), (RSA_NAME, &RSA), ("127.0.0.1", &ECDSA)] {
+            let tls = door.clone().sni(name).enter_tls();
+            assert_eq!(tls.conn.peer_certificates().unwrap()[0], identity.der, "{name}");
+        }
+        // So it does for a name nobody has; this client then minds, but it was shown one.
+        let refused = door.sni("nobody.test").try_enter_tls().unwrap_err().to_string();
+        assert!(refused.contains("not valid for name"), "{refused}");
+    }
+}
+
+#[test]
+fn the_key_exchange_is_ready_for_quantum_computers() {
+    let town = Town::open();
+    let tls = town.client_tls();
+    assert_eq!(tls.conn.negotiated_key_exchange_group().unwrap().name(), NamedGroup::X25519MLKEM768);
+}
+
+#[test]
+fn http_1_1_is_what_we_speak() {
+    let town = Town::open();
+    for (offer, answer) in [(&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])), (&[], None)] {
+        let tls = town.door().with(speaking(offer)).enter_tls();
+        assert_eq!(tls.conn.alpn_protocol(), answer);
+        assert_eq!(link(tls).get("/nowhere").status(), 404);
+    }
+    let refused = town.door().with(speaking(&["h2"])).try_enter_tls();
+    assert!(refused.is_err(), "nothing in common");
+}
+
+#[test]
+fn sessions_are_resumed_whichever_worker_answers() {
+    let town = Town::open();
+    for versions in [ONLY_13, ONLY_12] {
+        let door = town.door().with(Arc::new(config(versions)));
+        // An answer read means that the tickets before it are read too.
+        assert_eq!(link(door.enter_tls()).get("/nowhere").status(), 404);
+        for n in 0..12 {
+            let tls = door.enter_tls();
+            assert_eq!(tls.conn.handshake_kind(), Some(HandshakeKind::Resumed), "connection {n}");
+            assert_eq!(link(tls).get("/nowhere").status(), 404);
+        }
+    }
+    let resumed = town.gateway.metric("tidegate_tls_handshakes_total", &[("resumed", "true")]);
+    assert_eq!(resumed, 24.0);
+}
+
+#[test]
+fn a_handshake_has_a_deadline() {
+    let town = Town::with(|config, _| config.set("tls.handshake_timeout", "300ms"));
+    let silent = town.door().knock();
+    let mut half = town.door().knock();
+    half.write_all(&client_hello()[..40]).unwrap();
+    for mut tcp in [silent, half] {
+        let mut rest = Vec::new();
+        // An alert is fine, hanging is not.
+        if let Err(e) = tcp.read_to_end(&mut rest) {
+            assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+    }
+}
+
+fn client_hello() -> Vec<u8> {
+    let name = rustls::pki_types::ServerName::try_from(NAME).unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config(ONLY_13)), name).unwrap();
+    let mut bytes = Vec::new();
+    connection.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_hello_may_come_byte_by_byte() {
+    let town = Town::open();
+    let name = rustls::pki_types::ServerName::try_from(NAME).unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config(ONLY_13)), name).unwrap();
+    let mut tcp = town.door().knock();
+    tcp.set_nodelay(true).unwrap();
+    while connection.is_handshaking() {
+        drip(&mut connection, &mut tcp);
+        connection.complete_io(&mut tcp).unwrap();
+    }
+    connection.writer().write_all(&Request::get("/nowhere").bytes()).unwrap();
+    drip(&mut connection, &mut tcp);
+    assert_eq!(link(StreamOwned::new(connection, tcp)).read_response().status(), 404);
+}
+
+/// Sends what TLS wants to send one byte at a time.
+fn drip(connection: &mut ClientConnection, tcp: &mut TcpStream) {
+    let mut bytes = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut bytes).unwrap();
+    }
+    bytes.chunks(1).for_each(|byte| tcp.write_all(byte).unwrap());
+}
+
+#[test]
+fn what_is_no_tls_is_shown_the_door() {
+    let mut town = Town::with(|config, _| config.set("gateway.workers", 1));
+    let nonsense: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+        &[0; 64],
+        &[0xff; 64],
+        &[22, 3, 1, 0xff, 0xff, 1],
+        b"\x16\x03\x01\x00\x00",
+    ];
+    for bytes in nonsense {
+        let mut tcp = town.door().knock();
+        tcp.write_all(bytes).unwrap();
+        tcp.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut rest = Vec::new();
+        if let Err(e) = tcp.read_to_end(&mut rest) {
+            assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+    }
+    assert_eq!(town.get("/nowhere").status(), 404);
+    town.gateway.assert_sound();
+}
+
+#[test]
+fn a_question_works_over_either_certificate() {
+    let town = Town::open();
+    town.manager.answer("", Reply::json(200, "[]"));
+    for name in [NAME, RSA_NAME] {
+        assert_eq!(town.door().sni(name).enter().get(EVENT).status(), 200);
+    }
+}
+
+impl Town {
+    fn client_tls(&self) -> Tls {
+        self.door().enter_tls()
+    }
+}

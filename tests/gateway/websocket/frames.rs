@@ -1,0 +1,131 @@
+//! An open session: frames pass as they are, both ways, whole or in pieces.
+
+use crate::harness::node::Echo;
+use crate::harness::{Frame, Link, Request, Town};
+
+/// A message in three pieces with control frames between them, and everything else that is legal.
+fn conversation() -> Vec<Frame> {
+    vec![
+        Frame::text(r#"{"isAvailable":"stream1","bundle":true}"#),
+        Frame::binary((0..=255).collect::<Vec<u8>>()),
+        Frame::text(""),
+        Frame::text("one ").unfinished(),
+        Frame::ping("PING!"),
+        Frame::new(Frame::CONTINUATION, "two ").unfinished(),
+        Frame::pong("PONG!"),
+        Frame::new(Frame::CONTINUATION, "three"),
+    ]
+}
+
+#[test]
+fn frames_of_every_kind_pass_both_ways() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    for frame in conversation() {
+        client.say(frame.clone());
+        assert_eq!(node.hear(), frame);
+        node.say(frame.clone());
+        assert_eq!(client.hear(), frame);
+    }
+}
+
+#[test]
+fn bytes_pass_verbatim_with_their_mask() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    for key in [[0; 4], [0xff; 4], [1, 2, 3, 4]] {
+        let bytes: Vec<u8> = conversation().iter().flat_map(|frame| frame.masked(key)).collect();
+        client.send(&bytes);
+        assert_eq!(node.take(bytes.len()), bytes);
+    }
+}
+
+#[test]
+fn frames_may_be_cut_anywhere_on_their_way_to_the_node() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    let bytes: Vec<u8> = conversation().iter().flat_map(|frame| client.encode(frame)).collect();
+    for cut in 1..bytes.len() {
+        client.send(&bytes[..cut]);
+        // The same worker carries this back, so it has seen the first piece before the second one comes.
+        node.say(Frame::text("go on"));
+        assert_eq!(client.hear(), Frame::text("go on"));
+        client.send(&bytes[cut..]);
+        assert_eq!(node.take(bytes.len()), bytes, "cut at {cut}");
+    }
+    bytes.chunks(1).for_each(|byte| client.send(byte));
+    assert_eq!(node.take(bytes.len()), bytes, "byte by byte");
+}
+
+#[test]
+fn frames_may_be_cut_anywhere_on_their_way_to_the_client() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    let bytes: Vec<u8> = conversation().iter().flat_map(Frame::bare).collect();
+    for cut in 1..bytes.len() {
+        node.send(&bytes[..cut]);
+        client.say(Frame::text("go on"));
+        assert_eq!(node.hear(), Frame::text("go on"));
+        node.send(&bytes[cut..]);
+        assert_eq!(client.take(bytes.len()), bytes, "cut at {cut}");
+    }
+    bytes.chunks(1).for_each(|byte| node.send(byte));
+    assert_eq!(client.take(bytes.len()), bytes, "byte by byte");
+}
+
+#[test]
+fn a_message_of_exactly_the_limit_passes_whole_or_in_pieces() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    let whole = Frame::binary(vec![5; 64 << 10]);
+    client.say(whole.clone());
+    assert_eq!(node.hear(), whole);
+    node.say(whole.clone());
+    assert_eq!(client.hear(), whole);
+    let half = vec![6; 32 << 10];
+    client.say(Frame::binary(half.clone()).unfinished());
+    client.say(Frame::new(Frame::CONTINUATION, half.clone()));
+    assert_eq!(node.hear().payload, half);
+    assert_eq!(node.hear().payload, half);
+}
+
+#[test]
+fn without_a_limit_a_megabyte_passes() {
+    let town = Town::with(|config, _| config.set("websocket.message_max", "off"));
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    let big = Frame::binary(vec![3; 1 << 20]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| client.say(big.clone()));
+        assert_eq!(node.hear(), big);
+    });
+}
+
+#[test]
+fn many_sessions_do_not_mix() {
+    let town = Town::open();
+    let _echo = Echo::listen(town.place.node(1));
+    let mut clients: Vec<Link> = (0..40).map(|_| town.client()).collect();
+    for client in &mut clients {
+        client.ask(&Request::upgrade(&town.socket_target(1)));
+    }
+    for client in &mut clients {
+        assert_eq!(client.read_response().status(), 101);
+    }
+    for round in 0..20 {
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.say(Frame::text(&format!("client {n}, round {round}")));
+        }
+        for (n, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.hear(), Frame::text(&format!("client {n}, round {round}")));
+        }
+    }
+    assert_eq!(town.gateway.metric("tidegate_sessions_active", &[("route", "two_step")]), 40.0);
+    drop(clients);
+    town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "two_step")], 0.0);
+}

@@ -1,0 +1,378 @@
+//! Everything at once for a while: random messages both ways, pings, closes, clients and nodes that break off, reloads, and
+//! at the end of each round a drain. Every frame that arrives is compared with the one that was said.
+//!
+//! Both sides of a session make the same script from its number, so each knows what the other one will say. They take
+//! turns: each says its part, then hears the other's. `TIDEGATE_TEST_SOAK` is how many seconds it lasts, and
+//! `TIDEGATE_TEST_SEED` repeats a run; a run that fails prints its seed.
+
+use crate::harness::connection::{End, Side};
+use crate::harness::{Frame, Link, Request, Town};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const CLIENTS: u64 = 16;
+const ROUND: Duration = Duration::from_secs(5);
+const DRAIN_CODE: u16 = 1012;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+/// Random numbers that can be had again (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.roll() % n
+    }
+
+    fn bytes(&mut self, count: u64) -> Vec<u8> {
+        let words = (0..count.div_ceil(8)).flat_map(|_| self.roll().to_le_bytes());
+        words.take(count as usize).collect()
+    }
+}
+
+/// How a session ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Ending {
+    /// A Close behind the last words.
+    Close,
+    /// The connection ends inside or behind the last words, with or without a reset.
+    Break { reset: bool },
+    /// Not before the gateway drains.
+    Stay,
+}
+
+/// What happens in a session.
+struct Script {
+    seed: u64,
+    turns: u64,
+    ending: Ending,
+    by: Side,
+}
+
+impl Script {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let turns = dice.below(8);
+        let by = if dice.below(2) == 0 { Side::Client } else { Side::Node };
+        let ending = match dice.below(32) {
+            // most clients of a round come to one of these in the end
+            0 => Ending::Stay,
+            1..=8 => Ending::Break { reset: true },
+            9..=12 => Ending::Break { reset: false },
+            _ => Ending::Close,
+        };
+        Self { seed, turns, ending, by }
+    }
+
+    fn dice(&self, side: Side, turn: u64) -> Dice {
+        Dice(Dice(self.seed ^ turn << 32 ^ ((side == Side::Node) as u64) << 63).roll())
+    }
+
+    /// What a side says in a turn: messages whole and in pieces, with pings and pongs between the pieces.
+    fn words(&self, side: Side, turn: u64) -> Vec<Frame> {
+        let mut dice = self.dice(side, turn);
+        let mut frames = Vec::new();
+        for _ in 0..=dice.below(3) {
+            let size = match dice.below(8) {
+                0 => dice.below(50_000),
+                1 => [0, 125, 126, 127, 65_535, 65_536][dice.below(6) as usize],
+                _ => dice.below(1500),
+            };
+            let pieces = if size > 4 { 1 + dice.below(3) } else { 1 };
+            for piece in 0..pieces {
+                let opcode = if piece == 0 { Frame::BINARY } else { Frame::CONTINUATION };
+                let share = if piece + 1 == pieces { size - size / pieces * piece } else { size / pieces };
+                let frame = Frame::new(opcode, dice.bytes(share));
+                frames.push(if piece + 1 == pieces { frame } else { frame.unfinished() });
+                if dice.below(4) == 0 {
+                    let opcode = if dice.below(2) == 0 { Frame::PING } else { Frame::PONG };
+                    let size = dice.below(126);
+                    frames.push(Frame::new(opcode, dice.bytes(size)));
+                }
+            }
+        }
+        frames
+    }
+}
+
+/// How it came out, for one side.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Outcome {
+    Went,
+    Closed,
+    Broke,
+    Lost,
+    Drained,
+}
+
+/// What all sessions of a round share.
+#[derive(Default)]
+struct Round {
+    draining: AtomicBool,
+    /// Frames and bytes that arrived and were compared.
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    outcomes: Mutex<BTreeMap<(bool, Outcome), u64>>,
+}
+
+/// One side of a session.
+struct Player<'r> {
+    round: &'r Round,
+    script: Script,
+    me: Side,
+    link: Link,
+}
+
+impl Player<'_> {
+    fn other(&self) -> Side {
+        if self.me == Side::Client { Side::Node } else { Side::Client }
+    }
+
+    fn play(mut self) -> Outcome {
+        for turn in 0.. {
+            let last = turn == self.script.turns && self.script.ending != Ending::Stay;
+            let mine = last && self.script.by == self.me;
+            let mut said: Vec<u8> =
+                self.script.words(self.me, turn).iter().flat_map(|frame| self.link.encode(frame)).collect();
+            match self.script.ending {
+                Ending::Break { reset } if mine => return self.break_off(&said, reset),
+                Ending::Close if mine => said.extend(self.link.encode(&Frame::close(4000, "enough"))),
+                _ => {}
+            }
+            // who can't be reached any more says why
+            let _ = self.link.try_send(&said);
+            let words = self.script.words(self.other(), turn);
+            // a reset takes along what it overtakes, also of the turn before
+            let near = turn + 1 >= self.script.turns;
+            for frame in &words {
+                match self.expect(frame, near) {
+                    Outcome::Went => {}
+                    outcome => return outcome,
+                }
+            }
+            if last && self.script.ending == Ending::Close {
+                let close = if mine { Frame::close(4001, "indeed") } else { Frame::close(4000, "enough") };
+                return self.close(&close, mine);
+            }
+            if last {
+                // it broke off behind its last word
+                let nothing = Frame::new(Frame::CLOSE, "never said");
+                return self.expect(&nothing, near);
+            }
+        }
+        unreachable!("somebody ends it")
+    }
+
+    fn break_off(mut self, said: &[u8], reset: bool) -> Outcome {
+        let cut = self.script.dice(self.me, u64::MAX >> 32).below(said.len() as u64 + 1) as usize;
+        let _ = self.link.try_send(&said[..cut]);
+        if reset {
+            self.link.abort();
+        }
+        Outcome::Broke
+    }
+
+    /// A Close, from the one who closes or as its answer, and then the end.
+    fn close(mut self, close: &Frame, mine: bool) -> Outcome {
+        if let Outcome::Drained = self.expect(close, true) {
+            return Outcome::Drained;
+        }
+        if !mine {
+            let answer = self.link.encode(&Frame::close(4001, "indeed"));
+            let _ = self.link.try_send(&answer);
+        }
+        let (rest, _) = self.link.rest();
+        assert!(rest.is_empty(), "nothing comes behind a Close");
+        Outcome::Closed
+    }
+
+    /// Hears this frame, and nothing else that was not to be expected.
+    fn expect(&mut self, frame: &Frame, last: bool) -> Outcome {
+        let seed = self.script.seed;
+        let may_break =
+            last && self.script.by != self.me && matches!(self.script.ending, Ending::Break { .. });
+        loop {
+            match self.link.hear_or_end() {
+                Ok(heard) if heard == *frame => {
+                    self.round.frames.fetch_add(1, SeqCst);
+                    self.round.bytes.fetch_add(frame.payload.len() as u64, SeqCst);
+                    return Outcome::Went;
+                }
+                Ok(ping) if self.me == Side::Client && ping == Frame::ping("tidegate") => {
+                    let pong = self.link.encode(&Frame::pong("tidegate"));
+                    let _ = self.link.try_send(&pong);
+                }
+                Ok(heard) => {
+                    let (code, reason) = heard.as_close().unwrap_or_else(|| {
+                        panic!("session {seed}: {:?} heard {heard:?} instead of {frame:?}", self.me)
+                    });
+                    let drained = code == Some(DRAIN_CODE) && reason.starts_with("draining");
+                    let lost = may_break && matches!(code, Some(1001 | 1014)) && reason.contains(" lost ");
+                    assert!(
+                        lost || drained && self.round.draining.load(SeqCst),
+                        "session {seed}: {:?} was told {code:?} {reason:?} instead of {frame:?}",
+                        self.me
+                    );
+                    let answer = self.link.encode(&heard);
+                    let _ = self.link.try_send(&answer);
+                    self.link.rest();
+                    return if drained { Outcome::Drained } else { Outcome::Lost };
+                }
+                Err((end, begun)) => {
+                    let whole =
+                        if self.me == Side::Client { frame.bare() } else { masked_as_clients_do(frame) };
+                    assert!(whole.starts_with(&begun), "session {seed}: something else was begun");
+                    assert!(
+                        may_break,
+                        "session {seed} ({:?} by {:?} after {} turns, draining {:?}): {:?} lost the connection, {end:?}, instead of {frame:?}",
+                        self.script.ending, self.script.by, self.script.turns, self.round.draining, self.me
+                    );
+                    assert!(
+                        self.me == Side::Node || end == End::Torn || begun.is_empty(),
+                        "session {seed}: a cut that looks well"
+                    );
+                    return Outcome::Lost;
+                }
+            }
+        }
+    }
+}
+
+/// As `Link::encode` has it on the other side.
+fn masked_as_clients_do(frame: &Frame) -> Vec<u8> {
+    frame.masked([0x37, 0xfa, 0x21, 0x3d])
+}
+
+/// A node whose sessions follow the scripts that their ids name.
+struct Node {
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    address: SocketAddr,
+    listener: JoinHandle<()>,
+}
+
+impl Node {
+    fn listen(address: SocketAddr, round: Arc<Round>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let threads = Arc::new(Mutex::new(Vec::new()));
+        let listener = std::thread::spawn({
+            let threads = threads.clone();
+            move || {
+                for tcp in listener.incoming().map_while(Result::ok) {
+                    let round = round.clone();
+                    let mut link = Link::new(Box::new(tcp), Side::Node);
+                    let Some(head) = link.next_head() else {
+                        if round.draining.load(SeqCst) { return } else { continue }
+                    };
+                    let serve = move || {
+                        let (_, id) = head.target().split_once("id=").expect("an id");
+                        let script = Script::new(id.parse().expect("a number"));
+                        link.agree_to(&head, "");
+                        let outcome = Player { round: &round, script, me: Side::Node, link }.play();
+                        *round.outcomes.lock().unwrap().entry((true, outcome)).or_default() += 1;
+                    };
+                    threads.lock().unwrap().push(std::thread::spawn(serve));
+                }
+            }
+        });
+        Self { threads, address, listener }
+    }
+
+    /// Ends it, and passes on what went wrong in a session.
+    fn end(self) {
+        drop(TcpStream::connect(self.address));
+        self.listener.join().unwrap();
+        for thread in std::mem::take(&mut *self.threads.lock().unwrap()) {
+            thread.join().expect("a session at the node");
+        }
+    }
+}
+
+/// One client after the other, until the round drains.
+fn clients(town: &Town, round: &Round, mut dice: Dice) {
+    while !round.draining.load(SeqCst) {
+        let seed = dice.roll();
+        let target = format!("/streammanager/?id={seed}&host={}&app=live", town.ip(1));
+        let opened = || -> Option<Link> {
+            let mut link = town.door().try_enter()?;
+            link.try_send(&Request::upgrade(&target).bytes()).ok()?;
+            link.next_head().filter(|head| head.line.contains(" 101 ")).map(|_| link)
+        };
+        let Some(link) = opened() else {
+            assert!(round.draining.load(SeqCst), "session {seed}: nobody is turned away");
+            return;
+        };
+        let outcome = Player { round, script: Script::new(seed), me: Side::Client, link }.play();
+        *round.outcomes.lock().unwrap().entry((false, outcome)).or_default() += 1;
+    }
+}
+
+fn play_round(seed: u64) -> Round {
+    let mut town = Town::with(|config, _| {
+        config.set("gateway.drain", "20s");
+        config.set("gateway.drain_close_code", i64::from(DRAIN_CODE));
+        config.set("websocket.message_max", "off");
+        config.set("websocket.close_timeout", "10s");
+        // so often that one falls between other frames all the time
+        config.set("websocket.ping_interval", "50ms");
+    });
+    let round = Arc::new(Round::default());
+    let node = Node::listen(town.place.node(1), round.clone());
+    let mut dice = Dice(seed);
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let (town, round, dice) = (&town, &round, Dice(dice.roll()));
+            scope.spawn(move || clients(town, round, dice));
+        }
+        let end = Instant::now() + ROUND;
+        while Instant::now() < end {
+            std::thread::sleep(ROUND / 10);
+            // whether it reloads or says that it can't, nobody may notice
+            town.gateway.hang_up();
+        }
+        town.gateway.assert_no_panic();
+        round.draining.store(true, SeqCst);
+        town.gateway.terminate();
+    });
+    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+    node.end();
+    town.gateway.assert_no_panic();
+    Arc::into_inner(round).expect("everybody has left")
+}
+
+#[test]
+fn nothing_is_lost_whatever_happens_at_once() {
+    let seed = variable("TIDEGATE_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 16);
+    let time = Duration::from_secs(variable("TIDEGATE_TEST_SOAK").unwrap_or(15));
+    println!("TIDEGATE_TEST_SEED={seed}");
+    let mut dice = Dice(seed);
+    let mut all: BTreeMap<(bool, Outcome), u64> = BTreeMap::new();
+    let (mut frames, mut bytes) = (0, 0);
+    let began = Instant::now();
+    while began.elapsed() < time {
+        let round = play_round(dice.roll());
+        frames += round.frames.into_inner();
+        bytes += round.bytes.into_inner();
+        for (outcome, count) in round.outcomes.into_inner().unwrap() {
+            *all.entry(outcome).or_default() += count;
+        }
+    }
+    println!("{frames} frames with {bytes} bytes compared; (at the node, outcome): {all:?}");
+    for side in [false, true] {
+        for outcome in [Outcome::Closed, Outcome::Broke, Outcome::Lost, Outcome::Drained] {
+            assert!(all.contains_key(&(side, outcome)), "{outcome:?} never came up: {all:?}");
+        }
+    }
+}

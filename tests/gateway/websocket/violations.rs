@@ -1,0 +1,123 @@
+//! Frames that are illegal or too big: each side is told in its own words, and nothing of them passes.
+
+use crate::harness::connection::End;
+use crate::harness::{Frame, Town};
+
+/// Each violation on a session of its own: what was right before it passes, then both sides hear of the end.
+#[track_caller]
+fn violations(cases: &[(&str, Vec<u8>)], by_client: bool) {
+    let town = Town::open();
+    let origin = town.node(1);
+    for (name, bytes) in cases {
+        eprintln!("violation: {name}");
+        let (mut client, mut node) = town.relay(&origin);
+        let (wrong, other) = if by_client { (&mut client, &mut node) } else { (&mut node, &mut client) };
+        wrong.send(&[wrong.encode(&Frame::text("fine")), bytes.clone()].concat());
+        assert_eq!(other.hear(), Frame::text("fine"));
+        client.told(1002);
+        node.told(1001);
+        client.part(1002);
+        drop(node);
+    }
+    town.gateway.wait_for_metric("tidegate_ends_total", &[("how", "violation")], cases.len() as f64);
+}
+
+/// What no side may send; `encode` masks or not.
+fn illegal(encode: impl Fn(&Frame) -> Vec<u8>) -> Vec<(&'static str, Vec<u8>)> {
+    let mut cases: Vec<_> = [3, 4, 5, 6, 7, 11, 12, 13, 14, 15]
+        .map(|opcode| ("a reserved opcode", encode(&Frame::new(opcode, "x"))))
+        .to_vec();
+    for bit in [1, 2, 4] {
+        cases.push(("a reserved bit", encode(&Frame { rsv: bit, ..Frame::text("x") })));
+    }
+    cases.extend([
+        ("a ping of 126 bytes", encode(&Frame::new(Frame::PING, vec![0; 126]))),
+        ("a ping in pieces", encode(&Frame::ping("x").unfinished())),
+        ("a close of one byte", encode(&Frame::new(Frame::CLOSE, "x"))),
+        ("a continuation of nothing", encode(&Frame::new(Frame::CONTINUATION, "x"))),
+        (
+            "a message inside a message",
+            [encode(&Frame::text("x").unfinished()), encode(&Frame::text("y"))].concat(),
+        ),
+    ]);
+    // The other violations of length: the minimal form is not used, or the top bit is set.
+    let mut short_as_16 = encode(&Frame::text("x"));
+    short_as_16.splice(1..2, [short_as_16[1] & 0x80 | 126, 0, 1]);
+    let mut short_as_64 = encode(&Frame::text("x"));
+    short_as_64.splice(1..2, [short_as_64[1] & 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 1]);
+    let mut negative = encode(&Frame::text("x"));
+    negative.splice(1..2, [negative[1] & 0x80 | 127, 0x80, 0, 0, 0, 0, 0, 0, 1]);
+    cases.extend([("16 bits for 1", short_as_16), ("64 bits for 1", short_as_64), ("top bit", negative)]);
+    cases
+}
+
+#[test]
+fn illegal_frames_of_a_client_end_with_1002() {
+    let mut cases = illegal(|frame| frame.masked([1, 2, 3, 4]));
+    // A message that was begun stays begun at the node; that case has its own test.
+    cases.retain(|(name, _)| *name != "a message inside a message");
+    cases.push(("no mask", Frame::text("x").bare()));
+    violations(&cases, true);
+}
+
+#[test]
+fn illegal_frames_of_a_node_end_with_1002() {
+    let mut cases = illegal(Frame::bare);
+    cases.retain(|(name, _)| *name != "a message inside a message");
+    cases.push(("a mask", Frame::text("x").masked([1, 2, 3, 4])));
+    violations(&cases, false);
+}
+
+#[test]
+fn a_message_inside_a_message_ends_with_1002_after_its_first_piece() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    client.say(Frame::text("begun").unfinished());
+    client.say(Frame::text("again"));
+    assert_eq!(node.hear(), Frame::text("begun").unfinished());
+    client.told(1002);
+    node.told(1001);
+}
+
+#[test]
+fn a_client_message_over_the_limit_ends_with_1009() {
+    let town = Town::open();
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    client.say(Frame::text("fine"));
+    // Its header says enough; the payload never comes.
+    client.send(&client.encode(&Frame::binary(vec![0; (64 << 10) + 1]))[..14]);
+    client.told(1009);
+    assert_eq!(node.hear(), Frame::text("fine"));
+    node.told(1001);
+    assert_eq!(node.ended(), End::Clean);
+    town.gateway.wait_for_metric("tidegate_ends_total", &[("how", "too_big")], 1.0);
+}
+
+#[test]
+fn fragments_count_together_against_the_limit() {
+    let town = Town::with(|config, _| config.set("websocket.message_max", "1KiB"));
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    client.say(Frame::binary(vec![1; 1000]).unfinished());
+    client.say(Frame::ping(&"p".repeat(125)));
+    client.say(Frame::new(Frame::CONTINUATION, vec![1; 25]));
+    client.told(1009);
+    assert_eq!(node.hear().payload.len(), 1000);
+    assert_eq!(node.hear().opcode, Frame::PING, "control frames are no part of the message");
+    node.told(1001);
+}
+
+#[test]
+fn a_node_message_over_the_limit_ends_with_1009() {
+    let town = Town::with(|config, _| config.set("websocket.message_max", "1KiB"));
+    let origin = town.node(1);
+    let (mut client, mut node) = town.relay(&origin);
+    node.say(Frame::text("fine"));
+    node.send(&Frame::binary(vec![0; 1025]).bare()[..4]);
+    assert_eq!(client.hear(), Frame::text("fine"));
+    client.told(1009);
+    node.told(1001);
+    client.part(1009);
+}
