@@ -19,9 +19,9 @@ pub enum Kind {
     Young,
 }
 
-/// One client's story.
+/// One client's observation.
 #[derive(Debug, Clone)]
-pub struct Story {
+pub struct Observation {
     pub kind: Kind,
     pub opened: Instant,
     /// When its Close came, with code and reason.
@@ -31,10 +31,10 @@ pub struct Story {
 }
 
 /// All clients, by the order in which they came.
-pub struct Herd {
+pub struct Clients {
     /// What those who come now do.
-    pub coming: fn(usize) -> Kind,
-    pub stories: Vec<Story>,
+    pub kind_of_next: fn(usize) -> Kind,
+    pub observations: Vec<Observation>,
     /// The drain has begun: before that nobody may be told.
     pub drained: bool,
     message: Message,
@@ -43,43 +43,43 @@ pub struct Herd {
     every: Duration,
     /// Whose turn it is, by place.
     turn: usize,
-    stirred: Instant,
+    last_round: Instant,
 }
 
-impl Herd {
+impl Clients {
     pub fn new(every: Duration) -> Self {
         Self {
-            coming: |number| if number % 2 == 0 { Kind::Quiet } else { Kind::Busy },
-            stories: Vec::new(),
+            kind_of_next: |number| if number % 2 == 0 { Kind::Quiet } else { Kind::Busy },
+            observations: Vec::new(),
             drained: false,
             message: Message::new(SIZE, true),
             expected: Message::new(SIZE, false),
             every,
             turn: 0,
-            stirred: Instant::now(),
+            last_round: Instant::now(),
         }
     }
 
-    pub fn is_told(&self) -> usize {
-        self.stories.iter().filter(|story| story.told.is_some()).count()
+    pub fn told_count(&self) -> usize {
+        self.observations.iter().filter(|observation| observation.told.is_some()).count()
     }
 
-    fn story(&mut self, session: &Session) -> &mut Story {
-        &mut self.stories[(session.sent >> 32) as usize]
+    fn observation(&mut self, session: &Session) -> &mut Observation {
+        &mut self.observations[(session.sent >> 32) as usize]
     }
 
     /// Lets the busy ones go on whose turn it is.
-    pub fn stir(&mut self, fleet: &mut Fleet) -> Result<()> {
-        let share = self.stirred.elapsed().as_secs_f64() / self.every.as_secs_f64();
-        let count = (self.stories.len() as f64 * share) as usize;
+    pub fn send_due(&mut self, fleet: &mut Fleet) -> Result<()> {
+        let share = self.last_round.elapsed().as_secs_f64() / self.every.as_secs_f64();
+        let count = (self.observations.len() as f64 * share) as usize;
         if count == 0 {
             return Ok(());
         }
-        self.stirred = Instant::now();
+        self.last_round = Instant::now();
         for _ in 0..count {
-            self.turn = (self.turn + 1) % self.stories.len();
+            self.turn = (self.turn + 1) % self.observations.len();
             let Some(session) = fleet.session(self.turn) else { continue };
-            if session.is_open() && !session.done && self.story(session).kind == Kind::Busy {
+            if session.is_open() && !session.done && self.observation(session).kind == Kind::Busy {
                 let (first, second) = self.message.frame(session.sent).split_at(SIZE / 2);
                 let rest = std::mem::replace(&mut session.inbox, second.to_vec());
                 session.link.send(&rest)?;
@@ -91,14 +91,14 @@ impl Herd {
     }
 }
 
-impl Script for Herd {
+impl Script for Clients {
     fn opened(&mut self, session: &mut Session) -> Result<()> {
-        let number = self.stories.len();
+        let number = self.observations.len();
         // no two sessions use the same numbers, so a message that strays is seen
         session.sent = (number as u64) << 32;
         session.got = session.sent;
-        let kind = (self.coming)(number);
-        self.stories.push(Story { kind, opened: Instant::now(), told: None, interrupted: false });
+        let kind = (self.kind_of_next)(number);
+        self.observations.push(Observation { kind, opened: Instant::now(), told: None, interrupted: false });
         Ok(())
     }
 
@@ -125,8 +125,8 @@ impl Script for Herd {
                     return Err(format!("a Close before the drain: {told:?}").into());
                 }
                 let rest = std::mem::take(&mut session.inbox);
-                let story = self.story(session);
-                (story.told, story.interrupted) = (Some(told), !rest.is_empty());
+                let observation = self.observation(session);
+                (observation.told, observation.interrupted) = (Some(told), !rest.is_empty());
                 session.done = true;
                 session.link.send(&rest)?;
                 session.say(CLOSE, code)

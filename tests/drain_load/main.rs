@@ -1,6 +1,6 @@
 //! A drain of many sessions under traffic, counted: everybody is told, no frame is torn, and nobody comes back at once.
 //!
-//! 1500 sessions; `TIDEGATE_HERD=9000` for another number, best with `--release`. The gateway is a process of its own.
+//! 1500 sessions; `TIDEGATE_DRAIN_LOAD=9000` for another number, best with `--release`. The gateway is a process of its own.
 #![cfg(feature = "gateway")]
 #![allow(unreachable_pub, reason = "this crate has no outside")]
 
@@ -8,7 +8,7 @@ mod clients;
 #[path = "../../benches/load/mod.rs"]
 mod load;
 
-use clients::{Herd, Kind, Story};
+use clients::{Clients, Kind, Observation};
 use load::Result;
 use load::client::{self, Fleet};
 use load::manager::Manager;
@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What the size of the herd decides. The gateway tells its sessions over the window less `close_timeout`, and spares
+/// What the size of the clients decides. The gateway tells its sessions over the window less `close_timeout`, and spares
 /// those that are younger than a quarter of that, five seconds at most.
 struct Plan {
     sessions: usize,
@@ -36,7 +36,8 @@ struct Plan {
 
 impl Plan {
     fn new() -> Self {
-        let sessions = std::env::var("TIDEGATE_HERD").map_or(1500, |text| text.parse().expect("a number"));
+        let sessions =
+            std::env::var("TIDEGATE_DRAIN_LOAD").map_or(1500, |text| text.parse().expect("a number"));
         let (window, close_timeout) = if sessions > 3000 { (30, 5) } else { (10, 2) };
         Self { sessions, young: sessions / 20, window, close_timeout }
     }
@@ -61,7 +62,7 @@ struct Gateway {
 
 impl Gateway {
     fn start(plan: &Plan, node: SocketAddr) -> Result<Self> {
-        let room = Room(std::env::temp_dir().join(format!("tidegate-herd-{}", std::process::id())));
+        let room = Room(std::env::temp_dir().join(format!("tidegate-drain-load-{}", std::process::id())));
         fs::create_dir(&room.0)?;
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
         let [chain, key, config] = ["chain.pem", "key.pem", "tidegate.toml"].map(|name| room.0.join(name));
@@ -94,13 +95,17 @@ impl Gateway {
         let deadline = Instant::now() + Duration::from_secs(15);
         while TcpStream::connect(address).is_err() {
             let ended = gateway.child.try_wait()?;
-            assert!(ended.is_none() && Instant::now() < deadline, "it does not listen:\n{}", gateway.said());
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "it does not listen:\n{}",
+                gateway.stderr()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(gateway)
     }
 
-    fn said(&self) -> String {
+    fn stderr(&self) -> String {
         fs::read_to_string(self.room.0.join("log")).unwrap_or_default()
     }
 
@@ -127,16 +132,20 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the gateway said ---\n{}", self.said());
+            eprintln!("--- the gateway said ---\n{}", self.stderr());
         }
     }
 }
 
 /// Turns until `done` holds, with traffic all the time.
-fn go_on(fleet: &mut Fleet, herd: &mut Herd, mut done: impl FnMut(&Fleet, &Herd) -> bool) -> Result<()> {
-    while !done(fleet, herd) {
-        herd.stir(fleet)?;
-        fleet.turn(herd, Duration::from_millis(5))?;
+fn run_until(
+    fleet: &mut Fleet,
+    clients: &mut Clients,
+    mut done: impl FnMut(&Fleet, &Clients) -> bool,
+) -> Result<()> {
+    while !done(fleet, clients) {
+        clients.send_due(fleet)?;
+        fleet.turn(clients, Duration::from_millis(5))?;
     }
     Ok(())
 }
@@ -160,49 +169,50 @@ fn run(plan: &Plan) -> Result<()> {
     };
     let tls = client::tls(&gateway.certificate, true)?;
     let mut fleet = Fleet::new(&target, &tls, Some(&target.socket_path))?;
-    let mut herd = Herd::new(Duration::from_secs(plan.close_timeout) / 2);
+    let mut clients = Clients::new(Duration::from_secs(plan.close_timeout) / 2);
 
     let old = plan.sessions - plan.young;
-    fleet.gather(&mut herd, old, |herd| herd.stories.len() == old)?;
+    fleet.gather(&mut clients, old, |clients| clients.observations.len() == old)?;
     let warm = Instant::now() + plan.negotiation() + Duration::from_secs(1);
-    go_on(&mut fleet, &mut herd, |_, _| Instant::now() > warm)?;
-    herd.coming = |_| Kind::Young;
-    fleet.gather(&mut herd, plan.young, |herd| herd.stories.len() == plan.sessions)?;
+    run_until(&mut fleet, &mut clients, |_, _| Instant::now() > warm)?;
+    clients.kind_of_next = |_| Kind::Young;
+    fleet.gather(&mut clients, plan.young, |clients| clients.observations.len() == plan.sessions)?;
 
     let (asked, listing) = (Instant::now(), gateway.list());
-    go_on(&mut fleet, &mut herd, |_, _| listing.is_finished())?;
+    run_until(&mut fleet, &mut clients, |_, _| listing.is_finished())?;
     let listed: BTreeSet<_> = listing.join().expect("a list").into_iter().collect();
     println!("{} sessions listed in {:.1?}", listed.len(), asked.elapsed());
     assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "clients before the drain");
     assert_eq!(listed.len(), plan.sessions, "each of them, once");
 
     let began = Instant::now();
-    herd.drained = true;
+    clients.drained = true;
     gateway.terminate()?;
-    go_on(&mut fleet, &mut herd, |fleet, _| fleet.open == 0)?;
+    run_until(&mut fleet, &mut clients, |fleet, _| fleet.open == 0)?;
     let status = gateway.child.wait()?;
     let took = began.elapsed();
 
     assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "clients");
-    assert_eq!(herd.is_told(), plan.sessions, "every client hears a Close");
+    assert_eq!(clients.told_count(), plan.sessions, "every client hears a Close");
     let seen = |count: &std::sync::atomic::AtomicU64| count.load(Relaxed);
     assert_eq!(seen(&node.counts.closed), plan.sessions as u64, "every node leg hears a Close");
     assert_eq!((seen(&node.counts.torn), seen(&node.counts.faults)), (0, 0), "nodes");
     assert_eq!(status.code(), Some(0));
-    let said = gateway.said();
+    let said = gateway.stderr();
     assert!(said.contains(&format!("told={} cut=0", plan.sessions)), "{said}");
-    judge(plan, &herd.stories, began, took);
+    check_times(plan, &clients.observations, began, took);
     Ok(())
 }
 
 /// Looks at who was told when.
-fn judge(plan: &Plan, stories: &[Story], began: Instant, took: Duration) {
-    for (_, code, reason) in stories.iter().flat_map(|story| &story.told) {
+fn check_times(plan: &Plan, observations: &[Observation], began: Instant, took: Duration) {
+    for (_, code, reason) in observations.iter().flat_map(|observation| &observation.told) {
         assert!(*code == 1001 && reason.starts_with("draining "), "{code} {reason:?}");
     }
-    let at = |story: &Story| story.told.as_ref().map_or(Duration::MAX, |(at, ..)| *at - began);
-    let told = |is: &dyn Fn(&Story) -> bool| {
-        let mut told: Vec<_> = stories.iter().filter(|story| is(story)).map(at).collect();
+    let at =
+        |observation: &Observation| observation.told.as_ref().map_or(Duration::MAX, |(at, ..)| *at - began);
+    let told = |is: &dyn Fn(&Observation) -> bool| {
+        let mut told: Vec<_> = observations.iter().filter(|observation| is(observation)).map(at).collect();
         told.sort_unstable();
         told
     };
@@ -211,11 +221,12 @@ fn judge(plan: &Plan, stories: &[Story], began: Instant, took: Duration) {
     let seconds = (0..=plan.window).map(|second| all.iter().filter(|at| at.as_secs() == second).count());
     let busiest = seconds.max().unwrap_or_default();
     let even = all.len() as f64 / plan.span().as_secs_f64();
-    let [quiet, busy] = [Kind::Quiet, Kind::Busy].map(|kind| told(&|story| story.kind == kind));
+    let [quiet, busy] = [Kind::Quiet, Kind::Busy].map(|kind| told(&|observation| observation.kind == kind));
     let before = quiet.iter().filter(|at| **at < busy[busy.len() / 2]).count();
-    let young = stories.iter().filter(|story| story.kind == Kind::Young);
-    let youngest = young.map(|story| began + at(story) - story.opened).min().unwrap_or_default();
-    let interrupted = stories.iter().filter(|story| story.interrupted).count();
+    let young = observations.iter().filter(|observation| observation.kind == Kind::Young);
+    let youngest =
+        young.map(|observation| began + at(observation) - observation.opened).min().unwrap_or_default();
+    let interrupted = observations.iter().filter(|observation| observation.interrupted).count();
     println!(
         "{} sessions, window {} s: told from {:.1?} to {:.1?}, ended after {took:.1?}; nine tenths of them within {middle:.1?}; \
          {busiest} in the busiest second, {even:.0} if it were even; {before} of {} quiet ones before half of the busy ones; \

@@ -1,6 +1,6 @@
 //! Behind a balancer: it says who the client is, and nobody else may.
 
-use crate::harness::{Config, Link, Origin, Place, Request, Town};
+use crate::harness::{Config, Connection, NodeListener, Request, TestBed, Workspace};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use toml::Value;
@@ -9,21 +9,21 @@ use toml::Value;
 const CLIENT: &str = "192.0.2.7:50000";
 
 /// A town behind a balancer, which is the first of its homes.
-fn behind(versions: &str, change: impl FnOnce(&mut Config)) -> Town {
-    Town::with(|config, place| {
+fn bed_behind_balancer(versions: &str, change: impl FnOnce(&mut Config)) -> TestBed {
+    TestBed::with(|config, workspace| {
         config.set("gateway.proxy_protocol", versions);
-        config.set("gateway.trusted_proxies", vec![Value::from(balancer(place).to_string())]);
+        config.set("gateway.trusted_proxies", vec![Value::from(balancer(workspace).to_string())]);
         change(config);
     })
 }
 
-fn balancer(place: &Place) -> Ipv4Addr {
-    place.home(1)
+fn balancer(workspace: &Workspace) -> Ipv4Addr {
+    workspace.client_ip(1)
 }
 
 /// A connection of the balancer that has said `header`.
-fn announced(town: &Town, header: &[u8]) -> TcpStream {
-    let mut tcp = town.door().from(balancer(&town.place)).knock();
+fn connect_announced(bed: &TestBed, header: &[u8]) -> TcpStream {
+    let mut tcp = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
     tcp.write_all(header).unwrap();
     tcp
 }
@@ -45,11 +45,11 @@ fn v2(command: u8, client: SocketAddr) -> Vec<u8> {
 
 /// A session on this connection, and what the node was told of its client.
 #[track_caller]
-fn session(town: &Town, origin: &Origin, tcp: TcpStream) -> (Link, Link, String) {
-    let mut client = town.door().enter_on(tcp);
-    client.ask(&Request::upgrade(&town.socket_target(1)));
-    let mut node = origin.accept();
-    let head = node.agree();
+fn session(bed: &TestBed, listener: &NodeListener, tcp: TcpStream) -> (Connection, Connection, String) {
+    let mut client = bed.client_builder().handshake_on(tcp);
+    client.send_request(&Request::upgrade(&bed.websocket_target(1)));
+    let mut node = listener.accept();
+    let head = node.accept_upgrade();
     assert_eq!(client.read_response().status(), 101);
     let told = |name| head.field(name).expect(name).to_owned();
     let client_told = format!("{}:{}", told("x-forwarded-for"), told("x-forwarded-for-meta-port"));
@@ -65,8 +65,8 @@ fn assert_dropped(mut tcp: TcpStream) {
     assert!(said.is_empty(), "{said:?}");
 }
 
-fn failures(town: &Town, how: &str) -> f64 {
-    town.gateway.metric("tidegate_proxy_protocol_failures_total", &[("how", how)])
+fn failures(bed: &TestBed, how: &str) -> f64 {
+    bed.gateway.metric("tidegate_proxy_protocol_failures_total", &[("how", how)])
 }
 
 #[test]
@@ -75,63 +75,63 @@ fn nodes_limits_and_operators_see_the_client_behind_the_balancer() {
     for (versions, header) in
         [("v1", v1(client)), ("v2", v2(1, client)), ("any", v1(client)), ("any", v2(1, client))]
     {
-        let town = behind(versions, |config| config.set("limits.sessions_per_ip", 1));
-        let origin = town.node(1);
-        let (_client, _node, told) = session(&town, &origin, announced(&town, &header));
+        let bed = bed_behind_balancer(versions, |config| config.set("limits.sessions_per_ip", 1));
+        let listener = bed.node(1);
+        let (_client, _node, told) = session(&bed, &listener, connect_announced(&bed, &header));
         assert_eq!(told, CLIENT, "{versions}");
-        let rows = town.gateway.admin("/api/sessions").json();
+        let rows = bed.gateway.admin_get("/api/sessions").json();
         assert!(rows.to_string().contains(CLIENT), "{rows}");
         // a second one of the same client is one too many; another client behind the same balancer is not
-        let mut second = town.door().enter_on(announced(&town, &header));
-        second.ask(&Request::upgrade(&town.socket_target(1)));
+        let mut second = bed.client_builder().handshake_on(connect_announced(&bed, &header));
+        second.send_request(&Request::upgrade(&bed.websocket_target(1)));
         second.read_response().assert_refusal(429, "too_many");
         let other = if versions == "v1" { v1 } else { |client| v2(1, client) };
-        let other = announced(&town, &other("192.0.2.8:50000".parse().unwrap()));
-        assert_eq!(session(&town, &origin, other).2, "192.0.2.8:50000");
+        let other = connect_announced(&bed, &other("192.0.2.8:50000".parse().unwrap()));
+        assert_eq!(session(&bed, &listener, other).2, "192.0.2.8:50000");
     }
 }
 
 #[test]
 fn a_balancer_that_speaks_for_itself_is_its_own_client() {
-    let town = behind("any", |_| {});
-    let origin = town.node(1);
+    let bed = bed_behind_balancer("any", |_| {});
+    let listener = bed.node(1);
     for header in [v2(0, CLIENT.parse().unwrap()), b"PROXY UNKNOWN\r\n".to_vec()] {
-        let tcp = announced(&town, &header);
+        let tcp = connect_announced(&bed, &header);
         let own = tcp.local_addr().unwrap().to_string();
-        assert_eq!(session(&town, &origin, tcp).2, own);
+        assert_eq!(session(&bed, &listener, tcp).2, own);
     }
 }
 
 #[test]
 fn a_header_in_pieces_or_together_with_the_handshake_is_the_same() {
-    let town = behind("any", |_| {});
-    let origin = town.node(1);
+    let bed = bed_behind_balancer("any", |_| {});
+    let listener = bed.node(1);
     for header in [v1(CLIENT.parse().unwrap()), v2(1, CLIENT.parse().unwrap())] {
-        let mut tcp = town.door().from(balancer(&town.place)).knock();
+        let mut tcp = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
         tcp.set_nodelay(true).unwrap();
         for byte in &header {
             tcp.write_all(&[*byte]).unwrap();
             std::thread::yield_now();
         }
-        assert_eq!(session(&town, &origin, tcp).2, CLIENT);
+        assert_eq!(session(&bed, &listener, tcp).2, CLIENT);
         // held back by the kernel until a packet is full, or until the ClientHello is there too
-        let tcp = town.door().from(balancer(&town.place)).knock();
+        let tcp = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
         rustix::net::sockopt::set_tcp_cork(&tcp, true).unwrap();
         (&tcp).write_all(&header).unwrap();
-        assert_eq!(session(&town, &origin, tcp).2, CLIENT);
+        assert_eq!(session(&bed, &listener, tcp).2, CLIENT);
     }
 }
 
 #[test]
 fn who_is_not_trusted_is_dropped_whatever_it_says() {
-    let town = behind("any", |_| {});
+    let bed = bed_behind_balancer("any", |_| {});
     for header in [v1(CLIENT.parse().unwrap()), v2(1, CLIENT.parse().unwrap()), vec![]] {
-        let mut tcp = town.door().from(town.place.home(2)).knock();
+        let mut tcp = bed.client_builder().from(bed.workspace.client_ip(2)).connect_tcp();
         // it may be gone already
         let _ = tcp.write_all(&header);
         assert_dropped(tcp);
     }
-    assert_eq!(failures(&town, "untrusted"), 3.0);
+    assert_eq!(failures(&bed, "untrusted"), 3.0);
 }
 
 #[test]
@@ -141,44 +141,44 @@ fn what_is_no_header_of_the_configured_version_is_dropped() {
     for (versions, header) in
         [("v1", v2(1, client)), ("v2", v1(client)), ("any", hello), ("any", b"PROXY TCP4 x\r\n".into())]
     {
-        let town = behind(versions, |_| {});
-        assert_dropped(announced(&town, &header));
-        assert_eq!(failures(&town, "malformed"), 1.0, "{versions}");
-        assert_eq!(town.gateway.metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")]), 0.0);
+        let bed = bed_behind_balancer(versions, |_| {});
+        assert_dropped(connect_announced(&bed, &header));
+        assert_eq!(failures(&bed, "malformed"), 1.0, "{versions}");
+        assert_eq!(bed.gateway.metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")]), 0.0);
     }
 }
 
 #[test]
 fn a_header_that_never_ends_is_not_waited_for() {
-    let town = behind("any", |config| config.set("tls.handshake_timeout", "200ms"));
-    assert_dropped(announced(&town, b"PROXY TCP4 192."));
-    assert_eq!(failures(&town, "timeout"), 1.0);
-    drop(announced(&town, b"PROXY"));
-    town.gateway.wait_for_metric("tidegate_proxy_protocol_failures_total", &[("how", "lost")], 1.0);
+    let bed = bed_behind_balancer("any", |config| config.set("tls.handshake_timeout", "200ms"));
+    assert_dropped(connect_announced(&bed, b"PROXY TCP4 192."));
+    assert_eq!(failures(&bed, "timeout"), 1.0);
+    drop(connect_announced(&bed, b"PROXY"));
+    bed.gateway.wait_for_metric("tidegate_proxy_protocol_failures_total", &[("how", "lost")], 1.0);
 }
 
 #[test]
 fn without_a_balancer_its_words_are_no_tls() {
-    let town = Town::open();
-    let mut tcp = town.door().knock();
+    let bed = TestBed::start();
+    let mut tcp = bed.client_builder().connect_tcp();
     tcp.write_all(&v1(CLIENT.parse().unwrap())).unwrap();
     let mut said = Vec::new();
     tcp.read_to_end(&mut said).unwrap();
     assert_eq!(said.first(), Some(&21), "an alert: {said:?}");
-    town.gateway.wait_for_metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")], 1.0);
+    bed.gateway.wait_for_metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")], 1.0);
 }
 
 #[test]
 fn a_balancer_can_be_put_in_front_by_a_reload() {
     let mut kept = None;
-    let town = Town::with(|config, _| kept = Some(config.clone()));
-    let origin = town.node(1);
-    let own = town.door().from(balancer(&town.place)).knock();
-    session(&town, &origin, own);
+    let bed = TestBed::with(|config, _| kept = Some(config.clone()));
+    let listener = bed.node(1);
+    let own = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
+    session(&bed, &listener, own);
     let mut config = kept.expect("it was called");
     config.set("gateway.proxy_protocol", "v2");
-    config.set("gateway.trusted_proxies", vec![Value::from(balancer(&town.place).to_string())]);
-    config.write(&town.place);
-    assert_eq!(town.gateway.reload().0, Some(0));
-    assert_eq!(session(&town, &origin, announced(&town, &v2(1, CLIENT.parse().unwrap()))).2, CLIENT);
+    config.set("gateway.trusted_proxies", vec![Value::from(balancer(&bed.workspace).to_string())]);
+    config.write(&bed.workspace);
+    assert_eq!(bed.gateway.reload().0, Some(0));
+    assert_eq!(session(&bed, &listener, connect_announced(&bed, &v2(1, CLIENT.parse().unwrap()))).2, CLIENT);
 }

@@ -1,7 +1,10 @@
 //! Hostile sessions: floods of the smallest frames, peers that never read, ends that never end, while the decent are served.
 
-use crate::harness::flood::{Attack, BUSY, Crowd, Siege, all_over, pour, size, swallow, while_it_lasts};
-use crate::harness::{Frame, Link, eventually};
+use crate::harness::flood::{
+    Attack, BUSY_KIB, FloodBed, ScriptedNode, discard_input, flood_duration, send_while, size,
+    wait_until_ended,
+};
+use crate::harness::{Connection, Frame, eventually};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -27,8 +30,8 @@ fn all_at_once(attack: &Attack, attacker: impl Fn() + Sync) {
 }
 
 /// How many frames passed from this side up to now.
-fn passed(siege: &Siege, from: &str) -> f64 {
-    siege.town.gateway.metric("tidegate_frames_total", &[("from", from)])
+fn passed(flood: &FloodBed, from: &str) -> f64 {
+    flood.bed.gateway.metric("tidegate_frames_total", &[("from", from)])
 }
 
 #[test]
@@ -41,23 +44,24 @@ fn floods_of_the_smallest_frames_of_clients_leave_room_for_others() {
         ("pings of a client", None, Frame::ping("")),
         ("pongs of a client", None, Frame::pong("")),
     ];
-    let siege = Siege::open(|_| {});
-    let _node = Crowd::that_listens(siege.town.place.node(2));
+    let flood = FloodBed::start(|_| {});
+    let _node = ScriptedNode::silent(flood.bed.workspace.node(2));
     for (name, first, frame) in floods {
         let outcome = "none; `frames{from=\"client\"}`";
-        let attack = Attack { name, attackers: size(2, 4), each: BUSY, outcome };
-        let before = passed(&siege, "client");
-        siege.endure(&attack, || {
+        let attack = Attack { name, attackers: size(2, 4), each: BUSY_KIB, outcome };
+        let before = passed(&flood, "client");
+        flood.run(&attack, || {
             all_at_once(&attack, || {
-                let mut client = siege.relay(&siege.door());
-                first.iter().for_each(|frame| client.say(frame.clone()));
+                let mut client = flood.relay(&flood.attacker());
+                first.iter().for_each(|frame| client.send_frame(frame.clone()));
                 let batch = batch(&frame, true);
                 let began = Instant::now();
-                let (sent, ended) = pour(|| siege.goes_on(began), || client.try_send(&batch).map(|()| BATCH));
+                let (sent, ended) =
+                    send_while(|| flood.is_running(began), || client.try_send(&batch).map(|()| BATCH));
                 assert!(sent > 0 && !ended, "it broke no rule");
             });
         });
-        let frames = passed(&siege, "client") - before;
+        let frames = passed(&flood, "client") - before;
         println!("{frames} frames");
         assert!(frames > BATCH as f64, "{name}: {frames} frames");
     }
@@ -65,29 +69,29 @@ fn floods_of_the_smallest_frames_of_clients_leave_room_for_others() {
 
 #[test]
 fn floods_of_the_smallest_frames_of_nodes_leave_room_for_others() {
-    let siege = Siege::open(|_| {});
+    let flood = FloodBed::start(|_| {});
     for (name, frame) in [("pings of a node", Frame::ping("")), ("pongs of a node", Frame::pong(""))] {
         let batch = batch(&frame, false);
-        let _node = Crowd::listen(siege.town.place.node(2), move |mut node| {
+        let _node = ScriptedNode::listen(flood.bed.workspace.node(2), move |mut node| {
             let began = Instant::now();
-            pour(|| began.elapsed() < 2 * while_it_lasts(), || node.try_send(&batch).map(|()| BATCH));
+            send_while(|| began.elapsed() < 2 * flood_duration(), || node.try_send(&batch).map(|()| BATCH));
         });
         let outcome = "none; `frames{from=\"origin\"}`";
-        let attack = Attack { name, attackers: size(2, 4), each: BUSY, outcome };
-        let before = passed(&siege, "origin");
-        siege.endure(&attack, || {
+        let attack = Attack { name, attackers: size(2, 4), each: BUSY_KIB, outcome };
+        let before = passed(&flood, "origin");
+        flood.run(&attack, || {
             // the node ends it when it has said enough
-            all_at_once(&attack, || drop(swallow(siege.relay(&siege.door()).tcp())));
+            all_at_once(&attack, || drop(discard_input(flood.relay(&flood.attacker()).tcp())));
         });
-        let frames = passed(&siege, "origin") - before;
+        let frames = passed(&flood, "origin") - before;
         println!("{frames} frames");
         assert!(frames > BATCH as f64, "{name}: {frames} frames");
     }
 }
 
 /// A siege in which who gives no sign of life is soon gone.
-fn impatient() -> Siege {
-    Siege::open(|config| {
+fn with_short_timeouts() -> FloodBed {
+    FloodBed::start(|config| {
         // longer than a decent client that is busy with something else says nothing
         config.set("websocket.ping_interval", "700ms");
         config.set("websocket.pong_timeout", "700ms");
@@ -97,49 +101,51 @@ fn impatient() -> Siege {
 
 #[test]
 fn clients_that_never_read_are_let_go_in_time() {
-    let siege = impatient();
+    let flood = with_short_timeouts();
     let frame = Frame::binary(vec![7; 16_000]).bare();
-    let _node =
-        Crowd::listen(siege.town.place.node(2), move |mut node| while node.try_send(&frame).is_ok() {});
+    let _node = ScriptedNode::listen(
+        flood.bed.workspace.node(2),
+        move |mut node| while node.try_send(&frame).is_ok() {},
+    );
     let attackers = size(20, 200);
     let outcome = "silent; `ends{by=\"gateway\",how=\"silent\"}`, or `{by=\"client\",how=\"lost\"}`";
     // half a megabyte that came at once, and what allocators make of it
     let attack = Attack { name: "never reading, a node pours", attackers, each: 1024, outcome };
     let began = Instant::now();
-    siege.endure(&attack, || {
-        let crowd: Vec<Link> = (0..attackers).map(|_| siege.relay(&siege.door())).collect();
-        ended(&siege, crowd);
+    flood.run(&attack, || {
+        let crowd: Vec<Connection> = (0..attackers).map(|_| flood.relay(&flood.attacker())).collect();
+        ended(&flood, crowd);
     });
     let making = Duration::from_millis(50 * attackers as u64);
     assert!(began.elapsed() < Duration::from_millis(1900) + TOLERANCE + making, "{:?}", began.elapsed());
     // the worker's own look, or the kernel's: nothing was acknowledged for so long
-    let of = |by, how| siege.town.gateway.metric("tidegate_ends_total", &[("by", by), ("how", how)]);
+    let of = |by, how| flood.bed.gateway.metric("tidegate_ends_total", &[("by", by), ("how", how)]);
     let ended = || of("gateway", "silent") + of("client", "lost") + of("client", "torn");
     eventually("all of them are counted", || ended() == attackers as f64);
 }
 
 /// Waits until only the sessions of the decent are left, while those who do not read keep their connections.
-fn ended(siege: &Siege, crowd: Vec<Link>) {
+fn ended(flood: &FloodBed, crowd: Vec<Connection>) {
     eventually("the gateway ends them", || {
         // one that stays and one that comes and goes
-        siege.town.gateway.metric("tidegate_sessions_active", &[]) <= 2.0
+        flood.bed.gateway.metric("tidegate_sessions_active", &[]) <= 2.0
     });
     drop(crowd);
 }
 
 #[test]
 fn nodes_that_never_read_are_given_up_in_time() {
-    let siege = impatient();
+    let flood = with_short_timeouts();
     let (hold, held) = std::sync::mpsc::channel();
-    let _node = Crowd::listen(siege.town.place.node(2), move |node| drop(hold.send(node)));
+    let _node = ScriptedNode::listen(flood.bed.workspace.node(2), move |node| drop(hold.send(node)));
     let attackers = size(10, 100);
     let outcome = "given up; `ends{by=\"origin\",how=\"lost\"}`";
-    let attack = Attack { name: "a node that never reads, clients pour", attackers, each: BUSY, outcome };
+    let attack = Attack { name: "a node that never reads, clients pour", attackers, each: BUSY_KIB, outcome };
     let began = Instant::now();
-    siege.endure(&attack, || {
+    flood.run(&attack, || {
         let frame = Frame::binary(vec![7; 16_000]).masked([1, 2, 3, 4]);
         all_at_once(&attack, || {
-            let mut client = siege.relay(&siege.door());
+            let mut client = flood.relay(&flood.attacker());
             client.tcp().set_write_timeout(Some(Duration::from_secs(20))).unwrap();
             while client.try_send(&frame).is_ok() {}
         });
@@ -147,36 +153,36 @@ fn nodes_that_never_read_are_given_up_in_time() {
     let making = Duration::from_millis(100 * attackers as u64);
     assert!(began.elapsed() < Duration::from_millis(1900) + TOLERANCE + making, "{:?}", began.elapsed());
     let labels = [("by", "origin"), ("how", "lost")];
-    siege.town.gateway.wait_for_metric("tidegate_ends_total", &labels, attackers as f64);
+    flood.bed.gateway.wait_for_metric("tidegate_ends_total", &labels, attackers as f64);
     drop(held);
 }
 
 #[test]
 fn a_close_without_an_end_ends_in_time() {
-    let siege = impatient();
-    let _node = Crowd::listen(siege.town.place.node(2), |mut node| {
-        let close = node.hear();
-        node.say(close);
-        swallow(node.tcp()).ok();
+    let flood = with_short_timeouts();
+    let _node = ScriptedNode::listen(flood.bed.workspace.node(2), |mut node| {
+        let close = node.read_frame();
+        node.send_frame(close);
+        discard_input(node.tcp()).ok();
     });
     let attackers = size(40, 400);
     let outcome = "`close_timeout`; `ends{by=\"client\",how=\"close\"}`";
     let attack = Attack { name: "Close, and the connection stays open", attackers, each: 64, outcome };
     let labels = [("by", "client"), ("how", "close")];
-    let took = siege.endure(&attack, || {
+    let took = flood.run(&attack, || {
         let said = |_| {
-            let mut client = siege.relay(&siege.door());
-            client.say(Frame::close(1000, "bye"));
+            let mut client = flood.relay(&flood.attacker());
+            client.send_frame(Frame::close(1000, "bye"));
             client.tcp().try_clone().map(|tcp| (client, tcp)).unwrap()
         };
-        let (crowd, tcps): (Vec<Link>, Vec<TcpStream>) = (0..attackers).map(said).unzip();
-        let took = all_over(&tcps);
-        ended(&siege, crowd);
+        let (crowd, tcps): (Vec<Connection>, Vec<TcpStream>) = (0..attackers).map(said).unzip();
+        let took = wait_until_ended(&tcps);
+        ended(&flood, crowd);
         took
     });
     assert!(took < Duration::from_millis(500) + TOLERANCE, "{took:?}");
-    assert!(siege.town.gateway.metric("tidegate_ends_total", &labels) >= attackers as f64);
+    assert!(flood.bed.gateway.metric("tidegate_ends_total", &labels) >= attackers as f64);
     for how in ["lost", "torn", "silent"] {
-        assert_eq!(siege.town.gateway.metric("tidegate_ends_total", &[("how", how)]), 0.0, "{how}");
+        assert_eq!(flood.bed.gateway.metric("tidegate_ends_total", &[("how", how)]), 0.0, "{how}");
     }
 }

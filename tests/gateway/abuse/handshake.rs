@@ -3,8 +3,8 @@
 
 use crate::harness::certs::NAME;
 use crate::harness::client::config;
-use crate::harness::flood::{Attack, Siege, all_over, is_over, size};
-use crate::harness::{DEADLINE, Door, eventually};
+use crate::harness::flood::{Attack, FloodBed, has_ended, size, wait_until_ended};
+use crate::harness::{ClientBuilder, DEADLINE, eventually};
 use rustls::{ClientConfig, ClientConnection, SupportedProtocolVersion};
 use std::io::Write;
 use std::net::TcpStream;
@@ -20,28 +20,28 @@ const TOLERANCE: Duration = Duration::from_secs(3);
 const ONLY_12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 pub const ONLY_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-pub fn impatient() -> Siege {
-    Siege::open(|config| config.set("tls.handshake_timeout", format!("{}ms", TIMEOUT.as_millis())))
+pub fn with_short_timeouts() -> FloodBed {
+    FloodBed::start(|config| config.set("tls.handshake_timeout", format!("{}ms", TIMEOUT.as_millis())))
 }
 
-impl Siege {
+impl FloodBed {
     pub fn wait_for_failures(&self, how: &str, count: usize) {
         let name = "tidegate_tls_handshake_failures_total";
-        self.town.gateway.wait_for_metric(name, &[("how", how)], count as f64);
+        self.bed.gateway.wait_for_metric(name, &[("how", how)], count as f64);
     }
 
     /// Connections that said nothing yet, from several addresses.
-    fn crowd(&self, attackers: usize) -> Vec<TcpStream> {
-        let home = |n: usize| self.town.place.home(2 + (n % 8) as u8);
-        (0..attackers).map(|n| self.town.door().from(home(n)).knock()).collect()
+    fn silent_connections(&self, attackers: usize) -> Vec<TcpStream> {
+        let client_ip = |n: usize| self.bed.workspace.client_ip(2 + (n % 8) as u8);
+        (0..attackers).map(|n| self.bed.client_builder().from(client_ip(n)).connect_tcp()).collect()
     }
 }
 
-fn begin(versions: &[&'static SupportedProtocolVersion]) -> ClientConnection {
-    begin_with(config(versions))
+fn client(versions: &[&'static SupportedProtocolVersion]) -> ClientConnection {
+    client_with(config(versions))
 }
 
-pub fn begin_with(config: ClientConfig) -> ClientConnection {
+pub fn client_with(config: ClientConfig) -> ClientConnection {
     let name = rustls::pki_types::ServerName::try_from(NAME).unwrap();
     let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
     connection.set_buffer_limit(None);
@@ -49,7 +49,7 @@ pub fn begin_with(config: ClientConfig) -> ClientConnection {
 }
 
 /// What it has to say now.
-pub fn said(connection: &mut ClientConnection) -> Vec<u8> {
+pub fn pending_output(connection: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while connection.wants_write() {
         connection.write_tls(&mut bytes).unwrap();
@@ -59,46 +59,50 @@ pub fn said(connection: &mut ClientConnection) -> Vec<u8> {
 
 #[test]
 fn connections_that_say_nothing_end_in_time() {
-    let siege = impatient();
+    let flood = with_short_timeouts();
     let attackers = size(200, 1900);
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
-    let took = siege
-        .endure(&Attack { name: "connect and say nothing", attackers, each: 16, outcome }, || {
-            all_over(&siege.crowd(attackers))
-        });
+    let took = flood.run(&Attack { name: "connect and say nothing", attackers, each: 16, outcome }, || {
+        wait_until_ended(&flood.silent_connections(attackers))
+    });
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
-    siege.wait_for_failures("timeout", attackers);
+    flood.wait_for_failures("timeout", attackers);
 }
 
 #[test]
 fn a_hello_that_drips_has_no_more_time_than_one_that_does_not() {
-    let siege = impatient();
+    let flood = with_short_timeouts();
     let attackers = size(40, 400);
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
-    let hello = said(&mut begin(ONLY_13));
+    let hello = pending_output(&mut client(ONLY_13));
     let attack = Attack { name: "a hello byte by byte", attackers, each: 24, outcome };
-    let (took, dripped) = siege.endure(&attack, || {
-        let (began, crowd) = (Instant::now(), siege.crowd(attackers));
-        crowd.iter().for_each(|tcp| tcp.set_nonblocking(true).unwrap());
+    let (took, dripped) = flood.run(&attack, || {
+        let (began, connections) = (Instant::now(), flood.silent_connections(attackers));
+        connections.iter().for_each(|tcp| tcp.set_nonblocking(true).unwrap());
         let mut dripped = 0;
         eventually("the gateway ends them", || {
             // a byte now and then, so that the last one never comes
             let byte = &hello[dripped..=dripped];
             dripped = (dripped + 1).min(hello.len() - 2);
-            let open = crowd.iter().filter(|tcp| (&**tcp).write(byte).is_ok() && !is_over(tcp)).count();
+            let open =
+                connections.iter().filter(|tcp| (&**tcp).write(byte).is_ok() && !has_ended(tcp)).count();
             open == 0
         });
         (began.elapsed(), dripped)
     });
     assert!(dripped > 10, "nothing dripped");
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
-    siege.wait_for_failures("timeout", attackers);
+    flood.wait_for_failures("timeout", attackers);
 }
 
 /// The handshake up to some flight, and not a byte more.
-fn stop_at(door: &Door, versions: &[&'static SupportedProtocolVersion], flight: &str) -> TcpStream {
-    let (mut tcp, mut connection) = (door.knock(), begin(versions));
-    let hello = said(&mut connection);
+fn stop_at(
+    builder: &ClientBuilder,
+    versions: &[&'static SupportedProtocolVersion],
+    flight: &str,
+) -> TcpStream {
+    let (mut tcp, mut connection) = (builder.connect_tcp(), client(versions));
+    let hello = pending_output(&mut connection);
     if flight == "half a hello" {
         tcp.write_all(&hello[..hello.len() / 2]).unwrap();
         return tcp;
@@ -111,7 +115,7 @@ fn stop_at(door: &Door, versions: &[&'static SupportedProtocolVersion], flight: 
         connection.read_tls(&mut tcp).unwrap();
         connection.process_new_packets().unwrap();
     }
-    let rest = said(&mut connection);
+    let rest = pending_output(&mut connection);
     let kept = if flight == "all but a byte" { rest.len() - 1 } else { rest.len() / 2 };
     tcp.write_all(&rest[..kept]).unwrap();
     tcp
@@ -119,46 +123,46 @@ fn stop_at(door: &Door, versions: &[&'static SupportedProtocolVersion], flight: 
 
 #[test]
 fn a_handshake_that_stops_at_any_flight_ends_in_time() {
-    let siege = impatient();
+    let flood = with_short_timeouts();
     let (flights, each) =
         (["half a hello", "a hello", "half of the second flight", "all but a byte"], size(6, 100));
     let attackers = 2 * flights.len() * each;
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
     // a handshake that is half done has keys and a transcript
     let attack = Attack { name: "stop at each flight, 1.2 and 1.3", attackers, each: 48, outcome };
-    let took = siege.endure(&attack, || {
+    let took = flood.run(&attack, || {
         let began = Instant::now();
         let mut stopped = Vec::new();
         for flight in flights {
             for versions in [ONLY_12, ONLY_13] {
-                stopped.extend((0..each).map(|_| stop_at(&siege.door(), versions, flight)));
+                stopped.extend((0..each).map(|_| stop_at(&flood.attacker(), versions, flight)));
             }
         }
-        all_over(&stopped);
+        wait_until_ended(&stopped);
         began.elapsed()
     });
     let making = Duration::from_millis(20 * attackers as u64);
     assert!(took < TIMEOUT + TOLERANCE + making, "{took:?}");
-    siege.wait_for_failures("timeout", attackers);
+    flood.wait_for_failures("timeout", attackers);
 }
 
 #[test]
 fn whole_handshakes_in_floods_leave_room_for_others() {
-    let siege = Siege::open(|_| {});
+    let flood = FloodBed::start(|_| {});
     let outcome = "they leave; `tls_handshakes{resumed=\"false\"}`";
     let threads = size(2, 4);
     let attack =
         Attack { name: "whole handshakes, one after another", attackers: threads, each: 64, outcome };
     let done = AtomicUsize::new(0);
-    siege.endure(&attack, || {
+    flood.run(&attack, || {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     let began = Instant::now();
-                    while siege.goes_on(began) {
+                    while flood.is_running(began) {
                         // no tickets: each is a whole one
-                        let door = siege.door().with(Arc::new(config(ONLY_13)));
-                        drop(door.enter_tls());
+                        let builder = flood.attacker().with(Arc::new(config(ONLY_13)));
+                        drop(builder.connect_tls_stream());
                         done.fetch_add(1, SeqCst);
                     }
                 });
@@ -167,72 +171,72 @@ fn whole_handshakes_in_floods_leave_room_for_others() {
     });
     let done = done.into_inner();
     println!("{done} handshakes");
-    let count = |what: &str, how| siege.town.gateway.metric(&format!("tidegate_tls_handshake{what}"), &[how]);
+    let count = |what: &str, how| flood.bed.gateway.metric(&format!("tidegate_tls_handshake{what}"), &[how]);
     // who leaves before its last word was read is lost
     let counted = || count("s_total", ("resumed", "false")) + count("_failures_total", ("how", "lost"));
     eventually("all of them are counted", || counted() >= done as f64);
-    siege.town.gateway.wait_for_metric("tidegate_refusals_total", &[], 0.0);
+    flood.bed.gateway.wait_for_metric("tidegate_refusals_total", &[], 0.0);
 }
 
 #[test]
 fn one_address_over_its_sessions_is_turned_away_and_nobody_else() {
-    let places = size(20, 200);
-    let siege = Siege::open(|config| config.set("limits.sessions_per_ip", places as i64));
+    let slots = size(20, 200);
+    let flood = FloodBed::start(|config| config.set("limits.sessions_per_ip", slots as i64));
     let attackers = size(100, 2000);
     let outcome = "429; `refusals{code=\"too_many\"}`";
     let attack = Attack { name: "sessions over those of one address", attackers, each: 32, outcome };
-    siege.endure(&attack, || {
-        let mut inside: Vec<_> = (0..places).map(|_| siege.door().enter()).collect();
+    flood.run(&attack, || {
+        let mut inside: Vec<_> = (0..slots).map(|_| flood.attacker().connect_tls()).collect();
         for client in &mut inside {
             assert_eq!(client.get("/nowhere").status(), 404);
         }
         for _ in 0..attackers {
-            siege.door().enter().get("/nowhere").assert_refusal(429, "too_many");
+            flood.attacker().connect_tls().get("/nowhere").assert_refusal(429, "too_many");
         }
     });
-    siege.town.gateway.wait_for_metric("tidegate_refusals_total", &[("code", "too_many")], attackers as f64);
+    flood.bed.gateway.wait_for_metric("tidegate_refusals_total", &[("code", "too_many")], attackers as f64);
 }
 
 #[test]
 fn one_address_does_not_take_all_places_of_unfinished_handshakes() {
-    const PLACES: usize = 160;
+    const SLOTS: usize = 160;
     const SHARE: usize = 64;
-    let siege = Siege::open(|config| {
-        config.set("limits.handshakes", PLACES as i64);
+    let flood = FloodBed::start(|config| {
+        config.set("limits.handshakes", SLOTS as i64);
         config.set("limits.sessions_per_ip", SHARE as i64);
         config.set("tls.handshake_timeout", "500ms");
     });
-    let attackers = 3 * PLACES;
+    let attackers = 3 * SLOTS;
     let outcome = "closed unread; `refusals{code=\"too_many\"}`";
     let attack =
         Attack { name: "half-open over `handshakes`, from one address", attackers, each: 16, outcome };
-    siege.endure(&attack, || {
+    flood.run(&attack, || {
         // whoever is let go comes back at once
-        let mut crowd: Vec<_> = (0..attackers).map(|_| siege.door().knock()).collect();
+        let mut connections: Vec<_> = (0..attackers).map(|_| flood.attacker().connect_tcp()).collect();
         let began = Instant::now();
-        while siege.goes_on(began) {
-            for tcp in &mut crowd {
+        while flood.is_running(began) {
+            for tcp in &mut connections {
                 tcp.set_nonblocking(true).unwrap();
-                if is_over(tcp) {
-                    *tcp = siege.door().knock();
+                if has_ended(tcp) {
+                    *tcp = flood.attacker().connect_tcp();
                 }
             }
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    let refused = siege.town.gateway.metric("tidegate_refusals_total", &[("code", "too_many")]);
+    let refused = flood.bed.gateway.metric("tidegate_refusals_total", &[("code", "too_many")]);
     assert!(refused >= (attackers - SHARE) as f64, "{refused} were let go");
 }
 
 #[test]
 fn connections_that_are_reset_at_once_are_nothing() {
-    let siege = Siege::open(|_| {});
+    let flood = FloodBed::start(|_| {});
     let attackers = size(500, 20_000);
     let outcome = "they leave; `tls_handshake_failures{how=\"lost\"}`";
     let attack = Attack { name: "connect and reset", attackers, each: 1, outcome };
-    siege.endure(&attack, || {
+    flood.run(&attack, || {
         for n in 0..attackers {
-            let mut tcp = siege.door().knock();
+            let mut tcp = flood.attacker().connect_tcp();
             if n % 2 == 0 {
                 tcp.write_all(b"\x16\x03\x01").unwrap();
             }
@@ -240,7 +244,7 @@ fn connections_that_are_reset_at_once_are_nothing() {
             socket2::SockRef::from(&tcp).set_linger(linger).unwrap();
         }
     });
-    siege.wait_for_failures("lost", attackers);
+    flood.wait_for_failures("lost", attackers);
 }
 
 #[test]
@@ -253,17 +257,17 @@ fn what_does_not_belong_into_a_handshake_ends_it() {
         ("data before the end of it", 23, vec![7; 16_000]),
         ("a record of nothing", 22, vec![]),
     ];
-    let siege = impatient();
+    let flood = with_short_timeouts();
     let attackers = 2 * cases.len() * size(2, 50);
     let outcome = "alert; `tls_handshake_failures{how=\"protocol\"}`";
     let attack = Attack { name: "what does not belong into a handshake", attackers, each: 208, outcome };
-    siege.endure(&attack, || {
-        let mut crowd = Vec::new();
+    flood.run(&attack, || {
+        let mut connections = Vec::new();
         for (_, kind, content) in &cases {
             for versions in [ONLY_12, ONLY_13] {
                 for _ in 0..size(2, 50) {
-                    let mut tcp = siege.door().knock();
-                    tcp.write_all(&said(&mut begin(versions))).unwrap();
+                    let mut tcp = flood.attacker().connect_tcp();
+                    tcp.write_all(&pending_output(&mut client(versions))).unwrap();
                     let size = if *kind == 21 { 2 } else { 16_384 };
                     let pieces = content.chunks(size).chain(content.is_empty().then_some(&[][..]));
                     for piece in pieces.cycle().take(40) {
@@ -273,11 +277,11 @@ fn what_does_not_belong_into_a_handshake_ends_it() {
                             break;
                         }
                     }
-                    crowd.push(tcp);
+                    connections.push(tcp);
                 }
             }
         }
-        assert!(all_over(&crowd) < DEADLINE);
+        assert!(wait_until_ended(&connections) < DEADLINE);
     });
-    siege.wait_for_failures("protocol", attackers);
+    flood.wait_for_failures("protocol", attackers);
 }

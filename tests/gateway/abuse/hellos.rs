@@ -1,8 +1,8 @@
 //! Hostile ClientHellos: huge ones, endless ones, and contents that no regular client writes.
 
-use super::handshake::{ONLY_13, begin_with, impatient, said};
+use super::handshake::{ONLY_13, client_with, pending_output, with_short_timeouts};
 use crate::harness::client::config;
-use crate::harness::flood::{Attack, Siege, all_over, size};
+use crate::harness::flood::{Attack, FloodBed, size, wait_until_ended};
 use crate::harness::{Request, eventually};
 use rustls::ClientConnection;
 use std::io::{Read, Write};
@@ -17,8 +17,8 @@ fn in_records(message: &[u8], size: usize) -> Vec<u8> {
 fn hello_of(protocols: usize) -> (ClientConnection, Vec<u8>) {
     let mut config = config(ONLY_13);
     config.alpn_protocols.extend((0..protocols).map(|n| vec![b'a' + (n % 26) as u8; 255]));
-    let mut connection = begin_with(config);
-    let records = said(&mut connection);
+    let mut connection = client_with(config);
+    let records = pending_output(&mut connection);
     let mut rest = records.as_slice();
     let mut message = Vec::new();
     while let [_, _, _, high, low, following @ ..] = rest {
@@ -31,11 +31,11 @@ fn hello_of(protocols: usize) -> (ClientConnection, Vec<u8>) {
 
 #[test]
 fn a_large_hello_is_understood_however_it_is_cut() {
-    let siege = Siege::open(|_| {});
+    let flood = FloodBed::start(|_| {});
     // 16 KiB and a little less is one record; the others need several
     for (protocols, pieces) in [(0, 1), (0, 3), (55, 16_384), (55, 100), (62, 16_384), (200, 16_384)] {
         let (mut connection, message) = hello_of(protocols);
-        let mut tcp = siege.door().knock();
+        let mut tcp = flood.attacker().connect_tcp();
         tcp.write_all(&in_records(&message, pieces)).unwrap();
         while connection.is_handshaking() {
             connection.complete_io(&mut tcp).unwrap_or_else(|e| panic!("{} in {pieces}: {e}", message.len()));
@@ -50,7 +50,7 @@ fn a_large_hello_is_understood_however_it_is_cut() {
 
 #[test]
 fn hellos_that_never_end_cost_a_buffer_and_no_more() {
-    let siege = impatient();
+    let flood = with_short_timeouts();
     let attackers = size(40, 400);
     let outcome = "deadline, alert; `tls_handshake_failures{how=\"timeout\"}`, `\"protocol\"`";
     // a message says its length in 24 bits; what came of one is kept up to 80 KiB, and vectors double
@@ -61,17 +61,17 @@ fn hellos_that_never_end_cost_a_buffer_and_no_more() {
         message[..4].copy_from_slice(&(0x0100_0000 | length).to_be_bytes());
         in_records(&message, 16_384)
     });
-    siege.endure(&attack, || {
+    flood.run(&attack, || {
         let begun = |n: usize| {
-            let mut tcp = siege.door().knock();
+            let mut tcp = flood.attacker().connect_tcp();
             // who says 16 MiB is not read to the end
             tcp.write_all(&endless[n % 2]).ok();
             tcp
         };
-        all_over(&(0..attackers).map(begun).collect::<Vec<_>>());
+        wait_until_ended(&(0..attackers).map(begun).collect::<Vec<_>>());
     });
-    siege.wait_for_failures("timeout", attackers / 2);
-    siege.wait_for_failures("protocol", attackers / 2);
+    flood.wait_for_failures("timeout", attackers / 2);
+    flood.wait_for_failures("protocol", attackers / 2);
 }
 
 /// A hello by hand: TLS 1.2 in its version field, some suites of both versions, and these extensions.
@@ -103,21 +103,21 @@ fn names(kind: u8, names: &[&[u8]]) -> (u16, Vec<u8>) {
 }
 
 /// What a hello needs beside the name.
-fn usual() -> Vec<(u16, Vec<u8>)> {
+fn usual_extensions() -> Vec<(u16, Vec<u8>)> {
     let signatures = (13, prefixed(&[4, 3, 8, 4, 4, 1]));
     vec![(10, prefixed(&[0, 29, 0, 23])), (11, vec![1, 0]), signatures]
 }
 
 /// The usual extensions for 1.3: the version, and a key that is none.
-fn usual_13() -> Vec<(u16, Vec<u8>)> {
+fn usual_extensions_13() -> Vec<(u16, Vec<u8>)> {
     let key = prefixed(&[&[0, 29][..], &prefixed(&[9; 32])].concat());
-    [usual(), vec![(43, vec![2, 3, 4]), (51, key)]].concat()
+    [usual_extensions(), vec![(43, vec![2, 3, 4]), (51, key)]].concat()
 }
 
 /// Hellos that no decent client writes.
-fn absurd() -> Vec<(&'static str, Vec<u8>)> {
-    let with = |more: Vec<(u16, Vec<u8>)>| hello(&[usual(), more].concat());
-    let with_13 = |more: Vec<(u16, Vec<u8>)>| hello(&[usual_13(), more].concat());
+fn absurd_hellos() -> Vec<(&'static str, Vec<u8>)> {
+    let with = |more: Vec<(u16, Vec<u8>)>| hello(&[usual_extensions(), more].concat());
+    let with_13 = |more: Vec<(u16, Vec<u8>)>| hello(&[usual_extensions_13(), more].concat());
     let many_names = vec![&b"a.test"[..]; 5000];
     let identities: Vec<u8> = (0..200).flat_map(|n| [&prefixed(&[n; 200])[..], &[0; 4]].concat()).collect();
     let binders: Vec<u8> = (0..200).flat_map(|_| [&[32][..], &[1; 32]].concat()).collect();
@@ -155,15 +155,15 @@ fn absurd() -> Vec<(&'static str, Vec<u8>)> {
             ]),
         ),
         ("early data", with_13(vec![(42, vec![])])),
-        ("500 keys", hello(&[usual(), vec![(43, vec![2, 3, 4]), (51, prefixed(&keys))]].concat())),
+        ("500 keys", hello(&[usual_extensions(), vec![(43, vec![2, 3, 4]), (51, prefixed(&keys))]].concat())),
         (
             "a key of no bytes",
-            hello(&[usual(), vec![(43, vec![2, 3, 4]), (51, prefixed(&[0, 29, 0, 0]))]].concat()),
+            hello(&[usual_extensions(), vec![(43, vec![2, 3, 4]), (51, prefixed(&[0, 29, 0, 0]))]].concat()),
         ),
         ("a cookie nobody gave", with_13(vec![(44, prefixed(&[5; 60_000]))])),
         (
             "versions of the future",
-            hello(&[usual(), vec![(43, [vec![254], [0x7f, 0x1c].repeat(127)].concat())]].concat()),
+            hello(&[usual_extensions(), vec![(43, [vec![254], [0x7f, 0x1c].repeat(127)].concat())]].concat()),
         ),
         ("15,000 unknown extensions", hello(&(0..15_000).map(|n| (20_000 + n, vec![])).collect::<Vec<_>>())),
     ]
@@ -171,23 +171,23 @@ fn absurd() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn absurd_hellos_get_an_answer_or_an_end_and_harm_nobody() {
-    let siege = impatient();
-    let cases = absurd();
+    let flood = with_short_timeouts();
+    let cases = absurd_hellos();
     let attackers = cases.len() * size(1, 20);
     let outcome = "alert, deadline; `tls_handshake_failures`";
     let attack = Attack { name: "absurd hellos: names, tickets, keys", attackers, each: 208, outcome };
-    siege.endure(&attack, || {
+    flood.run(&attack, || {
         for _ in 0..size(1, 20) {
             let said = |(_, hello): &(&str, Vec<u8>)| {
-                let mut tcp = siege.door().knock();
+                let mut tcp = flood.attacker().connect_tcp();
                 // it may be refused before it is read to its end
                 tcp.write_all(&in_records(hello, 16_384)).ok();
                 tcp
             };
-            all_over(&cases.iter().map(said).collect::<Vec<_>>());
+            wait_until_ended(&cases.iter().map(said).collect::<Vec<_>>());
         }
     });
     eventually("all of them are counted", || {
-        siege.town.gateway.metric("tidegate_tls_handshake_failures_total", &[]) == attackers as f64
+        flood.bed.gateway.metric("tidegate_tls_handshake_failures_total", &[]) == attackers as f64
     });
 }

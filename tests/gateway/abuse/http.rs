@@ -1,8 +1,10 @@
 //! Hostile requests: heads and bodies that drip, floods on kept connections, ahead of every answer, while the decent are served.
 
-use crate::harness::flood::{Attack, BUSY, Siege, is_over, pour, size, swallow, while_it_lasts};
+use crate::harness::flood::{
+    Attack, BUSY_KIB, FloodBed, discard_input, flood_duration, has_ended, send_while, size,
+};
 use crate::harness::whip::SDP;
-use crate::harness::{Link, Request, eventually};
+use crate::harness::{Connection, Request, eventually};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -12,26 +14,26 @@ const TOLERANCE: Duration = Duration::from_secs(3);
 
 const TIMEOUT: Duration = Duration::from_millis(700);
 
-impl Siege {
+impl FloodBed {
     fn wait_for_refusals(&self, code: &str, count: usize) {
-        self.town.gateway.wait_for_metric("tidegate_refusals_total", &[("code", code)], count as f64);
+        self.bed.gateway.wait_for_metric("tidegate_refusals_total", &[("code", code)], count as f64);
     }
 }
 
 /// Clients that have said the beginning of a request send a byte of the rest now and then, until all are let go. Says how
 /// long it took after the last of them had begun.
-fn drip(siege: &Siege, attackers: usize, beginning: &[u8]) -> Duration {
+fn drip(flood: &FloodBed, attackers: usize, beginning: &[u8]) -> Duration {
     let begun = |_| {
-        let mut client = siege.door().enter();
+        let mut client = flood.attacker().connect_tls();
         client.send(beginning);
         let tcp = client.tcp().try_clone().unwrap();
         (client, tcp)
     };
-    let mut crowd: Vec<(Link, TcpStream)> = (0..attackers).map(begun).collect();
+    let mut crowd: Vec<(Connection, TcpStream)> = (0..attackers).map(begun).collect();
     let began = Instant::now();
     crowd.iter().for_each(|(_, tcp)| tcp.set_nonblocking(true).unwrap());
     eventually("the gateway ends them", || {
-        crowd.retain_mut(|(client, tcp)| client.try_send(b"x").is_ok() && !is_over(tcp));
+        crowd.retain_mut(|(client, tcp)| client.try_send(b"x").is_ok() && !has_ended(tcp));
         crowd.is_empty()
     });
     began.elapsed()
@@ -39,51 +41,53 @@ fn drip(siege: &Siege, attackers: usize, beginning: &[u8]) -> Duration {
 
 #[test]
 fn heads_that_drip_end_in_time() {
-    let siege = Siege::open(|config| config.set("limits.head_timeout", "700ms"));
+    let flood = FloodBed::start(|config| config.set("limits.head_timeout", "700ms"));
     let attackers = size(40, 400);
     let outcome = "408; `refusals{code=\"head_timeout\"}`";
     let attack = Attack { name: "heads byte by byte", attackers, each: 48, outcome };
-    let took = siege.endure(&attack, || drip(&siege, attackers, b"GET /nowhere HTTP/1.1\r\nHost: a\r\nX: "));
+    let took = flood.run(&attack, || drip(&flood, attackers, b"GET /nowhere HTTP/1.1\r\nHost: a\r\nX: "));
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
-    siege.wait_for_refusals("head_timeout", attackers);
+    flood.wait_for_refusals("head_timeout", attackers);
 }
 
 #[test]
 fn bodies_that_drip_end_in_time() {
-    let siege = Siege::open(|config| config.set("limits.body_timeout", "700ms"));
+    let flood = FloodBed::start(|config| config.set("limits.body_timeout", "700ms"));
     let attackers = size(40, 400);
     let outcome = "408; `refusals{code=\"body_timeout\"}`";
     let attack = Attack { name: "bodies byte by byte", attackers, each: 48, outcome };
     let post = Request::new("POST", "/as/v1/proxy/whip/live/s?nodeGroup=ng1");
     let post = post.with("Content-Type", SDP).with("Content-Length", "200000");
-    let took = siege.endure(&attack, || drip(&siege, attackers, &post.bytes()));
+    let took = flood.run(&attack, || drip(&flood, attackers, &post.bytes()));
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
-    siege.wait_for_refusals("body_timeout", attackers);
-    assert_eq!(siege.town.manager.count(), 0, "nobody was asked for the sake of half a body");
+    flood.wait_for_refusals("body_timeout", attackers);
+    assert_eq!(flood.bed.manager.count(), 0, "nobody was asked for the sake of half a body");
 }
 
 #[test]
 fn requests_ahead_of_their_answers_leave_room_for_others() {
-    let siege = Siege::open(|_| {});
+    let flood = FloodBed::start(|_| {});
     for (name, reads) in [("requests without waiting for answers", true), ("the same, never reading", false)]
     {
         let outcome = "none; `refusals{code=\"no_such_route\"}`";
-        let attack = Attack { name, attackers: size(2, 4), each: BUSY, outcome };
-        siege.endure(&attack, || {
+        let attack = Attack { name, attackers: size(2, 4), each: BUSY_KIB, outcome };
+        flood.run(&attack, || {
             std::thread::scope(|scope| {
                 for _ in 0..attack.attackers {
                     scope.spawn(|| {
-                        let mut client = siege.door().enter();
+                        let mut client = flood.attacker().connect_tls();
                         let tcp = client.tcp().try_clone().unwrap();
-                        tcp.set_write_timeout(Some(while_it_lasts())).unwrap();
+                        tcp.set_write_timeout(Some(flood_duration())).unwrap();
                         let answers = reads.then(|| {
                             let tcp = tcp.try_clone().unwrap();
-                            std::thread::spawn(move || drop(swallow(&tcp)))
+                            std::thread::spawn(move || drop(discard_input(&tcp)))
                         });
                         let requests = Request::get("/nowhere").bytes().repeat(100);
                         let began = Instant::now();
-                        let (sent, _) =
-                            pour(|| siege.goes_on(began), || client.try_send(&requests).map(|()| 100));
+                        let (sent, _) = send_while(
+                            || flood.is_running(began),
+                            || client.try_send(&requests).map(|()| 100),
+                        );
                         assert!(sent > 0);
                         tcp.shutdown(std::net::Shutdown::Both).ok();
                         answers.map(std::thread::JoinHandle::join);
@@ -91,7 +95,7 @@ fn requests_ahead_of_their_answers_leave_room_for_others() {
                 }
             });
         });
-        let answered = siege.town.gateway.metric("tidegate_refusals_total", &[("code", "no_such_route")]);
+        let answered = flood.bed.gateway.metric("tidegate_refusals_total", &[("code", "no_such_route")]);
         println!("{answered} answers");
         assert!(answered > 100.0, "{answered} answers");
     }
@@ -99,23 +103,23 @@ fn requests_ahead_of_their_answers_leave_room_for_others() {
 
 #[test]
 fn a_connection_that_is_used_without_end_costs_what_one_does() {
-    let siege = Siege::open(|_| {});
+    let flood = FloodBed::start(|_| {});
     let outcome = "none; `refusals{code=\"no_such_route\"}`";
     let attack = Attack { name: "one request after the other", attackers: size(2, 4), each: 64, outcome };
-    let asked = AtomicUsize::new(0);
-    siege.endure(&attack, || {
+    let requests_sent = AtomicUsize::new(0);
+    flood.run(&attack, || {
         std::thread::scope(|scope| {
             for _ in 0..attack.attackers {
                 scope.spawn(|| {
-                    let mut client = siege.door().enter();
+                    let mut client = flood.attacker().connect_tls();
                     let began = Instant::now();
-                    while siege.goes_on(began) {
+                    while flood.is_running(began) {
                         assert_eq!(client.get("/nowhere").status(), 404);
-                        asked.fetch_add(1, SeqCst);
+                        requests_sent.fetch_add(1, SeqCst);
                     }
                 });
             }
         });
     });
-    siege.wait_for_refusals("no_such_route", asked.into_inner());
+    flood.wait_for_refusals("no_such_route", requests_sent.into_inner());
 }

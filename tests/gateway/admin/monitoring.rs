@@ -1,46 +1,45 @@
 //! What the operator sees: a start that fails says why, and the log tells what happened without telling secrets.
 
 use crate::harness::whip::{ANSWER, SDP, post};
-use crate::harness::{Frame, Gate, Reply, Request, Town, eventually};
+use crate::harness::{Frame, Gate, Reply, Request, TestBed, eventually};
 
 #[test]
 fn the_log_knows_the_session_and_keeps_its_secrets() {
     for format in ["text", "json"] {
-        let town = Town::with(|config, _| {
+        let bed = TestBed::with(|config, _| {
             config.set("log.level", "trace");
             config.set("log.format", format);
             config.set("log.access", "stderr");
             config.set("stream_manager.authorization", "Bearer hunter1");
         });
-        let origin = town.node(1);
-        town.manager.answer("/stream1", Reply::node(origin.ip()));
-        town.get(
+        let listener = bed.node(1);
+        bed.manager.answer("/stream1", Reply::node(listener.ip()));
+        bed.get(
             "/streammanager/api/4.0/event/live/stream1?action=subscribe&username=hunter2&password=hunter3",
         );
-        let target = format!("{}&token=hunter4&Password=hunter5", town.socket_target(1));
-        let mut client = town.client();
-        client.ask(
+        let target = format!("{}&token=hunter4&Password=hunter5", bed.websocket_target(1));
+        let mut client = bed.client();
+        client.send_request(
             &Request::upgrade(&target).with("Authorization", "Basic hunter6").with("Cookie", "a=hunter7"),
         );
-        let mut node = origin.accept();
-        node.agree();
+        let mut node = listener.accept();
+        node.accept_upgrade();
         let id = client.read_response().field("x-tidegate-session").unwrap().to_owned();
-        client.say(Frame::text("payload hunter8"));
-        node.hear();
-        client.finish();
-        eventually("a line about the session", || town.gateway.stderr().contains(&id));
-        town.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
-        let log = town.gateway.stderr();
+        client.send_frame(Frame::text("payload hunter8"));
+        node.read_frame();
+        client.shutdown_write();
+        eventually("a line about the session", || bed.gateway.stderr().contains(&id));
+        bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
+        let log = bed.gateway.stderr();
         assert!(!log.contains("hunter"), "{log}");
     }
 }
 
 #[test]
 fn every_answer_has_an_id_of_its_own() {
-    let town = Town::open();
-    let mut ids: Vec<String> = (0..20)
-        .map(|_| town.get("/nowhere").field("x-tidegate-session").expect("an id").to_owned())
-        .collect();
+    let bed = TestBed::start();
+    let mut ids: Vec<String> =
+        (0..20).map(|_| bed.get("/nowhere").field("x-tidegate-session").expect("an id").to_owned()).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 20);
@@ -48,56 +47,56 @@ fn every_answer_has_an_id_of_its_own() {
 
 #[test]
 fn the_admin_listener_answers_monitoring() {
-    let town = Town::open();
-    assert_eq!(town.gateway.admin("/livez").status(), 200);
-    assert_eq!(town.gateway.admin("/readyz").status(), 200);
-    assert_eq!(town.gateway.admin("/nowhere").status(), 404);
-    let status = town.gateway.admin("/api/status");
+    let bed = TestBed::start();
+    assert_eq!(bed.gateway.admin_get("/livez").status(), 200);
+    assert_eq!(bed.gateway.admin_get("/readyz").status(), 200);
+    assert_eq!(bed.gateway.admin_get("/nowhere").status(), 404);
+    let status = bed.gateway.admin_get("/api/status");
     assert_eq!(status.status(), 200);
     assert!(status.json().is_object());
-    town.get("/nowhere").assert_refusal(404, "no_such_route");
-    let page = town.gateway.admin("/metrics");
+    bed.get("/nowhere").assert_refusal(404, "no_such_route");
+    let page = bed.gateway.admin_get("/metrics");
     assert!(page.field("content-type").is_some_and(|t| t.contains("text")));
-    assert_eq!(town.gateway.metric("tidegate_refusals_total", &[("code", "no_such_route")]), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[("code", "no_such_route")]), 1.0);
 }
 
 #[test]
 fn frames_and_bytes_are_counted_by_side() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node) = town.relay(&origin);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
     for _ in 0..10 {
-        client.say(Frame::text("to the node"));
-        node.hear();
+        client.send_frame(Frame::text("to the node"));
+        node.read_frame();
     }
     for _ in 0..3 {
-        node.say(Frame::text("to the client"));
-        client.hear();
+        node.send_frame(Frame::text("to the client"));
+        client.read_frame();
     }
-    town.gateway.wait_for_metric("tidegate_frames_total", &[("from", "client")], 10.0);
-    town.gateway.wait_for_metric("tidegate_frames_total", &[("from", "origin")], 3.0);
+    bed.gateway.wait_for_metric("tidegate_frames_total", &[("from", "client")], 10.0);
+    bed.gateway.wait_for_metric("tidegate_frames_total", &[("from", "origin")], 3.0);
     // With or without the frames' own headers.
-    let bytes = |from| town.gateway.metric("tidegate_bytes_total", &[("from", from)]);
+    let bytes = |from| bed.gateway.metric("tidegate_bytes_total", &[("from", from)]);
     assert!((10.0 * 11.0..=10.0 * 17.0).contains(&bytes("client")));
     assert!((3.0 * 13.0..=3.0 * 15.0).contains(&bytes("origin")));
 }
 
 #[test]
 fn requests_that_come_to_nothing_are_in_the_access_log_too() {
-    let town = Town::with(|config, _| config.set("log.access", "stderr"));
-    let node = town.whip_node(1);
+    let bed = TestBed::with(|config, _| config.set("log.access", "stderr"));
+    let node = bed.whip_node(1);
     let gate = Gate::default();
     node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
     let endpoint = |stream: &str| format!("/as/v1/proxy/whip/live/{stream}?nodeGroup=ng1");
     let huge = Request::new("POST", &endpoint("huge")).with("Content-Type", SDP);
-    town.refused(&huge.with("Content-Length", "9999999")).assert_refusal(413, "body_too_large");
-    let mut client = town.client();
-    client.ask(&post(&endpoint("gone")));
-    node.wait_for_questions(1);
-    client.abort();
+    bed.exchange(&huge.with("Content-Length", "9999999")).assert_refusal(413, "body_too_large");
+    let mut client = bed.client();
+    client.send_request(&post(&endpoint("gone")));
+    node.wait_for_requests(1);
+    client.reset();
     for (stream, status) in [("huge", "413"), ("gone", "499")] {
         eventually("a line about it", || {
-            town.gateway.stderr().lines().any(|line| line.contains(stream) && line.contains(status))
+            bed.gateway.stderr().lines().any(|line| line.contains(stream) && line.contains(status))
         });
     }
     gate.open();

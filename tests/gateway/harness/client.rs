@@ -2,7 +2,7 @@
 
 use super::DEADLINE;
 use super::certs;
-use super::connection::{Link, Side};
+use super::connection::{Connection, Side};
 use super::http_message::Response;
 use super::reply::chunks;
 use rustls::pki_types::ServerName;
@@ -32,20 +32,20 @@ pub fn trusting(versions: &[&'static SupportedProtocolVersion], roots: RootCertS
 
 /// Where and how a client comes in.
 #[derive(Clone)]
-pub struct Door {
+pub struct ClientBuilder {
     to: SocketAddr,
     from: Option<Ipv4Addr>,
     name: &'static str,
     config: Arc<ClientConfig>,
 }
 
-impl Door {
+impl ClientBuilder {
     pub fn to(to: SocketAddr) -> Self {
         Self { to, from: None, name: certs::NAME, config: CONFIG.clone() }
     }
 
-    pub fn from(self, home: Ipv4Addr) -> Self {
-        Self { from: Some(home), ..self }
+    pub fn from(self, client_ip: Ipv4Addr) -> Self {
+        Self { from: Some(client_ip), ..self }
     }
 
     pub fn sni(self, name: &'static str) -> Self {
@@ -58,10 +58,10 @@ impl Door {
 
     /// A TCP connection and nothing more.
     #[track_caller]
-    pub fn knock(&self) -> TcpStream {
+    pub fn connect_tcp(&self) -> TcpStream {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        if let Some(home) = self.from {
-            socket.bind(&SocketAddr::from((home, 0)).into()).unwrap();
+        if let Some(client_ip) = self.from {
+            socket.bind(&SocketAddr::from((client_ip, 0)).into()).unwrap();
         }
         socket.connect_timeout(&self.to.into(), DEADLINE).expect("the gateway listens");
         let tcp = TcpStream::from(socket);
@@ -72,16 +72,16 @@ impl Door {
 
     /// The whole handshake.
     #[track_caller]
-    pub fn enter_tls(&self) -> StreamOwned<ClientConnection, TcpStream> {
-        self.try_enter_tls().expect("a TLS handshake")
+    pub fn connect_tls_stream(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        self.try_connect_tls_stream().expect("a TLS handshake")
     }
 
     /// The handshake, which may be refused.
-    pub fn try_enter_tls(&self) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        self.shake(self.knock())
+    pub fn try_connect_tls_stream(&self) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        self.handshake(self.connect_tcp())
     }
 
-    fn shake(&self, mut tcp: TcpStream) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    fn handshake(&self, mut tcp: TcpStream) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from(self.name).expect("a name");
         let mut tls = ClientConnection::new(self.config.clone(), name).expect("a client");
@@ -93,19 +93,19 @@ impl Door {
 
     /// The handshake on a connection that was made before.
     #[track_caller]
-    pub fn enter_on(&self, tcp: TcpStream) -> Link {
-        let tls = self.shake(tcp).expect("a TLS handshake");
-        Link::new(Box::new(tls), Side::Client)
+    pub fn handshake_on(&self, tcp: TcpStream) -> Connection {
+        let tls = self.handshake(tcp).expect("a TLS handshake");
+        Connection::new(Box::new(tls), Side::Client)
     }
 
     #[track_caller]
-    pub fn enter(&self) -> Link {
-        Link::new(Box::new(self.enter_tls()), Side::Client)
+    pub fn connect_tls(&self) -> Connection {
+        Connection::new(Box::new(self.connect_tls_stream()), Side::Client)
     }
 
     /// Like `enter`, for when the gateway may turn clients away.
-    pub fn try_enter(&self) -> Option<Link> {
-        Some(Link::new(Box::new(self.try_enter_tls().ok()?), Side::Client))
+    pub fn try_connect_tls(&self) -> Option<Connection> {
+        Some(Connection::new(Box::new(self.try_connect_tls_stream().ok()?), Side::Client))
     }
 }
 
@@ -156,8 +156,8 @@ impl Request {
     }
 
     /// Like a page that asks from another origin, or from our own.
-    pub fn by_page(self, origin: &str) -> Self {
-        self.with("Origin", origin)
+    pub fn by_page(self, listener: &str) -> Self {
+        self.with("Origin", listener)
     }
 
     pub fn without(mut self, name: &str) -> Self {
@@ -176,23 +176,23 @@ impl Request {
     }
 }
 
-impl Link {
+impl Connection {
     #[track_caller]
-    pub fn ask(&mut self, request: &Request) {
+    pub fn send_request(&mut self, request: &Request) {
         self.send(&request.bytes());
     }
 
     /// One request and its answer; the connection stays.
     #[track_caller]
     pub fn exchange(&mut self, request: &Request) -> Response {
-        self.ask(request);
+        self.send_request(request);
         self.read_response()
     }
 
     /// One question and its answer; the connection stays.
     #[track_caller]
     pub fn get(&mut self, target: &str) -> Response {
-        self.ask(&Request::get(target));
+        self.send_request(&Request::get(target));
         self.read_response()
     }
 }

@@ -4,7 +4,7 @@
 
 use super::DEADLINE;
 use super::frame::{Fault, Frame};
-use super::http_message::{Asked, Head, Response};
+use super::http_message::{Head, ReceivedRequest, Response};
 use rustls::{ClientConnection, ConnectionCommon, SideData, StreamOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -22,16 +22,16 @@ pub enum Side {
 pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// What a link needs from its transport.
-pub trait Wire: Read + Write + Send {
+pub trait Transport: Read + Write + Send {
     fn tcp(&self) -> &TcpStream;
     /// Says goodbye where the transport has a word for it.
-    fn say_goodbye(&mut self) {}
+    fn send_close_notify(&mut self) {}
     /// Asks for new keys where there are keys.
     fn renew_keys(&mut self) {}
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any>;
 }
 
-impl Wire for TcpStream {
+impl Transport for TcpStream {
     fn tcp(&self) -> &TcpStream {
         self
     }
@@ -40,7 +40,7 @@ impl Wire for TcpStream {
     }
 }
 
-impl<C, S> Wire for StreamOwned<C, TcpStream>
+impl<C, S> Transport for StreamOwned<C, TcpStream>
 where
     C: DerefMut<Target = ConnectionCommon<S>> + Send + 'static,
     S: SideData + 'static,
@@ -48,7 +48,7 @@ where
     fn tcp(&self) -> &TcpStream {
         &self.sock
     }
-    fn say_goodbye(&mut self) {
+    fn send_close_notify(&mut self) {
         self.conn.send_close_notify();
         self.conn.write_tls(&mut self.sock).ok();
     }
@@ -66,33 +66,33 @@ pub enum End {
     /// FIN, and over TLS a close_notify before it.
     Clean,
     /// Reset, or TLS cut off without a word.
-    Torn,
+    Abrupt,
 }
 
-pub struct Link {
-    wire: Box<dyn Wire>,
+pub struct Connection {
+    transport: Box<dyn Transport>,
     side: Side,
     inbox: Vec<u8>,
 }
 
-impl Link {
-    pub fn new(wire: Box<dyn Wire>, side: Side) -> Self {
-        let tcp = wire.tcp();
+impl Connection {
+    pub fn new(transport: Box<dyn Transport>, side: Side) -> Self {
+        let tcp = transport.tcp();
         tcp.set_nodelay(true).ok();
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
         // A writer that is held back on purpose may wait for a whole test.
         tcp.set_write_timeout(Some(6 * DEADLINE)).unwrap();
-        Self { wire, side, inbox: Vec::new() }
+        Self { transport, side, inbox: Vec::new() }
     }
 
     pub fn tcp(&self) -> &TcpStream {
-        self.wire.tcp()
+        self.transport.tcp()
     }
 
     /// The transport itself, for tests that look below HTTP.
-    pub fn into_wire(self) -> Box<dyn Wire> {
+    pub fn into_transport(self) -> Box<dyn Transport> {
         assert!(self.inbox.is_empty(), "bytes are waiting");
-        self.wire
+        self.transport
     }
 
     #[track_caller]
@@ -102,14 +102,14 @@ impl Link {
 
     /// Like `send`, for when the other side may be gone already.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.wire.write_all(bytes)?;
-        self.wire.flush()
+        self.transport.write_all(bytes)?;
+        self.transport.flush()
     }
 
     /// One read into the inbox; 0 is the end.
     fn fill(&mut self) -> io::Result<usize> {
         let mut room = [0; 64 << 10];
-        let n = self.wire.read(&mut room)?;
+        let n = self.transport.read(&mut room)?;
         self.inbox.extend_from_slice(&room[..n]);
         Ok(n)
     }
@@ -117,15 +117,15 @@ impl Link {
     #[track_caller]
     fn more(&mut self, what: &str) {
         match self.fill() {
-            Ok(0) => panic!("the other side ended, waiting for {what}; have {}", show(&self.inbox)),
+            Ok(0) => panic!("the other side ended, waiting for {what}; have {}", printable(&self.inbox)),
             Ok(_) => {}
-            Err(e) => panic!("{e}, waiting for {what}; have {}", show(&self.inbox)),
+            Err(e) => panic!("{e}, waiting for {what}; have {}", printable(&self.inbox)),
         }
     }
 
     /// Exactly the next `n` bytes.
     #[track_caller]
-    pub fn take(&mut self, n: usize) -> Vec<u8> {
+    pub fn read_bytes(&mut self, n: usize) -> Vec<u8> {
         while self.inbox.len() < n {
             self.more("bytes");
         }
@@ -136,7 +136,7 @@ impl Link {
     pub fn read_head(&mut self) -> Head {
         loop {
             if let Some(end) = self.inbox.windows(4).position(|w| w == b"\r\n\r\n") {
-                return Head::parse(&self.take(end + 4));
+                return Head::parse(&self.read_bytes(end + 4));
             }
             self.more("a head");
         }
@@ -153,15 +153,15 @@ impl Link {
     }
 
     /// The next whole request, or nothing if the other side ended first.
-    pub fn next_request(&mut self) -> Option<Asked> {
+    pub fn next_request(&mut self) -> Option<ReceivedRequest> {
         let head = self.next_head()?;
         let body = if head.is_chunked() {
             self.try_read_chunks()?
         } else {
             let length = head.field("content-length").map_or(0, |length| length.parse().expect("a length"));
-            self.try_take(length)?
+            self.try_read_bytes(length)?
         };
-        Some(Asked { head, body })
+        Some(ReceivedRequest { head, body })
     }
 
     /// A whole answer; of a 101 only its head.
@@ -173,16 +173,16 @@ impl Link {
         } else if head.is_chunked() {
             self.read_chunks()
         } else if let Some(length) = head.field("content-length") {
-            self.take(length.parse().expect("a length"))
+            self.read_bytes(length.parse().expect("a length"))
         } else {
-            self.read_to_end()
+            self.read_body_to_end()
         };
         Response { head, body }
     }
 
     #[track_caller]
     fn read_chunks(&mut self) -> Vec<u8> {
-        self.try_read_chunks().unwrap_or_else(|| panic!("no whole body; have {}", show(&self.inbox)))
+        self.try_read_chunks().unwrap_or_else(|| panic!("no whole body; have {}", printable(&self.inbox)))
     }
 
     fn try_read_chunks(&mut self) -> Option<Vec<u8>> {
@@ -192,10 +192,10 @@ impl Link {
                 self.fill().ok().filter(|n| *n > 0)?;
             }
             let line = self.inbox.windows(2).position(|w| w == b"\r\n").unwrap();
-            let size = self.take(line + 2);
+            let size = self.read_bytes(line + 2);
             let size = usize::from_str_radix(std::str::from_utf8(&size).unwrap().trim(), 16).expect("size");
-            let chunk = self.try_take(size + 2)?;
-            assert!(chunk.ends_with(b"\r\n"), "{}", show(&chunk));
+            let chunk = self.try_read_bytes(size + 2)?;
+            assert!(chunk.ends_with(b"\r\n"), "{}", printable(&chunk));
             if size == 0 {
                 return Some(body);
             }
@@ -204,21 +204,21 @@ impl Link {
     }
 
     /// Exactly the next `n` bytes, or nothing if the other side ended first.
-    fn try_take(&mut self, n: usize) -> Option<Vec<u8>> {
+    fn try_read_bytes(&mut self, n: usize) -> Option<Vec<u8>> {
         while self.inbox.len() < n {
             self.fill().ok().filter(|n| *n > 0)?;
         }
         Some(self.inbox.drain(..n).collect())
     }
 
-    fn read_to_end(&mut self) -> Vec<u8> {
+    fn read_body_to_end(&mut self) -> Vec<u8> {
         while self.fill().is_ok_and(|n| n > 0) {}
         std::mem::take(&mut self.inbox)
     }
 
     /// Says a frame as our side has to: masked by clients, bare by nodes.
     #[track_caller]
-    pub fn say(&mut self, frame: Frame) {
+    pub fn send_frame(&mut self, frame: Frame) {
         let bytes = self.encode(&frame);
         self.send(&bytes);
     }
@@ -233,7 +233,7 @@ impl Link {
 
     /// The next frame; it must be masked if we are a node, and bare if we are a client.
     #[track_caller]
-    pub fn hear(&mut self) -> Frame {
+    pub fn read_frame(&mut self) -> Frame {
         loop {
             match Frame::read(&self.inbox, self.side == Side::Node) {
                 Ok((frame, used)) => {
@@ -241,13 +241,13 @@ impl Link {
                     return frame;
                 }
                 Err(Fault::Short) => self.more("a frame"),
-                Err(Fault::Wrong(why)) => panic!("{why}: {}", show(&self.inbox)),
+                Err(Fault::Wrong(why)) => panic!("{why}: {}", printable(&self.inbox)),
             }
         }
     }
 
     /// The next frame, or nothing if the other side ended first.
-    pub fn try_hear(&mut self) -> Option<Frame> {
+    pub fn try_read_frame(&mut self) -> Option<Frame> {
         loop {
             match Frame::read(&self.inbox, self.side == Side::Node) {
                 Ok((frame, used)) => {
@@ -255,30 +255,30 @@ impl Link {
                     return Some(frame);
                 }
                 Err(Fault::Short) => self.fill().ok().filter(|n| *n > 0).map(drop)?,
-                Err(Fault::Wrong(why)) => panic!("{why}: {}", show(&self.inbox)),
+                Err(Fault::Wrong(why)) => panic!("{why}: {}", printable(&self.inbox)),
             }
         }
     }
 
     /// The next frame; or how the other side ended, and what it had begun.
     #[track_caller]
-    pub fn hear_or_end(&mut self) -> Result<Frame, (End, Vec<u8>)> {
+    pub fn read_frame_or_end(&mut self) -> Result<Frame, (End, Vec<u8>)> {
         loop {
             match Frame::read(&self.inbox, self.side == Side::Node) {
                 Ok((frame, used)) => {
                     self.inbox.drain(..used);
                     return Ok(frame);
                 }
-                Err(Fault::Wrong(why)) => panic!("{why}: {}", show(&self.inbox)),
+                Err(Fault::Wrong(why)) => panic!("{why}: {}", printable(&self.inbox)),
                 Err(Fault::Short) => {}
             }
             let end = match self.fill() {
                 Ok(0) => End::Clean,
                 Ok(_) => continue,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    panic!("neither a frame nor an end within the deadline; have {}", show(&self.inbox))
+                    panic!("neither a frame nor an end within the deadline; have {}", printable(&self.inbox))
                 }
-                Err(_) => End::Torn,
+                Err(_) => End::Abrupt,
             };
             return Err((end, std::mem::take(&mut self.inbox)));
         }
@@ -286,17 +286,17 @@ impl Link {
 
     /// The next frame, which must be a Close: its code (none if empty) and reason.
     #[track_caller]
-    pub fn hear_close(&mut self) -> (Option<u16>, String) {
-        let frame = self.hear();
+    pub fn read_close(&mut self) -> (Option<u16>, String) {
+        let frame = self.read_frame();
         frame.as_close().unwrap_or_else(|| panic!("expected Close, heard {frame:?}"))
     }
 
     /// The gateway's last word: a Close with this code, after pings at most. Returns its reason.
     #[track_caller]
-    pub fn told(&mut self, code: u16) -> String {
-        let mut frame = self.hear();
+    pub fn expect_close(&mut self, code: u16) -> String {
+        let mut frame = self.read_frame();
         while frame.opcode == Frame::PING {
-            frame = self.hear();
+            frame = self.read_frame();
         }
         let (found, reason) = frame.as_close().unwrap_or_else(|| panic!("expected Close, heard {frame:?}"));
         assert_eq!(found, Some(code), "reason {reason:?}");
@@ -305,38 +305,38 @@ impl Link {
 
     /// Answers the gateway's Close; then the connection ends in order.
     #[track_caller]
-    pub fn part(&mut self, code: u16) {
+    pub fn answer_close(&mut self, code: u16) {
         let answer = self.encode(&Frame::close(code, ""));
         self.try_send(&answer).ok();
-        assert_eq!(self.ended(), End::Clean);
+        assert_eq!(self.expect_end(), End::Clean);
     }
 
     /// Nothing more may come but the end.
     #[track_caller]
-    pub fn ended(&mut self) -> End {
-        let (rest, end) = self.rest();
-        assert!(rest.is_empty(), "unexpected bytes before the end: {}", show(&rest));
+    pub fn expect_end(&mut self) -> End {
+        let (rest, end) = self.read_to_end();
+        assert!(rest.is_empty(), "unexpected bytes before the end: {}", printable(&rest));
         end
     }
 
     /// Everything until the end, and the end.
     #[track_caller]
-    pub fn rest(&mut self) -> (Vec<u8>, End) {
+    pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
         loop {
             let end = match self.fill() {
                 Ok(0) => End::Clean,
                 Ok(_) => continue,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    panic!("no end within the deadline; have {}", show(&self.inbox))
+                    panic!("no end within the deadline; have {}", printable(&self.inbox))
                 }
-                Err(_) => End::Torn,
+                Err(_) => End::Abrupt,
             };
             return (std::mem::take(&mut self.inbox), end);
         }
     }
 
     /// Looks for so long whether something comes, and keeps it for the next reader.
-    pub fn hears_something_within(&mut self, time: Duration) -> bool {
+    pub fn receives_within(&mut self, time: Duration) -> bool {
         if !self.inbox.is_empty() {
             return true;
         }
@@ -347,23 +347,23 @@ impl Link {
     }
 
     /// No more bytes from us: FIN, after a close_notify over TLS. The other direction stays.
-    pub fn finish(&mut self) {
-        self.wire.say_goodbye();
+    pub fn shutdown_write(&mut self) {
+        self.transport.send_close_notify();
         self.tcp().shutdown(Shutdown::Write).ok();
     }
 
     /// A KeyUpdate goes out before the next bytes; the other side has to renew its keys too.
     pub fn renew_keys(&mut self) {
-        self.wire.renew_keys();
+        self.transport.renew_keys();
     }
 
     /// Vanishes without a word to TLS or WebSocket: RST.
-    pub fn abort(self) {
+    pub fn reset(self) {
         socket2::SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 
 /// Bytes for a message to a person.
-pub fn show(bytes: &[u8]) -> String {
+pub fn printable(bytes: &[u8]) -> String {
     format!("{} bytes \"{}\"", bytes.len(), bytes[..bytes.len().min(300)].escape_ascii())
 }

@@ -3,8 +3,8 @@
 //! Attacks have a size that is soon done and one for `TIDEGATE_TEST_FLOOD=1`, which prints a row of figures for each
 //! (`--nocapture`). What an attacker may cost is a bound of its own, for each of them; what others wait has one for all.
 
-use super::node::Echo;
-use super::{Config, DEADLINE, Door, Frame, Link, Request, Town, eventually};
+use super::node::EchoNode;
+use super::{ClientBuilder, Config, Connection, DEADLINE, Frame, Request, TestBed, eventually};
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -13,14 +13,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Of a hundred waits of decent clients 99 are shorter. For a program that is not optimised, on two busy cores.
-const LATE: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What the gateway may grow by whoever comes: the buffers of two workers are used to their ends for the first time, and
 /// allocators take memory in steps of megabytes.
-const STEPS: u64 = 16 << 20;
+const BASE_GROWTH_MAX: u64 = 16 << 20;
 
 /// Lines that an attack may leave in the log, however large it is.
-const LINES: usize = 8;
+const LOG_LINES_MAX: usize = 8;
 
 /// The usual size of an attack, or the large one.
 pub fn size(usual: usize, flood: usize) -> usize {
@@ -28,16 +28,16 @@ pub fn size(usual: usize, flood: usize) -> usize {
 }
 
 /// How long a flood goes on that has no number.
-pub fn while_it_lasts() -> Duration {
+pub fn flood_duration() -> Duration {
     Duration::from_millis(size(700, 10_000) as u64)
 }
 
 /// Sessions of decent clients that a flood lasts for in any case: who has to wait is not overlooked.
-const SEEN: usize = 3;
+const SESSIONS_MIN: usize = 3;
 
 /// KiB that one may cost who makes the gateway move all it can: buffers of what was received and waits to be sent, in the
 /// steps that allocators take. What many of them cost is less, and stands in the tests of those who never read.
-pub const BUSY: u64 = 4096;
+pub const BUSY_KIB: u64 = 4096;
 
 /// What attackers are, and what they may cost.
 pub struct Attack {
@@ -55,7 +55,7 @@ struct Waits {
     /// A message there and back.
     echoes: Vec<Duration>,
     /// A whole session: TCP, TLS, request, the node's answer, a message there and back, the end.
-    visits: Vec<Duration>,
+    sessions: Vec<Duration>,
 }
 
 /// The wait that this many of a hundred do not exceed, in milliseconds.
@@ -67,34 +67,34 @@ fn percentile(waits: &[Duration], of_hundred: usize) -> f64 {
 }
 
 /// Decent clients, one that stays and one that comes anew again and again, until they are dropped.
-struct Decent {
+struct RegularClients {
     waits: Arc<Mutex<Waits>>,
     gone: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Decent {
-    fn begin(door: Door, target: String) -> Self {
+impl RegularClients {
+    fn start(builder: ClientBuilder, target: String) -> Self {
         let (waits, gone) = (Arc::new(Mutex::new(Waits::default())), Arc::new(AtomicBool::new(false)));
         let thread = std::thread::spawn({
             let (waits, gone) = (waits.clone(), gone.clone());
             move || {
-                let mut resident = enter(&door, &target);
+                let mut long_client = open_session(&builder, &target);
                 while !gone.load(SeqCst) {
-                    let echo = timed(|| echo(&mut resident));
-                    let visit = timed(|| {
-                        let mut visitor = enter(&door, &target);
-                        self::echo(&mut visitor);
-                        leave(&mut visitor);
+                    let echo = timed(|| echo(&mut long_client));
+                    let session = timed(|| {
+                        let mut short_client = open_session(&builder, &target);
+                        self::echo(&mut short_client);
+                        close(&mut short_client);
                     });
                     let mut waits = waits.lock().unwrap();
                     waits.echoes.push(echo);
-                    waits.visits.push(visit);
+                    waits.sessions.push(session);
                     drop(waits);
                     // they are clients and no load
                     std::thread::sleep(Duration::from_millis(3));
                 }
-                leave(&mut resident);
+                close(&mut long_client);
             }
         });
         Self { waits, gone, thread: Some(thread) }
@@ -102,16 +102,16 @@ impl Decent {
 
     /// Waits until they came so often, and forgets what they measured up to now.
     #[track_caller]
-    fn take(&self, visits: usize) -> Waits {
+    fn wait_and_take(&self, sessions: usize) -> Waits {
         eventually("decent clients are served", || {
             assert!(!self.thread.as_ref().unwrap().is_finished(), "a decent client was not served");
-            self.waits.lock().unwrap().visits.len() >= visits
+            self.waits.lock().unwrap().sessions.len() >= sessions
         });
         std::mem::take(&mut self.waits.lock().unwrap())
     }
 }
 
-impl Drop for Decent {
+impl Drop for RegularClients {
     fn drop(&mut self) {
         self.gone.store(true, SeqCst);
         self.thread.take().map(JoinHandle::join);
@@ -125,86 +125,89 @@ fn timed(work: impl FnOnce()) -> Duration {
 }
 
 #[track_caller]
-fn enter(door: &Door, target: &str) -> Link {
-    let mut client = door.enter();
-    client.ask(&Request::upgrade(target));
+fn open_session(builder: &ClientBuilder, target: &str) -> Connection {
+    let mut client = builder.connect_tls();
+    client.send_request(&Request::upgrade(target));
     let response = client.read_response();
     assert_eq!(response.status(), 101, "{response:?}");
     client
 }
 
 #[track_caller]
-fn echo(client: &mut Link) {
-    client.say(Frame::text("still there?"));
-    assert_eq!(hear(client), Frame::text("still there?"));
+fn echo(client: &mut Connection) {
+    client.send_frame(Frame::text("still there?"));
+    assert_eq!(read_answering_pings(client), Frame::text("still there?"));
 }
 
 /// The next frame that is not the gateway's Ping, which is answered.
 #[track_caller]
-fn hear(client: &mut Link) -> Frame {
+fn read_answering_pings(client: &mut Connection) -> Frame {
     loop {
-        let frame = client.hear();
+        let frame = client.read_frame();
         if frame.opcode != Frame::PING {
             return frame;
         }
-        client.say(Frame::new(Frame::PONG, frame.payload));
+        client.send_frame(Frame::new(Frame::PONG, frame.payload));
     }
 }
 
 #[track_caller]
-fn leave(client: &mut Link) {
-    client.say(Frame::close(1000, ""));
-    assert_eq!(hear(client), Frame::close(1000, ""));
+fn close(client: &mut Connection) {
+    client.send_frame(Frame::close(1000, ""));
+    assert_eq!(read_answering_pings(client), Frame::close(1000, ""));
 }
 
 /// A town whose decent clients are measured.
-pub struct Siege {
-    decent: Decent,
-    pub town: Town,
-    calm: Waits,
-    _echo: Echo,
+pub struct FloodBed {
+    regular: RegularClients,
+    pub bed: TestBed,
+    baseline: Waits,
+    _echo: EchoNode,
 }
 
-impl Siege {
-    pub fn open(change: impl FnOnce(&mut Config)) -> Self {
-        let town = Town::with(|config, _| change(config));
-        let echo = Echo::listen(town.place.node(1));
-        let decent = Decent::begin(town.door().from(town.place.home(1)), town.socket_target(1));
+impl FloodBed {
+    pub fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let bed = TestBed::with(|config, _| change(config));
+        let echo = EchoNode::listen(bed.workspace.node(1));
+        let regular = RegularClients::start(
+            bed.client_builder().from(bed.workspace.client_ip(1)),
+            bed.websocket_target(1),
+        );
         // the first ones bring what each worker needs once
-        decent.take(10);
-        let calm = decent.take(20);
-        Self { decent, town, calm, _echo: echo }
+        regular.wait_and_take(10);
+        let baseline = regular.wait_and_take(20);
+        Self { regular, bed, baseline, _echo: echo }
     }
 
     /// The way in for attackers: another address than that of the decent.
-    pub fn door(&self) -> Door {
-        self.town.door().from(self.town.place.home(2))
+    pub fn attacker(&self) -> ClientBuilder {
+        self.bed.client_builder().from(self.bed.workspace.client_ip(2))
     }
 
     /// Whether a flood that began then goes on: until its time is over, and the decent came through a few times.
-    pub fn goes_on(&self, began: Instant) -> bool {
+    pub fn is_running(&self, began: Instant) -> bool {
         let lasted = began.elapsed();
-        let seen = || self.decent.waits.lock().unwrap().visits.len() >= SEEN;
-        lasted < while_it_lasts() || lasted < while_it_lasts() + DEADLINE / 2 && !seen()
+        let seen = || self.regular.waits.lock().unwrap().sessions.len() >= SESSIONS_MIN;
+        lasted < flood_duration() || lasted < flood_duration() + DEADLINE / 2 && !seen()
     }
 
     /// A session of an attacker with the second node.
     #[track_caller]
-    pub fn relay(&self, door: &Door) -> Link {
-        enter(door, &self.town.socket_target(2))
+    pub fn relay(&self, builder: &ClientBuilder) -> Connection {
+        open_session(builder, &self.bed.websocket_target(2))
     }
 
     /// The attack, during which the decent are served and memory stays bounded.
     #[track_caller]
-    pub fn endure<T>(&self, attack: &Attack, attackers: impl FnOnce() -> T) -> T {
-        let (before, lines) = (self.town.gateway.memory(), self.town.gateway.stderr().lines().count());
+    pub fn run<T>(&self, attack: &Attack, attackers: impl FnOnce() -> T) -> T {
+        let (before, lines) = (self.bed.gateway.memory(), self.bed.gateway.stderr().lines().count());
         let (peak, over) = (AtomicU64::new(before), AtomicBool::new(false));
-        self.decent.take(0);
+        self.regular.wait_and_take(0);
         let began = Instant::now();
         let outcome = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(SeqCst) {
-                    peak.fetch_max(self.town.gateway.memory(), SeqCst);
+                    peak.fetch_max(self.bed.gateway.memory(), SeqCst);
                     std::thread::sleep(Duration::from_millis(10));
                 }
             });
@@ -213,20 +216,20 @@ impl Siege {
             outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         let took = began.elapsed();
-        let waits = self.decent.take(1);
+        let waits = self.regular.wait_and_take(1);
         let grown = peak.into_inner().saturating_sub(before);
         self.report(attack, &waits, grown, took);
-        let late = LATE.as_secs_f64() * 1e3;
-        for (what, waits) in [("a message", &waits.echoes), ("a session", &waits.visits)] {
+        let wait_max = WAIT_MAX.as_secs_f64() * 1e3;
+        for (what, waits) in [("a message", &waits.echoes), ("a session", &waits.sessions)] {
             let wait = percentile(waits, 99);
-            assert!(wait < late, "{}: {what} of a decent client took {wait:.0} ms", attack.name);
+            assert!(wait < wait_max, "{}: {what} of a decent client took {wait:.0} ms", attack.name);
         }
-        let bound = attack.attackers as u64 * (attack.each << 10) + STEPS;
+        let bound = attack.attackers as u64 * (attack.each << 10) + BASE_GROWTH_MAX;
         assert!(grown <= bound, "{}: grown by {grown}, {bound} at the most", attack.name);
-        let said = self.town.gateway.stderr();
+        let said = self.bed.gateway.stderr();
         let more = said.lines().count() - lines;
-        assert!(more <= LINES, "{}: {more} lines in the log:\n{said}", attack.name);
-        self.town.gateway.assert_no_panic();
+        assert!(more <= LOG_LINES_MAX, "{}: {more} lines in the log:\n{said}", attack.name);
+        self.bed.gateway.assert_no_panic();
         outcome
     }
 
@@ -234,14 +237,14 @@ impl Siege {
         let Attack { name, attackers, outcome, .. } = attack;
         let figures = |waits: &Waits| {
             let [a, b] = [50, 99].map(|of| percentile(&waits.echoes, of));
-            let [c, d] = [50, 99].map(|of| percentile(&waits.visits, of));
+            let [c, d] = [50, 99].map(|of| percentile(&waits.sessions, of));
             format!("{a:.1} / {b:.1} | {c:.1} / {d:.1}")
         };
         let each = grown as f64 / 1024.0 / *attackers as f64;
         println!(
             "| {name} | {attackers} | {:.1} s | {} | {} | {each:.1} | {outcome} |",
             took.as_secs_f64(),
-            figures(&self.calm),
+            figures(&self.baseline),
             figures(waits)
         );
     }
@@ -249,19 +252,19 @@ impl Siege {
 
 /// Waits until the gateway has ended all of them, and says how long that took.
 #[track_caller]
-pub fn all_over(connections: &[TcpStream]) -> Duration {
+pub fn wait_until_ended(connections: &[TcpStream]) -> Duration {
     let began = Instant::now();
     let mut open: Vec<_> = connections.iter().collect();
     open.iter().for_each(|tcp| tcp.set_nonblocking(true).unwrap());
     eventually("the gateway ends them", || {
-        open.retain(|tcp| !is_over(tcp));
+        open.retain(|tcp| !has_ended(tcp));
         open.is_empty()
     });
     began.elapsed()
 }
 
 /// Whether the gateway ended a connection that does not block; what it still said is dropped.
-pub fn is_over(mut tcp: &TcpStream) -> bool {
+pub fn has_ended(mut tcp: &TcpStream) -> bool {
     let mut rest = [0; 16 << 10];
     loop {
         match tcp.read(&mut rest) {
@@ -273,14 +276,14 @@ pub fn is_over(mut tcp: &TcpStream) -> bool {
 }
 
 /// A node that takes every session and then does this with it, until it is dropped.
-pub struct Crowd {
+pub struct ScriptedNode {
     address: SocketAddr,
     gone: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Crowd {
-    pub fn listen(address: SocketAddr, serve: impl Fn(Link) + Send + Sync + 'static) -> Self {
+impl ScriptedNode {
+    pub fn listen(address: SocketAddr, serve: impl Fn(Connection) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
         let (gone, serve) = (Arc::new(AtomicBool::new(false)), Arc::new(serve));
         let thread = std::thread::spawn({
@@ -292,9 +295,9 @@ impl Crowd {
                     }
                     let serve = serve.clone();
                     std::thread::spawn(move || {
-                        let mut node = Link::new(Box::new(tcp), super::connection::Side::Node);
+                        let mut node = Connection::new(Box::new(tcp), super::connection::Side::Node);
                         if let Some(head) = node.next_head() {
-                            node.agree_to(&head, "");
+                            node.answer_upgrade(&head, "");
                             serve(node);
                         }
                     });
@@ -305,12 +308,12 @@ impl Crowd {
     }
 
     /// A node that hears everything and says nothing.
-    pub fn that_listens(address: SocketAddr) -> Self {
-        Self::listen(address, |node| drop(swallow(node.tcp())))
+    pub fn silent(address: SocketAddr) -> Self {
+        Self::listen(address, |node| drop(discard_input(node.tcp())))
     }
 }
 
-impl Drop for Crowd {
+impl Drop for ScriptedNode {
     fn drop(&mut self) {
         self.gone.store(true, SeqCst);
         TcpStream::connect(self.address).ok();
@@ -319,14 +322,17 @@ impl Drop for Crowd {
 }
 
 /// Reads to the end and forgets it.
-pub fn swallow(mut tcp: &TcpStream) -> std::io::Result<u64> {
+pub fn discard_input(mut tcp: &TcpStream) -> std::io::Result<u64> {
     std::io::copy(&mut tcp, &mut std::io::sink())
 }
 
 /// Sends as long as `goes_on`, or until the other side has had enough. Says how much it was, and whether it had.
-pub fn pour(goes_on: impl Fn() -> bool, mut send: impl FnMut() -> std::io::Result<usize>) -> (u64, bool) {
+pub fn send_while(
+    is_running: impl Fn() -> bool,
+    mut send: impl FnMut() -> std::io::Result<usize>,
+) -> (u64, bool) {
     let mut sent = 0;
-    while goes_on() {
+    while is_running() {
         match send() {
             Ok(more) => sent += more as u64,
             Err(_) => return (sent, true),

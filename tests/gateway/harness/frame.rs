@@ -140,6 +140,6 @@ fn xor(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { fin, rsv, opcode, payload } = self;
-        write!(f, "Frame(fin {fin}, rsv {rsv}, opcode {opcode}, {})", super::connection::show(payload))
+        write!(f, "Frame(fin {fin}, rsv {rsv}, opcode {opcode}, {})", super::connection::printable(payload))
     }
 }

@@ -1,9 +1,9 @@
 //! The program under test: its configuration, its start and stop, and what it tells its operator.
 
 use super::certs::{ECDSA, Identity, RSA};
-use super::connection::{Link, Side};
+use super::connection::{Connection, Side};
 use super::http_message::Response;
-use super::{DEADLINE, Place, Request, eventually};
+use super::{DEADLINE, Request, Workspace, eventually};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
 /// The configuration file of a place.
-pub const FILE: &str = "tidegate.toml";
+pub const CONFIG_FILE: &str = "tidegate.toml";
 
 /// A configuration file in the making; the usual one serves nodes 1 to 9 of its place.
 #[derive(Clone)]
@@ -24,9 +24,9 @@ pub struct Config {
 }
 
 impl Config {
-    pub fn new(place: &Place) -> Self {
+    pub fn new(workspace: &Workspace) -> Self {
         let mut config = Self { table: Table::new(), environment: Vec::new() };
-        config.set("gateway.listen", vec![place.gateway().to_string()]);
+        config.set("gateway.listen", vec![workspace.gateway().to_string()]);
         config.set("gateway.workers", 2);
         config.set("gateway.pin", false);
         // The whole town on one driver: TIDEGATE_TEST_DRIVER=epoll.
@@ -34,28 +34,29 @@ impl Config {
             config.set("gateway.driver", driver);
         }
         config.set("gateway.drain", "5s");
-        config.set("stream_manager.url", format!("http://{}", place.manager()));
+        config.set("stream_manager.url", format!("http://{}", workspace.manager()));
         config.set("stream_manager.timeout", "5s");
         config.set("origins.port", 5080);
-        config.set("origins.networks", (1..=9).map(|n| place.node(n).ip().to_string()).collect::<Vec<_>>());
+        config
+            .set("origins.networks", (1..=9).map(|n| workspace.node(n).ip().to_string()).collect::<Vec<_>>());
         config.set("origins.connect_timeout", "3s");
         config.set("origins.upgrade_timeout", "3s");
         config.set("websocket.close_timeout", "1s");
-        config.set("admin.listen", place.admin().to_string());
+        config.set("admin.listen", workspace.admin().to_string());
         let certificates: [(&str, &Identity); 2] = [("ecdsa", &ECDSA), ("rsa", &RSA)];
         let certificates =
-            certificates.map(|(name, identity)| Value::Table(write_pair(place, name, identity)));
+            certificates.map(|(name, identity)| Value::Table(write_pair(workspace, name, identity)));
         config.set("tls.certificates", certificates.to_vec());
         config
     }
 
     /// Writes the file. A gateway that runs already does not read it before a reload.
-    pub fn write(&self, place: &Place) {
-        std::fs::write(place.file(FILE), self.table.to_string()).unwrap();
+    pub fn write(&self, workspace: &Workspace) {
+        std::fs::write(workspace.file(CONFIG_FILE), self.table.to_string()).unwrap();
     }
 
     /// The program is started with this in its environment.
-    pub fn environment(&mut self, name: &str, value: impl Into<String>) {
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
         self.environment.push((name.to_owned(), value.into()));
     }
 
@@ -74,11 +75,11 @@ impl Config {
 }
 
 /// Writes a chain and its key, and says where they are. They appear at once: nobody reads half of one.
-pub fn write_pair(place: &Place, name: &str, identity: &Identity) -> Table {
+pub fn write_pair(workspace: &Workspace, name: &str, identity: &Identity) -> Table {
     let files = [("chain", &identity.chain_pem), ("key", &identity.key_pem)];
     let pair = files.map(|(kind, pem)| {
-        let path = place.file(&format!("{name}.{kind}.pem"));
-        let next = place.file("next.pem");
+        let path = workspace.file(&format!("{name}.{kind}.pem"));
+        let next = workspace.file("next.pem");
         std::fs::write(&next, pem).unwrap();
         std::fs::rename(&next, &path).unwrap();
         (kind.to_owned(), Value::from(path.to_str().unwrap()))
@@ -97,14 +98,14 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the program and waits until it is ready.
     #[track_caller]
-    pub fn start(place: &Place, config: &Config) -> Self {
-        let gateway = Self::spawn(place, config);
-        gateway.begun()
+    pub fn start(workspace: &Workspace, config: &Config) -> Self {
+        let gateway = Self::spawn(workspace, config);
+        gateway.wait_until_ready()
     }
 
     /// Waits until it is ready.
     #[track_caller]
-    pub fn begun(self) -> Self {
+    pub fn wait_until_ready(self) -> Self {
         let mut gateway = self;
         let end = Instant::now() + DEADLINE;
         while gateway.ready() != Some(200) {
@@ -117,15 +118,15 @@ impl Gateway {
     }
 
     /// Starts the program, whatever becomes of it.
-    pub fn spawn(place: &Place, config: &Config) -> Self {
-        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_tidegate")), place, config)
+    pub fn spawn(workspace: &Workspace, config: &Config) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_tidegate")), workspace, config)
     }
 
     /// The same by another command, which gets the arguments of the program.
-    pub fn spawn_by(mut command: Command, place: &Place, config: &Config) -> Self {
-        config.write(place);
+    pub fn spawn_by(mut command: Command, workspace: &Workspace, config: &Config) -> Self {
+        config.write(workspace);
         let mut child = command
-            .args([Path::new("run"), Path::new("--config"), &place.file(FILE)])
+            .args([Path::new("run"), Path::new("--config"), &workspace.file(CONFIG_FILE)])
             .envs(config.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -144,7 +145,7 @@ impl Gateway {
                 }
             }
         });
-        Self { child, admin: place.admin(), stderr, reader: Some(reader) }
+        Self { child, admin: workspace.admin(), stderr, reader: Some(reader) }
     }
 
     pub fn stderr(&self) -> String {
@@ -152,21 +153,21 @@ impl Gateway {
     }
 
     /// Asks the admin listener; nothing if it does not listen.
-    fn try_admin(&self, request: &Request) -> Option<Response> {
+    fn try_send_admin(&self, request: &Request) -> Option<Response> {
         let tcp = TcpStream::connect_timeout(&self.admin, DEADLINE).ok()?;
-        let mut link = Link::new(Box::new(tcp), Side::Client);
-        link.try_send(&request.clone().with("Connection", "close").bytes()).ok()?;
-        Some(link.read_response())
+        let mut connection = Connection::new(Box::new(tcp), Side::Client);
+        connection.try_send(&request.clone().with("Connection", "close").bytes()).ok()?;
+        Some(connection.read_response())
     }
 
     /// A request to the admin listener, under its own name.
-    pub fn to_admin(&self, method: &str, target: &str) -> Request {
+    pub fn admin_request(&self, method: &str, target: &str) -> Request {
         Request::new(method, target).instead("Host", &self.admin.to_string())
     }
 
     #[track_caller]
-    pub fn ask_admin(&self, request: &Request) -> Response {
-        self.try_admin(request).expect("the admin listener")
+    pub fn send_admin(&self, request: &Request) -> Response {
+        self.try_send_admin(request).expect("the admin listener")
     }
 
     /// What a command of the program says that talks to this gateway.
@@ -178,8 +179,8 @@ impl Gateway {
     }
 
     #[track_caller]
-    pub fn admin(&self, target: &str) -> Response {
-        self.ask_admin(&self.to_admin("GET", target))
+    pub fn admin_get(&self, target: &str) -> Response {
+        self.send_admin(&self.admin_request("GET", target))
     }
 
     /// `tidegate reload`: its exit code and what it said.
@@ -193,7 +194,7 @@ impl Gateway {
     /// The revision that is served.
     #[track_caller]
     pub fn revision(&self) -> u64 {
-        self.admin("/api/status").json()["revision"].as_u64().expect("a number")
+        self.admin_get("/api/status").json()["revision"].as_u64().expect("a number")
     }
 
     #[track_caller]
@@ -203,13 +204,13 @@ impl Gateway {
 
     /// The status of `/readyz`.
     pub fn ready(&self) -> Option<u16> {
-        Some(self.try_admin(&self.to_admin("GET", "/readyz"))?.status())
+        Some(self.try_send_admin(&self.admin_request("GET", "/readyz"))?.status())
     }
 
     /// The sum of all series of this metric that carry these labels; 0 if there is none.
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let page = self.admin("/metrics").text();
+        let page = self.admin_get("/metrics").text();
         let series = page.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let (found, rest) = series.split_once('{').unwrap_or((series, ""));
@@ -239,7 +240,7 @@ impl Gateway {
 
     /// Its exit, although others may still write to its log.
     #[track_caller]
-    pub fn retired(&mut self) -> ExitStatus {
+    pub fn wait_for_first_process(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the first process's exit", || {
             status = self.child.try_wait().unwrap();
@@ -256,13 +257,13 @@ impl Gateway {
     }
 
     /// SIGHUP.
-    pub fn hang_up(&self) {
+    pub fn send_sighup(&self) {
         self.signal(rustix::process::Signal::HUP);
     }
 
     /// The number of its thread of this name.
     #[track_caller]
-    pub fn thread(&self, name: &str) -> i32 {
+    pub fn thread_id(&self, name: &str) -> i32 {
         let threads =
             std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().map(Result::unwrap);
         let mut named = threads.filter(|thread| {
@@ -289,11 +290,11 @@ impl Gateway {
     }
 
     /// Stands still until `go_on`: what happens meanwhile, the gateway sees all at once.
-    pub fn stand_still(&self) {
+    pub fn pause(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
 
@@ -311,7 +312,7 @@ impl Gateway {
 
     /// Nothing panicked, and it still runs.
     #[track_caller]
-    pub fn assert_sound(&mut self) {
+    pub fn assert_healthy(&mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "the gateway ended:\n{}", self.stderr());
         self.assert_no_panic();
     }

@@ -59,12 +59,12 @@ impl fmt::Debug for Head {
 
 /// A whole request.
 #[derive(Clone)]
-pub struct Asked {
+pub struct ReceivedRequest {
     pub head: Head,
     pub body: Vec<u8>,
 }
 
-impl Asked {
+impl ReceivedRequest {
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.head.field(name)
@@ -80,7 +80,7 @@ impl Asked {
     }
 }
 
-impl fmt::Debug for Asked {
+impl fmt::Debug for ReceivedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}\n\n{}", self.head, self.text().chars().take(400).collect::<String>())
     }

@@ -1,8 +1,8 @@
 //! A peer that speaks HTTP, be it the stream manager or a node of WHIP: keeps what it was asked, and answers each request
 //! as the test says, well or badly.
 
-use super::connection::{Link, Side, Wire};
-use super::http_message::{Asked, Head};
+use super::connection::{Connection, Side, Transport};
+use super::http_message::{Head, ReceivedRequest};
 use super::{Reply, certs, eventually};
 use rustls::{ServerConnection, StreamOwned};
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ type Script = (String, VecDeque<Reply>);
 struct State {
     /// The latest entry that fits wins.
     scripts: Mutex<Vec<Script>>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<ReceivedRequest>>,
     connections: AtomicUsize,
     gone: AtomicBool,
 }
@@ -42,7 +42,10 @@ impl HttpPeer {
         })
     }
 
-    fn serve(address: SocketAddr, wire: impl Fn(TcpStream) -> Box<dyn Wire> + Send + 'static) -> Self {
+    fn serve(
+        address: SocketAddr,
+        transport: impl Fn(TcpStream) -> Box<dyn Transport> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
         let state = Arc::new(State::default());
         let thread = std::thread::spawn({
@@ -53,8 +56,8 @@ impl HttpPeer {
                         return;
                     }
                     state.connections.fetch_add(1, Ordering::SeqCst);
-                    let (link, state) = (Link::new(wire(tcp), Side::Node), state.clone());
-                    std::thread::spawn(move || state.converse(link));
+                    let (connection, state) = (Connection::new(transport(tcp), Side::Node), state.clone());
+                    std::thread::spawn(move || state.converse(connection));
                 }
             }
         });
@@ -72,25 +75,25 @@ impl HttpPeer {
     }
 
     /// Everything that was asked up to now.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn received(&self) -> Vec<ReceivedRequest> {
         self.state.asked.lock().unwrap().clone()
     }
 
     /// The heads of it.
-    pub fn questions(&self) -> Vec<Head> {
-        self.asked().into_iter().map(|asked| asked.head).collect()
+    pub fn received_heads(&self) -> Vec<Head> {
+        self.received().into_iter().map(|asked| asked.head).collect()
     }
 
     /// Their first lines, without the version.
     pub fn lines(&self) -> Vec<String> {
         let line = |head: Head| head.line.trim_end_matches(" HTTP/1.1").to_owned();
-        self.questions().into_iter().map(line).collect()
+        self.received_heads().into_iter().map(line).collect()
     }
 
     /// The latest request.
     #[track_caller]
-    pub fn last(&self) -> Asked {
-        self.asked().pop().expect("somebody asked")
+    pub fn last(&self) -> ReceivedRequest {
+        self.received().pop().expect("somebody asked")
     }
 
     /// How many questions came up to now.
@@ -114,7 +117,7 @@ impl HttpPeer {
     }
 
     #[track_caller]
-    pub fn wait_for_questions(&self, n: usize) {
+    pub fn wait_for_requests(&self, n: usize) {
         eventually("a question", || self.count() >= n);
     }
 }
@@ -129,18 +132,18 @@ impl Drop for HttpPeer {
 
 impl State {
     /// One kept-alive connection, until either side has enough.
-    fn converse(&self, mut link: Link) {
-        while link.hears_something_within(3 * super::DEADLINE) {
+    fn converse(&self, mut connection: Connection) {
+        while connection.receives_within(3 * super::DEADLINE) {
             if self.gone.load(Ordering::SeqCst) {
                 return;
             }
-            let Some(asked) = link.next_request() else { return };
+            let Some(asked) = connection.next_request() else { return };
             let reply = self.reply_to(&asked.head);
             self.asked.lock().unwrap().push(asked);
             if let Some(gate) = reply.gate() {
                 gate.pass();
             }
-            if link.try_send(&reply.bytes()).is_err() || reply.ends() {
+            if connection.try_send(&reply.bytes()).is_err() || reply.ends() {
                 return;
             }
         }
@@ -149,9 +152,9 @@ impl State {
     fn reply_to(&self, head: &Head) -> Reply {
         let mut scripts = self.scripts.lock().unwrap();
         let found = scripts.iter_mut().rev().find(|(part, _)| head.line.contains(part.as_str()));
-        let Some((_, replies)) = found else { return Reply::missing(404) };
+        let Some((_, replies)) = found else { return Reply::manager_error(404) };
         match replies.len() {
-            0 => Reply::missing(404),
+            0 => Reply::manager_error(404),
             1 => replies[0].clone(),
             _ => replies.pop_front().expect("there are some"),
         }

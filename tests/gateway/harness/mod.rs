@@ -21,15 +21,15 @@ pub mod tls_records;
 pub mod whip;
 pub mod workspace;
 
-pub use client::{Door, Request};
-pub use connection::Link;
+pub use client::{ClientBuilder, Request};
+pub use connection::Connection;
 pub use frame::Frame;
 pub use gateway::{Config, Gateway};
 pub use http_message::{Head, Response};
 pub use http_peer::HttpPeer;
-pub use node::Origin;
+pub use node::NodeListener;
 pub use reply::Reply;
-pub use workspace::Place;
+pub use workspace::Workspace;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex};
@@ -71,55 +71,55 @@ impl Gate {
 }
 
 /// One gateway, its stream manager and a street of addresses of their own.
-pub struct Town {
-    pub place: Place,
+pub struct TestBed {
+    pub workspace: Workspace,
     pub manager: HttpPeer,
     pub gateway: Gateway,
 }
 
-impl Town {
-    pub fn open() -> Self {
+impl TestBed {
+    pub fn start() -> Self {
         Self::with(|_, _| {})
     }
 
     /// A town whose gateway has a changed configuration.
-    pub fn with(change: impl FnOnce(&mut Config, &Place)) -> Self {
-        let place = Place::claim();
-        let manager = HttpPeer::start(place.manager());
-        let mut config = Config::new(&place);
-        change(&mut config, &place);
-        let gateway = Gateway::start(&place, &config);
-        Self { place, manager, gateway }
+    pub fn with(change: impl FnOnce(&mut Config, &Workspace)) -> Self {
+        let workspace = Workspace::claim();
+        let manager = HttpPeer::start(workspace.manager());
+        let mut config = Config::new(&workspace);
+        change(&mut config, &workspace);
+        let gateway = Gateway::start(&workspace, &config);
+        Self { workspace, manager, gateway }
     }
 
     /// The n-th node starts to listen.
-    pub fn node(&self, n: u8) -> Origin {
-        Origin::listen(self.place.node(n))
+    pub fn node(&self, n: u8) -> NodeListener {
+        NodeListener::listen(self.workspace.node(n))
     }
 
     /// The n-th node starts to speak HTTP.
     pub fn http_node(&self, n: u8) -> HttpPeer {
-        HttpPeer::start(self.place.node(n))
+        HttpPeer::start(self.workspace.node(n))
     }
 
     /// The address of the n-th node, whether it listens or not.
     pub fn ip(&self, n: u8) -> IpAddr {
-        self.place.node(n).ip()
+        self.workspace.node(n).ip()
     }
 
-    pub fn door(&self) -> Door {
-        Door::to(self.place.gateway())
+    pub fn client_builder(&self) -> ClientBuilder {
+        ClientBuilder::to(self.workspace.gateway())
     }
 
     /// A client whose TLS handshake is done.
     #[track_caller]
-    pub fn client(&self) -> Link {
-        self.door().enter()
+    pub fn client(&self) -> Connection {
+        self.client_builder().connect_tls()
     }
 
     /// The target that opens a WebSocket to the n-th node.
-    pub fn socket_target(&self, n: u8) -> String {
-        format!("/streammanager/?id=stream1&host={}&app=live", self.place.node(n).ip())
+    pub fn websocket_target(&self, n: u8) -> String {
+        format!("/streammanager/?id=stream1&host={}&app=live", self.workspace.node(n).ip())
     }
 
     /// One question on a connection of its own.
@@ -130,30 +130,33 @@ impl Town {
 
     /// An established session: the client's end and the node's.
     #[track_caller]
-    pub fn relay(&self, origin: &Origin) -> (Link, Link) {
+    pub fn relay(&self, listener: &NodeListener) -> (Connection, Connection) {
         let mut client = self.client();
-        let node = self.upgrade(&mut client, origin);
+        let node = self.open_websocket(&mut client, listener);
         (client, node)
     }
 
     /// A session in the middle of a frame from its node: its gateway can't end it before the rest comes, which is given
     /// back.
     #[track_caller]
-    pub fn held_back(&self, origin: &Origin) -> (Link, Link, Vec<u8>) {
-        let (mut client, mut node) = self.relay(origin);
+    pub fn relay_mid_frame(&self, listener: &NodeListener) -> (Connection, Connection, Vec<u8>) {
+        let (mut client, mut node) = self.relay(listener);
         let frame = Frame::text("one half and the other").bare();
         node.send(&frame[..10]);
         // what the gateway passed on it has seen
-        assert_eq!(client.take(10), &frame[..10]);
+        assert_eq!(client.read_bytes(10), &frame[..10]);
         (client, node, frame[10..].to_vec())
     }
 
     /// The whole opening on a given connection: ask, dial, agree, 101.
     #[track_caller]
-    pub fn upgrade(&self, client: &mut Link, origin: &Origin) -> Link {
-        client.ask(&Request::upgrade(&format!("/streammanager/?id=stream1&host={}&app=live", origin.ip())));
-        let mut node = origin.accept();
-        node.agree();
+    pub fn open_websocket(&self, client: &mut Connection, listener: &NodeListener) -> Connection {
+        client.send_request(&Request::upgrade(&format!(
+            "/streammanager/?id=stream1&host={}&app=live",
+            listener.ip()
+        )));
+        let mut node = listener.accept();
+        node.accept_upgrade();
         let response = client.read_response();
         assert_eq!(response.status(), 101, "{response:?}");
         node
@@ -161,19 +164,23 @@ impl Town {
 
     /// A client asks for a WebSocket; the node has read the upgrade and says nothing yet.
     #[track_caller]
-    pub fn asked(&self, origin: &Origin, request: &Request) -> (Link, Link, Head) {
+    pub fn pending_upgrade(
+        &self,
+        listener: &NodeListener,
+        request: &Request,
+    ) -> (Connection, Connection, Head) {
         let mut client = self.client();
-        client.ask(request);
-        let mut node = origin.accept();
+        client.send_request(request);
+        let mut node = listener.accept();
         let head = node.read_head();
         (client, node, head)
     }
 
     /// Asks on a connection of its own and takes the answer, mostly a refusal.
     #[track_caller]
-    pub fn refused(&self, request: &Request) -> Response {
+    pub fn exchange(&self, request: &Request) -> Response {
         let mut client = self.client();
-        client.ask(request);
+        client.send_request(request);
         client.read_response()
     }
 }

@@ -12,12 +12,12 @@ use std::thread::JoinHandle;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A network of its own. What has to happen in it is handed to the thread that lives there.
-pub struct Network {
+pub struct Namespace {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Network {
+impl Namespace {
     /// Moves a thread into the namespace of this name.
     fn enter(name: &str) -> Self {
         let file = std::fs::File::open(format!("/run/netns/{name}")).expect("it was just made");
@@ -46,12 +46,12 @@ impl Network {
     }
 
     /// Pulls its only cable. The other end hears nothing more, and is told nothing.
-    pub fn pull(&self) {
-        self.ip("link set cable down");
+    pub fn unplug(&self) {
+        self.ip("link set eth0 down");
     }
 }
 
-impl Drop for Network {
+impl Drop for Namespace {
     fn drop(&mut self) {
         self.jobs = None;
         self.thread.take().map(JoinHandle::join);
@@ -59,51 +59,51 @@ impl Drop for Network {
 }
 
 /// A gateway's network, with a cable to one of clients and one to one of nodes.
-pub struct Cabling {
-    pub gateway: Network,
-    pub clients: Network,
-    pub nodes: Network,
+pub struct NetnsLinks {
+    pub gateway: Namespace,
+    pub clients: Namespace,
+    pub nodes: Namespace,
 }
 
-impl Cabling {
+impl NetnsLinks {
     /// Where the gateway is for its clients.
-    pub const DOOR: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
+    pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
     /// Where the node is.
     pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 2);
 
     /// Lays the cables; nothing where namespaces can't be had, which is said aloud.
-    pub fn lay(test: &str) -> Option<Self> {
+    pub fn create(test: &str) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let run = format!("tidegate-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let names = ["g", "c", "n"].map(|who| format!("{run}-{who}"));
+        let names = ["g", "c", "n"].map(|role| format!("{run}-{role}"));
         let made: Vec<_> = names.iter().filter(|name| try_ip(&format!("netns add {name}"))).collect();
-        let cabling = (made.len() == names.len()).then(|| {
+        let links = (made.len() == names.len()).then(|| {
             let [gateway, clients, nodes] = &names;
             for (far, number) in [(clients, 1), (nodes, 2)] {
-                ip(&format!("-n {far} link add cable type veth peer name cable{number} netns {gateway}"));
-                ip(&format!("-n {gateway} address add 10.77.{number}.1/24 dev cable{number}"));
-                ip(&format!("-n {far} address add 10.77.{number}.2/24 dev cable"));
-                ip(&format!("-n {gateway} link set cable{number} up"));
-                ip(&format!("-n {far} link set cable up"));
+                ip(&format!("-n {far} link add eth0 type veth peer name eth{number} netns {gateway}"));
+                ip(&format!("-n {gateway} address add 10.77.{number}.1/24 dev eth{number}"));
+                ip(&format!("-n {far} address add 10.77.{number}.2/24 dev eth0"));
+                ip(&format!("-n {gateway} link set eth{number} up"));
+                ip(&format!("-n {far} link set eth0 up"));
             }
             for name in &names {
                 ip(&format!("-n {name} link set lo up"));
             }
-            let [gateway, clients, nodes] = names.each_ref().map(|name| Network::enter(name));
-            let cabling = Self { gateway, clients, nodes };
+            let [gateway, clients, nodes] = names.each_ref().map(|name| Namespace::enter(name));
+            let links = Self { gateway, clients, nodes };
             // all of them are inside before the names go
-            for network in [&cabling.gateway, &cabling.clients, &cabling.nodes] {
+            for network in [&links.gateway, &links.clients, &links.nodes] {
                 network.inside(|| ());
             }
-            cabling
+            links
         });
         for name in made {
             ip(&format!("netns delete {name}"));
         }
-        if cabling.is_none() {
+        if links.is_none() {
             super::skipped(test, "no network namespaces here (they need root and `ip`)");
         }
-        cabling
+        links
     }
 }
 

@@ -1,6 +1,6 @@
 //! Nodes: they take what the gateway dials, and answer as the test says, well or badly.
 
-use super::connection::{Link, Side};
+use super::connection::{Connection, Side};
 use super::http_message::Head;
 use super::{DEADLINE, eventually};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A node that listens. Whoever dials it is accepted at once and waits in a queue for the test.
-pub struct Origin {
+pub struct NodeListener {
     address: SocketAddr,
     dials: Arc<AtomicUsize>,
     queue: Receiver<TcpStream>,
@@ -19,7 +19,7 @@ pub struct Origin {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Origin {
+impl NodeListener {
     pub fn listen(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
         let address = listener.local_addr().unwrap();
@@ -49,15 +49,15 @@ impl Origin {
 
     /// The next connection that somebody opened to this node.
     #[track_caller]
-    pub fn accept(&self) -> Link {
+    pub fn accept(&self) -> Connection {
         let tcp = self.queue.recv_timeout(DEADLINE).expect("somebody dials the node");
-        Link::new(Box::new(tcp), Side::Node)
+        Connection::new(Box::new(tcp), Side::Node)
     }
 
     /// Like `accept`, if somebody dialled just now; for tests that wait at several nodes.
-    pub fn try_accept(&self) -> Option<Link> {
+    pub fn try_accept(&self) -> Option<Connection> {
         let tcp = self.queue.recv_timeout(Duration::from_millis(20)).ok()?;
-        Some(Link::new(Box::new(tcp), Side::Node))
+        Some(Connection::new(Box::new(tcp), Side::Node))
     }
 
     /// How often this node was dialled up to now. The queue of a listener is served in order, so a dial of our own that
@@ -76,7 +76,7 @@ impl Origin {
     }
 }
 
-impl Drop for Origin {
+impl Drop for NodeListener {
     fn drop(&mut self) {
         self.gone.store(true, Ordering::SeqCst);
         TcpStream::connect(self.address).ok();
@@ -85,13 +85,13 @@ impl Drop for Origin {
 }
 
 /// A node that accepts every session, and gives back every byte it hears, until it is dropped.
-pub struct Echo {
+pub struct EchoNode {
     address: SocketAddr,
     gone: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Echo {
+impl EchoNode {
     pub fn listen(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
         let gone = Arc::new(AtomicBool::new(false));
@@ -102,19 +102,19 @@ impl Echo {
                     if gone.load(Ordering::SeqCst) {
                         return;
                     }
-                    std::thread::spawn(move || Self::serve(Link::new(Box::new(tcp), Side::Node)));
+                    std::thread::spawn(move || Self::serve(Connection::new(Box::new(tcp), Side::Node)));
                 }
             }
         });
         Self { address, gone, thread: Some(thread) }
     }
 
-    fn serve(mut node: Link) {
-        node.agree();
+    fn serve(mut node: Connection) {
+        node.accept_upgrade();
         loop {
-            let frame = node.hear();
+            let frame = node.read_frame();
             let last = frame.opcode == super::Frame::CLOSE;
-            node.say(frame);
+            node.send_frame(frame);
             if last {
                 return;
             }
@@ -122,7 +122,7 @@ impl Echo {
     }
 }
 
-impl Drop for Echo {
+impl Drop for EchoNode {
     fn drop(&mut self) {
         self.gone.store(true, Ordering::SeqCst);
         TcpStream::connect(self.address).ok();
@@ -131,12 +131,12 @@ impl Drop for Echo {
 }
 
 /// A listener whose queue is full: a dial to it gets no answer at all.
-pub struct Deaf {
+pub struct FullBacklog {
     _listener: socket2::Socket,
     _queue: Vec<TcpStream>,
 }
 
-impl Deaf {
+impl FullBacklog {
     pub fn listen(address: SocketAddr) -> Self {
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.set_reuse_address(true).unwrap();
@@ -152,7 +152,7 @@ impl Deaf {
 }
 
 /// The right answer to an upgrade, as a head without its empty line.
-pub fn agreement(head: &Head) -> String {
+pub fn upgrade_response(head: &Head) -> String {
     let key = head.field("sec-websocket-key").expect("a key");
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     format!(
@@ -161,24 +161,24 @@ pub fn agreement(head: &Head) -> String {
     )
 }
 
-impl Link {
+impl Connection {
     /// Reads the upgrade and answers 101 as a node does; returns what was asked.
     #[track_caller]
-    pub fn agree(&mut self) -> Head {
-        self.agree_with("")
+    pub fn accept_upgrade(&mut self) -> Head {
+        self.accept_upgrade_with("")
     }
 
     /// Like `agree`, with further fields (each with its line end) in the 101.
     #[track_caller]
-    pub fn agree_with(&mut self, fields: &str) -> Head {
+    pub fn accept_upgrade_with(&mut self, fields: &str) -> Head {
         let head = self.read_head();
-        self.agree_to(&head, fields);
+        self.answer_upgrade(&head, fields);
         head
     }
 
     /// The 101 to an upgrade that was read before.
     #[track_caller]
-    pub fn agree_to(&mut self, head: &Head, fields: &str) {
-        self.send(format!("{}{fields}\r\n", agreement(head)).as_bytes());
+    pub fn answer_upgrade(&mut self, head: &Head, fields: &str) {
+        self.send(format!("{}{fields}\r\n", upgrade_response(head)).as_bytes());
     }
 }

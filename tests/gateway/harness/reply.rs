@@ -21,9 +21,9 @@ enum Shape {
     /// The body lasts until the connection ends.
     UntilEnd,
     /// The head promises more than comes before the end.
-    Torn,
+    Truncated,
     /// Nothing at all, and the end.
-    Gone,
+    HangUp,
     /// The body is all there is, head included.
     Raw,
 }
@@ -61,7 +61,7 @@ impl Reply {
     }
 
     /// Says no as a stream manager does.
-    pub fn missing(status: u16) -> Self {
+    pub fn manager_error(status: u16) -> Self {
         Self::json(status, r#"{"errorMessage":"no such stream","timestamp":1700000000000}"#)
     }
 
@@ -97,13 +97,13 @@ impl Reply {
     }
 
     /// Dies in the middle of the body.
-    pub fn torn(self) -> Self {
-        Self { shape: Shape::Torn, ..self }
+    pub fn truncated(self) -> Self {
+        Self { shape: Shape::Truncated, ..self }
     }
 
     /// Hangs up instead of answering.
-    pub fn gone() -> Self {
-        Self { shape: Shape::Gone, ..Self::empty(200) }
+    pub fn hang_up() -> Self {
+        Self { shape: Shape::HangUp, ..Self::empty(200) }
     }
 
     /// Exactly these bytes.
@@ -126,19 +126,19 @@ impl Reply {
 
     /// Whether nothing may follow on its connection.
     pub fn ends(&self) -> bool {
-        matches!(self.shape, Shape::UntilEnd | Shape::Torn | Shape::Gone)
+        matches!(self.shape, Shape::UntilEnd | Shape::Truncated | Shape::HangUp)
     }
 
     pub fn bytes(&self) -> Vec<u8> {
         let Self { status, fields, body, .. } = self;
         let framing = match self.shape {
-            Shape::Gone => return Vec::new(),
+            Shape::HangUp => return Vec::new(),
             Shape::Raw => return body.clone(),
             Shape::Length if *status == 204 => String::new(),
             Shape::Length => format!("Content-Length: {}\r\n", body.len()),
             Shape::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
             Shape::UntilEnd => "Connection: close\r\n".to_owned(),
-            Shape::Torn => format!("Content-Length: {}\r\n", body.len() + 50),
+            Shape::Truncated => format!("Content-Length: {}\r\n", body.len() + 50),
         };
         let mut bytes = format!("HTTP/1.1 {status} Said\r\n{framing}{fields}\r\n").into_bytes();
         if self.shape == Shape::Chunked {

@@ -1,6 +1,6 @@
 //! A service manager for tests: hears what a service says, keeps its sockets, and gives them back at the next start.
 
-use super::{Config, DEADLINE, Gateway, Place, eventually};
+use super::{Config, DEADLINE, Gateway, Workspace, eventually};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt::set_socket_passcred,
 };
@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
 
-pub struct Manager {
+pub struct ServiceManager {
     socket: UnixDatagram,
     path: PathBuf,
     /// Every message, and the process that sent it.
@@ -25,7 +25,7 @@ pub struct Manager {
 /// The name under which a gateway stores its sockets.
 const NAME: &str = "tidegate";
 
-impl Manager {
+impl ServiceManager {
     pub fn listen(path: PathBuf) -> Self {
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -147,9 +147,9 @@ impl Activation {
 
     /// Starts it and waits until it is ready.
     #[track_caller]
-    pub fn start(self, place: &Place, config: &Config) -> Gateway {
-        let gateway = Gateway::spawn_by(self.command, place, config);
+    pub fn start(self, workspace: &Workspace, config: &Config) -> Gateway {
+        let gateway = Gateway::spawn_by(self.command, workspace, config);
         drop(self.copies);
-        gateway.begun()
+        gateway.wait_until_ready()
     }
 }

@@ -1,89 +1,89 @@
 //! Processes that take over from each other: who serves, who still drains, and that nobody is left behind.
 
-use super::{Config, DEADLINE, Place, Town, eventually};
+use super::{Config, DEADLINE, TestBed, Workspace, eventually};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
 /// A town whose gateway may be followed by another one.
-pub struct Reign {
-    pub town: Town,
+pub struct Takeover {
+    pub bed: TestBed,
     config: std::sync::Mutex<Config>,
 }
 
-impl Reign {
-    pub fn begin(change: impl FnOnce(&mut Config, &Place)) -> Self {
-        Self::over(|place| {
-            let mut config = Config::new(place);
+impl Takeover {
+    pub fn start(change: impl FnOnce(&mut Config, &Workspace)) -> Self {
+        Self::over(|workspace| {
+            let mut config = Config::new(workspace);
             // a test that holds an old process back would lose it after that
             config.set("websocket.close_timeout", "60s");
-            change(&mut config, place);
+            change(&mut config, workspace);
             config
         })
     }
 
-    fn over(configure: impl FnOnce(&Place) -> Config) -> Self {
-        let place = Place::claim();
-        let config = configure(&place);
-        let manager = super::HttpPeer::start(place.manager());
-        let gateway = super::Gateway::start(&place, &config);
-        Self::of(Town { place, manager, gateway }, config)
+    fn over(configure: impl FnOnce(&Workspace) -> Config) -> Self {
+        let workspace = Workspace::claim();
+        let config = configure(&workspace);
+        let manager = super::HttpPeer::start(workspace.manager());
+        let gateway = super::Gateway::start(&workspace, &config);
+        Self::from_parts(TestBed { workspace, manager, gateway }, config)
     }
 
     /// With a gateway that was started in a way of its own.
-    pub fn of(town: Town, config: Config) -> Self {
+    pub fn from_parts(bed: TestBed, config: Config) -> Self {
         // who loses its parent becomes a child of ours, as it would become one of systemd's
         set_child_subreaper(Some(rustix::process::getpid())).expect("Linux");
-        Self { town, config: config.into() }
+        Self { bed, config: config.into() }
     }
 
     /// What the next process will read.
     pub fn configure(&self, change: impl FnOnce(&mut Config)) {
         let mut config = self.config.lock().unwrap();
         change(&mut config);
-        config.write(&self.town.place);
+        config.write(&self.bed.workspace);
     }
 
     /// Who serves now, by its own word.
     #[track_caller]
-    pub fn serving(&self) -> u32 {
-        let status = self.town.gateway.admin("/api/status").json();
+    pub fn serving_pid(&self) -> u32 {
+        let status = self.bed.gateway.admin_get("/api/status").json();
         u32::try_from(status["pid"].as_u64().expect("a process id")).unwrap()
     }
 
     /// Asks whoever serves for a successor.
     #[track_caller]
-    pub fn ask(&self) {
-        signal(self.serving(), Signal::USR2);
+    pub fn request_successor(&self) {
+        signal(self.serving_pid(), Signal::USR2);
     }
 
     /// Asks for a successor, and waits until it serves.
     #[track_caller]
     pub fn upgrade(&self) -> u32 {
         // two may drain, a third is not begun
-        eventually("an old process ends", || self.running().len() <= 2);
-        let before = self.serving();
+        eventually("an old process ends", || self.running_pids().len() <= 2);
+        let before = self.serving_pid();
         signal(before, Signal::USR2);
         let end = Instant::now() + 2 * DEADLINE;
         let mut now = before;
-        while now == before || self.town.gateway.ready() != Some(200) {
+        while now == before || self.bed.gateway.ready() != Some(200) {
             assert!(Instant::now() < end, "nobody takes over");
             std::thread::sleep(std::time::Duration::from_millis(5));
-            now = self.serving();
+            now = self.serving_pid();
         }
         now
     }
 
     /// The log has a line with this.
     #[track_caller]
-    pub fn wait_for_word(&self, word: &str) {
-        eventually(word, || self.town.gateway.stderr().contains(word));
+    pub fn wait_for_log(&self, word: &str) {
+        eventually(word, || self.bed.gateway.stderr().contains(word));
     }
 
     /// The exit code of a process that is not the first one.
     #[track_caller]
-    pub fn exit_of(&self, pid: u32) -> Option<i32> {
+    pub fn wait_for_exit_of(&self, pid: u32) -> Option<i32> {
         let mut code = None;
         eventually("an exit", || {
             let ended = waitpid(Some(raw(pid)), WaitOptions::NOHANG).expect("it is our child");
@@ -94,19 +94,19 @@ impl Reign {
     }
 }
 
-impl Reign {
+impl Takeover {
     /// Whoever runs with this place's files, known to us or not.
-    pub fn running(&self) -> Vec<u32> {
-        let folder = self.town.place.file("");
+    pub fn running_pids(&self) -> Vec<u32> {
+        let folder = self.bed.workspace.file("");
         let ours =
             |pid: &u32| mentions(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default(), &folder);
         processes().filter(ours).collect()
     }
 }
 
-impl Drop for Reign {
+impl Drop for Takeover {
     fn drop(&mut self) {
-        for pid in self.running().into_iter().filter(|pid| *pid != self.town.gateway.pid()) {
+        for pid in self.running_pids().into_iter().filter(|pid| *pid != self.bed.gateway.pid()) {
             kill_process(raw(pid), Signal::KILL).ok();
             waitpid(Some(raw(pid)), WaitOptions::empty()).ok();
         }

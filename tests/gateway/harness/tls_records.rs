@@ -1,6 +1,6 @@
 //! TLS records by hand, for those that no TLS library would write.
 
-use super::Link;
+use super::Connection;
 use super::connection::Tls;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::crypto::aws_lc_rs::cipher_suite;
@@ -33,7 +33,7 @@ fn taken_over(
 }
 
 /// A connection whose records the test writes and reads itself.
-pub struct Records {
+pub struct TlsRecords {
     tcp: TcpStream,
     is_13: bool,
     send: (u64, LessSafeKey, [u8; 12]),
@@ -45,10 +45,10 @@ pub const HANDSHAKE: u8 = 22;
 pub const APPLICATION_DATA: u8 = 23;
 pub const HEARTBEAT: u8 = 24;
 
-impl Records {
+impl TlsRecords {
     /// Takes over a connection on which nothing is under way.
-    pub fn take_over(link: Link) -> Self {
-        let tls = *link.into_wire().into_any().downcast::<Tls>().expect("TLS");
+    pub fn take_over(connection: Connection) -> Self {
+        let tls = *connection.into_transport().into_any().downcast::<Tls>().expect("TLS");
         let is_13 = tls.conn.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
         let secrets = tls.conn.dangerous_extract_secrets().unwrap();
         let key = |(sequence, secret): (u64, ConnectionTrafficSecrets)| {

@@ -1,6 +1,6 @@
 //! WHIP and WHEP as SDKs of all ages speak them, and a node that takes them.
 
-use super::{HttpPeer, Reply, Request, Response, Town};
+use super::{HttpPeer, Reply, Request, Response, TestBed};
 use std::net::IpAddr;
 
 pub const SDP: &str = "application/sdp";
@@ -41,7 +41,7 @@ impl Form {
     }
 }
 
-impl Town {
+impl TestBed {
     /// The n-th node takes WHIP and WHEP, and the manager names it whatever it is asked.
     pub fn whip_node(&self, n: u8) -> HttpPeer {
         self.manager_names(n);
@@ -64,7 +64,7 @@ impl Town {
     /// A session, made on a connection of its own.
     #[track_caller]
     pub fn created(&self, request: &Request) -> Response {
-        let response = self.refused(request);
+        let response = self.exchange(request);
         assert_eq!(response.status(), 201, "{response:?}");
         response
     }

@@ -5,62 +5,62 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A street in 127.0.0.0/8 and a folder; both are ours until dropped.
-pub struct Place {
-    street: [u8; 3],
+pub struct Workspace {
+    subnet: [u8; 3],
     folder: PathBuf,
     /// Held so that nobody else moves in.
     _guard: TcpListener,
 }
 
-impl Place {
+impl Workspace {
     pub fn claim() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
             let n = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
             let (block, lane) = (n / 250 % 200, n % 250);
-            let street = [127, 20 + block as u8, 1 + lane as u8];
-            let guard = SocketAddr::from(([street[0], street[1], street[2], 254], 1));
+            let subnet = [127, 20 + block as u8, 1 + lane as u8];
+            let guard = SocketAddr::from(([subnet[0], subnet[1], subnet[2], 254], 1));
             if let Ok(guard) = TcpListener::bind(guard) {
-                let folder = std::env::temp_dir().join(format!("tidegate-town-{}-{n}", std::process::id()));
+                let folder = std::env::temp_dir().join(format!("tidegate-test-{}-{n}", std::process::id()));
                 std::fs::create_dir_all(&folder).unwrap();
-                return Self { street, folder, _guard: guard };
+                return Self { subnet, folder, _guard: guard };
             }
         }
     }
 
-    pub fn ip(&self, house: u8) -> Ipv4Addr {
-        let [a, b, c] = self.street;
-        Ipv4Addr::new(a, b, c, house)
+    pub fn ip(&self, host: u8) -> Ipv4Addr {
+        let [a, b, c] = self.subnet;
+        Ipv4Addr::new(a, b, c, host)
     }
 
-    fn house(&self, house: u8, port: u16) -> SocketAddr {
-        (self.ip(house), port).into()
+    fn host(&self, host: u8, port: u16) -> SocketAddr {
+        (self.ip(host), port).into()
     }
 
     pub fn gateway(&self) -> SocketAddr {
-        self.house(1, 8443)
+        self.host(1, 8443)
     }
 
     /// Another address of the gateway, for those who configure it.
-    pub fn second(&self) -> SocketAddr {
-        self.house(3, 8443)
+    pub fn second_gateway(&self) -> SocketAddr {
+        self.host(3, 8443)
     }
 
     pub fn admin(&self) -> SocketAddr {
-        self.house(1, 9180)
+        self.host(1, 9180)
     }
 
     pub fn manager(&self) -> SocketAddr {
-        self.house(2, 5080)
+        self.host(2, 5080)
     }
 
     /// Nodes 1 to 9 are admitted by the usual configuration, the others not.
     pub fn node(&self, n: u8) -> SocketAddr {
-        self.house(10 + n, 5080)
+        self.host(10 + n, 5080)
     }
 
     /// Where the n-th distinct client calls from.
-    pub fn home(&self, n: u8) -> Ipv4Addr {
+    pub fn client_ip(&self, n: u8) -> Ipv4Addr {
         self.ip(100 + n)
     }
 
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Workspace {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.folder).ok();
     }

@@ -4,7 +4,7 @@
 //! which some reader takes it for a slash or for nothing. The stream manager here would answer everything.
 
 use crate::harness::whip::SDP;
-use crate::harness::{Link, Reply, Request, Response, Town};
+use crate::harness::{Connection, Reply, Request, Response, TestBed};
 use std::collections::BTreeSet;
 
 /// Routes that are never reachable (contract, part 3), with what they are there for.
@@ -63,8 +63,8 @@ const SLASHES: [&str; 24] = [
 /// All encodings of a path.
 fn encodings(path: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::from([path.to_owned()]);
-    for (place, byte) in path.bytes().enumerate() {
-        let (before, after) = (&path[..place], &path[place + 1..]);
+    for (at, byte) in path.bytes().enumerate() {
+        let (before, after) = (&path[..at], &path[at + 1..]);
         let letter = char::from(byte);
         let other = if letter.is_ascii_lowercase() {
             letter.to_ascii_uppercase()
@@ -109,14 +109,14 @@ fn encodings(path: &str) -> BTreeSet<String> {
 
 /// A client that comes again when it is shown out.
 struct Scanner<'t> {
-    town: &'t Town,
-    client: Option<Link>,
+    bed: &'t TestBed,
+    client: Option<Connection>,
 }
 
 impl Scanner<'_> {
-    fn ask(&mut self, request: &Request) -> Response {
-        let mut client = self.client.take().unwrap_or_else(|| self.town.client());
-        client.ask(request);
+    fn exchange(&mut self, request: &Request) -> Response {
+        let mut client = self.client.take().unwrap_or_else(|| self.bed.client());
+        client.send_request(request);
         let response = client.read_response();
         let ends = response.field("connection").is_some_and(|options| options.contains("close"));
         self.client = (!ends).then_some(client);
@@ -126,14 +126,14 @@ impl Scanner<'_> {
 
 #[test]
 fn no_encoding_reaches_an_admin_path() {
-    let town = Town::open();
-    let node = town.http_node(1);
-    town.manager.answer("", Reply::json(200, r#"{"secret":"admin"}"#));
-    let mut scanner = Scanner { town: &town, client: None };
+    let bed = TestBed::start();
+    let node = bed.http_node(1);
+    bed.manager.answer("", Reply::json(200, r#"{"secret":"admin"}"#));
+    let mut scanner = Scanner { bed: &bed, client: None };
     let paths: BTreeSet<String> = FORBIDDEN.iter().flat_map(|path| encodings(path)).collect();
     assert!(paths.len() > 4000, "{} paths", paths.len());
     for (n, path) in paths.iter().enumerate() {
-        let query = QUERIES[n % QUERIES.len()].replace("NODE", &town.ip(1).to_string());
+        let query = QUERIES[n % QUERIES.len()].replace("NODE", &bed.ip(1).to_string());
         let target = format!("{path}{query}");
         let request = match n / QUERIES.len() % 6 {
             0 | 1 => Request::get(&target),
@@ -143,26 +143,26 @@ fn no_encoding_reaches_an_admin_path() {
                 .with("Authorization", "Bearer x"),
             _ => Request::get(&target).with("Authorization", "Basic YWRtaW46eHl6MTIz"),
         };
-        let response = scanner.ask(&request);
+        let response = scanner.exchange(&request);
         assert!(
             matches!(response.status(), 204 | 400 | 403 | 404 | 405 | 414 | 426),
             "{target}: {response:?}"
         );
         assert!(!response.text().contains("admin\"}"), "{target}: {response:?}");
-        assert_eq!(town.manager.connections(), 0, "{target} reached the stream manager");
+        assert_eq!(bed.manager.connections(), 0, "{target} reached the stream manager");
     }
-    assert_eq!((town.manager.dials(), node.dials()), (0, 0));
+    assert_eq!((bed.manager.dials(), node.dials()), (0, 0));
     // the same manager answers what may be asked
-    let answer = town.get("/streammanager/api/4.0/event/live/stream1?action=subscribe");
-    assert_eq!((answer.text().as_str(), town.manager.dials()), (r#"{"secret":"admin"}"#, 1));
+    let answer = bed.get("/streammanager/api/4.0/event/live/stream1?action=subscribe");
+    assert_eq!((answer.text().as_str(), bed.manager.dials()), (r#"{"secret":"admin"}"#, 1));
 }
 
 #[test]
 fn a_question_never_leaves_its_api() {
     // whatever stands where a scope, a stream or a group belongs, what the manager is asked begins as it has to
-    let town = Town::open();
-    town.manager.answer("", Reply::json(200, "{}"));
-    let mut scanner = Scanner { town: &town, client: None };
+    let bed = TestBed::start();
+    bed.manager.answer("", Reply::json(200, "{}"));
+    let mut scanner = Scanner { bed: &bed, client: None };
     let tricks = [
         "..",
         "%2e%2e",
@@ -209,14 +209,14 @@ fn a_question_never_leaves_its_api() {
             "/as/v1/streams/stream/ng1/subscribe/live/T",
             "/as/v1/streams/stream/ng1/T/live/s",
         ] {
-            scanner.ask(&Request::get(&path.replace('T', trick)));
+            scanner.exchange(&Request::get(&path.replace('T', trick)));
         }
         for target in [
             format!("/as/v1/proxy/ws/publish/live/s?nodeGroup={trick}"),
             format!("/as/v1/proxy/ws/publish/live/{trick}?nodeGroup=ng1"),
             format!("/as/v1/proxy/ws/publish/live/s?nodeGroup=ng1&region={trick}"),
         ] {
-            scanner.ask(&Request::upgrade(&target));
+            scanner.exchange(&Request::upgrade(&target));
         }
         for target in [
             format!("/live/whip/endpoint/{trick}"),
@@ -225,10 +225,10 @@ fn a_question_never_leaves_its_api() {
             format!("/streammanager/whip/endpoint/s?app=live&context={trick}"),
             format!("/live/whip/endpoint/s?geozone={trick}"),
         ] {
-            scanner.ask(&Request::new("POST", &target).body(SDP, "v=0"));
+            scanner.exchange(&Request::new("POST", &target).body(SDP, "v=0"));
         }
     }
-    let asked = town.manager.questions();
+    let asked = bed.manager.received_heads();
     assert!(asked.len() > tricks.len(), "some of them are names of streams: {}", asked.len());
     for question in asked {
         let path = question.target().split('?').next().unwrap();

@@ -1,95 +1,95 @@
 //! Request heads: bounded, in time, wherever the network cut them. What is hostile is in `front_door`.
 
-use crate::harness::connection::{End, show};
-use crate::harness::{Frame, Head, Link, Reply, Request, Response, Town};
+use crate::harness::connection::{End, printable};
+use crate::harness::{Connection, Frame, Head, Reply, Request, Response, TestBed};
 
 const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
 
 /// Sends bytes and a good request behind them; there must be exactly one answer, and then the end.
 #[track_caller]
-fn one_answer(town: &Town, bytes: &[u8]) -> Response {
-    let mut client = town.client();
+fn one_answer(bed: &TestBed, bytes: &[u8]) -> Response {
+    let mut client = bed.client();
     client.send(bytes);
     client.try_send(&Request::get(EVENT).bytes()).ok();
     let response = client.read_response();
-    let (rest, end) = client.rest();
-    assert!(rest.is_empty(), "a second answer: {}", show(&rest));
+    let (rest, end) = client.read_to_end();
+    assert!(rest.is_empty(), "a second answer: {}", printable(&rest));
     assert_eq!(end, End::Clean);
     response
 }
 
 #[test]
 fn no_hostile_byte_kills_the_session_of_another() {
-    let mut town = Town::with(|config, _| config.set("gateway.workers", 1));
-    let origin = town.node(1);
-    let (mut client, mut node) = town.relay(&origin);
+    let mut bed = TestBed::with(|config, _| config.set("gateway.workers", 1));
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
     for byte in 0..=255 {
-        let mut other = town.client();
+        let mut other = bed.client();
         other.try_send(&[byte, b'\r', b'\n', b'\r', b'\n']).unwrap();
-        other.finish();
-        other.rest();
+        other.shutdown_write();
+        other.read_to_end();
     }
-    client.say(Frame::text("unmoved"));
-    assert_eq!(node.hear(), Frame::text("unmoved"));
-    town.gateway.assert_sound();
+    client.send_frame(Frame::text("unmoved"));
+    assert_eq!(node.read_frame(), Frame::text("unmoved"));
+    bed.gateway.assert_healthy();
 }
 
 #[test]
 fn an_absolute_target_for_this_host_is_served() {
-    let town = Town::open();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
-    let response = town.refused(&Request::get(&format!("https://gateway.test:8443{EVENT}")));
+    let bed = TestBed::start();
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
+    let response = bed.exchange(&Request::get(&format!("https://gateway.test:8443{EVENT}")));
     assert_eq!(response.status(), 200);
-    assert_eq!(town.manager.questions()[0].target(), EVENT);
+    assert_eq!(bed.manager.received_heads()[0].target(), EVENT);
 }
 
 #[test]
 fn a_target_over_the_limit_is_a_414() {
-    let town = Town::open();
+    let bed = TestBed::start();
     let long = format!("/streammanager/?id={}&host=127.0.0.1&app=live", "x".repeat(6 << 10));
-    one_answer(&town, &Request::upgrade(&long).bytes()).assert_refusal(414, "target_too_long");
+    one_answer(&bed, &Request::upgrade(&long).bytes()).assert_refusal(414, "target_too_long");
     // Even if it never ends.
-    let mut client = town.client();
+    let mut client = bed.client();
     client.try_send(format!("GET /{}", "x".repeat(20 << 10)).as_bytes()).ok();
     client.read_response().assert_refusal(414, "target_too_long");
 }
 
 #[test]
 fn a_head_over_the_limit_is_a_431() {
-    let town = Town::open();
+    let bed = TestBed::start();
     let many = (0..101).fold(Request::get(EVENT), |request, n| request.with(&format!("X-{n}"), "1"));
-    one_answer(&town, &many.bytes()).assert_refusal(431, "head_too_large");
+    one_answer(&bed, &many.bytes()).assert_refusal(431, "head_too_large");
     let long = Request::get(EVENT).with("X-Long", &"x".repeat(16 << 10));
-    one_answer(&town, &long.bytes()).assert_refusal(431, "head_too_large");
+    one_answer(&bed, &long.bytes()).assert_refusal(431, "head_too_large");
     // Even if it never ends.
-    let mut client = town.client();
+    let mut client = bed.client();
     client.try_send(format!("GET {EVENT} HTTP/1.1\r\nX-Long: {}", "x".repeat(40 << 10)).as_bytes()).ok();
     client.read_response().assert_refusal(431, "head_too_large");
 }
 
 #[test]
 fn a_target_just_under_the_limit_is_read() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let target = format!("{}&token={}", town.socket_target(1), "x".repeat(5000));
-    let mut client = town.client();
-    client.ask(&Request::upgrade(&target));
-    let head: Head = origin.accept().agree();
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let target = format!("{}&token={}", bed.websocket_target(1), "x".repeat(5000));
+    let mut client = bed.client();
+    client.send_request(&Request::upgrade(&target));
+    let head: Head = listener.accept().accept_upgrade();
     assert_eq!(head.target(), format!("/live/?id=stream1&token={}", "x".repeat(5000)));
     assert_eq!(client.read_response().status(), 101);
 }
 
 #[test]
 fn a_slow_head_ends_in_time() {
-    let town = Town::with(|config, _| config.set("limits.head_timeout", "300ms"));
-    let mut half = town.client();
+    let bed = TestBed::with(|config, _| config.set("limits.head_timeout", "300ms"));
+    let mut half = bed.client();
     half.send(b"GET /streamman");
     half.read_response().assert_refusal(408, "head_timeout");
-    assert_eq!(half.ended(), End::Clean);
+    assert_eq!(half.expect_end(), End::Clean);
     // A byte now and then buys no time.
-    let mut dripping = town.client();
+    let mut dripping = bed.client();
     let mut sent = 0;
-    while !dripping.hears_something_within(std::time::Duration::from_millis(50)) {
+    while !dripping.receives_within(std::time::Duration::from_millis(50)) {
         dripping.try_send(b"G").ok();
         sent += 1;
         assert!(sent < 100, "dripping for 5 s");
@@ -99,13 +99,13 @@ fn a_slow_head_ends_in_time() {
 
 #[test]
 fn a_silent_connection_ends_in_time_without_an_answer_to_nothing() {
-    let town = Town::with(|config, _| config.set("limits.head_timeout", "300ms"));
-    let mut silent = town.client();
-    let (rest, _) = silent.rest();
+    let bed = TestBed::with(|config, _| config.set("limits.head_timeout", "300ms"));
+    let mut silent = bed.client();
+    let (rest, _) = silent.read_to_end();
     assert!(
         rest.is_empty() || Head::parse(&rest[..find_end(&rest)]).line.contains(" 408 "),
         "{}",
-        show(&rest)
+        printable(&rest)
     );
 }
 
@@ -115,10 +115,10 @@ fn find_end(bytes: &[u8]) -> usize {
 
 #[test]
 fn a_head_may_be_cut_anywhere() {
-    let town = Town::open();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    let bed = TestBed::start();
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
     let bytes = Request::get(EVENT).bytes();
-    let mut client = town.client();
+    let mut client = bed.client();
     for byte in bytes.chunks(1) {
         client.send(byte);
     }
@@ -132,9 +132,9 @@ fn a_head_may_be_cut_anywhere() {
 
 #[test]
 fn a_connection_serves_one_question_after_another() {
-    let town = Town::open();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
-    let mut client = town.client();
+    let bed = TestBed::start();
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
+    let mut client = bed.client();
     let ids: Vec<String> = (0..3)
         .map(|_| {
             let response = client.get(EVENT);
@@ -146,20 +146,20 @@ fn a_connection_serves_one_question_after_another() {
     // A refusal that is no doubt about framing does not end it either.
     client.get("/nowhere").assert_refusal(404, "no_such_route");
     assert_eq!(client.get(EVENT).status(), 200);
-    client.ask(&Request::get(EVENT).with("Connection", "close"));
+    client.send_request(&Request::get(EVENT).with("Connection", "close"));
     assert_eq!(client.read_response().status(), 200);
-    assert_eq!(client.ended(), End::Clean);
+    assert_eq!(client.expect_end(), End::Clean);
 }
 
 #[test]
 fn questions_in_one_write_are_answered_in_order() {
-    let town = Town::open();
+    let bed = TestBed::start();
     for n in 0..5 {
-        town.manager.answer(&format!("/live/s{n}?"), Reply::json(200, format!(r#"{{"name":"s{n}"}}"#)));
+        bed.manager.answer(&format!("/live/s{n}?"), Reply::json(200, format!(r#"{{"name":"s{n}"}}"#)));
     }
     let target = |n| format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe");
     let bytes: Vec<u8> = (0..5).flat_map(|n| Request::get(&target(n)).bytes()).collect();
-    let mut client = town.client();
+    let mut client = bed.client();
     client.send(&bytes);
     for n in 0..5 {
         assert_eq!(client.read_response().json()["name"], format!("s{n}"));
@@ -168,30 +168,30 @@ fn questions_in_one_write_are_answered_in_order() {
 
 #[test]
 fn a_socket_may_follow_a_question_on_the_same_connection() {
-    let town = Town::open();
-    let origin = town.node(1);
-    town.manager.answer("/stream1", Reply::node(origin.ip()));
-    let mut client: Link = town.client();
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    bed.manager.answer("/stream1", Reply::node(listener.ip()));
+    let mut client: Connection = bed.client();
     assert_eq!(client.get(EVENT).status(), 200);
-    let mut node = town.upgrade(&mut client, &origin);
-    client.say(Frame::text("hello"));
-    assert_eq!(node.hear(), Frame::text("hello"));
+    let mut node = bed.open_websocket(&mut client, &listener);
+    client.send_frame(Frame::text("hello"));
+    assert_eq!(node.read_frame(), Frame::text("hello"));
 }
 
 #[test]
 fn http_1_0_is_answered_and_ended() {
-    let town = Town::open();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
-    let mut client = town.client();
+    let bed = TestBed::start();
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
+    let mut client = bed.client();
     client.send(format!("GET {EVENT} HTTP/1.0\r\nHost: gateway.test\r\n\r\n").as_bytes());
     let response = client.read_response();
     assert!(matches!(response.status(), 200 | 505), "{response:?}");
-    assert_eq!(client.ended(), End::Clean);
+    assert_eq!(client.expect_end(), End::Clean);
 }
 
 #[test]
 fn paths_that_only_look_like_routes_are_not_found() {
-    let town = Town::open();
+    let bed = TestBed::start();
     let targets = [
         "/",
         "/Streammanager/",
@@ -210,17 +210,17 @@ fn paths_that_only_look_like_routes_are_not_found() {
         "/readyz",
     ];
     for target in targets {
-        let response = town.get(target);
+        let response = bed.get(target);
         assert!(matches!(response.status(), 400 | 403 | 404), "{target}: {response:?}");
         assert_eq!(response.json()["error"], response.json()["errorMessage"], "{target}");
     }
-    assert_eq!(town.manager.count(), 0, "nothing was asked: {:?}", town.manager.questions());
+    assert_eq!(bed.manager.count(), 0, "nothing was asked: {:?}", bed.manager.received_heads());
 }
 
 #[test]
 fn a_body_is_never_taken_for_a_request() {
-    let town = Town::open();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    let bed = TestBed::start();
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
     let hidden = String::from_utf8(Request::get("/hidden").bytes()).unwrap();
     let chunked = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
     for method in ["GET", "POST", "OPTIONS", "DELETE"] {
@@ -231,10 +231,10 @@ fn a_body_is_never_taken_for_a_request() {
                 (head.with("Transfer-Encoding", "chunked"), &chunked),
             ];
             for (request, body) in cases {
-                let mut client = town.client();
+                let mut client = bed.client();
                 let last = Request::get(EVENT).with("Connection", "close");
                 client.try_send(&[request.bytes(), body.as_bytes().to_vec(), last.bytes()].concat()).ok();
-                let (answers, _) = client.rest();
+                let (answers, _) = client.read_to_end();
                 let answers = String::from_utf8_lossy(&answers).matches("HTTP/1.1 ").count();
                 assert!(
                     (1..=2).contains(&answers),
@@ -243,31 +243,31 @@ fn a_body_is_never_taken_for_a_request() {
             }
         }
     }
-    assert!(town.manager.questions().iter().all(|question| question.target() == EVENT));
+    assert!(bed.manager.received_heads().iter().all(|question| question.target() == EVENT));
 }
 
 #[test]
 fn an_upgrade_over_http_1_0_is_none() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let request = String::from_utf8(Request::upgrade(&town.socket_target(1)).bytes()).unwrap();
-    let mut client = town.client();
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let request = String::from_utf8(Request::upgrade(&bed.websocket_target(1)).bytes()).unwrap();
+    let mut client = bed.client();
     client.send(request.replace("HTTP/1.1", "HTTP/1.0").as_bytes());
     let response = client.read_response();
     assert!(matches!(response.status(), 400 | 426 | 505), "{response:?}");
-    assert_eq!(origin.dials(), 0);
+    assert_eq!(listener.dials(), 0);
 }
 
 #[test]
 fn an_answer_to_head_has_no_body_and_the_connection_goes_on() {
-    let town = Town::open();
+    let bed = TestBed::start();
     for target in [EVENT, "/nowhere", "/streammanager/?id=s"] {
-        let mut client = town.client();
-        client.ask(&Request::new("HEAD", target));
+        let mut client = bed.client();
+        client.send_request(&Request::new("HEAD", target));
         let head = client.read_head();
         assert!(head.line.contains(" 405 ") || head.line.contains(" 404 "), "{head:?}");
         // the first bytes behind the head are the next answer
-        client.ask(&Request::get("/nowhere"));
+        client.send_request(&Request::get("/nowhere"));
         client.read_response().assert_refusal(404, "no_such_route");
     }
 }

@@ -1,7 +1,7 @@
 //! More than fits: who is served, who is turned away, who has to wait, and that nobody inside pays for it.
 
-use crate::harness::node::Echo;
-use crate::harness::{DEADLINE, Frame, Gate, Link, Origin, Request, Town, eventually};
+use crate::harness::node::EchoNode;
+use crate::harness::{Connection, DEADLINE, Frame, Gate, NodeListener, Request, TestBed, eventually};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -12,30 +12,34 @@ fn full_size() -> bool {
 }
 
 /// The two-step request of a player, as SDKs write it.
-fn player(town: &Town, n: usize) -> Request {
-    let target = format!("/streammanager/?id=subscriber-{n:04x}&host={}&app=live", town.ip(1));
+fn player(bed: &TestBed, n: usize) -> Request {
+    let target = format!("/streammanager/?id=subscriber-{n:04x}&host={}&app=live", bed.ip(1));
     Request::upgrade(&target)
 }
 
-fn publisher(town: &Town) -> Request {
-    Request::upgrade(&town.socket_target(1))
+fn publisher(bed: &TestBed) -> Request {
+    Request::upgrade(&bed.websocket_target(1))
 }
 
 /// A session, or the refusal that one gets instead.
 #[track_caller]
-fn try_session(town: &Town, origin: &Origin, request: &Request) -> Option<(Link, Link)> {
-    let mut client = town.client();
-    client.ask(request);
+fn try_session(
+    bed: &TestBed,
+    listener: &NodeListener,
+    request: &Request,
+) -> Option<(Connection, Connection)> {
+    let mut client = bed.client();
+    client.send_request(request);
     let mut node = None;
     eventually("a node or a refusal", || {
-        node = origin.try_accept();
-        node.is_some() || client.hears_something_within(Duration::from_millis(1))
+        node = listener.try_accept();
+        node.is_some() || client.receives_within(Duration::from_millis(1))
     });
     let Some(mut node) = node else {
         client.read_response().assert_refusal(503, "overloaded");
         return None;
     };
-    node.agree();
+    node.accept_upgrade();
     assert_eq!(client.read_response().status(), 101);
     Some((client, node))
 }
@@ -43,49 +47,49 @@ fn try_session(town: &Town, origin: &Origin, request: &Request) -> Option<(Link,
 #[test]
 fn publishers_are_shed_after_players_and_who_is_inside_never() {
     // one place of twenty is kept for publishers
-    let town = Town::with(|config, _| config.set("limits.sessions", 40));
-    let origin = town.node(1);
+    let bed = TestBed::with(|config, _| config.set("limits.sessions", 40));
+    let listener = bed.node(1);
     let mut inside: Vec<_> = (0..38)
-        .map(|n| try_session(&town, &origin, &player(&town, n)).expect("room for everybody"))
+        .map(|n| try_session(&bed, &listener, &player(&bed, n)).expect("room for everybody"))
         .collect();
     for n in 0..5 {
-        assert!(try_session(&town, &origin, &player(&town, n)).is_none(), "players come to the end first");
+        assert!(try_session(&bed, &listener, &player(&bed, n)).is_none(), "players come to the end first");
     }
-    town.get("/streammanager/api/4.0/event/list").assert_refusal(503, "overloaded");
+    bed.get("/streammanager/api/4.0/event/list").assert_refusal(503, "overloaded");
     for _ in 0..2 {
-        inside.push(try_session(&town, &origin, &publisher(&town)).expect("a place was kept"));
+        inside.push(try_session(&bed, &listener, &publisher(&bed)).expect("a place was kept"));
     }
-    assert!(try_session(&town, &origin, &publisher(&town)).is_none(), "a limit is a limit");
+    assert!(try_session(&bed, &listener, &publisher(&bed)).is_none(), "a limit is a limit");
     for (client, node) in &mut inside {
-        client.say(Frame::text("here"));
-        assert_eq!(node.hear(), Frame::text("here"));
+        client.send_frame(Frame::text("here"));
+        assert_eq!(node.read_frame(), Frame::text("here"));
     }
-    town.gateway.wait_for_metric("tidegate_refusals_total", &[("code", "overloaded")], 7.0);
+    bed.gateway.wait_for_metric("tidegate_refusals_total", &[("code", "overloaded")], 7.0);
 
     // a player leaves: its place goes to a publisher and not to the next player
     drop(inside.remove(0));
-    town.gateway.wait_for_metric("tidegate_sessions_active", &[], 39.0);
-    assert!(try_session(&town, &origin, &player(&town, 0)).is_none());
+    bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 39.0);
+    assert!(try_session(&bed, &listener, &player(&bed, 0)).is_none());
     // what belongs to a session that exists is let in too
     let ending = Request::new("DELETE", "/as/v1/proxy/whep/live/stream1?requestId=none");
-    assert_eq!(town.refused(&ending).status(), 404);
-    eventually("its place is free again", || try_session(&town, &origin, &publisher(&town)).is_some());
+    assert_eq!(bed.exchange(&ending).status(), 404);
+    eventually("its place is free again", || try_session(&bed, &listener, &publisher(&bed)).is_some());
 }
 
 #[test]
 fn at_twice_the_load_everybody_is_served_who_is_let_in() {
-    const PLACES: usize = 40;
-    const TURNS: usize = 3;
-    let town = Town::with(|config, _| config.set("limits.sessions", PLACES as i64));
-    let _echo = Echo::listen(town.place.node(1));
+    const SLOTS: usize = 40;
+    const SESSIONS_PER_CLIENT: usize = 3;
+    let bed = TestBed::with(|config, _| config.set("limits.sessions", SLOTS as i64));
+    let _echo = EchoNode::listen(bed.workspace.node(1));
     let (served, turned_away) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..2 * PLACES {
+        for _ in 0..2 * SLOTS {
             scope.spawn(|| {
-                for turn in 0..TURNS {
+                for turn in 0..SESSIONS_PER_CLIENT {
                     let mut client = loop {
-                        let mut client = town.client();
-                        client.ask(&publisher(&town));
+                        let mut client = bed.client();
+                        client.send_request(&publisher(&bed));
                         let response = client.read_response();
                         if response.status() == 101 {
                             break client;
@@ -96,62 +100,62 @@ fn at_twice_the_load_everybody_is_served_who_is_let_in() {
                     };
                     for n in 0..20 {
                         let frame = Frame::text(&format!("{turn}, {n}"));
-                        client.say(frame.clone());
-                        assert_eq!(client.hear(), frame, "who is inside is not disturbed");
+                        client.send_frame(frame.clone());
+                        assert_eq!(client.read_frame(), frame, "who is inside is not disturbed");
                     }
-                    client.say(Frame::close(1000, "done"));
-                    assert_eq!(client.hear(), Frame::close(1000, "done"));
+                    client.send_frame(Frame::close(1000, "done"));
+                    assert_eq!(client.read_frame(), Frame::close(1000, "done"));
                     served.fetch_add(1, SeqCst);
                 }
             });
         }
     });
-    assert_eq!(served.into_inner(), 2 * PLACES * TURNS);
+    assert_eq!(served.into_inner(), 2 * SLOTS * SESSIONS_PER_CLIENT);
     let turned_away = turned_away.into_inner();
     assert!(turned_away > 0, "it was never full");
-    town.gateway.wait_for_metric("tidegate_refusals_total", &[], turned_away as f64);
-    town.gateway.wait_for_metric(
+    bed.gateway.wait_for_metric("tidegate_refusals_total", &[], turned_away as f64);
+    bed.gateway.wait_for_metric(
         "tidegate_ends_total",
         &[("by", "client"), ("how", "close")],
-        (2 * PLACES * TURNS) as f64,
+        (2 * SLOTS * SESSIONS_PER_CLIENT) as f64,
     );
 }
 
 #[test]
 fn without_descriptors_newcomers_wait_and_every_one_who_is_taken_gets_a_node() {
     const CLIENTS: usize = 80;
-    let town = Town::open();
-    let _echo = Echo::listen(town.place.node(1));
+    let bed = TestBed::start();
+    let _echo = EchoNode::listen(bed.workspace.node(1));
     // room for 30 of them, at two descriptors each
-    town.gateway.limit_files(116);
+    bed.gateway.limit_files(116);
     let (gate, served) = (Gate::default(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for n in 0..CLIENTS {
-            let (town, gate, served) = (&town, gate.clone(), &served);
+            let (bed, gate, served) = (&bed, gate.clone(), &served);
             scope.spawn(move || {
-                let mut client = town.client();
-                client.ask(&publisher(town));
+                let mut client = bed.client();
+                client.send_request(&publisher(bed));
                 assert_eq!(client.read_response().status(), 101);
                 served.fetch_add(1, SeqCst);
                 gate.pass();
-                client.say(Frame::text(&n.to_string()));
-                assert_eq!(client.hear(), Frame::text(&n.to_string()));
+                client.send_frame(Frame::text(&n.to_string()));
+                assert_eq!(client.read_frame(), Frame::text(&n.to_string()));
             });
         }
         eventually("no more clients are taken", || {
-            town.gateway.metric("tidegate_accept_pauses_total", &[]) >= 1.0 && served.load(SeqCst) >= 10
+            bed.gateway.metric("tidegate_accept_pauses_total", &[]) >= 1.0 && served.load(SeqCst) >= 10
         });
         assert!(served.load(SeqCst) < CLIENTS);
         gate.open();
     });
     assert_eq!(served.into_inner(), CLIENTS, "it recovers by itself");
-    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[("outcome", "exhausted")]), 0.0);
-    assert_eq!(town.gateway.metric("tidegate_refusals_total", &[]), 0.0);
-    let said = town.gateway.stderr();
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "exhausted")]), 0.0);
+    assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[]), 0.0);
+    let said = bed.gateway.stderr();
     assert!(said.contains("no new clients are taken for now"), "{said}");
     let lines = said.matches("no new clients").count();
     assert!(lines <= 4, "{lines} lines for two workers in less than {DEADLINE:?}");
-    eventually("it says so", || town.gateway.stderr().contains("new clients are taken again"));
+    eventually("it says so", || bed.gateway.stderr().contains("new clients are taken again"));
 }
 
 /// Waits until a count stands still.
@@ -172,14 +176,14 @@ fn nodes_that_blast_at_clients_that_do_not_read_cost_bounded_memory() {
     // 10 MiB for each of them; in full size 1 GiB for 100
     const FRAMES: usize = (10 << 20) / FRAME + 1;
     let clients = if full_size() { 100 } else { 20 };
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         // who does not read does not answer pings either
         config.set("websocket.ping_interval", "off");
         config.set("limits.sessions_per_ip", "off");
     });
-    let origin = town.node(1);
-    let mut pairs: Vec<_> = (0..clients).map(|_| town.relay(&origin)).collect();
-    let (before, said) = (town.gateway.memory(), AtomicU64::new(0));
+    let listener = bed.node(1);
+    let mut pairs: Vec<_> = (0..clients).map(|_| bed.relay(&listener)).collect();
+    let (before, said) = (bed.gateway.memory(), AtomicU64::new(0));
     let listeners = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for (client, mut node) in pairs.drain(..) {
@@ -187,26 +191,26 @@ fn nodes_that_blast_at_clients_that_do_not_read_cost_bounded_memory() {
             let said = &said;
             scope.spawn(move || {
                 for n in 0..FRAMES {
-                    node.say(Frame::binary(vec![n as u8; FRAME]));
+                    node.send_frame(Frame::binary(vec![n as u8; FRAME]));
                     said.fetch_add(FRAME as u64, SeqCst);
                 }
                 // on two busy cores a gigabyte takes its time
                 node.tcp().set_read_timeout(Some(6 * DEADLINE)).unwrap();
-                assert_eq!(node.hear(), Frame::text("all of it"));
+                assert_eq!(node.read_frame(), Frame::text("all of it"));
             });
         }
         wait_until_stuck(&said);
-        let grown = town.gateway.memory().saturating_sub(before);
-        let lent = town.gateway.metric("tidegate_worker_buffers_lent_bytes", &[]) as u64;
+        let grown = bed.gateway.memory().saturating_sub(before);
+        let lent = bed.gateway.metric("tidegate_worker_buffers_lent_bytes", &[]) as u64;
         let (each, all) = ((256 << 10) * clients, FRAMES as u64 * FRAME as u64 * clients);
         assert!(said.load(SeqCst) < all, "nobody was held back");
         for client in listeners.into_inner().unwrap() {
             scope.spawn(move || {
                 let mut client = client;
                 for n in 0..FRAMES {
-                    assert!(client.hear() == Frame::binary(vec![n as u8; FRAME]), "frame {n}");
+                    assert!(client.read_frame() == Frame::binary(vec![n as u8; FRAME]), "frame {n}");
                 }
-                client.say(Frame::text("all of it"));
+                client.send_frame(Frame::text("all of it"));
             });
         }
         assert!(lent <= each, "{lent} bytes are held for {clients} clients");

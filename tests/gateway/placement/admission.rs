@@ -1,6 +1,6 @@
 //! Which nodes may be dialled: those the stream manager named or the operator listed, and nothing else whatever is said.
 
-use crate::harness::{Frame, Origin, Reply, Request, Town};
+use crate::harness::{Frame, NodeListener, Reply, Request, TestBed};
 use std::net::Ipv6Addr;
 
 const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
@@ -11,73 +11,73 @@ fn target(host: &str) -> String {
 
 #[test]
 fn a_node_nobody_named_is_not_dialled() {
-    let town = Town::open();
+    let bed = TestBed::start();
     // Node 20 exists and listens, but is neither listed nor learned.
-    let stranger = town.node(20);
-    town.refused(&Request::upgrade(&town.socket_target(20))).assert_refusal(403, "origin_not_admitted");
+    let stranger = bed.node(20);
+    bed.exchange(&Request::upgrade(&bed.websocket_target(20))).assert_refusal(403, "origin_not_admitted");
     for host in ["10.0.0.5", "203.0.113.7", "2001:db8::5"] {
-        town.refused(&Request::upgrade(&target(host))).assert_refusal(403, "origin_not_admitted");
+        bed.exchange(&Request::upgrade(&target(host))).assert_refusal(403, "origin_not_admitted");
     }
     assert_eq!(stranger.dials(), 0);
-    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
-    assert_eq!(town.gateway.metric("tidegate_refusals_total", &[("code", "origin_not_admitted")]), 4.0);
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+    assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[("code", "origin_not_admitted")]), 4.0);
 }
 
 #[test]
 fn a_node_learned_on_one_connection_is_dialled_from_any_other() {
-    let town = Town::with(|config, _| config.set("origins.strict", true));
-    let origin = town.node(1);
-    town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(403, "origin_not_admitted");
-    assert_eq!(origin.dials(), 0);
-    town.manager.answer("/stream1", Reply::node(origin.ip()));
-    assert_eq!(town.get(EVENT).status(), 200);
+    let bed = TestBed::with(|config, _| config.set("origins.strict", true));
+    let listener = bed.node(1);
+    bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(403, "origin_not_admitted");
+    assert_eq!(listener.dials(), 0);
+    bed.manager.answer("/stream1", Reply::node(listener.ip()));
+    assert_eq!(bed.get(EVENT).status(), 200);
     // Enough connections to meet every worker.
     for _ in 0..16 {
-        let (mut client, mut node) = town.relay(&origin);
-        client.say(Frame::text("hello"));
-        assert_eq!(node.hear(), Frame::text("hello"));
+        let (mut client, mut node) = bed.relay(&listener);
+        client.send_frame(Frame::text("hello"));
+        assert_eq!(node.read_frame(), Frame::text("hello"));
     }
-    assert_eq!(origin.dials(), 16);
+    assert_eq!(listener.dials(), 16);
 }
 
 #[test]
 fn every_shape_of_answer_teaches() {
-    let town = Town::with(|config, _| config.set("origins.strict", true));
-    let origins: Vec<_> = (1..=5).map(|n| town.node(n)).collect();
-    let ip = |n: usize| origins[n - 1].ip();
+    let bed = TestBed::with(|config, _| config.set("origins.strict", true));
+    let listeners: Vec<_> = (1..=5).map(|n| bed.node(n)).collect();
+    let ip = |n: usize| listeners[n - 1].ip();
     let bodies = [
         format!(r#"{{"name":"s","scope":"/live","serverAddress":"{}","region":"r"}}"#, ip(1)),
         format!(r#"{{"name":"s","scope":"live","serverAddress":"{}"}}"#, ip(2)),
         format!(r#"[{{"serverAddress":"{}"}},{{"serverAddress":"{}","streamGuid":"live/s"}}]"#, ip(3), ip(4)),
     ];
     for (n, body) in bodies.into_iter().enumerate() {
-        town.manager.answer(&format!("/s{n}?"), Reply::json(200, body));
-        town.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
+        bed.manager.answer(&format!("/s{n}?"), Reply::json(200, body));
+        bed.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
     }
-    for origin in &origins[..4] {
-        town.relay(origin);
+    for listener in &listeners[..4] {
+        bed.relay(listener);
     }
-    town.refused(&Request::upgrade(&town.socket_target(5))).assert_refusal(403, "origin_not_admitted");
+    bed.exchange(&Request::upgrade(&bed.websocket_target(5))).assert_refusal(403, "origin_not_admitted");
 }
 
 #[test]
 fn an_answer_that_is_not_kept_teaches_all_the_same() {
-    let town = Town::with(|config, _| config.set("origins.strict", true));
-    let origin = town.node(1);
-    town.manager.answer("/stream1", Reply::node(origin.ip()));
-    assert_eq!(town.get(&format!("{EVENT}&username=u&password=p")).status(), 200);
-    town.relay(&origin);
+    let bed = TestBed::with(|config, _| config.set("origins.strict", true));
+    let listener = bed.node(1);
+    bed.manager.answer("/stream1", Reply::node(listener.ip()));
+    assert_eq!(bed.get(&format!("{EVENT}&username=u&password=p")).status(), 200);
+    bed.relay(&listener);
 }
 
 #[test]
 fn only_a_good_answer_teaches() {
-    let town = Town::with(|config, _| config.set("origins.strict", true));
-    let origin = town.node(1);
-    let ip = origin.ip();
+    let bed = TestBed::with(|config, _| config.set("origins.strict", true));
+    let listener = bed.node(1);
+    let ip = listener.ip();
     let replies = [
         Reply::json(404, Reply::node(ip).body()),
         Reply::json(500, Reply::node(ip).body()),
-        Reply::node(ip).torn(),
+        Reply::node(ip).truncated(),
         Reply::json(
             200,
             format!(r#"{{"name":"{ip}","serverAddress":"127.0.0.1","note":"serverAddress {ip}"}}"#),
@@ -86,71 +86,71 @@ fn only_a_good_answer_teaches() {
         Reply::json(200, format!(r#"{{"serverAddress":"{ip}"#)),
     ];
     for (n, reply) in replies.into_iter().enumerate() {
-        town.manager.answer(&format!("/s{n}?"), reply);
-        town.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
-        town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(403, "origin_not_admitted");
+        bed.manager.answer(&format!("/s{n}?"), reply);
+        bed.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
+        bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(403, "origin_not_admitted");
     }
-    assert_eq!(origin.dials(), 0);
+    assert_eq!(listener.dials(), 0);
 }
 
 #[test]
 fn what_was_learned_is_forgotten_in_time() {
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("origins.strict", true);
         config.set("answers.learned_ttl", "300ms");
         config.set("answers.broadcast_ttl", "100ms");
         config.set("answers.subscribe_ttl", "100ms");
     });
-    let origin = town.node(1);
-    town.manager.answer("/stream1", Reply::node(origin.ip()));
-    town.get(EVENT);
-    town.relay(&origin);
+    let listener = bed.node(1);
+    bed.manager.answer("/stream1", Reply::node(listener.ip()));
+    bed.get(EVENT);
+    bed.relay(&listener);
     crate::harness::eventually("the node is forgotten", || {
-        let mut client = town.client();
-        client.ask(&Request::upgrade(&town.socket_target(1)));
-        if client.hears_something_within(std::time::Duration::from_millis(100)) {
+        let mut client = bed.client();
+        client.send_request(&Request::upgrade(&bed.websocket_target(1)));
+        if client.receives_within(std::time::Duration::from_millis(100)) {
             let response = client.read_response();
             response.assert_refusal(403, "origin_not_admitted");
             return true;
         }
-        origin.accept().agree();
+        listener.accept().accept_upgrade();
         false
     });
 }
 
 #[test]
 fn without_learning_only_the_list_counts() {
-    let town = Town::with(|config, place| {
+    let bed = TestBed::with(|config, workspace| {
         config.set("origins.learned", false);
-        config.set("origins.networks", vec![place.node(1).ip().to_string()]);
+        config.set("origins.networks", vec![workspace.node(1).ip().to_string()]);
     });
-    let (listed, named) = (town.node(1), town.node(2));
-    town.manager.answer("/stream1", Reply::node(named.ip()));
-    assert_eq!(town.get(EVENT).status(), 200);
-    town.refused(&Request::upgrade(&town.socket_target(2))).assert_refusal(403, "origin_not_admitted");
+    let (listed, named) = (bed.node(1), bed.node(2));
+    bed.manager.answer("/stream1", Reply::node(named.ip()));
+    assert_eq!(bed.get(EVENT).status(), 200);
+    bed.exchange(&Request::upgrade(&bed.websocket_target(2))).assert_refusal(403, "origin_not_admitted");
     assert_eq!(named.dials(), 0);
-    town.relay(&listed);
+    bed.relay(&listed);
 }
 
 #[test]
 fn a_prefix_does_not_lift_what_is_denied() {
-    let town =
-        Town::with(|config, _| config.set("origins.networks", vec!["127.0.0.0/8", "10.0.0.0/8", "::/0"]));
-    let origin = town.node(1);
-    town.manager.answer("/stream1", Reply::node(origin.ip()));
-    assert_eq!(town.get(EVENT).status(), 200);
-    for host in [origin.ip().to_string(), "127.0.0.1".to_owned(), "::1".to_owned(), "%3A%3A1".to_owned()] {
-        let response = town.refused(&Request::upgrade(&target(&host)));
+    let bed =
+        TestBed::with(|config, _| config.set("origins.networks", vec!["127.0.0.0/8", "10.0.0.0/8", "::/0"]));
+    let listener = bed.node(1);
+    bed.manager.answer("/stream1", Reply::node(listener.ip()));
+    assert_eq!(bed.get(EVENT).status(), 200);
+    for host in [listener.ip().to_string(), "127.0.0.1".to_owned(), "::1".to_owned(), "%3A%3A1".to_owned()] {
+        let response = bed.exchange(&Request::upgrade(&target(&host)));
         response.assert_refusal(403, "origin_not_admitted");
     }
-    assert_eq!(origin.dials(), 0);
-    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+    assert_eq!(listener.dials(), 0);
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
 }
 
 #[test]
 fn denied_classes_win_over_a_stream_manager_that_names_them() {
-    let town = Town::open();
-    let unlisted = town.node(20);
+    let bed = TestBed::start();
+    let unlisted = bed.node(20);
     let unlisted_ip = unlisted.ip().to_string();
     let hosts = [
         unlisted_ip.as_str(),
@@ -170,21 +170,21 @@ fn denied_classes_win_over_a_stream_manager_that_names_them() {
         "2002:a00:5::",
     ];
     for (n, host) in hosts.iter().enumerate() {
-        town.manager.answer(&format!("/s{n}?"), Reply::node(host.parse().unwrap()));
-        town.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
-        let response = town.refused(&Request::upgrade(&target(host)));
+        bed.manager.answer(&format!("/s{n}?"), Reply::node(host.parse().unwrap()));
+        bed.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=broadcast"));
+        let response = bed.exchange(&Request::upgrade(&target(host)));
         assert_eq!(response.status(), 403, "{host}: {response:?}");
         response.assert_refusal(403, "origin_not_admitted");
     }
     assert_eq!(unlisted.dials(), 0);
-    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
 }
 
 #[test]
 fn every_refusal_of_parameters_comes_before_any_dial() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let ip = origin.ip();
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let ip = listener.ip();
     // Where the contract leaves open which word fits, any refusal with this status will do.
     let any = "";
     let cases = [
@@ -206,55 +206,55 @@ fn every_refusal_of_parameters_comes_before_any_dial() {
         (format!("id=s&host={ip}&app=live&username=cluster-restreamer"), 403, "reserved_account"),
     ];
     for (query, status, code) in cases {
-        let response = town.refused(&Request::upgrade(&format!("/streammanager/?{query}")));
+        let response = bed.exchange(&Request::upgrade(&format!("/streammanager/?{query}")));
         assert_eq!(response.status(), status, "{query}: {response:?}");
         let found = response.json()["code"].as_str().unwrap().to_owned();
         assert!(code == any || code == found, "{query}: {found}");
         response.assert_refusal(status, &found);
     }
-    assert_eq!(origin.dials(), 0);
-    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+    assert_eq!(listener.dials(), 0);
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
 }
 
 #[test]
 fn nodes_with_one_port_are_told_apart_by_address() {
-    let town = Town::open();
-    let (one, two) = (town.node(1), town.node(2));
-    let (mut first, mut node_one) = town.relay(&one);
-    let (mut second, mut node_two) = town.relay(&two);
-    first.say(Frame::text("one"));
-    second.say(Frame::text("two"));
-    assert_eq!(node_one.hear(), Frame::text("one"));
-    assert_eq!(node_two.hear(), Frame::text("two"));
+    let bed = TestBed::start();
+    let (one, two) = (bed.node(1), bed.node(2));
+    let (mut first, mut node_one) = bed.relay(&one);
+    let (mut second, mut node_two) = bed.relay(&two);
+    first.send_frame(Frame::text("one"));
+    second.send_frame(Frame::text("two"));
+    assert_eq!(node_one.read_frame(), Frame::text("one"));
+    assert_eq!(node_two.read_frame(), Frame::text("two"));
     assert_eq!((one.dials(), two.dials()), (1, 1));
 }
 
 #[test]
 fn a_node_on_ipv6_may_be_written_in_every_standard_way() {
-    let origin = Origin::listen((Ipv6Addr::LOCALHOST, 0).into());
-    let town = Town::with(|config, _| {
-        config.set("origins.port", i64::from(origin.port()));
+    let listener = NodeListener::listen((Ipv6Addr::LOCALHOST, 0).into());
+    let bed = TestBed::with(|config, _| {
+        config.set("origins.port", i64::from(listener.port()));
         config.set("origins.networks", vec!["::1"]);
     });
     for host in ["::1", "[::1]", "%3A%3A1", "%5B::1%5D", "0:0:0:0:0:0:0:1"] {
-        let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&target(host)));
-        assert_eq!(head.field("host"), Some(format!("[::1]:{}", origin.port()).as_str()), "{host}");
-        node.agree_to(&head, "");
+        let (mut client, mut node, head) = bed.pending_upgrade(&listener, &Request::upgrade(&target(host)));
+        assert_eq!(head.field("host"), Some(format!("[::1]:{}", listener.port()).as_str()), "{host}");
+        node.answer_upgrade(&head, "");
         assert_eq!(client.read_response().status(), 101);
     }
 }
 
 #[test]
 fn a_node_that_may_not_be_dialled_hides_no_other() {
-    let town = Town::open();
-    let origin = town.node(1);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
     let denied = "169.254.169.254".parse().unwrap();
-    town.manager.answer("", Reply::nodes(&[denied, town.ip(1)]));
+    bed.manager.answer("", Reply::nodes(&[denied, bed.ip(1)]));
     let target = "/as/v1/proxy/ws/subscribe/live/s?nodeGroup=ng1";
-    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(target));
-    node.agree_to(&head, "");
+    let (mut client, mut node, head) = bed.pending_upgrade(&listener, &Request::upgrade(target));
+    node.answer_upgrade(&head, "");
     assert_eq!(client.read_response().status(), 101);
-    town.manager.answer("/alone", Reply::nodes(&[denied]));
+    bed.manager.answer("/alone", Reply::nodes(&[denied]));
     let target = "/as/v1/proxy/ws/subscribe/live/alone?nodeGroup=ng1";
-    town.refused(&Request::upgrade(target)).assert_refusal(403, "origin_not_admitted");
+    bed.exchange(&Request::upgrade(target)).assert_refusal(403, "origin_not_admitted");
 }

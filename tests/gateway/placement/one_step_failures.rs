@@ -1,31 +1,33 @@
 //! One step when something fails: another node is tried in time, and only where that can do no harm.
 
-use crate::harness::node::Deaf;
-use crate::harness::{Gate, HttpPeer, Link, Origin, Reply, Request, Response, Town};
-use crate::placement::one_step::{PUBLISH, SUBSCRIBE, ask, names, taken_by, town_that_names};
+use crate::harness::node::FullBacklog;
+use crate::harness::{Connection, Gate, HttpPeer, NodeListener, Reply, Request, Response, TestBed};
+use crate::placement::one_step::{
+    PUBLISH, SUBSCRIBE, assert_taken_by, bed_that_names, name_nodes, open_request,
+};
 use std::time::{Duration, Instant};
 
 /// Pages give a handshake up after 5.5 s.
-const PATIENCE: Duration = Duration::from_millis(5500);
+const PAGE_TIMEOUT: Duration = Duration::from_millis(5500);
 
 #[test]
 fn a_dead_node_is_invisible_to_the_client() {
     for target in [PUBLISH, SUBSCRIBE] {
-        let town = town_that_names(&[1, 2]);
-        let origin = town.node(2);
-        taken_by(ask(&town, target), &origin);
-        assert_eq!(town.manager.count(), 2, "asked again");
+        let bed = bed_that_names(&[1, 2]);
+        let listener = bed.node(2);
+        assert_taken_by(open_request(&bed, target), &listener);
+        assert_eq!(bed.manager.count(), 2, "asked again");
     }
 }
 
 #[test]
 fn a_node_that_cannot_be_reached_in_time_is_invisible_too() {
     for target in [PUBLISH, SUBSCRIBE] {
-        let town = Town::with(|config, _| config.set("origins.connect_timeout", "300ms"));
-        names(&town, &[1, 2]);
-        let _deaf = Deaf::listen(town.place.node(1));
-        let origin = town.node(2);
-        taken_by(ask(&town, target), &origin);
+        let bed = TestBed::with(|config, _| config.set("origins.connect_timeout", "300ms"));
+        name_nodes(&bed, &[1, 2]);
+        let _unresponsive = FullBacklog::listen(bed.workspace.node(1));
+        let listener = bed.node(2);
+        assert_taken_by(open_request(&bed, target), &listener);
     }
 }
 
@@ -46,8 +48,8 @@ const FAILURES: [(&str, Option<&str>); 6] = [
 
 /// Takes the upgrade and fails at it; the link lives on if the node only keeps silent.
 #[track_caller]
-fn fail_at(origin: &Origin, answer: Option<&str>) -> Option<Link> {
-    let mut node = origin.accept();
+fn fail_at(listener: &NodeListener, answer: Option<&str>) -> Option<Connection> {
+    let mut node = listener.accept();
     node.read_head();
     match answer {
         None => Some(node),
@@ -61,13 +63,13 @@ fn fail_at(origin: &Origin, answer: Option<&str>) -> Option<Link> {
 #[test]
 fn a_subscriber_gets_another_node_whatever_the_first_one_does() {
     for (how, answer) in FAILURES {
-        let town = Town::with(|config, _| config.set("origins.upgrade_timeout", "300ms"));
-        names(&town, &[1, 2]);
-        let (bad, good) = (town.node(1), town.node(2));
-        let client = ask(&town, SUBSCRIBE);
+        let bed = TestBed::with(|config, _| config.set("origins.upgrade_timeout", "300ms"));
+        name_nodes(&bed, &[1, 2]);
+        let (bad, good) = (bed.node(1), bed.node(2));
+        let client = open_request(&bed, SUBSCRIBE);
         let _silent = fail_at(&bad, answer);
-        taken_by(client, &good);
-        assert_eq!(town.manager.count(), 2, "{how}");
+        assert_taken_by(client, &good);
+        assert_eq!(bed.manager.count(), 2, "{how}");
         assert_eq!(bad.dials(), 1, "{how}");
     }
 }
@@ -75,10 +77,10 @@ fn a_subscriber_gets_another_node_whatever_the_first_one_does() {
 #[test]
 fn a_publish_is_never_repeated_once_a_node_has_read_of_it() {
     for (how, answer) in FAILURES {
-        let town = Town::with(|config, _| config.set("origins.upgrade_timeout", "300ms"));
-        names(&town, &[1, 2]);
-        let (bad, good) = (town.node(1), town.node(2));
-        let mut client = ask(&town, PUBLISH);
+        let bed = TestBed::with(|config, _| config.set("origins.upgrade_timeout", "300ms"));
+        name_nodes(&bed, &[1, 2]);
+        let (bad, good) = (bed.node(1), bed.node(2));
+        let mut client = open_request(&bed, PUBLISH);
         let _silent = fail_at(&bad, answer);
         let response = client.read_response();
         match how {
@@ -87,30 +89,30 @@ fn a_publish_is_never_repeated_once_a_node_has_read_of_it() {
             _ => response.assert_refusal(502, "origin_bad_handshake"),
         }
         assert_eq!((bad.dials(), good.dials()), (1, 0), "{how}");
-        assert_eq!(town.manager.count(), 1, "{how}: a second question is a second decision");
+        assert_eq!(bed.manager.count(), 1, "{how}: a second question is a second decision");
     }
 }
 
 #[test]
 fn there_are_so_many_attempts_and_no_more() {
     for attempts in [1, 2, 3] {
-        let town = Town::with(|config, _| config.set("origins.attempts", attempts));
-        names(&town, &[1, 2, 3, 4]);
-        let origins = [1, 2, 3, 4].map(|n| town.node(n));
-        let mut client = ask(&town, SUBSCRIBE);
-        for origin in &origins[..attempts as usize] {
-            fail_at(origin, Some("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"));
+        let bed = TestBed::with(|config, _| config.set("origins.attempts", attempts));
+        name_nodes(&bed, &[1, 2, 3, 4]);
+        let listeners = [1, 2, 3, 4].map(|n| bed.node(n));
+        let mut client = open_request(&bed, SUBSCRIBE);
+        for listener in &listeners[..attempts as usize] {
+            fail_at(listener, Some("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"));
         }
         client.read_response().assert_refusal(502, "origin_bad_handshake");
-        let dials = origins.each_ref().map(Origin::dials);
+        let dials = listeners.each_ref().map(NodeListener::dials);
         assert_eq!(dials.iter().sum::<usize>(), attempts as usize, "{dials:?}");
     }
 }
 
 #[test]
 fn the_no_of_the_manager_is_the_no_of_the_gateway() {
-    let town = Town::with(|config, _| config.set("cors.allow_origins", vec!["https://app.example"]));
-    let origin = town.node(1);
+    let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["https://app.example"]));
+    let listener = bed.node(1);
     for (status, body) in [
         (409, r#"{"error":"stream is live"}"#),
         (404, r#"{"error":"no node","timestamp":1}"#),
@@ -118,102 +120,102 @@ fn the_no_of_the_manager_is_the_no_of_the_gateway() {
         (401, ""),
         (500, r#"{"error":"oops"}"#),
     ] {
-        town.manager.answer("", Reply::json(status, body));
+        bed.manager.answer("", Reply::json(status, body));
         for target in [PUBLISH, SUBSCRIBE] {
             // a name of its own, so that no stored 404 answers
             let target = target.replace("stream1?", &format!("s{status}?"));
-            let response = town.refused(&Request::upgrade(&target).by_page("https://app.example"));
+            let response = bed.exchange(&Request::upgrade(&target).by_page("https://app.example"));
             assert_eq!((response.status(), response.text().as_str()), (status, body), "{response:?}");
             assert_eq!(response.field("access-control-allow-origin"), Some("https://app.example"));
             assert_eq!(response.field("cache-control"), Some("no-store"));
         }
     }
-    assert_eq!(origin.dials(), 0);
+    assert_eq!(listener.dials(), 0);
 }
 
 #[test]
 fn a_manager_that_fails_is_said_so() {
-    let mut town = Town::with(|config, _| config.set("stream_manager.timeout", "300ms"));
-    let origin = town.node(1);
-    let hello = town.ip(1);
+    let mut bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "300ms"));
+    let listener = bed.node(1);
+    let hello = bed.ip(1);
     for reply in [
-        Reply::gone(),
+        Reply::hang_up(),
         Reply::json(200, "[]"),
         Reply::json(200, "{"),
-        Reply::json(200, format!(r#"[{{"serverAddress":"{hello}"}}"#)).torn(),
+        Reply::json(200, format!(r#"[{{"serverAddress":"{hello}"}}"#)).truncated(),
         Reply::json(200, format!(r#"[{{"serverAddress":"{hello}"}}]"#)).content_type("text/html"),
         Reply::json(200, r#"[{"serverAddress":"somewhere.example"}]"#),
     ] {
-        town.manager.answer("", reply);
+        bed.manager.answer("", reply);
         for target in [PUBLISH, SUBSCRIBE] {
-            town.refused(&Request::upgrade(target)).assert_refusal(502, "manager_failed");
+            bed.exchange(&Request::upgrade(target)).assert_refusal(502, "manager_failed");
         }
     }
     let gate = Gate::default();
-    town.manager.answer("", Reply::nodes(&[hello]).held(&gate));
-    town.refused(&Request::upgrade(PUBLISH)).assert_refusal(504, "manager_timeout");
+    bed.manager.answer("", Reply::nodes(&[hello]).held(&gate));
+    bed.exchange(&Request::upgrade(PUBLISH)).assert_refusal(504, "manager_timeout");
     gate.open();
-    assert_eq!(origin.dials(), 0);
-    town.manager = HttpPeer::start((town.place.ip(3), 5080).into());
-    town.refused(&Request::upgrade(PUBLISH)).assert_refusal(502, "manager_failed");
+    assert_eq!(listener.dials(), 0);
+    bed.manager = HttpPeer::start((bed.workspace.ip(3), 5080).into());
+    bed.exchange(&Request::upgrade(PUBLISH)).assert_refusal(502, "manager_failed");
 }
 
 #[test]
 fn a_manager_cannot_send_the_gateway_anywhere() {
-    let town = Town::open();
+    let bed = TestBed::start();
     for ip in ["169.254.169.254", "127.0.0.1", "0.0.0.0", "224.0.0.1", "::1", "::ffff:169.254.169.254"] {
-        town.manager.answer("", Reply::nodes(&[ip.parse().unwrap()]));
-        let response = town.refused(&Request::upgrade(PUBLISH));
+        bed.manager.answer("", Reply::nodes(&[ip.parse().unwrap()]));
+        let response = bed.exchange(&Request::upgrade(PUBLISH));
         assert!(matches!(response.status(), 403 | 502), "{ip}: {response:?}");
         assert!(!response.text().contains(ip), "{response:?}");
     }
-    let stranger = Origin::listen(town.place.node(10));
-    town.manager.answer("", Reply::nodes(&[stranger.ip()]));
-    assert!(matches!(town.refused(&Request::upgrade(PUBLISH)).status(), 403 | 502));
+    let stranger = NodeListener::listen(bed.workspace.node(10));
+    bed.manager.answer("", Reply::nodes(&[stranger.ip()]));
+    assert!(matches!(bed.exchange(&Request::upgrade(PUBLISH)).status(), 403 | 502));
     assert_eq!(stranger.dials(), 0);
 }
 
 /// How long the no takes, which must be within a page's patience.
 #[track_caller]
-fn refused_in_time(town: &Town, target: &str) -> Response {
-    let mut client = town.client();
+fn refused_in_time(bed: &TestBed, target: &str) -> Response {
+    let mut client = bed.client();
     let started = Instant::now();
-    client.ask(&Request::upgrade(target));
+    client.send_request(&Request::upgrade(target));
     let response = client.read_response();
-    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PAGE_TIMEOUT, "{:?}", started.elapsed());
     response
 }
 
 #[test]
 fn when_every_node_hangs_the_no_comes_within_a_pages_patience() {
-    let town = town_that_names(&[1, 2, 3]);
-    let _deaf = Deaf::listen(town.place.node(1));
-    let _silent = [2, 3].map(|n| town.node(n));
-    refused_in_time(&town, SUBSCRIBE).assert_refusal(504, "origin_timeout");
+    let bed = bed_that_names(&[1, 2, 3]);
+    let _unresponsive = FullBacklog::listen(bed.workspace.node(1));
+    let _silent = [2, 3].map(|n| bed.node(n));
+    refused_in_time(&bed, SUBSCRIBE).assert_refusal(504, "origin_timeout");
 }
 
 #[test]
 fn when_everybody_hangs_the_no_comes_within_a_pages_patience() {
-    let town = Town::with(|config, _| config.set("stream_manager.timeout", "30s"));
+    let bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "30s"));
     let gate = Gate::default();
-    town.manager.answer("", Reply::nodes(&[town.ip(1)]).held(&gate));
-    refused_in_time(&town, PUBLISH).assert_refusal(504, "manager_timeout");
+    bed.manager.answer("", Reply::nodes(&[bed.ip(1)]).held(&gate));
+    refused_in_time(&bed, PUBLISH).assert_refusal(504, "manager_timeout");
     gate.open();
 }
 
 #[test]
 fn a_slow_manager_leaves_less_time_for_slow_nodes() {
-    let town = Town::with(|config, _| config.set("origins.upgrade_timeout", "20s"));
+    let bed = TestBed::with(|config, _| config.set("origins.upgrade_timeout", "20s"));
     let gate = Gate::default();
-    town.manager.answer("", Reply::nodes(&[town.ip(1)]).held(&gate));
-    let origin = town.node(1);
-    let mut client = town.client();
+    bed.manager.answer("", Reply::nodes(&[bed.ip(1)]).held(&gate));
+    let listener = bed.node(1);
+    let mut client = bed.client();
     let started = Instant::now();
-    client.ask(&Request::upgrade(PUBLISH));
-    town.manager.wait_for_questions(1);
+    client.send_request(&Request::upgrade(PUBLISH));
+    bed.manager.wait_for_requests(1);
     std::thread::sleep(Duration::from_secs(2));
     gate.open();
-    let _node = origin.accept();
+    let _node = listener.accept();
     client.read_response().assert_refusal(504, "origin_timeout");
-    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    assert!(started.elapsed() < PAGE_TIMEOUT, "{:?}", started.elapsed());
 }

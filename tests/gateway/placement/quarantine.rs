@@ -1,11 +1,13 @@
 //! Quarantine: a node that refused or timed out is forgotten at once and avoided for a while, as long as there is another.
 
-use crate::harness::node::{Deaf, Echo};
-use crate::harness::{Config, Link, Origin, Place, Reply, Request, Response, Town, eventually};
-use crate::placement::one_step::names;
+use crate::harness::node::{EchoNode, FullBacklog};
+use crate::harness::{
+    Config, Connection, NodeListener, Reply, Request, Response, TestBed, Workspace, eventually,
+};
+use crate::placement::one_step::name_nodes;
 
 /// Answers that never get old by themselves, and a quarantine that outlasts the test.
-fn lasting(config: &mut Config, _: &Place) {
+fn lasting_answers(config: &mut Config, _: &Workspace) {
     for key in ["answers.subscribe_ttl", "answers.broadcast_ttl", "origins.quarantine"] {
         config.set(key, "60s");
     }
@@ -13,9 +15,9 @@ fn lasting(config: &mut Config, _: &Place) {
 }
 
 /// The same with a quarantine of another length.
-fn town_with_quarantine(quarantine: &str) -> Town {
-    Town::with(|config, place| {
-        lasting(config, place);
+fn bed_with_quarantine(quarantine: &str) -> TestBed {
+    TestBed::with(|config, workspace| {
+        lasting_answers(config, workspace);
         config.set("origins.quarantine", quarantine);
     })
 }
@@ -30,16 +32,16 @@ fn subscribe(stream: &str) -> String {
 
 /// The client names the n-th node, which takes nothing: how its quarantine begins.
 #[track_caller]
-fn is_down(town: &Town, n: u8) {
-    let response = town.refused(&Request::upgrade(&town.socket_target(n)));
+fn make_fail(bed: &TestBed, n: u8) {
+    let response = bed.exchange(&Request::upgrade(&bed.websocket_target(n)));
     assert!(matches!(response.status(), 502 | 504), "{response:?}");
 }
 
 /// Another node is known: this one.
 #[track_caller]
-fn is_known(town: &Town, n: u8) {
-    town.manager.answer("/known?", Reply::node(town.ip(n)));
-    assert_eq!(named_by(&town.get(&event("known", "broadcast"))), town.ip(n).to_string());
+fn make_known(bed: &TestBed, n: u8) {
+    bed.manager.answer("/known?", Reply::node(bed.ip(n)));
+    assert_eq!(named_by(&bed.get(&event("known", "broadcast"))), bed.ip(n).to_string());
 }
 
 #[track_caller]
@@ -50,159 +52,161 @@ fn named_by(response: &Response) -> String {
 
 /// A one-step subscriber, and that this node gets it.
 #[track_caller]
-fn goes_to(town: &Town, stream: &str, origin: &Origin) {
-    let (mut client, mut node, head) = town.asked(origin, &Request::upgrade(&subscribe(stream)));
-    node.agree_to(&head, "");
+fn assert_goes_to(bed: &TestBed, stream: &str, listener: &NodeListener) {
+    let (mut client, mut node, head) = bed.pending_upgrade(listener, &Request::upgrade(&subscribe(stream)));
+    node.answer_upgrade(&head, "");
     let response = client.read_response();
     assert_eq!(response.status(), 101, "{response:?}");
 }
 
 #[test]
 fn every_answer_that_names_a_dead_node_is_forgotten_at_once_by_all_workers() {
-    let town = Town::with(lasting);
+    let bed = TestBed::with(lasting_answers);
     let streams = ["a", "b", "c", "d", "e", "f"];
     let targets = streams.map(|stream| event(stream, if stream < "d" { "subscribe" } else { "broadcast" }));
-    town.manager.answer("", Reply::node(town.ip(1)));
-    town.manager.answer("/other?", Reply::node(town.ip(2)));
+    bed.manager.answer("", Reply::node(bed.ip(1)));
+    bed.manager.answer("/other?", Reply::node(bed.ip(2)));
     for target in &targets {
-        assert_eq!(named_by(&town.get(target)), town.ip(1).to_string());
+        assert_eq!(named_by(&bed.get(target)), bed.ip(1).to_string());
     }
-    town.get(&event("other", "subscribe"));
-    assert_eq!(town.manager.count(), 7);
-    is_down(&town, 1);
-    town.manager.answer("", Reply::node(town.ip(2)));
+    bed.get(&event("other", "subscribe"));
+    assert_eq!(bed.manager.count(), 7);
+    make_fail(&bed, 1);
+    bed.manager.answer("", Reply::node(bed.ip(2)));
     for target in &targets {
         // on many connections, so that every worker is asked
         for _ in 0..4 {
-            assert_eq!(named_by(&town.get(target)), town.ip(2).to_string(), "{target}");
+            assert_eq!(named_by(&bed.get(target)), bed.ip(2).to_string(), "{target}");
         }
     }
-    assert_eq!(town.manager.count(), 13, "one new question for each, and they are kept again");
-    town.get(&event("other", "subscribe"));
-    assert_eq!(town.manager.count(), 13, "answers of other nodes stay");
-    assert!(town.gateway.metric("tidegate_answers_total", &[("outcome", "invalidated")]) >= 6.0);
+    assert_eq!(bed.manager.count(), 13, "one new question for each, and they are kept again");
+    bed.get(&event("other", "subscribe"));
+    assert_eq!(bed.manager.count(), 13, "answers of other nodes stay");
+    assert!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "invalidated")]) >= 6.0);
 }
 
 #[test]
 fn a_node_that_is_silent_is_treated_like_one_that_refuses() {
     for deaf in [true, false] {
-        let town = Town::with(|config, place| {
-            lasting(config, place);
+        let bed = TestBed::with(|config, workspace| {
+            lasting_answers(config, workspace);
             config.set("origins.connect_timeout", "300ms");
             config.set("origins.upgrade_timeout", "300ms");
         });
-        town.manager.answer("", Reply::node(town.ip(1)));
-        town.get(&event("s", "subscribe"));
-        let silent = (deaf.then(|| Deaf::listen(town.place.node(1))), (!deaf).then(|| town.node(1)));
-        is_down(&town, 1);
-        town.manager.answer("", Reply::node(town.ip(2)));
-        assert_eq!(named_by(&town.get(&event("s", "subscribe"))), town.ip(2).to_string());
+        bed.manager.answer("", Reply::node(bed.ip(1)));
+        bed.get(&event("s", "subscribe"));
+        let silent = (deaf.then(|| FullBacklog::listen(bed.workspace.node(1))), (!deaf).then(|| bed.node(1)));
+        make_fail(&bed, 1);
+        bed.manager.answer("", Reply::node(bed.ip(2)));
+        assert_eq!(named_by(&bed.get(&event("s", "subscribe"))), bed.ip(2).to_string());
         drop(silent);
     }
 }
 
 #[test]
 fn a_node_that_answers_is_not_put_away_for_one_no() {
-    let town = Town::with(lasting);
-    town.manager.answer("", Reply::node(town.ip(1)));
-    town.get(&event("s", "subscribe"));
-    let origin = town.node(1);
-    let (mut client, mut node, _) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+    let bed = TestBed::with(lasting_answers);
+    bed.manager.answer("", Reply::node(bed.ip(1)));
+    bed.get(&event("s", "subscribe"));
+    let listener = bed.node(1);
+    let (mut client, mut node, _) =
+        bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
     node.send(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
     client.read_response().assert_refusal(502, "origin_bad_handshake");
-    town.get(&event("s", "subscribe"));
-    assert_eq!(town.manager.count(), 1);
+    bed.get(&event("s", "subscribe"));
+    assert_eq!(bed.manager.count(), 1);
 }
 
 #[test]
 fn the_next_question_of_a_two_step_client_gets_another_node() {
     for action in ["subscribe", "broadcast"] {
-        let town = Town::with(lasting);
-        is_known(&town, 2);
+        let bed = TestBed::with(lasting_answers);
+        make_known(&bed, 2);
         // the manager does not know yet, and names the dead one a second time
-        let replies = [1, 1, 2].map(|n| Reply::node(town.ip(n)));
-        town.manager.answer_in_turn("/stream1?", replies);
-        assert_eq!(named_by(&town.get(&event("stream1", action))), town.ip(1).to_string());
-        is_down(&town, 1);
-        assert_eq!(named_by(&town.get(&event("stream1", action))), town.ip(2).to_string(), "{action}");
+        let replies = [1, 1, 2].map(|n| Reply::node(bed.ip(n)));
+        bed.manager.answer_in_turn("/stream1?", replies);
+        assert_eq!(named_by(&bed.get(&event("stream1", action))), bed.ip(1).to_string());
+        make_fail(&bed, 1);
+        assert_eq!(named_by(&bed.get(&event("stream1", action))), bed.ip(2).to_string(), "{action}");
     }
 }
 
 #[test]
 fn a_node_in_quarantine_is_avoided_while_another_is_known() {
-    let town = Town::with(lasting);
-    is_known(&town, 2);
-    is_down(&town, 1);
-    let (back, healthy) = (town.node(1), town.node(2));
-    town.manager.answer_in_turn("/one", [Reply::nodes(&[town.ip(1)]), Reply::nodes(&[town.ip(2)])]);
-    goes_to(&town, "one", &healthy);
-    town.manager.answer("/two", Reply::nodes(&[town.ip(1), town.ip(2)]));
-    goes_to(&town, "two", &healthy);
-    goes_to(&town, "two", &healthy);
+    let bed = TestBed::with(lasting_answers);
+    make_known(&bed, 2);
+    make_fail(&bed, 1);
+    let (back, healthy) = (bed.node(1), bed.node(2));
+    bed.manager.answer_in_turn("/one", [Reply::nodes(&[bed.ip(1)]), Reply::nodes(&[bed.ip(2)])]);
+    assert_goes_to(&bed, "one", &healthy);
+    bed.manager.answer("/two", Reply::nodes(&[bed.ip(1), bed.ip(2)]));
+    assert_goes_to(&bed, "two", &healthy);
+    assert_goes_to(&bed, "two", &healthy);
     assert_eq!(back.dials(), 0);
 }
 
 #[test]
 fn a_publisher_avoids_it_too() {
-    let town = Town::with(lasting);
-    is_known(&town, 2);
-    is_down(&town, 1);
-    let (back, healthy) = (town.node(1), town.node(2));
-    names(&town, &[1, 2]);
+    let bed = TestBed::with(lasting_answers);
+    make_known(&bed, 2);
+    make_fail(&bed, 1);
+    let (back, healthy) = (bed.node(1), bed.node(2));
+    name_nodes(&bed, &[1, 2]);
     let target = "/as/v1/proxy/ws/publish/live/stream1?id=s&nodeGroup=ng1";
-    let (_client, _node, _) = town.asked(&healthy, &Request::upgrade(target));
+    let (_client, _node, _) = bed.pending_upgrade(&healthy, &Request::upgrade(target));
     assert_eq!(back.dials(), 0);
 }
 
 #[test]
 fn the_only_node_is_used_although_it_failed() {
-    let town = Town::with(lasting);
-    names(&town, &[1]);
-    is_down(&town, 1);
-    let back = town.node(1);
-    goes_to(&town, "one", &back);
+    let bed = TestBed::with(lasting_answers);
+    name_nodes(&bed, &[1]);
+    make_fail(&bed, 1);
+    let back = bed.node(1);
+    assert_goes_to(&bed, "one", &back);
     // also by those who ask themselves
-    town.manager.answer("/event/", Reply::node(town.ip(1)));
-    assert_eq!(named_by(&town.get(&event("stream1", "subscribe"))), town.ip(1).to_string());
+    bed.manager.answer("/event/", Reply::node(bed.ip(1)));
+    assert_eq!(named_by(&bed.get(&event("stream1", "subscribe"))), bed.ip(1).to_string());
 }
 
 #[test]
 fn when_all_failed_all_are_used() {
-    let town = Town::with(lasting);
-    is_known(&town, 2);
-    is_down(&town, 1);
-    is_down(&town, 2);
-    names(&town, &[1]);
-    let back = town.node(1);
-    goes_to(&town, "one", &back);
+    let bed = TestBed::with(lasting_answers);
+    make_known(&bed, 2);
+    make_fail(&bed, 1);
+    make_fail(&bed, 2);
+    name_nodes(&bed, &[1]);
+    let back = bed.node(1);
+    assert_goes_to(&bed, "one", &back);
 }
 
 #[test]
 fn a_node_that_the_manager_insists_on_is_better_than_none() {
-    let town = Town::with(lasting);
-    is_known(&town, 2);
-    is_down(&town, 1);
-    names(&town, &[1]);
-    let back = town.node(1);
-    goes_to(&town, "one", &back);
+    let bed = TestBed::with(lasting_answers);
+    make_known(&bed, 2);
+    make_fail(&bed, 1);
+    name_nodes(&bed, &[1]);
+    let back = bed.node(1);
+    assert_goes_to(&bed, "one", &back);
 }
 
 #[test]
 fn a_quarantine_ends() {
-    let town = town_with_quarantine("1s");
-    is_known(&town, 2);
-    is_down(&town, 1);
-    let (back, healthy) = (town.node(1), town.node(2));
-    town.manager.answer("", Reply::nodes(&[town.ip(1), town.ip(2)]));
-    goes_to(&town, "s", &healthy);
+    let bed = bed_with_quarantine("1s");
+    make_known(&bed, 2);
+    make_fail(&bed, 1);
+    let (back, healthy) = (bed.node(1), bed.node(2));
+    bed.manager.answer("", Reply::nodes(&[bed.ip(1), bed.ip(2)]));
+    assert_goes_to(&bed, "s", &healthy);
     let mut n = 0;
     eventually("the first node is used again", || {
         n += 1;
-        let mut client = town.client();
-        client.ask(&Request::upgrade(&subscribe(&format!("s{n}"))));
-        let mut node = [&back, &healthy].into_iter().cycle().find_map(Origin::try_accept).expect("a node");
-        let first = node.tcp().local_addr().unwrap().ip() == town.ip(1);
-        node.agree();
+        let mut client = bed.client();
+        client.send_request(&Request::upgrade(&subscribe(&format!("s{n}"))));
+        let mut node =
+            [&back, &healthy].into_iter().cycle().find_map(NodeListener::try_accept).expect("a node");
+        let first = node.tcp().local_addr().unwrap().ip() == bed.ip(1);
+        node.accept_upgrade();
         assert_eq!(client.read_response().status(), 101);
         first
     });
@@ -210,66 +214,66 @@ fn a_quarantine_ends() {
 
 #[test]
 fn without_quarantine_a_dead_node_is_forgotten_but_not_avoided() {
-    let town = town_with_quarantine("off");
-    is_known(&town, 2);
-    town.manager.answer("/stream1?", Reply::node(town.ip(1)));
-    town.get(&event("stream1", "subscribe"));
-    is_down(&town, 1);
-    let asked = town.manager.count();
-    town.get(&event("stream1", "subscribe"));
-    assert_eq!(town.manager.count(), asked + 1, "the answer that named it is gone");
-    let (back, _healthy) = (town.node(1), town.node(2));
-    town.manager.answer("/as/", Reply::nodes(&[town.ip(1), town.ip(2)]));
-    goes_to(&town, "one", &back);
+    let bed = bed_with_quarantine("off");
+    make_known(&bed, 2);
+    bed.manager.answer("/stream1?", Reply::node(bed.ip(1)));
+    bed.get(&event("stream1", "subscribe"));
+    make_fail(&bed, 1);
+    let asked = bed.manager.count();
+    bed.get(&event("stream1", "subscribe"));
+    assert_eq!(bed.manager.count(), asked + 1, "the answer that named it is gone");
+    let (back, _healthy) = (bed.node(1), bed.node(2));
+    bed.manager.answer("/as/", Reply::nodes(&[bed.ip(1), bed.ip(2)]));
+    assert_goes_to(&bed, "one", &back);
 }
 
 #[test]
 fn a_client_may_name_a_node_that_failed() {
-    let town = Town::with(lasting);
-    is_known(&town, 2);
-    is_down(&town, 1);
-    let back = town.node(1);
-    town.relay(&back);
+    let bed = TestBed::with(lasting_answers);
+    make_known(&bed, 2);
+    make_fail(&bed, 1);
+    let back = bed.node(1);
+    bed.relay(&back);
 }
 
 #[test]
 fn a_crowd_moves_on_to_the_next_node() {
-    let town = Town::with(lasting);
-    town.manager.answer("", Reply::nodes(&[town.ip(1)]));
+    let bed = TestBed::with(lasting_answers);
+    bed.manager.answer("", Reply::nodes(&[bed.ip(1)]));
     let question = "/as/v1/streams/stream/ng1/subscribe/live/stream1";
-    assert_eq!(town.get(question).status(), 200, "an answer to be kept");
-    town.manager.answer("", Reply::nodes(&[town.ip(2)]));
-    let _echo = Echo::listen(town.place.node(2));
-    let mut clients: Vec<Link> = (0..40).map(|_| town.client()).collect();
+    assert_eq!(bed.get(question).status(), 200, "an answer to be kept");
+    bed.manager.answer("", Reply::nodes(&[bed.ip(2)]));
+    let _echo = EchoNode::listen(bed.workspace.node(2));
+    let mut clients: Vec<Connection> = (0..40).map(|_| bed.client()).collect();
     for client in &mut clients {
-        client.ask(&Request::upgrade(&subscribe("stream1")));
+        client.send_request(&Request::upgrade(&subscribe("stream1")));
     }
     for client in &mut clients {
         let response = client.read_response();
         assert_eq!(response.status(), 101, "{response:?}");
     }
-    assert!(town.manager.count() < 10, "{} questions for one crowd", town.manager.count());
+    assert!(bed.manager.count() < 10, "{} questions for one crowd", bed.manager.count());
 }
 
 #[test]
 fn a_client_that_says_more_than_a_node_reads_makes_no_node_look_dead() {
-    let town = Town::with(|config, place| {
-        lasting(config, place);
+    let bed = TestBed::with(|config, workspace| {
+        lasting_answers(config, workspace);
         config.set("origins.extensions", "forward");
     });
-    let node = town.node(1);
-    town.manager.answer("", Reply::node(town.ip(1)));
-    assert_eq!(named_by(&town.get(&event("s", "broadcast"))), town.ip(1).to_string());
+    let node = bed.node(1);
+    bed.manager.answer("", Reply::node(bed.ip(1)));
+    assert_eq!(named_by(&bed.get(&event("s", "broadcast"))), bed.ip(1).to_string());
     let long = "x".repeat(4000);
-    let request = Request::new("OPTIONS", &format!("/live/whip/endpoint/s?host={}", town.ip(1)))
+    let request = Request::new("OPTIONS", &format!("/live/whip/endpoint/s?host={}", bed.ip(1)))
         .with("Accept", &long)
         .with("If-Match", &long)
         .with("If-None-Match", &long);
-    let socket = Request::upgrade(&town.socket_target(1));
+    let socket = Request::upgrade(&bed.websocket_target(1));
     for request in [request, socket.with("Sec-WebSocket-Extensions", &format!("{long}{long}{long}"))] {
-        town.refused(&request).assert_refusal(431, "head_too_large");
+        bed.exchange(&request).assert_refusal(431, "head_too_large");
     }
     assert_eq!(node.dials(), 0);
-    town.get(&event("s", "broadcast"));
-    assert_eq!(town.manager.count(), 1, "the answer that names the node is kept");
+    bed.get(&event("s", "broadcast"));
+    assert_eq!(bed.manager.count(), 1, "the answer that names the node is kept");
 }

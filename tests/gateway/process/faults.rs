@@ -1,7 +1,9 @@
 //! Machines that fail: a stream manager that is down, a full disk, a clock that jumps, a worker that stands still, a
 //! kernel that refuses the ring. Whoever is inside goes on, and the operator hears what happened.
 
-use crate::harness::{Config, Frame, Gate, Gateway, HttpPeer, Link, Place, Reply, Town, eventually, skipped};
+use crate::harness::{
+    Config, Connection, Frame, Gate, Gateway, HttpPeer, Reply, TestBed, Workspace, eventually, skipped,
+};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -14,68 +16,68 @@ const BROADCAST: &str = "/streammanager/api/4.0/event/live/stream1?action=broadc
 
 /// Both sides say something and hear it.
 #[track_caller]
-fn talk((client, node): &mut (Link, Link)) {
-    client.say(Frame::text("still there?"));
-    assert_eq!(node.hear(), Frame::text("still there?"));
-    node.say(Frame::text("yes"));
-    assert_eq!(client.hear(), Frame::text("yes"));
+fn talk((client, node): &mut (Connection, Connection)) {
+    client.send_frame(Frame::text("still there?"));
+    assert_eq!(node.read_frame(), Frame::text("still there?"));
+    node.send_frame(Frame::text("yes"));
+    assert_eq!(client.read_frame(), Frame::text("yes"));
 }
 
 #[test]
 fn while_the_manager_is_down_what_is_fresh_is_served_and_the_rest_fails_at_once() {
-    let mut town = Town::with(|config, _| {
+    let mut bed = TestBed::with(|config, _| {
         config.set("answers.broadcast_ttl", "60s");
         // nobody waits for a manager that refuses
         config.set("stream_manager.timeout", "60s");
     });
-    let origin = town.node(1);
-    town.manager.answer("/stream1", Reply::node(origin.ip()));
-    let body = town.get(BROADCAST).text();
-    let mut inside = town.relay(&origin);
+    let listener = bed.node(1);
+    bed.manager.answer("/stream1", Reply::node(listener.ip()));
+    let body = bed.get(BROADCAST).text();
+    let mut inside = bed.relay(&listener);
     // it moves away, and nobody listens where it was
-    town.manager = HttpPeer::start((town.place.ip(3), 5080).into());
+    bed.manager = HttpPeer::start((bed.workspace.ip(3), 5080).into());
     for _ in 0..5 {
-        let answer = town.get(BROADCAST);
+        let answer = bed.get(BROADCAST);
         assert_eq!((answer.status(), answer.text()), (200, body.clone()), "what was said before holds");
-        town.get(&BROADCAST.replace("stream1", "other")).assert_refusal(502, "manager_failed");
+        bed.get(&BROADCAST.replace("stream1", "other")).assert_refusal(502, "manager_failed");
     }
     talk(&mut inside);
-    talk(&mut town.relay(&origin));
-    assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "hit")]), 5.0);
+    talk(&mut bed.relay(&listener));
+    assert_eq!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "hit")]), 5.0);
 }
 
 #[test]
 fn while_the_manager_is_silent_few_wait_for_it() {
     const PLAYERS: usize = 40;
-    let town = Town::with(|config, _| config.set("stream_manager.timeout", "300ms"));
+    let bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "300ms"));
     let gate = Gate::default();
-    town.manager.answer("/silent", Reply::json(200, "{}").held(&gate));
+    bed.manager.answer("/silent", Reply::json(200, "{}").held(&gate));
     for n in 0..PLAYERS {
         let target = format!("/streammanager/api/4.0/event/live/silent{n}?action=subscribe");
-        town.get(&target).assert_refusal(504, "manager_timeout");
+        bed.get(&target).assert_refusal(504, "manager_timeout");
     }
-    let asked = town.manager.count();
+    let asked = bed.manager.count();
     assert!((5..PLAYERS / 2).contains(&asked), "{asked} questions: five in a row, and then one a second");
-    assert!(town.gateway.stderr().contains("the stream manager is silent"), "{}", town.gateway.stderr());
+    assert!(bed.gateway.stderr().contains("the stream manager is silent"), "{}", bed.gateway.stderr());
     gate.open();
     // the first word is enough
-    eventually("it is asked again", || town.get(BROADCAST).status() == 404);
-    assert_eq!(town.get(&BROADCAST.replace("stream1", "other")).status(), 404);
-    assert!(town.gateway.stderr().contains("the stream manager answers again"));
+    eventually("it is asked again", || bed.get(BROADCAST).status() == 404);
+    assert_eq!(bed.get(&BROADCAST.replace("stream1", "other")).status(), 404);
+    assert!(bed.gateway.stderr().contains("the stream manager answers again"));
 }
 
 #[test]
 fn a_full_disk_costs_lines_of_the_access_log_and_nothing_else() {
-    let town = Town::with(|config, _| config.set("log.access", "/dev/full"));
-    let origin = town.node(1);
+    let bed = TestBed::with(|config, _| config.set("log.access", "/dev/full"));
+    let listener = bed.node(1);
     for _ in 0..20 {
-        assert_eq!(town.get("/nowhere").status(), 404);
-        talk(&mut town.relay(&origin));
+        assert_eq!(bed.get("/nowhere").status(), 404);
+        talk(&mut bed.relay(&listener));
     }
-    eventually("the log says so", || town.gateway.stderr().contains("the access log can't be written"));
-    let said = town.gateway.stderr().matches("the access log can't be written").count();
+    eventually("the log says so", || bed.gateway.stderr().contains("the access log can't be written"));
+    let said = bed.gateway.stderr().matches("the access log can't be written").count();
     assert_eq!(said, 1, "once, not for each line");
-    assert_eq!(town.gateway.metric("tidegate_panics_total", &[]), 0.0);
+    assert_eq!(bed.gateway.metric("tidegate_panics_total", &[]), 0.0);
 }
 
 #[test]
@@ -86,35 +88,35 @@ fn clocks_that_jump_change_nothing_for_sessions_and_answers() {
         return skipped("clocks that jump", "no libfaketime here (package faketime)");
     };
     let mut clock = None;
-    let town = Town::with(|config, place| {
-        let file = place.file("clock");
+    let bed = TestBed::with(|config, workspace| {
+        let file = workspace.file("clock");
         std::fs::write(&file, "+0").unwrap();
-        config.environment("LD_PRELOAD", library);
-        config.environment("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap());
-        config.environment("FAKETIME_NO_CACHE", "1");
+        config.set_env("LD_PRELOAD", library);
+        config.set_env("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap());
+        config.set_env("FAKETIME_NO_CACHE", "1");
         // the clock on the wall, not the one that only goes forward
-        config.environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        config.set_env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         config.set("answers.broadcast_ttl", "60s");
         config.set("websocket.ping_interval", "20s");
         clock = Some(file);
     });
-    let origin = town.node(1);
-    town.manager.answer("/stream1", Reply::node(origin.ip()));
+    let listener = bed.node(1);
+    bed.manager.answer("/stream1", Reply::node(listener.ip()));
     let year = || {
-        let answer = town.get(BROADCAST);
+        let answer = bed.get(BROADCAST);
         let date = answer.field("date").expect("a date").to_owned();
         date.split(' ').nth(3).and_then(|year| year.parse::<i32>().ok()).expect("a year")
     };
     let now = year();
-    let mut inside = town.relay(&origin);
+    let mut inside = bed.relay(&listener);
     for (jump, years) in [("+3650d", 10), ("-3650d", -10), ("+0", 0)] {
         std::fs::write(clock.as_ref().unwrap(), jump).unwrap();
         assert!((year() - now - years).abs() <= 1, "the gateway sees the jump");
         talk(&mut inside);
-        talk(&mut town.relay(&origin));
+        talk(&mut bed.relay(&listener));
     }
-    assert_eq!(town.manager.count(), 1, "the answer neither got old nor young");
-    assert_eq!(town.gateway.metric("tidegate_ends_total", &[("by", "gateway")]), 0.0);
+    assert_eq!(bed.manager.count(), 1, "the answer neither got old nor young");
+    assert_eq!(bed.gateway.metric("tidegate_ends_total", &[("by", "gateway")]), 0.0);
 }
 
 /// Holds one thread of the program until it is dropped. The others go on.
@@ -146,24 +148,24 @@ fn told(systemd: &UnixDatagram) -> Vec<String> {
 #[test]
 fn a_worker_that_stands_still_is_noticed_and_the_others_go_on() {
     let mut systemd = None;
-    let town = Town::with(|config, place| {
-        let path = place.file("notify");
+    let bed = TestBed::with(|config, workspace| {
+        let path = workspace.file("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         systemd = Some(socket);
-        config.environment("NOTIFY_SOCKET", path.to_str().unwrap());
-        config.environment("WATCHDOG_USEC", "2000000");
+        config.set_env("NOTIFY_SOCKET", path.to_str().unwrap());
+        config.set_env("WATCHDOG_USEC", "2000000");
     });
     let systemd = systemd.unwrap();
     let fed = || told(&systemd).iter().any(|letter| letter.contains("WATCHDOG=1"));
-    let still = || town.gateway.stderr().matches("a worker stands still").count();
-    let origin = town.node(1);
+    let still = || bed.gateway.stderr().matches("a worker stands still").count();
+    let listener = bed.node(1);
     // enough of them that each worker has some
-    let mut sessions: Vec<_> = (0..24).map(|_| town.relay(&origin)).collect();
+    let mut sessions: Vec<_> = (0..24).map(|_| bed.relay(&listener)).collect();
     eventually("the watchdog is fed", fed);
-    assert_eq!(town.gateway.admin("/livez").status(), 200);
+    assert_eq!(bed.gateway.admin_get("/livez").status(), 200);
 
-    let held = match Held::hold(town.gateway.thread("tidegate-1")) {
+    let held = match Held::hold(bed.gateway.thread_id("tidegate-1")) {
         Ok(held) => held,
         Err(e) => return skipped("a worker that stands still", &format!("threads can't be held here ({e})")),
     };
@@ -172,20 +174,20 @@ fn a_worker_that_stands_still_is_noticed_and_the_others_go_on() {
     told(&systemd);
     eventually("it is still noticed", || still() > before + 1);
     assert!(!fed(), "systemd has to start it anew");
-    assert_eq!(town.gateway.admin("/livez").status(), 503);
+    assert_eq!(bed.gateway.admin_get("/livez").status(), 503);
     let mut served = 0;
     for (client, node) in &mut sessions {
-        client.say(Frame::text("who is there?"));
-        served += usize::from(node.hears_something_within(Duration::from_millis(100)));
+        client.send_frame(Frame::text("who is there?"));
+        served += usize::from(node.receives_within(Duration::from_millis(100)));
     }
     assert!(served > 0 && served < sessions.len(), "{served} sessions of the other worker go on");
 
     drop(held);
     for (_, node) in &mut sessions {
-        assert_eq!(node.hear(), Frame::text("who is there?"), "nothing was lost");
+        assert_eq!(node.read_frame(), Frame::text("who is there?"), "nothing was lost");
     }
     eventually("the watchdog is fed again", fed);
-    eventually("it is alive", || town.gateway.admin("/livez").status() == 200);
+    eventually("it is alive", || bed.gateway.admin_get("/livez").status() == 200);
 }
 
 /// Does something where the kernel refuses to make a ring: on a thread of its own, and in whatever is started there.
@@ -205,26 +207,26 @@ fn without_rings<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 
 #[test]
 fn where_seccomp_refuses_the_ring_epoll_serves_and_the_log_says_why() {
-    let mut town = without_rings(|| Town::with(|config, _| config.set("gateway.driver", "auto")));
-    assert_eq!(town.gateway.metric("tidegate_info", &[("driver", "epoll")]), 1.0);
+    let mut bed = without_rings(|| TestBed::with(|config, _| config.set("gateway.driver", "auto")));
+    assert_eq!(bed.gateway.metric("tidegate_info", &[("driver", "epoll")]), 1.0);
     // the log has a thread of its own
     eventually("the reason in the log", || {
-        let said = town.gateway.stderr();
+        let said = bed.gateway.stderr();
         said.contains("io_uring can't be had") && said.contains("seccomp")
     });
-    let origin = town.node(1);
-    talk(&mut town.relay(&origin));
-    town.gateway.terminate();
-    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+    let listener = bed.node(1);
+    talk(&mut bed.relay(&listener));
+    bed.gateway.terminate();
+    assert_eq!(bed.gateway.wait_for_exit().code(), Some(0));
 }
 
 #[test]
 fn who_insists_on_the_ring_is_told_what_refuses_it() {
     let (code, said) = without_rings(|| {
-        let place = Place::claim();
-        let mut config = Config::new(&place);
+        let workspace = Workspace::claim();
+        let mut config = Config::new(&workspace);
         config.set("gateway.driver", "io_uring");
-        let mut gateway = Gateway::spawn(&place, &config);
+        let mut gateway = Gateway::spawn(&workspace, &config);
         (gateway.wait_for_exit().code(), gateway.stderr())
     });
     assert_eq!(code, Some(71), "{said}");

@@ -1,35 +1,35 @@
 //! A start that fails: the exit code and the reason that the program prints.
 
-use crate::harness::{Config, Gateway, Place};
+use crate::harness::{Config, Gateway, Workspace};
 use std::net::TcpListener;
 
 /// Starts a gateway that cannot serve; its exit code and what it said.
 #[track_caller]
-fn failed_start(place: &Place, change: impl FnOnce(&mut Config)) -> (Option<i32>, String) {
-    let mut config = Config::new(place);
+fn failed_start(workspace: &Workspace, change: impl FnOnce(&mut Config)) -> (Option<i32>, String) {
+    let mut config = Config::new(workspace);
     change(&mut config);
-    let mut gateway = Gateway::spawn(place, &config);
+    let mut gateway = Gateway::spawn(workspace, &config);
     let code = gateway.wait_for_exit().code();
     (code, gateway.stderr())
 }
 
 #[test]
 fn a_wrong_configuration_ends_the_start_with_78_and_its_reason() {
-    let place = Place::claim();
-    let (code, said) = failed_start(&place, |config| config.set("origins.strickt", true));
+    let workspace = Workspace::claim();
+    let (code, said) = failed_start(&workspace, |config| config.set("origins.strickt", true));
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("strickt") && said.contains("strict"), "{said}");
-    let (code, said) = failed_start(&place, |config| config.set("answers.subscribe_ttl", "soon"));
+    let (code, said) = failed_start(&workspace, |config| config.set("answers.subscribe_ttl", "soon"));
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("subscribe_ttl") && said.contains("soon"), "{said}");
 }
 
 #[test]
 fn a_taken_port_ends_the_start_with_71_and_its_name() {
-    let place = Place::claim();
-    for address in [place.gateway(), place.admin()] {
+    let workspace = Workspace::claim();
+    for address in [workspace.gateway(), workspace.admin()] {
         let _taken = TcpListener::bind(address).unwrap();
-        let (code, said) = failed_start(&place, |_| {});
+        let (code, said) = failed_start(&workspace, |_| {});
         assert_eq!(code, Some(71), "{said}");
         assert!(said.contains(&address.to_string()), "{said}");
     }

@@ -1,14 +1,14 @@
 //! Step one: what the stream manager says reaches the client unchanged, and is asked for no more often than needed.
 
-use crate::harness::{Gate, Link, Reply, Request, Response, Town, eventually};
+use crate::harness::{Connection, Gate, Reply, Request, Response, TestBed, eventually};
 
 pub const SUBSCRIBE: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
 
 const BROADCAST: &str = "/streammanager/api/4.0/event/live/stream1?action=broadcast";
 
 /// A town whose answers never get old by themselves, and are not used up either.
-fn patient_town() -> Town {
-    Town::with(|config, _| {
+fn bed_with_lasting_answers() -> TestBed {
+    TestBed::with(|config, _| {
         config.set("answers.subscribe_uses", 100_000);
         for key in ["broadcast_ttl", "subscribe_ttl", "missing_ttl"] {
             config.set(&format!("answers.{key}"), "60s");
@@ -17,10 +17,10 @@ fn patient_town() -> Town {
 }
 
 /// A town with one reply for everything.
-pub fn town_that_says(reply: Reply) -> Town {
-    let town = patient_town();
-    town.manager.answer("", reply);
-    town
+pub fn bed_that_answers(reply: Reply) -> TestBed {
+    let bed = bed_with_lasting_answers();
+    bed.manager.answer("", reply);
+    bed
 }
 
 /// What `Cache-Status` says about us, without its parameters of time.
@@ -34,17 +34,17 @@ fn cache_status(response: &Response) -> String {
 
 /// Asks twice and says how often the stream manager was asked.
 #[track_caller]
-pub fn questions_for_two(town: &Town, target: &str) -> usize {
-    let before = town.manager.count();
-    let (first, second) = (town.get(target), town.get(target));
+pub fn questions_for_two(bed: &TestBed, target: &str) -> usize {
+    let before = bed.manager.count();
+    let (first, second) = (bed.get(target), bed.get(target));
     assert_eq!((first.status(), &first.body), (second.status(), &second.body));
-    town.manager.count() - before
+    bed.manager.count() - before
 }
 
 #[test]
 fn answers_pass_unchanged_in_every_shape() {
-    let town = patient_town();
-    let ip = town.place.node(1).ip();
+    let bed = bed_with_lasting_answers();
+    let ip = bed.workspace.node(1).ip();
     let replies = [
         Reply::node(ip),
         Reply::node(ip).chunked(),
@@ -55,15 +55,15 @@ fn answers_pass_unchanged_in_every_shape() {
         ),
         Reply::json(200, format!("[ {{\"serverAddress\" : \"{ip}\",\n\"scope\":\"/live\"}} , {{}} ]")),
         Reply::json(200, "[]"),
-        Reply::missing(404),
-        Reply::missing(400),
-        Reply::missing(500),
-        Reply::missing(409),
+        Reply::manager_error(404),
+        Reply::manager_error(400),
+        Reply::manager_error(500),
+        Reply::manager_error(409),
     ];
     for (n, reply) in replies.into_iter().enumerate() {
         let target = format!("/streammanager/api/3.1/event/live/room/s{n}?action=subscribe");
-        town.manager.answer(&format!("/s{n}?"), reply.clone());
-        let mut client = town.client();
+        bed.manager.answer(&format!("/s{n}?"), reply.clone());
+        let mut client = bed.client();
         let response = client.get(&target);
         assert_eq!(response.text(), reply.body());
         let again = client.get(&target);
@@ -72,35 +72,35 @@ fn answers_pass_unchanged_in_every_shape() {
         assert_eq!(response.field("cache-control"), Some("no-store"), "nobody behind us keeps node choices");
         assert!(response.field("x-tidegate-session").is_some());
     }
-    let typed = town.get("/streammanager/api/3.1/event/live/room/s2?action=subscribe");
+    let typed = bed.get("/streammanager/api/3.1/event/live/room/s2?action=subscribe");
     assert_eq!(typed.field("content-type"), Some("Application/JSON;charset=UTF-8"));
 }
 
 #[test]
 fn the_status_of_the_manager_is_the_status_of_the_client() {
     for status in [200, 400, 404, 409, 500, 503] {
-        let town = town_that_says(Reply::missing(status));
-        assert_eq!(town.get(SUBSCRIBE).status(), status);
+        let bed = bed_that_answers(Reply::manager_error(status));
+        assert_eq!(bed.get(SUBSCRIBE).status(), status);
     }
 }
 
 #[test]
 fn a_hit_says_so_and_costs_no_question() {
-    let town = town_that_says(Reply::node("10.0.0.5".parse().unwrap()));
-    let first = town.get(SUBSCRIBE);
+    let bed = bed_that_answers(Reply::node("10.0.0.5".parse().unwrap()));
+    let first = bed.get(SUBSCRIBE);
     assert!(cache_status(&first).starts_with("fwd="), "{first:?}");
-    let second = town.get(SUBSCRIBE);
+    let second = bed.get(SUBSCRIBE);
     assert_eq!(cache_status(&second), "hit");
     let ttl = second.field("cache-status").unwrap().split("ttl=").nth(1).expect("a ttl");
     assert!((1..=60).contains(&ttl.parse::<i32>().unwrap()), "{ttl}");
-    assert_eq!(town.manager.count(), 1);
-    assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "hit")]), 1.0);
-    assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "miss")]), 1.0);
+    assert_eq!(bed.manager.count(), 1);
+    assert_eq!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "hit")]), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "miss")]), 1.0);
 }
 
 #[test]
 fn different_targets_are_different_questions() {
-    let town = town_that_says(Reply::node("10.0.0.5".parse().unwrap()));
+    let bed = bed_that_answers(Reply::node("10.0.0.5".parse().unwrap()));
     let targets = [
         SUBSCRIBE.to_owned(),
         SUBSCRIBE.replace("4.0", "3.1"),
@@ -114,14 +114,14 @@ fn different_targets_are_different_questions() {
         BROADCAST.to_owned(),
     ];
     for target in &targets {
-        assert_eq!(questions_for_two(&town, target), 1, "{target}");
+        assert_eq!(questions_for_two(&bed, target), 1, "{target}");
     }
-    assert_eq!(town.manager.count(), targets.len());
+    assert_eq!(bed.manager.count(), targets.len());
 }
 
 #[test]
 fn what_is_personal_or_unknown_is_never_kept() {
-    let town = town_that_says(Reply::node("10.0.0.5".parse().unwrap()));
+    let bed = bed_that_answers(Reply::node("10.0.0.5".parse().unwrap()));
     let targets = [
         format!("{BROADCAST}&transcode=true"),
         format!("{SUBSCRIBE}&transcode=true"),
@@ -133,215 +133,216 @@ fn what_is_personal_or_unknown_is_never_kept() {
         format!("{SUBSCRIBE}&action=broadcast"),
     ];
     for target in &targets {
-        let first = town.get(target);
+        let first = bed.get(target);
         if first.status() == 400 {
             // Two actions may be refused as well.
             assert!(target.ends_with("&action=broadcast"), "{target}: {first:?}");
             continue;
         }
-        assert_eq!(questions_for_two(&town, target), 2, "{target}");
+        assert_eq!(questions_for_two(&bed, target), 2, "{target}");
     }
     let request = Request::get(SUBSCRIBE).with("Authorization", "Bearer theirs");
-    let before = town.manager.count();
-    assert_eq!((town.refused(&request).status(), town.refused(&request).status()), (200, 200));
-    assert_eq!(town.manager.count() - before, 2, "a caller with credentials gets no stored answer");
+    let before = bed.manager.count();
+    assert_eq!((bed.exchange(&request).status(), bed.exchange(&request).status()), (200, 200));
+    assert_eq!(bed.manager.count() - before, 2, "a caller with credentials gets no stored answer");
 }
 
 #[test]
 fn two_hundred_clients_and_one_question() {
     // some may come when the answer has landed: it must not be used up then
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("answers.subscribe_ttl", "60s");
         config.set("answers.subscribe_uses", 1000);
     });
     let gate = Gate::default();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
-    let mut clients: Vec<Link> = (0..200).map(|_| town.client()).collect();
-    clients.iter_mut().for_each(|client| client.ask(&Request::get(SUBSCRIBE)));
-    town.manager.wait_for_questions(1);
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()).held(&gate));
+    let mut clients: Vec<Connection> = (0..200).map(|_| bed.client()).collect();
+    clients.iter_mut().for_each(|client| client.send_request(&Request::get(SUBSCRIBE)));
+    bed.manager.wait_for_requests(1);
     gate.open();
     let mut statuses: Vec<String> = Vec::new();
     for client in &mut clients {
         let response = client.read_response();
         assert_eq!(response.status(), 200);
-        assert_eq!(response.json()["serverAddress"], town.place.node(1).ip().to_string());
+        assert_eq!(response.json()["serverAddress"], bed.workspace.node(1).ip().to_string());
         statuses.push(cache_status(&response));
     }
-    assert_eq!(town.manager.count(), 1);
+    assert_eq!(bed.manager.count(), 1);
     assert!(statuses.iter().any(|status| status.contains("collapsed")), "{statuses:?}");
     let asked = |status: &&String| status.starts_with("fwd=") && !status.contains("collapsed");
     let asked: Vec<_> = statuses.iter().filter(asked).collect();
     assert_eq!(asked.len(), 1, "one question, one caller who asked it: {asked:?}");
     let outcomes = ["hit", "miss", "collapsed"];
     let counted: f64 =
-        outcomes.iter().map(|word| town.gateway.metric("tidegate_answers_total", &[("outcome", word)])).sum();
+        outcomes.iter().map(|word| bed.gateway.metric("tidegate_answers_total", &[("outcome", word)])).sum();
     assert_eq!(counted, 200.0);
 }
 
 #[test]
 fn a_first_caller_who_leaves_takes_nobody_down() {
-    let town = patient_town();
+    let bed = bed_with_lasting_answers();
     let gate = Gate::default();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
-    let (mut first, mut second) = (town.client(), town.client());
-    first.ask(&Request::get(SUBSCRIBE));
-    town.manager.wait_for_questions(1);
-    second.ask(&Request::get(SUBSCRIBE));
-    first.abort();
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()).held(&gate));
+    let (mut first, mut second) = (bed.client(), bed.client());
+    first.send_request(&Request::get(SUBSCRIBE));
+    bed.manager.wait_for_requests(1);
+    second.send_request(&Request::get(SUBSCRIBE));
+    first.reset();
     gate.open();
     assert_eq!(second.read_response().status(), 200);
-    assert_eq!(town.manager.count(), 1);
+    assert_eq!(bed.manager.count(), 1);
 }
 
 #[test]
 fn a_lone_caller_who_leaves_wastes_nothing() {
-    let town = patient_town();
+    let bed = bed_with_lasting_answers();
     let gate = Gate::default();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
-    let mut first = town.client();
-    first.ask(&Request::get(SUBSCRIBE));
-    town.manager.wait_for_questions(1);
-    first.abort();
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()).held(&gate));
+    let mut first = bed.client();
+    first.send_request(&Request::get(SUBSCRIBE));
+    bed.manager.wait_for_requests(1);
+    first.reset();
     gate.open();
-    eventually("the answer is kept all the same", || cache_status(&town.get(SUBSCRIBE)) == "hit");
-    assert!(town.manager.count() <= 2);
+    eventually("the answer is kept all the same", || cache_status(&bed.get(SUBSCRIBE)) == "hit");
+    assert!(bed.manager.count() <= 2);
 }
 
 #[test]
 fn a_broadcast_answer_is_kept_until_its_node_refuses_a_dial() {
-    let town = patient_town();
-    let ip = town.place.node(1).ip();
-    town.manager.answer("/stream1", Reply::node(ip));
-    assert_eq!(questions_for_two(&town, BROADCAST), 1);
+    let bed = bed_with_lasting_answers();
+    let ip = bed.workspace.node(1).ip();
+    bed.manager.answer("/stream1", Reply::node(ip));
+    assert_eq!(questions_for_two(&bed, BROADCAST), 1);
     // Another node's refusal is not its business.
-    town.refused(&Request::upgrade(&town.socket_target(2))).assert_refusal(502, "origin_refused");
-    assert_eq!(questions_for_two(&town, BROADCAST), 0);
-    town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(502, "origin_refused");
-    assert_eq!(questions_for_two(&town, BROADCAST), 1);
-    assert!(town.gateway.metric("tidegate_answers_total", &[("outcome", "invalidated")]) >= 1.0);
+    bed.exchange(&Request::upgrade(&bed.websocket_target(2))).assert_refusal(502, "origin_refused");
+    assert_eq!(questions_for_two(&bed, BROADCAST), 0);
+    bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(502, "origin_refused");
+    assert_eq!(questions_for_two(&bed, BROADCAST), 1);
+    assert!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "invalidated")]) >= 1.0);
 }
 
 #[test]
 fn a_subscribe_answer_goes_with_its_node_too() {
-    let town = patient_town();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
-    assert_eq!(questions_for_two(&town, SUBSCRIBE), 1);
-    town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(502, "origin_refused");
-    assert_eq!(questions_for_two(&town, SUBSCRIBE), 1);
+    let bed = bed_with_lasting_answers();
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
+    assert_eq!(questions_for_two(&bed, SUBSCRIBE), 1);
+    bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(502, "origin_refused");
+    assert_eq!(questions_for_two(&bed, SUBSCRIBE), 1);
 }
 
 #[test]
 fn answers_get_old() {
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("answers.broadcast_ttl", "100ms");
         config.set("answers.subscribe_ttl", "100ms");
         config.set("answers.missing_ttl", "100ms");
     });
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
     let missing = SUBSCRIBE.replace("stream1", "nobody");
     for target in [BROADCAST, SUBSCRIBE, &missing] {
-        let before = town.manager.count();
-        let mut client = town.client();
+        let before = bed.manager.count();
+        let mut client = bed.client();
         eventually("the manager is asked again", || {
             client.get(target);
-            town.manager.count() >= before + 3
+            bed.manager.count() >= before + 3
         });
     }
 }
 
 #[test]
 fn a_subscribe_answer_is_used_up() {
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("answers.subscribe_ttl", "60s");
         config.set("answers.subscribe_uses", 3);
     });
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
     for _ in 0..12 {
-        assert_eq!(town.get(SUBSCRIBE).status(), 200);
+        assert_eq!(bed.get(SUBSCRIBE).status(), 200);
     }
-    assert!((3..=4).contains(&town.manager.count()), "{} questions for 12 callers", town.manager.count());
+    assert!((3..=4).contains(&bed.manager.count()), "{} questions for 12 callers", bed.manager.count());
 }
 
 #[test]
 fn a_missing_stream_is_a_value_with_a_short_life() {
     for status in [404, 400] {
-        let town = town_that_says(Reply::missing(status));
-        assert_eq!(questions_for_two(&town, SUBSCRIBE), 1, "{status}");
-        assert_eq!(cache_status(&town.get(SUBSCRIBE)), "hit");
-        assert!(town.gateway.metric("tidegate_answers_total", &[("outcome", "missing_hit")]) >= 2.0);
+        let bed = bed_that_answers(Reply::manager_error(status));
+        assert_eq!(questions_for_two(&bed, SUBSCRIBE), 1, "{status}");
+        assert_eq!(cache_status(&bed.get(SUBSCRIBE)), "hit");
+        assert!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "missing_hit")]) >= 2.0);
     }
 }
 
 #[test]
 fn failures_are_never_kept() {
     for status in [500, 503, 401, 403, 409] {
-        let town = town_that_says(Reply::missing(status));
-        assert_eq!(questions_for_two(&town, SUBSCRIBE), 2, "{status}");
+        let bed = bed_that_answers(Reply::manager_error(status));
+        assert_eq!(questions_for_two(&bed, SUBSCRIBE), 2, "{status}");
     }
 }
 
 #[test]
 fn admin_secrets_and_other_methods_do_not_get_through() {
-    let town = Town::open();
+    let bed = TestBed::start();
     for target in [format!("{SUBSCRIBE}&accessToken=xyz123"), format!("{BROADCAST}&accessToken=")] {
-        let response = town.get(&target);
+        let response = bed.get(&target);
         response.assert_refusal(403, "admin_parameter");
         assert!(!response.text().contains("xyz123"));
     }
     for method in ["DELETE", "POST", "PUT", "PATCH"] {
-        let response = town.refused(&Request::new(method, SUBSCRIBE).with("Content-Length", "0"));
+        let response = bed.exchange(&Request::new(method, SUBSCRIBE).with("Content-Length", "0"));
         response.assert_refusal(405, "method_not_allowed");
         assert!(response.field("allow").is_some_and(|methods| methods.contains("GET")));
     }
-    assert_eq!(town.manager.count(), 0);
-    assert!(!town.gateway.stderr().contains("xyz123"), "no secret in the log");
+    assert_eq!(bed.manager.count(), 0);
+    assert!(!bed.gateway.stderr().contains("xyz123"), "no secret in the log");
 }
 
 #[test]
 fn lists_are_shared_for_a_moment() {
-    let town = town_that_says(Reply::json(200, "[]"));
+    let bed = bed_that_answers(Reply::json(200, "[]"));
     let targets = ["/event/list", "/event/list/stats", "/event/live/stream1/stats"];
     for target in targets {
         let target = format!("/streammanager/api/4.0{target}");
-        let first = town.get(&target);
+        let first = bed.get(&target);
         assert_eq!((first.status(), first.text()), (200, "[]".to_owned()), "{target}");
-        let mut client = town.client();
+        let mut client = bed.client();
         eventually("a list from memory", || cache_status(&client.get(&target)) == "hit");
     }
 }
 
 #[test]
 fn answers_take_no_more_memory_than_they_may() {
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("answers.subscribe_ttl", "60s");
         config.set("answers.capacity", "1MiB");
     });
-    let big = format!(r#"{{"serverAddress":"{}","note":"{}"}}"#, town.place.node(1).ip(), "x".repeat(60_000));
-    town.manager.answer("", Reply::json(200, big));
-    let mut client = town.client();
+    let big =
+        format!(r#"{{"serverAddress":"{}","note":"{}"}}"#, bed.workspace.node(1).ip(), "x".repeat(60_000));
+    bed.manager.answer("", Reply::json(200, big));
+    let mut client = bed.client();
     let mut ask = |n: usize| {
         let response = client.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe"));
         assert_eq!(response.status(), 200);
     };
     (0..40).for_each(&mut ask);
-    let before = town.gateway.memory();
+    let before = bed.gateway.memory();
     (40..540).for_each(&mut ask);
-    let grown = town.gateway.memory().saturating_sub(before);
+    let grown = bed.gateway.memory().saturating_sub(before);
     assert!(grown < 8 << 20, "{grown} bytes for 30 MB of answers");
 }
 
 #[test]
 fn no_more_callers_wait_for_one_flight_than_may() {
-    let town = Town::with(|config, _| config.set("answers.waiters", 4));
+    let bed = TestBed::with(|config, _| config.set("answers.waiters", 4));
     let gate = Gate::default();
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()).held(&gate));
-    let mut clients: Vec<Link> = (0..12).map(|_| town.client()).collect();
-    clients.iter_mut().for_each(|client| client.ask(&Request::get(SUBSCRIBE)));
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()).held(&gate));
+    let mut clients: Vec<Connection> = (0..12).map(|_| bed.client()).collect();
+    clients.iter_mut().for_each(|client| client.send_request(&Request::get(SUBSCRIBE)));
     eventually("eight are turned away", || {
-        town.gateway.metric("tidegate_refusals_total", &[("code", "overloaded")]) >= 8.0
+        bed.gateway.metric("tidegate_refusals_total", &[("code", "overloaded")]) >= 8.0
     });
     gate.open();
-    let responses: Vec<Response> = clients.iter_mut().map(Link::read_response).collect();
+    let responses: Vec<Response> = clients.iter_mut().map(Connection::read_response).collect();
     let (served, refused): (Vec<_>, Vec<_>) = responses.iter().partition(|response| response.status() == 200);
     assert!((1..=4).contains(&served.len()), "{} served", served.len());
     for response in refused {
@@ -353,11 +354,11 @@ fn no_more_callers_wait_for_one_flight_than_may() {
 #[test]
 fn a_client_that_asked_and_shut_its_half_is_still_answered() {
     let gate = Gate::default();
-    let town = town_that_says(Reply::json(200, "[]").held(&gate));
-    let mut client = town.client();
-    client.ask(&Request::get(SUBSCRIBE));
-    client.finish();
-    town.manager.wait_for_questions(1);
+    let bed = bed_that_answers(Reply::json(200, "[]").held(&gate));
+    let mut client = bed.client();
+    client.send_request(&Request::get(SUBSCRIBE));
+    client.shutdown_write();
+    bed.manager.wait_for_requests(1);
     gate.open();
     let response = client.read_response();
     assert_eq!((response.status(), response.text()), (200, "[]".to_owned()));
@@ -366,22 +367,22 @@ fn a_client_that_asked_and_shut_its_half_is_still_answered() {
 #[test]
 fn callers_who_left_take_no_place_from_those_who_wait() {
     let gate = Gate::default();
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("gateway.workers", 1);
         config.set("answers.waiters", 2);
     });
-    town.manager.answer("", Reply::json(200, "[]").held(&gate));
+    bed.manager.answer("", Reply::json(200, "[]").held(&gate));
     let ask = || {
-        let mut client = town.client();
-        client.ask(&Request::get(SUBSCRIBE));
+        let mut client = bed.client();
+        client.send_request(&Request::get(SUBSCRIBE));
         client
     };
     let left = [ask(), ask()];
-    town.manager.wait_for_questions(1);
-    left.into_iter().for_each(Link::abort);
-    town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    bed.manager.wait_for_requests(1);
+    left.into_iter().for_each(Connection::reset);
+    bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
     let mut waiting = ask();
-    assert!(!waiting.hears_something_within(std::time::Duration::from_millis(200)), "it is turned away");
+    assert!(!waiting.receives_within(std::time::Duration::from_millis(200)), "it is turned away");
     gate.open();
     assert_eq!(waiting.read_response().status(), 200);
 }

@@ -2,57 +2,57 @@
 
 use crate::harness::certs::Identity;
 use crate::harness::{
-    Config, DEADLINE, Door, Gate, Gateway, HttpPeer, Place, Reply, Request, Town, eventually,
+    ClientBuilder, Config, DEADLINE, Gate, Gateway, HttpPeer, Reply, Request, TestBed, Workspace, eventually,
 };
-use crate::questions::answers::{SUBSCRIBE, questions_for_two, town_that_says};
+use crate::questions::answers::{SUBSCRIBE, bed_that_answers, questions_for_two};
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 
 #[test]
 fn a_manager_on_https_is_asked_through_tls_and_has_to_prove_itself() {
-    let place = Place::claim();
-    let address = (place.ip(2), 5443).into();
+    let workspace = Workspace::claim();
+    let address = (workspace.ip(2), 5443).into();
     let (identity, impostor) =
-        (Identity::for_address(place.ip(2).into()), Identity::for_address(place.ip(3).into()));
-    let ca = place.file("manager-ca.pem");
+        (Identity::for_address(workspace.ip(2).into()), Identity::for_address(workspace.ip(3).into()));
+    let ca = workspace.file("manager-ca.pem");
     std::fs::write(&ca, format!("{}{}", identity.chain_pem, impostor.chain_pem)).unwrap();
-    let mut config = Config::new(&place);
+    let mut config = Config::new(&workspace);
     config.set("stream_manager.ca", ca.to_str().unwrap());
     config.set("stream_manager.url", format!("https://{address}"));
-    let _gateway = Gateway::start(&place, &config);
-    let ask = || Door::to(place.gateway()).enter().get(SUBSCRIBE);
+    let _gateway = Gateway::start(&workspace, &config);
+    let ask = || ClientBuilder::to(workspace.gateway()).connect_tls().get(SUBSCRIBE);
 
     let manager = HttpPeer::start_tls(address, &impostor);
     ask().assert_refusal(502, "manager_failed");
     assert_eq!(manager.count(), 0);
     drop(manager);
     let manager = HttpPeer::start_tls(address, &identity);
-    manager.answer("/stream1", Reply::node(place.node(1).ip()));
+    manager.answer("/stream1", Reply::node(workspace.node(1).ip()));
     eventually("the right one is believed", || ask().status() == 200);
-    assert_eq!(manager.questions()[0].target(), SUBSCRIBE);
+    assert_eq!(manager.received_heads()[0].target(), SUBSCRIBE);
 }
 
 #[test]
 fn connections_to_the_manager_are_kept() {
-    let town = Town::open();
+    let bed = TestBed::start();
     for n in 0..20 {
         assert_eq!(
-            town.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe")).status(),
+            bed.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe")).status(),
             404
         );
     }
-    assert_eq!(town.manager.count(), 20);
-    assert!(town.manager.connections() <= 3, "{} connections", town.manager.connections());
+    assert_eq!(bed.manager.count(), 20);
+    assert!(bed.manager.connections() <= 3, "{} connections", bed.manager.connections());
 }
 
 #[test]
 fn the_manager_is_asked_the_raw_target_with_fields_of_ours() {
-    let town = Town::with(|config, place| {
-        config.set("stream_manager.url", format!("http://{}/prefix", place.manager()));
+    let bed = TestBed::with(|config, workspace| {
+        config.set("stream_manager.url", format!("http://{}/prefix", workspace.manager()));
         config.set("stream_manager.authorization", "Bearer ours");
     });
-    town.manager.answer("", Reply::node(town.place.node(1).ip()));
+    bed.manager.answer("", Reply::node(bed.workspace.node(1).ip()));
     let target =
         "/streammanager/api/2.0/event/live/a%20b+c'(d)?action=subscribe&region=us-east-1&strict=true";
     let request = Request::get(target)
@@ -61,10 +61,10 @@ fn the_manager_is_asked_the_raw_target_with_fields_of_ours() {
         .with("X-Forwarded-For", "6.6.6.6")
         .with("Accept-Encoding", "br")
         .with("If-None-Match", "\"x\"");
-    assert_eq!(town.refused(&request).status(), 200);
-    let question = &town.manager.questions()[0];
+    assert_eq!(bed.exchange(&request).status(), 200);
+    let question = &bed.manager.received_heads()[0];
     assert_eq!(question.line, format!("GET /prefix{target} HTTP/1.1"));
-    assert_eq!(question.field("host"), Some(town.place.manager().to_string().as_str()));
+    assert_eq!(question.field("host"), Some(bed.workspace.manager().to_string().as_str()));
     assert_eq!(question.field("authorization"), Some("Bearer ours"));
     assert_eq!(question.field("cookie"), None);
     assert_ne!(question.field("x-forwarded-for"), Some("6.6.6.6"));
@@ -74,45 +74,45 @@ fn the_manager_is_asked_the_raw_target_with_fields_of_ours() {
 #[test]
 fn a_manager_that_forbids_storing_is_obeyed() {
     for value in ["no-store", "private", "max-age=0"] {
-        let town = town_that_says(Reply::node("10.0.0.5".parse().unwrap()).field("Cache-Control", value));
-        assert_eq!(questions_for_two(&town, SUBSCRIBE), 2, "{value}");
-        let response = town.get(SUBSCRIBE);
+        let bed = bed_that_answers(Reply::node("10.0.0.5".parse().unwrap()).field("Cache-Control", value));
+        assert_eq!(questions_for_two(&bed, SUBSCRIBE), 2, "{value}");
+        let response = bed.get(SUBSCRIBE);
         assert_eq!(response.field("cache-control"), Some("no-store"), "and it is not passed on");
     }
 }
 
 #[test]
 fn a_slow_manager_is_a_504() {
-    let town = Town::with(|config, _| config.set("stream_manager.timeout", "200ms"));
+    let bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "200ms"));
     let gate = Gate::default();
-    town.manager.answer("/stream1", Reply::json(200, "{}").held(&gate));
-    town.get(SUBSCRIBE).assert_refusal(504, "manager_timeout");
+    bed.manager.answer("/stream1", Reply::json(200, "{}").held(&gate));
+    bed.get(SUBSCRIBE).assert_refusal(504, "manager_timeout");
     gate.open();
-    assert_eq!(town.get(&SUBSCRIBE.replace("stream1", "other")).status(), 404, "others are served");
-    assert_eq!(town.gateway.metric("tidegate_answers_total", &[("outcome", "failed")]), 1.0);
+    assert_eq!(bed.get(&SUBSCRIBE.replace("stream1", "other")).status(), 404, "others are served");
+    assert_eq!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "failed")]), 1.0);
 }
 
 #[test]
 fn a_dead_manager_is_a_502_until_it_is_back() {
-    let mut town = Town::open();
-    let address = town.place.manager();
-    town.manager = HttpPeer::start((town.place.ip(3), 5080).into());
-    let response = town.get(SUBSCRIBE);
+    let mut bed = TestBed::start();
+    let address = bed.workspace.manager();
+    bed.manager = HttpPeer::start((bed.workspace.ip(3), 5080).into());
+    let response = bed.get(SUBSCRIBE);
     response.assert_refusal(502, "manager_failed");
     assert!(!response.text().contains(&address.ip().to_string()), "the manager is not named");
-    town.manager = HttpPeer::start(address);
-    town.manager.answer("/stream1", Reply::node(town.place.node(1).ip()));
-    eventually("the manager is back", || town.get(SUBSCRIBE).status() == 200);
+    bed.manager = HttpPeer::start(address);
+    bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
+    eventually("the manager is back", || bed.get(SUBSCRIBE).status() == 200);
 }
 
 #[test]
 fn a_manager_that_hangs_up_is_a_502() {
-    for reply in [Reply::gone(), Reply::node("10.0.0.5".parse().unwrap()).torn()] {
-        let town = town_that_says(reply);
+    for reply in [Reply::hang_up(), Reply::node("10.0.0.5".parse().unwrap()).truncated()] {
+        let bed = bed_that_answers(reply);
         for _ in 0..2 {
-            town.get(SUBSCRIBE).assert_refusal(502, "manager_failed");
+            bed.get(SUBSCRIBE).assert_refusal(502, "manager_failed");
         }
-        assert!(town.manager.count() >= 2, "a failure is not kept");
+        assert!(bed.manager.count() >= 2, "a failure is not kept");
     }
 }
 
@@ -131,10 +131,10 @@ fn nonsense_of_the_manager_is_never_kept_and_never_half_passed_on() {
     ];
     for (name, reply) in replies {
         eprintln!("manager says {name}");
-        let mut town = town_that_says(reply.clone());
-        let before = town.manager.count();
+        let mut bed = bed_that_answers(reply.clone());
+        let before = bed.manager.count();
         for _ in 0..2 {
-            let response = town.get(SUBSCRIBE);
+            let response = bed.get(SUBSCRIBE);
             match response.status() {
                 502 => response.assert_refusal(502, "manager_failed"),
                 _ => assert_eq!(response.body, reply.body().as_bytes(), "whole or not at all"),
@@ -143,15 +143,15 @@ fn nonsense_of_the_manager_is_never_kept_and_never_half_passed_on() {
         }
         // Good JSON may be kept if there is room for it.
         if !matches!(name, "no address" | "a number" | "huge") {
-            assert_eq!(town.manager.count() - before, 2, "{name} was kept");
+            assert_eq!(bed.manager.count() - before, 2, "{name} was kept");
         }
-        town.gateway.assert_sound();
+        bed.gateway.assert_healthy();
     }
 }
 
 /// A stream manager that takes connections and never answers; they go to the test.
-fn mute(town: &Place) -> Receiver<TcpStream> {
-    let listener = TcpListener::bind((town.ip(3), 5080)).expect("a free address");
+fn mute(bed: &Workspace) -> Receiver<TcpStream> {
+    let listener = TcpListener::bind((bed.ip(3), 5080)).expect("a free address");
     let (sender, queue) = channel();
     // ends with the test program: it waits for connections that nobody makes any more
     std::thread::spawn(move || {
@@ -163,13 +163,14 @@ fn mute(town: &Place) -> Receiver<TcpStream> {
 #[test]
 fn a_question_of_one_caller_ends_with_its_caller() {
     let mut asked = None;
-    let town = Town::with(|config, place| {
-        asked = Some(mute(place));
-        config.set("stream_manager.url", format!("http://{}:5080", place.ip(3)));
+    let bed = TestBed::with(|config, workspace| {
+        asked = Some(mute(workspace));
+        config.set("stream_manager.url", format!("http://{}:5080", workspace.ip(3)));
         config.set("stream_manager.timeout", "60s");
     });
-    let mut client = town.client();
-    client.ask(&Request::get("/streammanager/api/4.0/event/live/stream1?action=subscribe&token=mine"));
+    let mut client = bed.client();
+    client
+        .send_request(&Request::get("/streammanager/api/4.0/event/live/stream1?action=subscribe&token=mine"));
     let mut question = asked.expect("a stream manager").recv_timeout(DEADLINE).expect("a question");
     question.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut head = [0; 4096];
@@ -181,15 +182,16 @@ fn a_question_of_one_caller_ends_with_its_caller() {
 #[test]
 fn a_slow_manager_is_not_buried_in_questions() {
     let mut asked = None;
-    let town = Town::with(|config, place| {
-        asked = Some(mute(place));
-        config.set("stream_manager.url", format!("http://{}:5080", place.ip(3)));
+    let bed = TestBed::with(|config, workspace| {
+        asked = Some(mute(workspace));
+        config.set("stream_manager.url", format!("http://{}:5080", workspace.ip(3)));
         config.set("stream_manager.timeout", "60s");
         config.set("limits.sessions_per_ip", "off");
     });
     let ask = |n: usize| {
-        let mut client = town.client();
-        client.ask(&Request::get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe")));
+        let mut client = bed.client();
+        client
+            .send_request(&Request::get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe")));
         client
     };
     let waiting: Vec<_> = (0..1024).map(ask).collect();

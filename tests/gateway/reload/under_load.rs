@@ -7,7 +7,7 @@ use crate::harness::certs::{ECDSA, Identity};
 use crate::harness::client::trusting;
 use crate::harness::connection::{End, Side, Tls};
 use crate::harness::gateway::write_pair;
-use crate::harness::{Door, Frame, Link, Reply, Request, Town};
+use crate::harness::{ClientBuilder, Connection, Frame, Reply, Request, TestBed};
 use crate::questions::answers::SUBSCRIBE;
 use rustls::{ClientConfig, RootCertStore};
 use std::collections::VecDeque;
@@ -17,17 +17,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, ScopedJoinHandle};
 
 /// Sessions that talk all the time.
-const TALKERS: usize = 16;
+const LONG_CLIENTS: usize = 16;
 /// Clients that come and go all the time.
-const VISITORS: usize = 4;
+const SHORT_CLIENTS: usize = 4;
 /// Sessions of earlier revisions that are there at any time.
-const KEPT: usize = 16;
+const KEPT_SESSIONS: usize = 16;
 /// What the gateway may hold more at the end than it held at most in the first half: sessions that come and go make it
 /// waver by one or two MiB.
 const GROWTH_MAX: u64 = 4 << 20;
 /// Reloads without any load, and what the gateway may hold more after them. An old revision that stays is 24 KiB.
-const QUIET: usize = 100;
-const QUIET_GROWTH_MAX: u64 = 512 << 10;
+const RELOADS_WITHOUT_LOAD: usize = 100;
+const GROWTH_WITHOUT_LOAD_MAX: u64 = 512 << 10;
 
 #[test]
 fn reloads_under_load_are_not_noticed() {
@@ -35,7 +35,7 @@ fn reloads_under_load_are_not_noticed() {
         std::env::var("TIDEGATE_TEST_RELOADS").map_or(40, |number| number.parse().expect("a number"));
     let renewed = Identity::renewed();
     let mut config = None;
-    let mut town = Town::with(|changed, _| {
+    let mut bed = TestBed::with(|changed, _| {
         changed.set("limits.sessions_per_ip", "off");
         // those who are kept have nothing to say for a while, and nobody is late on a busy machine
         changed.set("websocket.ping_interval", "off");
@@ -46,45 +46,46 @@ fn reloads_under_load_are_not_noticed() {
         config = Some(changed.clone());
     });
     let mut config = config.expect("it was called");
-    town.manager.answer("", Reply::node(town.ip(1)));
-    let node = echo(town.place.node(1));
-    let load = Load::on(&town, &renewed);
+    bed.manager.answer("", Reply::node(bed.ip(1)));
+    let node = echo(bed.workspace.node(1));
+    let load = Load::on(&bed, &renewed);
 
     let memory = thread::scope(|scope| {
-        let talkers: Vec<_> = (0..TALKERS)
+        let long_clients: Vec<_> = (0..LONG_CLIENTS)
             .map(|n| {
                 scope.spawn({
                     let load = &load;
-                    move || load.talk(n)
+                    move || load.run_long_session(n)
                 })
             })
             .collect();
-        let visitors: Vec<_> = (0..VISITORS).map(|_| scope.spawn(|| load.visit())).collect();
+        let short_clients: Vec<_> =
+            (0..SHORT_CLIENTS).map(|_| scope.spawn(|| load.run_short_sessions())).collect();
         // also if something fails below: nobody waits for the others in vain
-        let over = Over(&load.over);
+        let over = StopOnDrop(&load.over);
         let mut kept = VecDeque::new();
         let mut memory = Vec::new();
         for n in 0..reloads {
             let identity = if n % 2 == 0 { &renewed } else { &*ECDSA };
-            write_pair(&town.place, "ecdsa", identity);
+            write_pair(&bed.workspace, "ecdsa", identity);
             config.set("origins.depth", 4 + n as i64 % 3);
             config.set("limits.headers", 100 + n as i64 % 7);
             config.set("log.level", if n % 2 == 0 { "info" } else { "debug" });
-            config.write(&town.place);
-            reload(&town, n);
-            let tls = load.enter(&load.settings());
+            config.write(&bed.workspace);
+            reload(&bed, n);
+            let tls = load.connect(&load.settings());
             assert_eq!(tls.conn.peer_certificates().unwrap()[0], identity.der, "reload {n}");
             let mut session = load.open(tls);
             load.exchange(&mut session, n);
             kept.push_back(session);
-            if kept.len() > KEPT {
+            if kept.len() > KEPT_SESSIONS {
                 load.close(kept.pop_front().expect("there are some"));
             }
-            memory.push(town.gateway.memory());
+            memory.push(bed.gateway.memory());
         }
         kept.into_iter().for_each(|session| load.close(session));
         drop(over);
-        for worker in talkers.into_iter().chain(visitors) {
+        for worker in long_clients.into_iter().chain(short_clients) {
             join(worker);
         }
         memory
@@ -96,44 +97,52 @@ fn reloads_under_load_are_not_noticed() {
     println!(
         "{reloads} reloads, revision {}: {handshakes} handshakes, {messages} messages; at most {} KiB resident in the \
          first half, {} KiB in the second",
-        town.gateway.revision(),
+        bed.gateway.revision(),
         most(first),
         most(second)
     );
-    assert!(town.gateway.revision() > reloads as u64);
-    assert_eq!(town.gateway.metric("tidegate_tls_handshake_failures_total", &[]), 0.0);
-    assert_eq!(town.gateway.metric("tidegate_refusals_total", &[]), 0.0);
+    assert!(bed.gateway.revision() > reloads as u64);
+    assert_eq!(bed.gateway.metric("tidegate_tls_handshake_failures_total", &[]), 0.0);
+    assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[]), 0.0);
     for how in ["lost", "torn", "violation", "idle"] {
-        assert_eq!(town.gateway.metric("tidegate_ends_total", &[("how", how)]), 0.0, "{how}");
+        assert_eq!(bed.gateway.metric("tidegate_ends_total", &[("how", how)]), 0.0, "{how}");
     }
     assert!(handshakes > reloads && messages > 10 * reloads, "there was no load");
     assert!(most(second) < most(first) + (GROWTH_MAX >> 10), "memory grew: {memory:?}");
-    quiet_reloads(&town);
-    town.gateway.assert_sound();
+    reloads_without_load(&bed);
+    bed.gateway.assert_healthy();
 }
 
 /// Without load every page that a revision leaves behind shows.
-fn quiet_reloads(town: &Town) {
-    town.gateway.wait_for_metric("tidegate_connections", &[], 0.0);
-    let reload =
-        || assert_eq!(town.gateway.ask_admin(&town.gateway.to_admin("POST", "/api/reload")).status(), 200);
+fn reloads_without_load(bed: &TestBed) {
+    bed.gateway.wait_for_metric("tidegate_connections", &[], 0.0);
+    let reload = || {
+        assert_eq!(bed.gateway.send_admin(&bed.gateway.admin_request("POST", "/api/reload")).status(), 200)
+    };
     reload();
-    let before = town.gateway.memory();
-    (0..QUIET).for_each(|_| reload());
-    let after = town.gateway.memory();
-    println!("{QUIET} more without load: {} KiB before, {} KiB after", before >> 10, after >> 10);
-    assert!(after < before + QUIET_GROWTH_MAX, "memory grew from {before} to {after}");
+    let before = bed.gateway.memory();
+    (0..RELOADS_WITHOUT_LOAD).for_each(|_| reload());
+    let after = bed.gateway.memory();
+    println!(
+        "{RELOADS_WITHOUT_LOAD} more without load: {} KiB before, {} KiB after",
+        before >> 10,
+        after >> 10
+    );
+    assert!(after < before + GROWTH_WITHOUT_LOAD_MAX, "memory grew from {before} to {after}");
 }
 
 /// By each way in turn; it is done when this returns.
-fn reload(town: &Town, n: usize) {
-    let before = town.gateway.revision();
+fn reload(bed: &TestBed, n: usize) {
+    let before = bed.gateway.revision();
     match n % 3 {
-        0 => town.gateway.hang_up(),
-        1 => assert_eq!(town.gateway.reload().0, Some(0)),
-        _ => assert_eq!(town.gateway.ask_admin(&town.gateway.to_admin("POST", "/api/reload")).status(), 200),
+        0 => bed.gateway.send_sighup(),
+        1 => assert_eq!(bed.gateway.reload().0, Some(0)),
+        _ => assert_eq!(
+            bed.gateway.send_admin(&bed.gateway.admin_request("POST", "/api/reload")).status(),
+            200
+        ),
     }
-    town.gateway.wait_for_revision(before + 1);
+    bed.gateway.wait_for_revision(before + 1);
 }
 
 fn join(worker: ScopedJoinHandle<'_, ()>) {
@@ -143,9 +152,9 @@ fn join(worker: ScopedJoinHandle<'_, ()>) {
 }
 
 /// Tells the load that it is over.
-struct Over<'a>(&'a AtomicBool);
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
     }
@@ -153,7 +162,7 @@ impl Drop for Over<'_> {
 
 /// Clients that go on whatever happens; each one fails the test if anything goes wrong for it.
 struct Load {
-    door: Door,
+    builder: ClientBuilder,
     target: String,
     roots: RootCertStore,
     over: AtomicBool,
@@ -162,12 +171,12 @@ struct Load {
 }
 
 impl Load {
-    fn on(town: &Town, renewed: &Identity) -> Self {
+    fn on(bed: &TestBed, renewed: &Identity) -> Self {
         let mut roots = crate::harness::certs::roots();
         roots.add(renewed.der.clone()).unwrap();
         Self {
-            door: town.door(),
-            target: town.socket_target(1),
+            builder: bed.client_builder(),
+            target: bed.websocket_target(1),
             roots,
             over: AtomicBool::new(false),
             handshakes: AtomicUsize::new(0),
@@ -180,40 +189,40 @@ impl Load {
         Arc::new(trusting(rustls::ALL_VERSIONS, self.roots.clone()))
     }
 
-    fn enter(&self, settings: &Arc<ClientConfig>) -> Tls {
-        let tls = self.door.clone().with(settings.clone()).enter_tls();
+    fn connect(&self, settings: &Arc<ClientConfig>) -> Tls {
+        let tls = self.builder.clone().with(settings.clone()).connect_tls_stream();
         self.handshakes.fetch_add(1, SeqCst);
         tls
     }
 
     /// Opens a WebSocket.
-    fn open(&self, tls: Tls) -> Link {
-        let mut client = Link::new(Box::new(tls), Side::Client);
+    fn open(&self, tls: Tls) -> Connection {
+        let mut client = Connection::new(Box::new(tls), Side::Client);
         let response = client.exchange(&Request::upgrade(&self.target));
         assert_eq!(response.status(), 101, "{response:?}");
         client
     }
 
     /// Says something and hears it again, byte for byte.
-    fn exchange(&self, client: &mut Link, n: usize) {
+    fn exchange(&self, client: &mut Connection, n: usize) {
         let size = 1 + n * 7919 % 5000;
         let frame = Frame::binary((0..size).map(|at| (at * 31 + n) as u8).collect::<Vec<_>>());
-        client.say(frame.clone());
-        let heard = client.hear();
+        client.send_frame(frame.clone());
+        let heard = client.read_frame();
         assert!(heard == frame, "message {n} came back as {heard:?}");
         self.messages.fetch_add(1, SeqCst);
     }
 
-    fn close(&self, mut client: Link) {
+    fn close(&self, mut client: Connection) {
         self.exchange(&mut client, 1);
-        client.say(Frame::close(1000, "bye"));
-        assert_eq!(client.hear_close(), (Some(1000), "bye".to_owned()));
-        assert_eq!(client.ended(), End::Clean);
+        client.send_frame(Frame::close(1000, "bye"));
+        assert_eq!(client.read_close(), (Some(1000), "bye".to_owned()));
+        assert_eq!(client.expect_end(), End::Clean);
     }
 
     /// One session from the first revision to the last.
-    fn talk(&self, first: usize) {
-        let mut session = self.open(self.enter(&self.settings()));
+    fn run_long_session(&self, first: usize) {
+        let mut session = self.open(self.connect(&self.settings()));
         for n in first.. {
             if self.over.load(SeqCst) {
                 break;
@@ -224,16 +233,16 @@ impl Load {
     }
 
     /// Handshake after handshake, whole ones and resumed ones, each with a question or a short session.
-    fn visit(&self) {
+    fn run_short_sessions(&self) {
         while !self.over.load(SeqCst) {
             let settings = self.settings();
             for _ in 0..2 {
-                let mut client = Link::new(Box::new(self.enter(&settings)), Side::Client);
+                let mut client = Connection::new(Box::new(self.connect(&settings)), Side::Client);
                 for _ in 0..2 {
                     assert_eq!(client.get(SUBSCRIBE).status(), 200, "also on a kept connection");
                 }
             }
-            let mut session = self.open(self.enter(&settings));
+            let mut session = self.open(self.connect(&settings));
             (0..3).for_each(|n| self.exchange(&mut session, n));
             self.close(session);
         }
@@ -243,17 +252,17 @@ impl Load {
 /// A node that says again what it hears.
 fn echo(address: SocketAddr) -> TcpListener {
     let listener = TcpListener::bind(address).unwrap();
-    let door = listener.try_clone().unwrap();
+    let accepting = listener.try_clone().unwrap();
     thread::spawn(move || {
-        for tcp in door.incoming().map_while(Result::ok) {
+        for tcp in accepting.incoming().map_while(Result::ok) {
             thread::spawn(move || {
-                let mut link = Link::new(Box::new(tcp), Side::Node);
-                link.agree();
-                link.tcp().set_read_timeout(None).unwrap();
-                while let Some(frame) = link.try_hear() {
+                let mut connection = Connection::new(Box::new(tcp), Side::Node);
+                connection.accept_upgrade();
+                connection.tcp().set_read_timeout(None).unwrap();
+                while let Some(frame) = connection.try_read_frame() {
                     let last = frame.opcode == Frame::CLOSE;
-                    let bytes = link.encode(&frame);
-                    if link.try_send(&bytes).is_err() || last {
+                    let bytes = connection.encode(&frame);
+                    if connection.try_send(&bytes).is_err() || last {
                         return;
                     }
                 }

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Where something can turn up.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Place {
+pub enum Channel {
     /// What the program writes to stderr, the access log included if it goes there.
     Log,
     AccessLog,
@@ -29,19 +29,19 @@ pub enum Place {
 struct Marker {
     what: String,
     text: String,
-    may: Vec<Place>,
+    may: Vec<Channel>,
 }
 
 /// All markers of a test, and everything that was seen.
 #[derive(Default)]
 pub struct Markers {
     made: Vec<Marker>,
-    seen: BTreeMap<Place, Vec<u8>>,
+    seen: BTreeMap<Channel, Vec<u8>>,
 }
 
 impl Markers {
     /// A secret of its own for this place. It has to turn up where it may, and nowhere else.
-    pub fn mark(&mut self, what: impl Into<String>, may: &[Place]) -> String {
+    pub fn mark(&mut self, what: impl Into<String>, may: &[Channel]) -> String {
         let what = what.into();
         let mut hasher = DefaultHasher::new();
         (&what, self.made.len(), "tidegate").hash(&mut hasher);
@@ -50,8 +50,8 @@ impl Markers {
         text
     }
 
-    pub fn saw(&mut self, place: Place, bytes: impl AsRef<[u8]>) {
-        let seen = self.seen.entry(place).or_default();
+    pub fn saw(&mut self, channel: Channel, bytes: impl AsRef<[u8]>) {
+        let seen = self.seen.entry(channel).or_default();
         seen.extend_from_slice(bytes.as_ref());
         seen.push(b'\n');
     }
@@ -66,14 +66,16 @@ impl Markers {
         let mut wrong = String::new();
         // no form has case
         let seen: BTreeMap<_, _> =
-            self.seen.iter().map(|(place, seen)| (place, seen.to_ascii_lowercase())).collect();
+            self.seen.iter().map(|(channel, seen)| (channel, seen.to_ascii_lowercase())).collect();
         for Marker { what, text, may } in &self.made {
             let forms = forms(text);
-            for (place, seen) in &seen {
+            for (channel, seen) in &seen {
                 let found = forms.iter().find_map(|form| find(seen, form));
-                match (found, may.contains(place)) {
-                    (Some(around), false) => writeln!(wrong, "{what} is in {place:?}: {around}").unwrap(),
-                    (None, true) => writeln!(wrong, "{what} is not in {place:?}, where it was said").unwrap(),
+                match (found, may.contains(channel)) {
+                    (Some(around), false) => writeln!(wrong, "{what} is in {channel:?}: {around}").unwrap(),
+                    (None, true) => {
+                        writeln!(wrong, "{what} is not in {channel:?}, where it was said").unwrap()
+                    }
                     _ => {}
                 }
             }

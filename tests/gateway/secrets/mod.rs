@@ -6,7 +6,7 @@
 
 use configurations::{good_configurations, wrong_configurations};
 use questions::{broken, questions};
-use scene::{Scene, gather, look_around};
+use scene::{Scene, collect, look_at_operator_views};
 use sessions::{sockets, whip};
 
 mod configurations;
@@ -16,16 +16,16 @@ mod scene;
 mod sessions;
 
 fn all_secrets_are_kept(level: &str, format: &str, access: &str) {
-    let mut scene = Scene::set(level, format, access);
+    let mut scene = Scene::start(level, format, access);
     questions(&mut scene);
     broken(&mut scene);
     sockets(&mut scene);
     whip(&mut scene);
-    look_around(&mut scene);
+    look_at_operator_views(&mut scene);
     wrong_configurations(&mut scene);
     good_configurations(&mut scene);
-    gather(&mut scene);
-    scene.reign.town.gateway.assert_no_panic();
+    collect(&mut scene);
+    scene.takeover.bed.gateway.assert_no_panic();
     assert!(scene.markers.len() > 200, "{} secrets", scene.markers.len());
     scene.markers.assert_kept();
 }

@@ -1,9 +1,9 @@
 //! A gateway whose every secret is marked, and everything that was sent to it and received from it.
 
-use super::markers::{Markers, Place};
+use super::markers::{Channel, Markers};
 use crate::harness::certs::ECDSA;
-use crate::harness::takeover::Reign;
-use crate::harness::{HttpPeer, Origin, Request, eventually};
+use crate::harness::takeover::Takeover;
+use crate::harness::{HttpPeer, NodeListener, Request, eventually};
 
 /// Keys whose values are secret, in the spellings that some server reads as such.
 const KEYS: [&str; 14] = [
@@ -25,24 +25,24 @@ const KEYS: [&str; 14] = [
 
 /// A gateway and its neighbours, and everything that was said and heard.
 pub struct Scene {
-    pub reign: Reign,
+    pub takeover: Takeover,
     pub markers: Markers,
     /// Speaks HTTP.
     pub node: HttpPeer,
     /// Speaks WebSocket.
-    pub origin: Origin,
+    pub listener: NodeListener,
 }
 
 impl Scene {
-    pub fn set(level: &str, format: &str, access: &str) -> Self {
+    pub fn start(level: &str, format: &str, access: &str) -> Self {
         let mut markers = Markers::default();
-        let own = markers.mark("authorization, written out", &[Place::Manager]);
+        let own = markers.mark("authorization, written out", &[Channel::Manager]);
         let from_environment =
-            markers.mark("authorization, from the environment", &[Place::Manager, Place::Environment]);
-        let reign = Reign::begin(|config, place| {
+            markers.mark("authorization, from the environment", &[Channel::Manager, Channel::Environment]);
+        let takeover = Takeover::start(|config, workspace| {
             config.set("log.level", level);
             config.set("log.format", format);
-            let file = place.file("access.log");
+            let file = workspace.file("access.log");
             config.set("log.access", if access == "file" { file.to_str().unwrap() } else { access });
             config.set("stream_manager.authorization", format!("Bearer {own}"));
             config.set("stream_manager.timeout", "300ms");
@@ -50,23 +50,23 @@ impl Scene {
             config.set("origins.upgrade_timeout", "300ms");
             config.set("limits.body_timeout", "500ms");
             config.set("answers.missing_ttl", "1ms");
-            config.environment("TIDEGATE_TEST_SECRET", format!("Bearer {from_environment}"));
+            config.set_env("TIDEGATE_TEST_SECRET", format!("Bearer {from_environment}"));
         });
-        let (node, origin) = (reign.town.whip_node(1), reign.town.node(2));
-        Self { reign, markers, node, origin }
+        let (node, listener) = (takeover.bed.whip_node(1), takeover.bed.node(2));
+        Self { takeover, markers, node, listener }
     }
 
-    pub fn mark(&mut self, what: impl Into<String>, may: &[Place]) -> String {
+    pub fn mark(&mut self, what: impl Into<String>, may: &[Channel]) -> String {
         self.markers.mark(what, may)
     }
 
     /// A query in which every secret key has a secret value.
-    pub fn query(&mut self, what: &str, may: &[Place]) -> String {
+    pub fn query(&mut self, what: &str, may: &[Channel]) -> String {
         KEYS.map(|key| format!("&{key}={}", self.mark(format!("{key} of {what}"), may))).concat()
     }
 
     /// Fields that carry secrets. `authorization` may go so far; the others go nowhere.
-    pub fn with_fields(&mut self, request: Request, what: &str, authorization: &[Place]) -> Request {
+    pub fn with_fields(&mut self, request: Request, what: &str, authorization: &[Channel]) -> Request {
         let bearer = self.mark(format!("Authorization of {what}"), authorization);
         let fields = ["Cookie", "X-Api-Key", "Proxy-Authorization", "X-Amz-Security-Token", "Referer"];
         fields.into_iter().fold(
@@ -82,22 +82,22 @@ impl Scene {
 
     /// Asks on a connection of its own and takes down the answer.
     #[track_caller]
-    pub fn ask(&mut self, request: &Request, status: u16) -> crate::harness::Response {
-        let response = self.reign.town.refused(request);
+    pub fn exchange(&mut self, request: &Request, status: u16) -> crate::harness::Response {
+        let response = self.takeover.bed.exchange(request);
         assert_eq!(response.status(), status, "{response:?}");
-        self.markers.saw(Place::Sender, everything(&response));
+        self.markers.saw(Channel::Sender, everything(&response));
         response
     }
 
     /// Everybody else asks too: what was said by one is not told to another.
-    fn others_ask(&mut self) {
+    fn exchange_as_others(&mut self) {
         for target in [
             "/nowhere",
             "/streammanager/api/4.0/event/live/other?action=subscribe",
             "/streammanager/?id=s&app=live",
         ] {
-            let response = self.reign.town.get(target);
-            self.markers.saw(Place::Others, everything(&response));
+            let response = self.takeover.bed.get(target);
+            self.markers.saw(Channel::Others, everything(&response));
         }
     }
 }
@@ -111,19 +111,19 @@ pub fn everything(response: &crate::harness::Response) -> Vec<u8> {
 pub const EVENT: &str = "/streammanager/api/4.0/event/live";
 
 /// Everything that operators see, now.
-pub fn look_around(scene: &mut Scene) {
-    let town = &scene.reign.town;
+pub fn look_at_operator_views(scene: &mut Scene) {
+    let bed = &scene.takeover.bed;
     let mut seen = Vec::new();
     for page in
         ["/", "/metrics", "/livez", "/readyz", "/api/status", "/api/sessions", "/api/sessions?limit=1000"]
     {
-        seen.extend(everything(&town.gateway.admin(page)));
+        seen.extend(everything(&bed.gateway.admin_get(page)));
     }
     for (method, page) in [("DELETE", "/api/answers"), ("DELETE", "/api/sessions/1"), ("POST", "/api/reload")]
     {
-        seen.extend(everything(&town.gateway.ask_admin(&town.gateway.to_admin(method, page))));
+        seen.extend(everything(&bed.gateway.send_admin(&bed.gateway.admin_request(method, page))));
     }
-    scene.markers.saw(Place::Admin, seen);
+    scene.markers.saw(Channel::Admin, seen);
     for words in [
         &["status"][..],
         &["status", "--json"],
@@ -132,38 +132,39 @@ pub fn look_around(scene: &mut Scene) {
         &["kick", "1"],
         &["reload"],
     ] {
-        let said = scene.reign.town.gateway.command(words);
-        scene.markers.saw(Place::Commands, [said.stdout, said.stderr].concat());
+        let said = scene.takeover.bed.gateway.command(words);
+        scene.markers.saw(Channel::Commands, [said.stdout, said.stderr].concat());
     }
-    for pid in scene.reign.running() {
+    for pid in scene.takeover.running_pids() {
         // who drains may end meanwhile
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        scene.markers.saw(Place::Process, read("cmdline"));
-        scene.markers.saw(Place::Environment, read("environ"));
+        scene.markers.saw(Channel::Process, read("cmdline"));
+        scene.markers.saw(Channel::Environment, read("environ"));
     }
-    scene.others_ask();
+    scene.exchange_as_others();
 }
 
 /// What the peers heard in all, and what the program wrote.
-pub fn gather(scene: &mut Scene) {
+pub fn collect(scene: &mut Scene) {
     let text = |peer: &HttpPeer| {
-        let asked = peer.asked().into_iter();
+        let asked = peer.received().into_iter();
         asked
             .flat_map(|asked| [format!("{:?}\n", asked.head).into_bytes(), asked.body])
             .flatten()
             .collect::<Vec<u8>>()
     };
-    scene.markers.saw(Place::Manager, text(&scene.reign.town.manager));
-    scene.markers.saw(Place::Node, text(&scene.node));
+    scene.markers.saw(Channel::Manager, text(&scene.takeover.bed.manager));
+    scene.markers.saw(Channel::Node, text(&scene.node));
     // the last lines are on their way through a thread of their own
     eventually("the log of the last question", || {
-        let file = std::fs::read_to_string(scene.reign.town.place.file("access.log")).unwrap_or_default();
-        (scene.reign.town.gateway.stderr() + &file).contains("/after?action=subscribe")
+        let file =
+            std::fs::read_to_string(scene.takeover.bed.workspace.file("access.log")).unwrap_or_default();
+        (scene.takeover.bed.gateway.stderr() + &file).contains("/after?action=subscribe")
     });
-    let log = scene.reign.town.gateway.stderr();
-    scene.markers.saw(Place::Log, &log);
-    if let Ok(file) = std::fs::read(scene.reign.town.place.file("access.log")) {
-        scene.markers.saw(Place::AccessLog, file);
+    let log = scene.takeover.bed.gateway.stderr();
+    scene.markers.saw(Channel::Log, &log);
+    if let Ok(file) = std::fs::read(scene.takeover.bed.workspace.file("access.log")) {
+        scene.markers.saw(Channel::AccessLog, file);
     }
     // the town's own key, which every test serves
     let der: String = ECDSA.key_pem.lines().filter(|line| !line.starts_with('-')).collect();

@@ -1,7 +1,7 @@
 //! Hosts that clients name, in every spelling and in every place of a request.
 
 use super::world::World;
-use super::{DOORS, V4, V6, assert_refused, dial_the_node, request, spellings};
+use super::{ROUTES, V4, V6, assert_refused, dial_the_node, request, spellings};
 use crate::harness::{Reply, Request};
 use std::net::IpAddr;
 
@@ -14,9 +14,9 @@ fn no_spelling_of_an_address_leads_anywhere() {
         for (n, spelling) in spellings.iter().enumerate() {
             let host = spellings::escaped(spelling);
             // each through the usual door, and through one of the others
-            for door in [DOORS[0], DOORS[1 + n % (DOORS.len() - 1)]] {
-                let response = world.ask(&mut client, &request(door, &host));
-                assert_refused(&response, &format!("{door:?} {}", spelling.escape_ascii()));
+            for route in [ROUTES[0], ROUTES[1 + n % (ROUTES.len() - 1)]] {
+                let response = world.exchange(&mut client, &request(route, &host));
+                assert_refused(&response, &format!("{route:?} {}", spelling.escape_ascii()));
             }
         }
         let dials = dial_the_node(&world, &mut client);
@@ -42,9 +42,9 @@ fn no_prefix_is_wide_enough_for_what_is_denied() {
                 }
             };
             for (n, spelling) in spellings.iter().enumerate() {
-                let door = DOORS[n % DOORS.len()];
-                let response = world.ask(&mut client, &request(door, &spellings::escaped(spelling)));
-                assert_refused(&response, &format!("{door:?} {}", spelling.escape_ascii()));
+                let route = ROUTES[n % ROUTES.len()];
+                let response = world.exchange(&mut client, &request(route, &spellings::escaped(spelling)));
+                assert_refused(&response, &format!("{route:?} {}", spelling.escape_ascii()));
             }
         }
         // and so is the node, unless it is on loopback, which no prefix lifts
@@ -83,7 +83,7 @@ fn a_host_is_what_the_parameter_host_says_and_nothing_else() {
         for bad in ["169.254.169.254", "127.0.0.1", "[::1]:5080", "http://10.77.2.3:8088/"] {
             for key in keys {
                 let target = format!("/streammanager/?id=s&{key}={bad}&host={good}&app=live&{key}={bad}");
-                let response = world.ask(&mut client, &Request::upgrade(&target));
+                let response = world.exchange(&mut client, &Request::upgrade(&target));
                 assert_eq!(response.status(), 502, "the node, and nobody else: {key}: {response:?}");
                 dials += 1;
             }
@@ -102,14 +102,14 @@ fn a_host_is_what_the_parameter_host_says_and_nothing_else() {
                 "True-Client-IP",
                 "X-Original-URL",
             ] {
-                let response = world.ask(&mut client, &Request::upgrade(&target).with(field, bad));
+                let response = world.exchange(&mut client, &Request::upgrade(&target).with(field, bad));
                 assert_eq!(response.status(), 502, "{field}: {response:?}");
                 dials += 1;
             }
         }
         for host in ["169.254.169.254", "127.0.0.1:5080", "[::1]:5080", "metadata.google.internal"] {
             let target = format!("/streammanager/?id=s&host={good}&app=live");
-            let response = world.ask(&mut client, &Request::upgrade(&target).instead("Host", host));
+            let response = world.exchange(&mut client, &Request::upgrade(&target).instead("Host", host));
             assert_eq!(response.status(), 502, "{host}: {response:?}");
             dials += 1;
         }
@@ -146,9 +146,9 @@ fn nobody_is_learned_by_what_a_client_asks_for() {
                 for target in [format!("/streammanager/api/4.0/event/live/{name}?action=broadcast&x={n}"),
                                format!("/streammanager/api/4.0/event/{name}/s?action=subscribe&x={n}"),
                                format!("/as/v1/streams/stream/ng1/subscribe/live/{name}?x={n}")] {
-                    assert_eq!(world.ask(&mut client, &Request::get(&target)).status(), 200);
+                    assert_eq!(world.exchange(&mut client, &Request::get(&target)).status(), 200);
                 }
-                let response = world.ask(&mut client, &request(DOORS[0], stranger));
+                let response = world.exchange(&mut client, &request(ROUTES[0], stranger));
                 response.assert_refusal(403, "origin_not_admitted");
             }
         }

@@ -1,7 +1,7 @@
 //! Stream managers and nodes that name a forbidden address or redirect to one.
 
 use super::world::World;
-use super::{DOORS, dial_the_node, request, spellings};
+use super::{ROUTES, dial_the_node, request, spellings};
 use crate::harness::whip::{SDP, post};
 use crate::harness::{Reply, Request};
 use std::net::{IpAddr, Ipv4Addr};
@@ -48,24 +48,25 @@ fn lies(bad: &str, good: &str) -> Vec<Reply> {
 /// The same as redirects, and as fields that lead on.
 fn redirects(bad: &str) -> Vec<Reply> {
     let mut replies = Vec::new();
-    for place in [
+    for location in [
         format!("http://{bad}:5080/"),
         format!("//{bad}:80/x"),
         "/streammanager/api/4.0/admin/event".to_owned(),
     ] {
         for status in [300, 301, 302, 303, 304, 305, 307, 308] {
-            replies.push(Reply::json(status, "{}").field("Location", &place));
+            replies.push(Reply::json(status, "{}").field("Location", &location));
         }
-        replies.push(Reply::json(200, "{}").field("Location", &place).field("Content-Location", &place));
+        replies
+            .push(Reply::json(200, "{}").field("Location", &location).field("Content-Location", &location));
         replies.push(
             Reply::json(200, "{}")
-                .field("Refresh", &format!("0;url={place}"))
+                .field("Refresh", &format!("0;url={location}"))
                 .field("Alt-Svc", "h3=\":5080\""),
         );
-        replies.push(Reply::json(401, "{}").field("WWW-Authenticate", "Basic").field("Location", &place));
+        replies.push(Reply::json(401, "{}").field("WWW-Authenticate", "Basic").field("Location", &location));
         replies.push(Reply::json(407, "{}").field("Proxy-Authenticate", "Basic"));
         replies.push(Reply::raw(format!(
-            "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nLocation: {place}\r\n\r\n"
+            "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nLocation: {location}\r\n\r\n"
         )));
     }
     replies
@@ -90,15 +91,15 @@ fn a_stream_manager_that_lies_leads_nowhere() {
                 post(&format!("/live/whip/endpoint/{stream}-whip")),
                 post(&format!("/as/v1/proxy/whep/live/{stream}-whep?nodeGroup=ng1")),
             ] {
-                let response = world.ask(&mut client, &ask);
+                let response = world.exchange(&mut client, &ask);
                 assert!(!matches!(response.status(), 101 | 300..=399), "{bad} {m}: {response:?}");
                 for field in ["location", "content-location", "refresh", "alt-svc"] {
                     assert_eq!(response.field(field), None, "{bad} {m}: {response:?}");
                 }
                 questions += 1;
             }
-            let named = request(DOORS[0], &spellings::escaped(bad.as_bytes()));
-            world.ask(&mut client, &named).assert_refusal(403, "origin_not_admitted");
+            let named = request(ROUTES[0], &spellings::escaped(bad.as_bytes()));
+            world.exchange(&mut client, &named).assert_refusal(403, "origin_not_admitted");
         }
     }
     assert_eq!(world.manager().count(), questions, "each question once, and nothing followed");
@@ -109,17 +110,17 @@ fn a_stream_manager_that_lies_leads_nowhere() {
 
 #[test]
 fn a_node_that_redirects_leads_nowhere() {
-    let town = crate::harness::Town::open();
-    let node = town.whip_node(1);
-    let stranger = town.node(20);
+    let bed = crate::harness::TestBed::start();
+    let node = bed.whip_node(1);
+    let stranger = bed.node(20);
     for status in [300, 301, 302, 303, 304, 307, 308] {
-        for place in
+        for location in
             [format!("http://{}:5080/live/whip/endpoint/s", stranger.ip()), "//169.254.169.254/".to_owned()]
         {
-            node.answer("", Reply::empty(status).field("Location", &place));
-            let refused = town.refused(&post("/live/whip/endpoint/s").with("Content-Language", SDP));
+            node.answer("", Reply::empty(status).field("Location", &location));
+            let refused = bed.exchange(&post("/live/whip/endpoint/s").with("Content-Language", SDP));
             refused.assert_refusal(502, "origin_bad_handshake");
-            town.refused(&Request::upgrade(&town.socket_target(1)))
+            bed.exchange(&Request::upgrade(&bed.websocket_target(1)))
                 .assert_refusal(502, "origin_bad_handshake");
         }
     }

@@ -6,7 +6,7 @@
 //! nothing would be noticed.
 
 use crate::harness::whip::{delete, patch, post};
-use crate::harness::{Link, Request, Response};
+use crate::harness::{Connection, Request, Response};
 use world::World;
 
 mod client_hosts;
@@ -50,7 +50,7 @@ const V6: [&str; 12] = [
 ];
 
 /// Where a client may say a host; the value goes where the H is.
-const DOORS: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 7] = [
     ("WS", "/streammanager/?id=s&host=H&app=live"),
     ("WS", "/as/v1/proxy/ws/publish/live/s?nodeGroup=ng1&host=H"),
     ("POST", "/as/v1/proxy/whip/live/s?nodeGroup=ng1&host=H"),
@@ -82,10 +82,10 @@ fn assert_refused(response: &Response, what: &str) {
 
 /// The node is dialled through each door: it hangs up, and the client is told so.
 #[track_caller]
-fn dial_the_node(world: &World, client: &mut Option<Link>) -> usize {
-    for door in DOORS {
-        let response = world.ask(client, &request(door, &world.node.ip().to_string()));
-        assert_eq!(response.status(), 502, "{door:?}: {response:?}");
+fn dial_the_node(world: &World, client: &mut Option<Connection>) -> usize {
+    for route in ROUTES {
+        let response = world.exchange(client, &request(route, &world.node.ip().to_string()));
+        assert_eq!(response.status(), 502, "{route:?}: {response:?}");
     }
-    DOORS.len()
+    ROUTES.len()
 }

@@ -1,8 +1,10 @@
 //! Names of nodes that the operator configured, when they move (DNS rebinding): the gateway resolves them, dials the very
 //! address that it judged, and judges again at each dial.
 
-use crate::harness::netns_link::Cabling;
-use crate::harness::{Config, Door, Gateway, HttpPeer, Origin, Place, Request, Response, skipped};
+use crate::harness::netns_link::NetnsLinks;
+use crate::harness::{
+    ClientBuilder, Config, Gateway, HttpPeer, NodeListener, Request, Response, Workspace, skipped,
+};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,27 +16,27 @@ const NAME: &str = "node.test";
 struct Scene {
     gateway: Gateway,
     hosts: PathBuf,
-    place: Place,
+    workspace: Workspace,
     manager: HttpPeer,
-    node: Origin,
+    node: NodeListener,
     dials: usize,
 }
 
 impl Scene {
     /// Nothing where there are no mount namespaces.
-    fn set(test: &str) -> Option<Self> {
+    fn create(test: &str) -> Option<Self> {
         if !can_mount(test) {
             return None;
         }
-        let place = Place::claim();
-        let (hosts, node) = (place.file("hosts"), Origin::listen(place.node(1)));
+        let workspace = Workspace::claim();
+        let (hosts, node) = (workspace.file("hosts"), NodeListener::listen(workspace.node(1)));
         std::fs::write(&hosts, format!("{} {NAME}\n", node.ip())).unwrap();
-        let mut config = Config::new(&place);
+        let mut config = Config::new(&workspace);
         config.set("origins.names", vec![NAME]);
         config.set("origins.networks", vec![node.ip().to_string()]);
-        let manager = HttpPeer::start(place.manager());
-        let gateway = Gateway::spawn_by(with_hosts(&hosts), &place, &config).begun();
-        Some(Self { gateway, hosts, place, manager, node, dials: 0 })
+        let manager = HttpPeer::start(workspace.manager());
+        let gateway = Gateway::spawn_by(with_hosts(&hosts), &workspace, &config).wait_until_ready();
+        Some(Self { gateway, hosts, workspace, manager, node, dials: 0 })
     }
 
     /// From now on a resolver says this; the gateway has not asked yet.
@@ -46,7 +48,7 @@ impl Scene {
 
     fn resolves_anew(&self) {
         let revision = self.gateway.revision();
-        self.gateway.hang_up();
+        self.gateway.send_sighup();
         self.gateway.wait_for_revision(revision + 1);
     }
 
@@ -57,9 +59,9 @@ impl Scene {
     /// The name leads to the node, at the address that was judged.
     #[track_caller]
     fn leads_to_the_node(&mut self) {
-        let mut client = Door::to(self.place.gateway()).enter();
-        client.ask(&Self::request());
-        let head = self.node.accept().agree();
+        let mut client = ClientBuilder::to(self.workspace.gateway()).connect_tls();
+        client.send_request(&Self::request());
+        let head = self.node.accept().accept_upgrade();
         assert_eq!(
             head.field("host"),
             Some(format!("{}:5080", self.node.ip()).as_str()),
@@ -72,8 +74,8 @@ impl Scene {
 
     #[track_caller]
     fn answer(&self) -> Response {
-        let mut client = Door::to(self.place.gateway()).enter();
-        client.ask(&Self::request());
+        let mut client = ClientBuilder::to(self.workspace.gateway()).connect_tls();
+        client.send_request(&Self::request());
         client.read_response()
     }
 
@@ -98,10 +100,10 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
 
 #[test]
 fn a_name_that_moves_to_where_nobody_may_go_leads_nowhere() {
-    let Some(mut scene) = Scene::set("a name that moves") else { return };
-    let own =
-        [scene.place.gateway(), scene.place.manager(), scene.place.node(20)].map(|address| address.ip());
-    let inner = [Origin::listen((own[0], 5080).into()), Origin::listen((own[2], 5080).into())];
+    let Some(mut scene) = Scene::create("a name that moves") else { return };
+    let own = [scene.workspace.gateway(), scene.workspace.manager(), scene.workspace.node(20)]
+        .map(|address| address.ip());
+    let inner = [NodeListener::listen((own[0], 5080).into()), NodeListener::listen((own[2], 5080).into())];
     scene.leads_to_the_node();
     let all = ips(&[
         "127.0.0.1",
@@ -126,16 +128,16 @@ fn a_name_that_moves_to_where_nobody_may_go_leads_nowhere() {
         // one that may be dialled is hidden by none that may not
         scene.leads_to_the_node();
     }
-    assert!(inner.iter().all(|origin| origin.dials() == 0));
+    assert!(inner.iter().all(|listener| listener.dials() == 0));
     // and a name that vanishes keeps what it had
     scene.moves(&[]);
     scene.resolves_anew();
     scene.leads_to_the_node();
     // one that nobody configured is not even looked up
-    let mut client = Door::to(scene.place.gateway()).enter();
-    client.ask(&Request::upgrade("/streammanager/?id=s&host=other.test&app=live"));
+    let mut client = ClientBuilder::to(scene.workspace.gateway()).connect_tls();
+    client.send_request(&Request::upgrade("/streammanager/?id=s&host=other.test&app=live"));
     client.read_response().assert_refusal(403, "origin_not_admitted");
-    scene.gateway.assert_sound();
+    scene.gateway.assert_healthy();
 }
 
 /// Whether the program can be given an /etc/hosts of its own, which is said if not.
@@ -162,7 +164,7 @@ const OLD: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 8);
 const NEW: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 9);
 
 /// Nodes behind a cable. Each ends by a last dial of its own, which has to be made where it listens.
-struct Nodes<'c>(&'c Cabling, Vec<Origin>);
+struct Nodes<'c>(&'c NetnsLinks, Vec<NodeListener>);
 
 impl Drop for Nodes<'_> {
     fn drop(&mut self) {
@@ -172,12 +174,13 @@ impl Drop for Nodes<'_> {
 }
 
 /// A node is asked for by its address or its name; whoever is dialled agrees. The status that the client sees.
-fn status(Nodes(cabling, nodes): &Nodes<'_>, host: &str) -> u16 {
+fn status(Nodes(links, nodes): &Nodes<'_>, host: &str) -> u16 {
     let request = Request::upgrade(&format!("/streammanager/?id=s&host={host}&app=live"));
-    let mut client = cabling.clients.inside(|| Door::to((Cabling::DOOR, 8443).into()).enter());
-    client.ask(&request);
-    while !client.hears_something_within(Duration::from_millis(20)) {
-        nodes.iter().filter_map(|node| node.try_accept()).for_each(|mut node| drop(node.agree()));
+    let mut client =
+        links.clients.inside(|| ClientBuilder::to((NetnsLinks::GATEWAY, 8443).into()).connect_tls());
+    client.send_request(&request);
+    while !client.receives_within(Duration::from_millis(20)) {
+        nodes.iter().filter_map(|node| node.try_accept()).for_each(|mut node| drop(node.accept_upgrade()));
     }
     client.read_response().status()
 }
@@ -188,27 +191,27 @@ fn names_that_move_by_themselves_are_judged_too() {
     if !can_mount(test) {
         return;
     }
-    let Some(cabling) = Cabling::lay(test) else { return };
-    cabling.nodes.ip("address add 10.77.2.8/32 dev lo");
-    cabling.nodes.ip("address add 10.77.2.9/32 dev lo");
-    let place = Place::claim();
-    let hosts = place.file("hosts");
+    let Some(links) = NetnsLinks::create(test) else { return };
+    links.nodes.ip("address add 10.77.2.8/32 dev lo");
+    links.nodes.ip("address add 10.77.2.9/32 dev lo");
+    let workspace = Workspace::claim();
+    let hosts = workspace.file("hosts");
     let says = |node: &str, manager: Ipv4Addr| {
         std::fs::write(&hosts, format!("{node} {NAME}\n{manager} manager.test\n")).unwrap();
     };
-    says("10.77.2.8", Cabling::NODE);
-    let mut config = Config::new(&place);
-    config.set("gateway.listen", vec![format!("{}:8443", Cabling::DOOR)]);
+    says("10.77.2.8", NetnsLinks::NODE);
+    let mut config = Config::new(&workspace);
+    config.set("gateway.listen", vec![format!("{}:8443", NetnsLinks::GATEWAY)]);
     config.set("stream_manager.url", "http://manager.test:5080");
     config.set("origins.names", vec![NAME]);
     config.set("origins.networks", vec!["10.77.2.0/24"]);
     let command = with_hosts(&hosts);
-    let (gateway, _place) = cabling.gateway.inside(move || {
-        let gateway = Gateway::spawn_by(command, &place, &config).begun();
-        (gateway, place)
+    let (gateway, _workspace) = links.gateway.inside(move || {
+        let gateway = Gateway::spawn_by(command, &workspace, &config).wait_until_ready();
+        (gateway, workspace)
     });
-    let nodes = [OLD, NEW].map(|ip| cabling.nodes.inside(move || Origin::listen((ip, 5080).into())));
-    let nodes = Nodes(&cabling, nodes.into());
+    let nodes = [OLD, NEW].map(|ip| links.nodes.inside(move || NodeListener::listen((ip, 5080).into())));
+    let nodes = Nodes(&links, nodes.into());
     let ask = |host: &str| status(&nodes, host);
     // both are machines like others, and the name leads to one of them
     assert_eq!([ask(NAME), ask("10.77.2.8"), ask("10.77.2.9")], [101; 3]);

@@ -1,8 +1,10 @@
 //! A gateway with eyes on everything that it could dial: on loopback, where whoever runs the tests may listen, and in
 //! network namespaces, where every address there is leads to somebody who listens, and the kernel counts each attempt.
 
-use crate::harness::netns_link::Cabling;
-use crate::harness::{Config, DEADLINE, Door, Gateway, HttpPeer, Link, Place, Request, Response};
+use crate::harness::netns_link::NetnsLinks;
+use crate::harness::{
+    ClientBuilder, Config, Connection, DEADLINE, Gateway, HttpPeer, Request, Response, Workspace,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -76,113 +78,118 @@ pub struct World {
     pub node: SocketAddr,
     /// Who is denied, besides what is denied everywhere: the gateway itself, its stream manager, its neighbours.
     pub denied: Vec<IpAddr>,
-    door: SocketAddr,
-    cabling: Option<Cabling>,
+    address: SocketAddr,
+    links: Option<NetnsLinks>,
     /// Connections that the gateway had opened before, as its kernel counts.
     opened: u64,
     datagrams: u64,
-    _place: Place,
+    _workspace: Workspace,
 }
 
 impl World {
     /// Every world that there can be here, with a changed configuration.
     pub fn all(test: &str, change: impl Fn(&mut Config)) -> Vec<Self> {
-        [Some(Self::on_loopback(&change)), Self::of_cables(test, &change)].into_iter().flatten().collect()
+        [Some(Self::on_loopback(&change)), Self::in_namespaces(test, &change)].into_iter().flatten().collect()
     }
 
     /// The one that sees most.
     pub fn best(test: &str, change: impl Fn(&mut Config)) -> Self {
-        Self::of_cables(test, &change).unwrap_or_else(|| Self::on_loopback(&change))
+        Self::in_namespaces(test, &change).unwrap_or_else(|| Self::on_loopback(&change))
     }
 
     fn on_loopback(change: &impl Fn(&mut Config)) -> Self {
-        let place = Place::claim();
+        let workspace = Workspace::claim();
         // a port that is free on the addresses that all tests share
         let shared = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = shared.local_addr().unwrap().port();
-        let node = SocketAddr::new(place.node(1).ip(), port);
-        let mut denied: Vec<IpAddr> =
-            vec![place.gateway().ip(), place.manager().ip(), place.node(20).ip(), place.home(1).into()];
+        let node = SocketAddr::new(workspace.node(1).ip(), port);
+        let mut denied: Vec<IpAddr> = vec![
+            workspace.gateway().ip(),
+            workspace.manager().ip(),
+            workspace.node(20).ip(),
+            workspace.client_ip(1).into(),
+        ];
         let mut listeners: Vec<_> = denied
             .iter()
             .chain([&node.ip()])
             .map(|ip| TcpListener::bind((*ip, port)).expect("free"))
             .collect();
         for ip in &denied[1..] {
-            let ports = PORTS.iter().filter(|port| place.manager() != SocketAddr::new(*ip, **port));
+            let ports = PORTS.iter().filter(|port| workspace.manager() != SocketAddr::new(*ip, **port));
             listeners.extend(ports.map(|port| TcpListener::bind((*ip, *port)).expect("free")));
         }
         listeners.push(shared);
         listeners.push(TcpListener::bind((Ipv6Addr::LOCALHOST, port)).expect("free for IPv6 too"));
         denied.push(Ipv4Addr::LOCALHOST.into());
-        let mut config = Config::new(&place);
+        let mut config = Config::new(&workspace);
         config.set("origins.port", i64::from(port));
         config.set("origins.networks", vec![node.ip().to_string()]);
         change(&mut config);
-        let manager = Some(HttpPeer::start(place.manager()));
-        let gateway = Arc::new(Gateway::start(&place, &config));
-        let (watch, door) = (Watch::keep(listeners), place.gateway());
+        let manager = Some(HttpPeer::start(workspace.manager()));
+        let gateway = Arc::new(Gateway::start(&workspace, &config));
+        let (watch, address) = (Watch::keep(listeners), workspace.gateway());
         Self {
             gateway,
             manager,
             watch,
             node,
             denied,
-            door,
-            cabling: None,
+            address,
+            links: None,
             opened: 0,
             datagrams: 0,
-            _place: place,
+            _workspace: workspace,
         }
     }
 
     /// Behind one cable of the gateway is everything: whatever it dials that is not itself, somebody takes it down.
-    fn of_cables(test: &str, change: &impl Fn(&mut Config)) -> Option<Self> {
-        let cabling = Cabling::lay(test)?;
+    fn in_namespaces(test: &str, change: &impl Fn(&mut Config)) -> Option<Self> {
+        let links = NetnsLinks::create(test)?;
         for words in [
-            "-6 address add fd77:2::1/64 dev cable2 nodad",
+            "-6 address add fd77:2::1/64 dev eth2 nodad",
             "route add default via 10.77.2.2",
             "-6 route add default via fd77:2::2",
         ] {
-            cabling.gateway.ip(words);
+            links.gateway.ip(words);
         }
         for words in [
-            "-6 address add fd77:2::2/64 dev cable nodad",
+            "-6 address add fd77:2::2/64 dev eth0 nodad",
             "address add 10.77.2.3/32 dev lo",
             "route add local default dev lo table main",
             "-6 route add local default dev lo table main",
         ] {
-            cabling.nodes.ip(words);
+            links.nodes.ip(words);
         }
-        let (place, node) = (Place::claim(), SocketAddr::from((Cabling::NODE, 5080)));
+        let (workspace, node) = (Workspace::claim(), SocketAddr::from((NetnsLinks::NODE, 5080)));
         let manager = SocketAddr::from(([10, 77, 2, 3], 8088));
-        let mut config = Config::new(&place);
-        config.set("gateway.listen", vec![format!("{}:8443", Cabling::DOOR)]);
+        let mut config = Config::new(&workspace);
+        config.set("gateway.listen", vec![format!("{}:8443", NetnsLinks::GATEWAY)]);
         config.set("stream_manager.url", format!("http://{manager}"));
         config.set("origins.networks", vec![node.ip().to_string()]);
         change(&mut config);
-        let (manager, watch) = cabling.nodes.inside(move || {
+        let (manager, watch) = links.nodes.inside(move || {
             (Some(HttpPeer::start(manager)), Watch::keep(PORTS.map(listen_everywhere).into()))
         });
-        let (gateway, place) = cabling.gateway.inside(move || (Gateway::start(&place, &config), place));
+        let (gateway, workspace) =
+            links.gateway.inside(move || (Gateway::start(&workspace, &config), workspace));
         let denied = ["10.77.1.1", "10.77.2.1", "10.77.2.3", "127.0.0.1", "fd77:2::1"];
         let denied = denied.map(|ip| ip.parse().unwrap()).into();
-        let (door, gateway) = (SocketAddr::from((Cabling::DOOR, 8443)), Arc::new(gateway));
+        let (address, gateway) = (SocketAddr::from((NetnsLinks::GATEWAY, 8443)), Arc::new(gateway));
         let mut world = Self {
             gateway,
             manager,
             watch,
             node,
             denied,
-            door,
-            cabling: None,
+            address,
+            links: None,
             opened: 0,
             datagrams: 0,
-            _place: place,
+            _workspace: workspace,
         };
-        assert_is_seen(&cabling, &world.watch);
-        (world.opened, world.datagrams) = cabling.gateway.inside(attempts);
-        world.cabling = Some(cabling);
+        assert_watch_sees_all(&links, &world.watch);
+        (world.opened, world.datagrams) = links.gateway.inside(attempts);
+        world.links = Some(links);
         Some(world)
     }
 
@@ -190,21 +197,21 @@ impl World {
         self.manager.as_ref().expect("there until the end")
     }
 
-    pub fn client(&self) -> Link {
-        let door = Door::to(self.door);
-        match &self.cabling {
-            Some(cabling) => cabling.clients.inside(move || door.enter()),
-            None => door.enter(),
+    pub fn client(&self) -> Connection {
+        let client = ClientBuilder::to(self.address);
+        match &self.links {
+            Some(links) => links.clients.inside(move || client.connect_tls()),
+            None => client.connect_tls(),
         }
     }
 
     /// Says something on a connection that is kept as long as it may be.
-    pub fn ask(&self, client: &mut Option<Link>, request: &Request) -> Response {
-        let mut link = client.take().unwrap_or_else(|| self.client());
-        link.ask(request);
-        let response = link.read_response();
+    pub fn exchange(&self, client: &mut Option<Connection>, request: &Request) -> Response {
+        let mut connection = client.take().unwrap_or_else(|| self.client());
+        connection.send_request(request);
+        let response = connection.read_response();
         let ends = response.field("connection").is_some_and(|options| options.contains("close"));
-        *client = (!ends && response.status() != 101).then_some(link);
+        *client = (!ends && response.status() != 101).then_some(connection);
         response
     }
 
@@ -215,8 +222,8 @@ impl World {
         let dialled = self.watch.dialled();
         assert!(dialled.iter().all(|at| *at == self.node), "{dialled:?}, and only {} may be", self.node);
         assert_eq!(dialled.len(), times, "dials of the node");
-        if let Some(cabling) = &self.cabling {
-            let (opened, datagrams) = cabling.gateway.inside(attempts);
+        if let Some(links) = &self.links {
+            let (opened, datagrams) = links.gateway.inside(attempts);
             let known = (times + self.manager().connections()) as u64;
             assert_eq!(opened - self.opened, known, "connections that the gateway tried to open");
             assert_eq!(datagrams, self.datagrams, "datagrams that it sent");
@@ -229,8 +236,8 @@ impl Drop for World {
     fn drop(&mut self) {
         // it says goodbye to itself, at its own address
         let manager = self.manager.take();
-        if let Some(cabling) = &self.cabling {
-            cabling.nodes.inside(move || drop(manager));
+        if let Some(links) = &self.links {
+            links.nodes.inside(move || drop(manager));
         }
     }
 }
@@ -247,15 +254,15 @@ fn listen_everywhere(port: u16) -> TcpListener {
 
 /// Whoever is dialled from the gateway's network is there, and is taken down.
 #[track_caller]
-fn assert_is_seen(cabling: &Cabling, watch: &Watch) {
+fn assert_watch_sees_all(links: &NetnsLinks, watch: &Watch) {
     for ip in
         ["169.254.169.254", "203.0.113.7", "100.100.100.200", "10.77.2.3", "fd00:ec2::254", "2001:db8::5"]
     {
-        let anybody = SocketAddr::new(ip.parse().unwrap(), 80);
-        cabling
+        let address = SocketAddr::new(ip.parse().unwrap(), 80);
+        links
             .gateway
-            .inside(move || TcpStream::connect_timeout(&anybody, DEADLINE).expect("somebody listens"));
-        assert_eq!(watch.dialled(), [anybody]);
+            .inside(move || TcpStream::connect_timeout(&address, DEADLINE).expect("somebody listens"));
+        assert_eq!(watch.dialled(), [address]);
     }
 }
 
@@ -264,11 +271,11 @@ fn attempts() -> (u64, u64) {
     let table = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let value = |protocol: &str, name: &str| {
         let mut rows = table.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
-        let place = rows.next().unwrap().split(' ').position(|column| column == name).unwrap();
-        rows.next().unwrap().split(' ').nth(place).unwrap().parse::<u64>().unwrap()
+        let column = rows.next().unwrap().split(' ').position(|title| title == name).unwrap();
+        rows.next().unwrap().split(' ').nth(column).unwrap().parse::<u64>().unwrap()
     };
-    let six = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
-    let six =
-        six.lines().find_map(|line| line.strip_prefix("Udp6OutDatagrams")).unwrap().trim().parse::<u64>();
-    (value("Tcp", "ActiveOpens"), value("Udp", "OutDatagrams") + six.unwrap())
+    let ipv6 = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
+    let ipv6 =
+        ipv6.lines().find_map(|line| line.strip_prefix("Udp6OutDatagrams")).unwrap().trim().parse::<u64>();
+    (value("Tcp", "ActiveOpens"), value("Udp", "OutDatagrams") + ipv6.unwrap())
 }

@@ -1,10 +1,10 @@
 //! TLS as clients meet it: versions, certificates, resumption, deadlines, and records no decent client sends.
 
-use super::link;
+use super::connection;
 use crate::harness::certs::{ECDSA, NAME, RSA, RSA_NAME};
 use crate::harness::client::config;
 use crate::harness::connection::Tls;
-use crate::harness::{Frame, Reply, Request, Town};
+use crate::harness::{Frame, Reply, Request, TestBed};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, NamedGroup, StreamOwned};
 use rustls::{ProtocolVersion, SupportedProtocolVersion};
 use std::io::{Read, Write};
@@ -23,92 +23,92 @@ fn speaking(protocols: &[&str]) -> Arc<ClientConfig> {
 
 #[test]
 fn both_versions_carry_a_session() {
-    let town = Town::open();
-    let origin = town.node(1);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
     for (versions, expected, label) in
         [(ONLY_13, ProtocolVersion::TLSv1_3, "1.3"), (ONLY_12, ProtocolVersion::TLSv1_2, "1.2")]
     {
-        let tls = town.door().with(Arc::new(config(versions))).enter_tls();
+        let tls = bed.client_builder().with(Arc::new(config(versions))).connect_tls_stream();
         assert_eq!(tls.conn.protocol_version(), Some(expected));
-        let mut client = link(tls);
-        let mut node = town.upgrade(&mut client, &origin);
+        let mut client = connection(tls);
+        let mut node = bed.open_websocket(&mut client, &listener);
         for length in [1, 20_000, 60_000] {
-            client.say(Frame::binary(vec![1; length]));
-            assert_eq!(node.hear().payload.len(), length);
-            node.say(Frame::binary(vec![2; length]));
-            assert_eq!(client.hear().payload.len(), length);
+            client.send_frame(Frame::binary(vec![1; length]));
+            assert_eq!(node.read_frame().payload.len(), length);
+            node.send_frame(Frame::binary(vec![2; length]));
+            assert_eq!(client.read_frame().payload.len(), length);
         }
-        client.say(Frame::empty_close());
-        assert_eq!(node.hear(), Frame::empty_close());
+        client.send_frame(Frame::empty_close());
+        assert_eq!(node.read_frame(), Frame::empty_close());
         let labels = [("version", label), ("resumed", "false")];
-        assert_eq!(town.gateway.metric("tidegate_tls_handshakes_total", &labels), 1.0);
+        assert_eq!(bed.gateway.metric("tidegate_tls_handshakes_total", &labels), 1.0);
     }
 }
 
 #[test]
 fn the_oldest_version_is_the_configured_one() {
-    let town = Town::with(|config, _| config.set("tls.min_version", "1.3"));
-    assert!(town.door().with(Arc::new(config(ONLY_12))).try_enter_tls().is_err());
-    town.door().with(Arc::new(config(ONLY_13))).enter_tls();
+    let bed = TestBed::with(|config, _| config.set("tls.min_version", "1.3"));
+    assert!(bed.client_builder().with(Arc::new(config(ONLY_12))).try_connect_tls_stream().is_err());
+    bed.client_builder().with(Arc::new(config(ONLY_13))).connect_tls_stream();
 }
 
 #[test]
 fn the_name_chooses_the_certificate_in_both_versions() {
-    let town = Town::open();
+    let bed = TestBed::start();
     for versions in [ONLY_12, ONLY_13] {
-        let door = town.door().with(Arc::new(config(versions)));
+        let builder = bed.client_builder().with(Arc::new(config(versions)));
         // An address sends no name: the first certificate answers.
         for (name, identity) in [(NAME, &ECDSA), (RSA_NAME, &RSA), ("127.0.0.1", &ECDSA)] {
-            let tls = door.clone().sni(name).enter_tls();
+            let tls = builder.clone().sni(name).connect_tls_stream();
             assert_eq!(tls.conn.peer_certificates().unwrap()[0], identity.der, "{name}");
         }
         // So it does for a name nobody has; this client then minds, but it was shown one.
-        let refused = door.sni("nobody.test").try_enter_tls().unwrap_err().to_string();
+        let refused = builder.sni("nobody.test").try_connect_tls_stream().unwrap_err().to_string();
         assert!(refused.contains("not valid for name"), "{refused}");
     }
 }
 
 #[test]
 fn the_key_exchange_is_ready_for_quantum_computers() {
-    let town = Town::open();
-    let tls = town.client_tls();
+    let bed = TestBed::start();
+    let tls = bed.client_tls();
     assert_eq!(tls.conn.negotiated_key_exchange_group().unwrap().name(), NamedGroup::X25519MLKEM768);
 }
 
 #[test]
 fn http_1_1_is_what_we_speak() {
-    let town = Town::open();
+    let bed = TestBed::start();
     for (offer, answer) in [(&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])), (&[], None)] {
-        let tls = town.door().with(speaking(offer)).enter_tls();
+        let tls = bed.client_builder().with(speaking(offer)).connect_tls_stream();
         assert_eq!(tls.conn.alpn_protocol(), answer);
-        assert_eq!(link(tls).get("/nowhere").status(), 404);
+        assert_eq!(connection(tls).get("/nowhere").status(), 404);
     }
-    let refused = town.door().with(speaking(&["h2"])).try_enter_tls();
+    let refused = bed.client_builder().with(speaking(&["h2"])).try_connect_tls_stream();
     assert!(refused.is_err(), "nothing in common");
 }
 
 #[test]
 fn sessions_are_resumed_whichever_worker_answers() {
-    let town = Town::open();
+    let bed = TestBed::start();
     for versions in [ONLY_13, ONLY_12] {
-        let door = town.door().with(Arc::new(config(versions)));
+        let builder = bed.client_builder().with(Arc::new(config(versions)));
         // An answer read means that the tickets before it are read too.
-        assert_eq!(link(door.enter_tls()).get("/nowhere").status(), 404);
+        assert_eq!(connection(builder.connect_tls_stream()).get("/nowhere").status(), 404);
         for n in 0..12 {
-            let tls = door.enter_tls();
+            let tls = builder.connect_tls_stream();
             assert_eq!(tls.conn.handshake_kind(), Some(HandshakeKind::Resumed), "connection {n}");
-            assert_eq!(link(tls).get("/nowhere").status(), 404);
+            assert_eq!(connection(tls).get("/nowhere").status(), 404);
         }
     }
-    let resumed = town.gateway.metric("tidegate_tls_handshakes_total", &[("resumed", "true")]);
+    let resumed = bed.gateway.metric("tidegate_tls_handshakes_total", &[("resumed", "true")]);
     assert_eq!(resumed, 24.0);
 }
 
 #[test]
 fn a_handshake_has_a_deadline() {
-    let town = Town::with(|config, _| config.set("tls.handshake_timeout", "300ms"));
-    let silent = town.door().knock();
-    let mut half = town.door().knock();
+    let bed = TestBed::with(|config, _| config.set("tls.handshake_timeout", "300ms"));
+    let silent = bed.client_builder().connect_tcp();
+    let mut half = bed.client_builder().connect_tcp();
     half.write_all(&client_hello()[..40]).unwrap();
     for mut tcp in [silent, half] {
         let mut rest = Vec::new();
@@ -129,10 +129,10 @@ fn client_hello() -> Vec<u8> {
 
 #[test]
 fn a_hello_may_come_byte_by_byte() {
-    let town = Town::open();
+    let bed = TestBed::start();
     let name = rustls::pki_types::ServerName::try_from(NAME).unwrap();
     let mut connection = ClientConnection::new(Arc::new(config(ONLY_13)), name).unwrap();
-    let mut tcp = town.door().knock();
+    let mut tcp = bed.client_builder().connect_tcp();
     tcp.set_nodelay(true).unwrap();
     while connection.is_handshaking() {
         drip(&mut connection, &mut tcp);
@@ -140,7 +140,7 @@ fn a_hello_may_come_byte_by_byte() {
     }
     connection.writer().write_all(&Request::get("/nowhere").bytes()).unwrap();
     drip(&mut connection, &mut tcp);
-    assert_eq!(link(StreamOwned::new(connection, tcp)).read_response().status(), 404);
+    assert_eq!(super::connection(StreamOwned::new(connection, tcp)).read_response().status(), 404);
 }
 
 /// Sends what TLS wants to send one byte at a time.
@@ -154,7 +154,7 @@ fn drip(connection: &mut ClientConnection, tcp: &mut TcpStream) {
 
 #[test]
 fn what_is_no_tls_is_shown_the_door() {
-    let mut town = Town::with(|config, _| config.set("gateway.workers", 1));
+    let mut bed = TestBed::with(|config, _| config.set("gateway.workers", 1));
     let nonsense: [&[u8]; 5] = [
         b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
         &[0; 64],
@@ -163,7 +163,7 @@ fn what_is_no_tls_is_shown_the_door() {
         b"\x16\x03\x01\x00\x00",
     ];
     for bytes in nonsense {
-        let mut tcp = town.door().knock();
+        let mut tcp = bed.client_builder().connect_tcp();
         tcp.write_all(bytes).unwrap();
         tcp.shutdown(std::net::Shutdown::Write).unwrap();
         let mut rest = Vec::new();
@@ -171,21 +171,21 @@ fn what_is_no_tls_is_shown_the_door() {
             assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
         }
     }
-    assert_eq!(town.get("/nowhere").status(), 404);
-    town.gateway.assert_sound();
+    assert_eq!(bed.get("/nowhere").status(), 404);
+    bed.gateway.assert_healthy();
 }
 
 #[test]
 fn a_question_works_over_either_certificate() {
-    let town = Town::open();
-    town.manager.answer("", Reply::json(200, "[]"));
+    let bed = TestBed::start();
+    bed.manager.answer("", Reply::json(200, "[]"));
     for name in [NAME, RSA_NAME] {
-        assert_eq!(town.door().sni(name).enter().get(EVENT).status(), 200);
+        assert_eq!(bed.client_builder().sni(name).connect_tls().get(EVENT).status(), 200);
     }
 }
 
-impl Town {
+impl TestBed {
     fn client_tls(&self) -> Tls {
-        self.door().enter_tls()
+        self.client_builder().connect_tls_stream()
     }
 }

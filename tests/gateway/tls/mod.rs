@@ -1,6 +1,6 @@
 //! TLS as clients meet it: handshakes, certificates and their renewal, resumption, and unusual records.
 
-use crate::harness::Link;
+use crate::harness::Connection;
 use crate::harness::connection::{Side, Tls};
 
 mod handshake;
@@ -8,6 +8,6 @@ mod records;
 mod renewal;
 
 /// HTTP and WebSocket on an established TLS connection.
-fn link(tls: Tls) -> Link {
-    Link::new(Box::new(tls), Side::Client)
+fn connection(tls: Tls) -> Connection {
+    Connection::new(Box::new(tls), Side::Client)
 }

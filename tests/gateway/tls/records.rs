@@ -1,45 +1,47 @@
 //! TLS records in open sessions: key updates, truncated streams, and records that no regular client sends.
 
-use super::link;
+use super::connection;
 use crate::harness::client::config;
-use crate::harness::tls_records::{self, APPLICATION_DATA, HANDSHAKE, Records};
-use crate::harness::{Frame, Link, Origin, Town};
+use crate::harness::tls_records::{self, APPLICATION_DATA, HANDSHAKE, TlsRecords};
+use crate::harness::{Connection, Frame, NodeListener, TestBed};
 use std::sync::Arc;
 
 #[test]
 fn a_client_may_renew_its_keys_in_mid_session() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let mut client = link(town.door().with(Arc::new(config(&[&rustls::version::TLS13]))).enter_tls());
-    let mut node = town.upgrade(&mut client, &origin);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let mut client = connection(
+        bed.client_builder().with(Arc::new(config(&[&rustls::version::TLS13]))).connect_tls_stream(),
+    );
+    let mut node = bed.open_websocket(&mut client, &listener);
     for n in 0..10 {
         client.renew_keys();
-        client.say(Frame::text(&format!("to node {n}")));
-        assert_eq!(node.hear(), Frame::text(&format!("to node {n}")));
-        node.say(Frame::text(&format!("to client {n}")));
-        assert_eq!(client.hear(), Frame::text(&format!("to client {n}")));
+        client.send_frame(Frame::text(&format!("to node {n}")));
+        assert_eq!(node.read_frame(), Frame::text(&format!("to node {n}")));
+        node.send_frame(Frame::text(&format!("to client {n}")));
+        assert_eq!(client.read_frame(), Frame::text(&format!("to client {n}")));
     }
 }
 
 #[test]
 fn a_cut_tls_stream_is_a_lost_client() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (client, mut node) = town.relay(&origin);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (client, mut node) = bed.relay(&listener);
     // FIN without close_notify.
     drop(client);
-    assert_eq!(node.hear_close().0, Some(1001));
-    node.ended();
-    town.gateway.wait_for_metric("tidegate_ends_total", &[("by", "client"), ("how", "lost")], 1.0);
+    assert_eq!(node.read_close().0, Some(1001));
+    node.expect_end();
+    bed.gateway.wait_for_metric("tidegate_ends_total", &[("by", "client"), ("how", "lost")], 1.0);
 }
 
 /// A town with one worker, and an open session on it whose TLS records are ours to write.
-fn raw_session() -> (Town, Origin, Records, Link) {
-    let town = Town::with(|config, _| config.set("gateway.workers", 1));
-    let origin = town.node(1);
-    let mut client = link(town.door().with(tls_records::config()).enter_tls());
-    let node = town.upgrade(&mut client, &origin);
-    (town, origin, Records::take_over(client), node)
+fn raw_session() -> (TestBed, NodeListener, TlsRecords, Connection) {
+    let bed = TestBed::with(|config, _| config.set("gateway.workers", 1));
+    let listener = bed.node(1);
+    let mut client = connection(bed.client_builder().with(tls_records::config()).connect_tls_stream());
+    let node = bed.open_websocket(&mut client, &listener);
+    (bed, listener, TlsRecords::take_over(client), node)
 }
 
 /// KeyUpdate, not asking for one back (RFC 8446, 4.6.3).
@@ -49,26 +51,26 @@ const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 fn records_by_hand_are_understood() {
     let (_town, _origin, mut records, mut node) = raw_session();
     records.write_record(APPLICATION_DATA, &Frame::text("by hand").masked([1, 2, 3, 4]));
-    assert_eq!(node.hear(), Frame::text("by hand"));
-    node.say(Frame::text("heard"));
+    assert_eq!(node.read_frame(), Frame::text("by hand"));
+    node.send_frame(Frame::text("heard"));
     assert_eq!(records.read_record(), (APPLICATION_DATA, Frame::text("heard").bare()));
 }
 
 #[test]
 fn a_part_of_a_key_update_harms_nobody() {
     for part in 1..KEY_UPDATE.len() {
-        let (mut town, origin, mut records, mut node) = raw_session();
+        let (mut bed, listener, mut records, mut node) = raw_session();
         records.write_record(HANDSHAKE, &KEY_UPDATE[..part]);
         // The gateway has to write while half a message is waiting: here rustls panics if it is asked carelessly.
-        node.say(Frame::text("meanwhile"));
+        node.send_frame(Frame::text("meanwhile"));
         assert_eq!(records.read_record(), (APPLICATION_DATA, Frame::text("meanwhile").bare()));
         records.write_record(HANDSHAKE, &KEY_UPDATE[part..]);
-        node.say(Frame::text("afterwards"));
+        node.send_frame(Frame::text("afterwards"));
         assert_eq!(records.read_record(), (APPLICATION_DATA, Frame::text("afterwards").bare()));
-        let (mut client, mut other) = town.relay(&origin);
-        client.say(Frame::text("still here"));
-        assert_eq!(other.hear(), Frame::text("still here"));
-        town.gateway.assert_sound();
+        let (mut client, mut other) = bed.relay(&listener);
+        client.send_frame(Frame::text("still here"));
+        assert_eq!(other.read_frame(), Frame::text("still here"));
+        bed.gateway.assert_healthy();
     }
 }
 
@@ -83,13 +85,13 @@ fn records_that_break_tls_end_only_their_own_session() {
     ];
     for (name, kind, content) in cases {
         eprintln!("record with {name}");
-        let (mut town, origin, mut records, mut node) = raw_session();
+        let (mut bed, listener, mut records, mut node) = raw_session();
         records.write_record(kind, content);
-        node.rest();
-        let (mut client, mut other) = town.relay(&origin);
-        client.say(Frame::text("still here"));
-        assert_eq!(other.hear(), Frame::text("still here"));
-        town.gateway.assert_sound();
+        node.read_to_end();
+        let (mut client, mut other) = bed.relay(&listener);
+        client.send_frame(Frame::text("still here"));
+        assert_eq!(other.read_frame(), Frame::text("still here"));
+        bed.gateway.assert_healthy();
     }
 }
 
@@ -100,5 +102,5 @@ fn empty_records_are_nothing() {
         records.write_record(APPLICATION_DATA, b"");
         records.write_record(APPLICATION_DATA, &[byte]);
     }
-    assert_eq!(node.hear(), Frame::text("slowly"));
+    assert_eq!(node.read_frame(), Frame::text("slowly"));
 }

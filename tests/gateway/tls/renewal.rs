@@ -4,7 +4,7 @@ use crate::harness::certs::{ECDSA, Identity};
 use crate::harness::client::{config, trusting};
 use crate::harness::connection::Side;
 use crate::harness::gateway::write_pair;
-use crate::harness::{Config, Door, Frame, Link, Town, eventually};
+use crate::harness::{ClientBuilder, Config, Connection, Frame, TestBed, eventually};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
@@ -20,108 +20,109 @@ fn trusting_too(identity: &Identity) -> Arc<ClientConfig> {
 
 /// The certificate that a client without tickets is shown.
 #[track_caller]
-fn shown(door: &Door, other: &Identity) -> CertificateDer<'static> {
-    let tls = door.clone().with(trusting_too(other)).enter_tls();
+fn shown(builder: &ClientBuilder, other: &Identity) -> CertificateDer<'static> {
+    let tls = builder.clone().with(trusting_too(other)).connect_tls_stream();
     assert_eq!(tls.conn.handshake_kind(), Some(HandshakeKind::Full));
     tls.conn.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
 #[test]
 fn a_reload_serves_the_new_certificate_and_old_sessions_go_on() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node) = town.relay(&origin);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
     let renewed = Identity::renewed();
-    assert_eq!(shown(&town.door(), &renewed), ECDSA.der);
-    write_pair(&town.place, "ecdsa", &renewed);
-    assert_eq!(town.gateway.reload().0, Some(0));
-    assert_eq!(shown(&town.door(), &renewed), renewed.der, "at once");
-    client.say(Frame::text("still here"));
-    assert_eq!(node.hear(), Frame::text("still here"));
+    assert_eq!(shown(&bed.client_builder(), &renewed), ECDSA.der);
+    write_pair(&bed.workspace, "ecdsa", &renewed);
+    assert_eq!(bed.gateway.reload().0, Some(0));
+    assert_eq!(shown(&bed.client_builder(), &renewed), renewed.der, "at once");
+    client.send_frame(Frame::text("still here"));
+    assert_eq!(node.read_frame(), Frame::text("still here"));
 }
 
 #[test]
 fn a_renewal_is_seen_without_a_signal() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node) = town.relay(&origin);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
     let renewed = Identity::renewed();
-    write_pair(&town.place, "ecdsa", &renewed);
-    town.gateway.wait_for_revision(2);
-    assert_eq!(shown(&town.door(), &renewed), renewed.der);
-    let status = town.gateway.admin("/api/status").json();
+    write_pair(&bed.workspace, "ecdsa", &renewed);
+    bed.gateway.wait_for_revision(2);
+    assert_eq!(shown(&bed.client_builder(), &renewed), renewed.der);
+    let status = bed.gateway.admin_get("/api/status").json();
     assert_eq!((&status["reload"]["by"], &status["reload"]["good"]), (&"certificates".into(), &true.into()));
-    client.say(Frame::text("still here"));
-    assert_eq!(node.hear(), Frame::text("still here"));
-    assert_eq!(town.gateway.revision(), 2, "once");
+    client.send_frame(Frame::text("still here"));
+    assert_eq!(node.read_frame(), Frame::text("still here"));
+    assert_eq!(bed.gateway.revision(), 2, "once");
 }
 
 /// certbot points `live/NAME/*.pem` to new files below `archive/`, one link after the other.
 #[test]
 fn links_of_certbot_are_followed_and_halves_are_waited_for() {
-    let town = Town::with(|config, place| {
+    let bed = TestBed::with(|config, workspace| {
         for (n, identity) in [(1, &*ECDSA), (2, &Identity::renewed())] {
-            write_pair(place, &format!("archive{n}"), identity);
+            write_pair(workspace, &format!("archive{n}"), identity);
         }
         let pair = ["chain", "key"].map(|kind| {
-            let link = place.file(&format!("live.{kind}.pem"));
-            symlink(format!("archive1.{kind}.pem"), &link).unwrap();
-            (kind.to_owned(), toml::Value::from(link.to_str().unwrap()))
+            let path = workspace.file(&format!("live.{kind}.pem"));
+            symlink(format!("archive1.{kind}.pem"), &path).unwrap();
+            (kind.to_owned(), toml::Value::from(path.to_str().unwrap()))
         });
         config.set("tls.certificates", vec![toml::Value::Table(pair.into_iter().collect())]);
     });
     let point = |kind: &str| {
-        let next = town.place.file("next");
+        let next = bed.workspace.file("next");
         symlink(format!("archive2.{kind}.pem"), &next).unwrap();
-        std::fs::rename(&next, town.place.file(&format!("live.{kind}.pem"))).unwrap();
+        std::fs::rename(&next, bed.workspace.file(&format!("live.{kind}.pem"))).unwrap();
     };
-    let pem = std::fs::read_to_string(town.place.file("archive2.chain.pem")).unwrap();
+    let pem = std::fs::read_to_string(bed.workspace.file("archive2.chain.pem")).unwrap();
     point("chain");
-    eventually("a complaint", || town.gateway.admin("/api/status").json()["reload"]["good"] == false);
+    eventually("a complaint", || bed.gateway.admin_get("/api/status").json()["reload"]["good"] == false);
     // the log has a thread of its own
-    eventually("the reason", || town.gateway.stderr().contains("is not the key of that certificate"));
-    assert_eq!(shown(&town.door(), &ECDSA), ECDSA.der, "the old one stays");
-    assert_eq!(town.gateway.revision(), 1);
+    eventually("the reason", || bed.gateway.stderr().contains("is not the key of that certificate"));
+    assert_eq!(shown(&bed.client_builder(), &ECDSA), ECDSA.der, "the old one stays");
+    assert_eq!(bed.gateway.revision(), 1);
     point("key");
-    town.gateway.wait_for_revision(2);
-    let served = town.door().try_enter_tls().expect_err("this client does not know the new one");
+    bed.gateway.wait_for_revision(2);
+    let served =
+        bed.client_builder().try_connect_tls_stream().expect_err("this client does not know the new one");
     assert!(served.to_string().contains("certificate"), "{served}");
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
-    town.door().with(Arc::new(trusting(rustls::ALL_VERSIONS, roots))).enter_tls();
-    assert_eq!(town.gateway.admin("/api/status").json()["reload"]["good"], true);
+    bed.client_builder().with(Arc::new(trusting(rustls::ALL_VERSIONS, roots))).connect_tls_stream();
+    assert_eq!(bed.gateway.admin_get("/api/status").json()["reload"]["good"], true);
 }
 
 /// One connection, ended in order; whether it was resumed.
 #[track_caller]
-fn resumes(door: &Door) -> bool {
-    let tls = door.enter_tls();
+fn resumes(builder: &ClientBuilder) -> bool {
+    let tls = builder.connect_tls_stream();
     let kind = tls.conn.handshake_kind();
     // an answer read means that the tickets before it are read too
-    assert_eq!(Link::new(Box::new(tls), Side::Client).get("/nowhere").status(), 404);
+    assert_eq!(Connection::new(Box::new(tls), Side::Client).get("/nowhere").status(), 404);
     kind == Some(HandshakeKind::Resumed)
 }
 
 #[test]
 fn tickets_survive_a_renewal_but_not_the_end_of_a_name() {
     let mut kept: Option<Config> = None;
-    let town = Town::with(|config, _| kept = Some(config.clone()));
-    let door = town.door().with(Arc::new(config(rustls::ALL_VERSIONS)));
-    assert!(!resumes(&door) && resumes(&door));
+    let bed = TestBed::with(|config, _| kept = Some(config.clone()));
+    let builder = bed.client_builder().with(Arc::new(config(rustls::ALL_VERSIONS)));
+    assert!(!resumes(&builder) && resumes(&builder));
     let renewed = Identity::renewed();
-    write_pair(&town.place, "ecdsa", &renewed);
-    assert_eq!(town.gateway.reload().0, Some(0));
-    assert!(resumes(&door), "after a reload with another certificate");
+    write_pair(&bed.workspace, "ecdsa", &renewed);
+    assert_eq!(bed.gateway.reload().0, Some(0));
+    assert!(resumes(&builder), "after a reload with another certificate");
     // now the second name is served no more
     let mut config = kept.expect("it was called");
-    let pair = write_pair(&town.place, "ecdsa", &ECDSA);
+    let pair = write_pair(&bed.workspace, "ecdsa", &ECDSA);
     config.set("tls.certificates", vec![toml::Value::Table(pair)]);
-    config.write(&town.place);
-    assert_eq!(town.gateway.reload().0, Some(0));
-    assert!(!resumes(&door), "tickets of before are worth nothing");
-    assert!(resumes(&door));
+    config.write(&bed.workspace);
+    assert_eq!(bed.gateway.reload().0, Some(0));
+    assert!(!resumes(&builder), "tickets of before are worth nothing");
+    assert!(resumes(&builder));
     config.set("tls.min_version", "1.3");
-    config.write(&town.place);
-    assert_eq!(town.gateway.reload().0, Some(0));
-    assert!(!resumes(&door), "neither are those of before another oldest version");
+    config.write(&bed.workspace);
+    assert_eq!(bed.gateway.reload().0, Some(0));
+    assert!(!resumes(&builder), "neither are those of before another oldest version");
 }

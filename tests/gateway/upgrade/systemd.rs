@@ -1,37 +1,37 @@
 //! What systemd hears when one process takes over from another: who is the service now, and nothing that would end it.
 
-use crate::harness::systemd::Manager;
-use crate::harness::takeover::{self, Reign};
-use crate::harness::{Config, HttpPeer, Place, Town};
+use crate::harness::systemd::ServiceManager;
+use crate::harness::takeover::{self, Takeover};
+use crate::harness::{Config, HttpPeer, TestBed, Workspace};
 use rustix::process::Signal;
 
 /// The program as a service; `line` is of shell, and prepares it.
-fn begin(line: &str, watchdog: Option<&str>) -> (Reign, Manager) {
-    let place = Place::claim();
-    let config = Config::new(&place);
-    let manager = Manager::listen(place.file("notify"));
+fn begin(line: &str, watchdog: Option<&str>) -> (Takeover, ServiceManager) {
+    let workspace = Workspace::claim();
+    let config = Config::new(&workspace);
+    let manager = ServiceManager::listen(workspace.file("notify"));
     let mut service = manager.service_after(line);
     if let Some(micros) = watchdog {
         service = service.env("WATCHDOG_USEC", micros);
     }
-    let peer = HttpPeer::start(place.manager());
-    let gateway = service.start(&place, &config);
-    (Reign::of(Town { place, manager: peer, gateway }, config), manager)
+    let peer = HttpPeer::start(workspace.manager());
+    let gateway = service.start(&workspace, &config);
+    (Takeover::from_parts(TestBed { workspace, manager: peer, gateway }, config), manager)
 }
 
 #[test]
 fn the_new_process_becomes_the_service() {
-    let (mut reign, mut manager) = begin(":", None);
+    let (mut takeover, mut manager) = begin(":", None);
     manager.wait_until("both sockets are stored", |manager| manager.stored.len() == 2);
     manager.forget();
-    let first = reign.town.gateway.pid();
-    let second = reign.upgrade();
+    let first = takeover.bed.gateway.pid();
+    let second = takeover.upgrade();
     let main = manager.wait_for(&format!("MAINPID={second}"));
     let ready = manager.wait_for("READY=1");
     assert!(main < ready, "or the new one would not be listened to: {:?}", manager.said);
     assert_eq!(manager.senders[main], first);
     assert_eq!(manager.senders[ready], second);
-    assert_eq!(reign.town.gateway.retired().code(), Some(0));
+    assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
     manager.wait_until("the same sockets are stored", |manager| {
         let again = manager.said.iter().skip(ready).filter(|message| message.contains("FDSTORE=1"));
         again.count() == 1 && manager.stored.len() == 2
@@ -39,7 +39,7 @@ fn the_new_process_becomes_the_service() {
     let stopping = manager.said.iter().filter(|message| message.contains("STOPPING=1"));
     assert_eq!(stopping.count(), 0, "the service goes on: {:?}", manager.said);
     takeover::signal(second, Signal::TERM);
-    assert_eq!(reign.exit_of(second), Some(0));
+    assert_eq!(takeover.wait_for_exit_of(second), Some(0));
     manager.wait_for("STOPPING=1");
 }
 
@@ -47,9 +47,9 @@ fn the_new_process_becomes_the_service() {
 fn the_watchdog_is_fed_by_whoever_serves() {
     // systemd names the first process in it, but means the service
     for line in [":", "export WATCHDOG_PID=$$"] {
-        let (reign, mut manager) = begin(line, Some("1000000"));
+        let (takeover, mut manager) = begin(line, Some("1000000"));
         manager.wait_for("WATCHDOG=1");
-        let second = reign.upgrade();
+        let second = takeover.upgrade();
         manager.wait_until("the new one feeds it", |manager| {
             let mut fed = manager.said.iter().zip(&manager.senders);
             fed.any(|(message, sender)| *sender == second && message.contains("WATCHDOG=1"))

@@ -1,9 +1,9 @@
 //! A new process takes the place of the running one: clients go on, nobody is refused, nothing is left behind.
 
 use crate::harness::connection::{End, Side};
-use crate::harness::takeover::{self, Reign};
+use crate::harness::takeover::{self, Takeover};
 use crate::harness::whip::{ANSWER, post};
-use crate::harness::{Frame, Link, Reply, Request, Town, eventually};
+use crate::harness::{Connection, Frame, Reply, Request, TestBed, eventually};
 use rustix::process::Signal;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -11,58 +11,58 @@ use std::process::Command;
 
 /// One message each way.
 #[track_caller]
-fn talk(client: &mut Link, node: &mut Link) {
-    client.say(Frame::text("to the node"));
-    assert_eq!(node.hear(), Frame::text("to the node"));
-    node.say(Frame::text("to the client"));
-    assert_eq!(client.hear(), Frame::text("to the client"));
+fn talk(client: &mut Connection, node: &mut Connection) {
+    client.send_frame(Frame::text("to the node"));
+    assert_eq!(node.read_frame(), Frame::text("to the node"));
+    node.send_frame(Frame::text("to the client"));
+    assert_eq!(client.read_frame(), Frame::text("to the client"));
 }
 
 #[test]
 fn a_new_process_serves_and_the_old_one_drains() {
-    let mut reign = Reign::begin(|config, _| config.set("gateway.drain", "30s"));
-    let origin = reign.town.node(1);
-    let (mut client, mut node, rest) = reign.town.held_back(&origin);
-    let first = reign.town.gateway.pid();
-    let second = reign.upgrade();
+    let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let listener = takeover.bed.node(1);
+    let (mut client, mut node, rest) = takeover.bed.relay_mid_frame(&listener);
+    let first = takeover.bed.gateway.pid();
+    let second = takeover.upgrade();
     assert_ne!(first, second);
     // systemd's to wait for, not the old one's
     assert_eq!(takeover::parent(second), std::process::id());
-    let (mut newcomer, mut its_node) = reign.town.relay(&origin);
+    let (mut newcomer, mut its_node) = takeover.bed.relay(&listener);
     talk(&mut newcomer, &mut its_node);
     assert!(takeover::is_running(first), "it still drains");
     node.send(&rest);
-    assert_eq!(client.take(rest.len()), rest);
-    assert!(client.told(1001).starts_with("draining"));
-    assert!(node.told(1001).starts_with("draining"));
-    client.part(1001);
-    node.part(1001);
+    assert_eq!(client.read_bytes(rest.len()), rest);
+    assert!(client.expect_close(1001).starts_with("draining"));
+    assert!(node.expect_close(1001).starts_with("draining"));
+    client.answer_close(1001);
+    node.answer_close(1001);
     drop((client, node));
-    assert_eq!(reign.town.gateway.retired().code(), Some(0));
+    assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
     talk(&mut newcomer, &mut its_node);
     takeover::signal(second, Signal::TERM);
-    newcomer.told(1001);
-    newcomer.part(1001);
-    its_node.told(1001);
+    newcomer.expect_close(1001);
+    newcomer.answer_close(1001);
+    its_node.expect_close(1001);
     drop((newcomer, its_node));
-    assert_eq!(reign.exit_of(second), Some(0));
+    assert_eq!(takeover.wait_for_exit_of(second), Some(0));
 }
 
 #[test]
 fn who_was_just_let_in_is_seen_through_its_beginning() {
-    let reign = Reign::begin(|config, _| config.set("gateway.drain", "30s"));
-    let origin = reign.town.node(1);
-    let mut fresh = reign.town.client();
+    let takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let listener = takeover.bed.node(1);
+    let mut fresh = takeover.bed.client();
     fresh.send(b"GET /");
-    let mut asks_later = reign.town.client();
-    let mut monitor = plain(reign.town.place.admin());
+    let mut asks_later = takeover.bed.client();
+    let mut monitor = plain(takeover.bed.workspace.admin());
     assert_eq!(monitor.exchange(&Request::get("/livez").instead("Host", "localhost")).status(), 200);
-    reign.upgrade();
+    takeover.upgrade();
     // the old process has nothing more to wait for but them
-    assert_eq!(monitor.ended(), End::Clean);
-    asks_later.ask(&Request::upgrade(&reign.town.socket_target(1)));
-    let mut node = origin.accept();
-    node.agree();
+    assert_eq!(monitor.expect_end(), End::Clean);
+    asks_later.send_request(&Request::upgrade(&takeover.bed.websocket_target(1)));
+    let mut node = listener.accept();
+    node.accept_upgrade();
     assert_eq!(asks_later.read_response().status(), 101, "no newcomer is refused because of an upgrade");
     fresh.send(b"nowhere HTTP/1.1\r\nHost: gateway.test:8443\r\n\r\n");
     fresh.read_response().assert_refusal(404, "no_such_route");
@@ -70,34 +70,34 @@ fn who_was_just_let_in_is_seen_through_its_beginning() {
 
 #[test]
 fn what_clients_were_told_before_holds_afterwards() {
-    let reign = Reign::begin(|config, _| config.set("origins.strict", true));
-    let (known, unknown) = (reign.town.node(1), reign.town.node(2));
-    reign.town.manager.answer("/stream1", Reply::node(known.ip()));
-    reign.town.get("/streammanager/api/4.0/event/live/stream1?action=broadcast");
-    reign.upgrade();
-    reign.upgrade();
-    let (mut client, mut node) = reign.town.relay(&known);
+    let takeover = Takeover::start(|config, _| config.set("origins.strict", true));
+    let (known, unknown) = (takeover.bed.node(1), takeover.bed.node(2));
+    takeover.bed.manager.answer("/stream1", Reply::node(known.ip()));
+    takeover.bed.get("/streammanager/api/4.0/event/live/stream1?action=broadcast");
+    takeover.upgrade();
+    takeover.upgrade();
+    let (mut client, mut node) = takeover.bed.relay(&known);
     talk(&mut client, &mut node);
-    let target = reign.town.socket_target(2);
-    reign.town.refused(&Request::upgrade(&target)).assert_refusal(403, "origin_not_admitted");
+    let target = takeover.bed.websocket_target(2);
+    takeover.bed.exchange(&Request::upgrade(&target)).assert_refusal(403, "origin_not_admitted");
     assert_eq!(unknown.dials(), 0);
 }
 
 #[test]
 fn whip_sessions_find_their_node_again() {
-    let reign = Reign::begin(|_, _| {});
-    let node = reign.town.whip_node(1);
+    let takeover = Takeover::start(|_, _| {});
+    let node = takeover.bed.whip_node(1);
     let made = |n| Reply::created(&format!("/live/whip/resource/made{n}"), ANSWER);
     node.answer_in_turn("POST ", [made(1), made(2)]);
     node.answer("DELETE ", Reply::empty(200));
     let endpoint = "/as/v1/proxy/whip/live/s?nodeGroup=ng1";
     let locations = [(); 2].map(|()| {
-        let response = reign.town.client().exchange(&post(endpoint));
+        let response = takeover.bed.client().exchange(&post(endpoint));
         response.field("location").expect("a session was made").to_owned()
     });
-    reign.upgrade();
+    takeover.upgrade();
     for (location, made) in locations.iter().zip(1..) {
-        let answer = reign.town.client().exchange(&Request::new("DELETE", location));
+        let answer = takeover.bed.client().exchange(&Request::new("DELETE", location));
         assert_eq!(answer.status(), 200, "{answer:?}");
         assert_eq!(node.lines().last().unwrap(), &format!("DELETE /live/whip/resource/made{made}"));
     }
@@ -105,16 +105,19 @@ fn whip_sessions_find_their_node_again() {
 
 #[test]
 fn the_old_process_holds_no_listener_any_more() {
-    let reign = Reign::begin(|config, place| {
+    let takeover = Takeover::start(|config, workspace| {
         config.set("gateway.drain", "30s");
-        config.set("gateway.listen", vec![place.gateway().to_string(), place.second().to_string()]);
+        config.set(
+            "gateway.listen",
+            vec![workspace.gateway().to_string(), workspace.second_gateway().to_string()],
+        );
     });
-    let origin = reign.town.node(1);
-    let first = reign.town.gateway.pid();
+    let listener = takeover.bed.node(1);
+    let first = takeover.bed.gateway.pid();
     assert_eq!(listeners(first).len(), 5, "two workers, two addresses, and the admin page");
-    let _held = reign.town.held_back(&origin);
-    let second = reign.upgrade();
-    let aside = aside(&reign);
+    let _held = takeover.bed.relay_mid_frame(&listener);
+    let second = takeover.upgrade();
+    let aside = aside(&takeover);
     eventually("only its own admin page", || listeners(first) == [aside]);
     assert_eq!(listeners(second).len(), 5);
 }
@@ -138,19 +141,19 @@ fn listeners(pid: u32) -> Vec<SocketAddr> {
 }
 
 /// A connection without TLS, to an admin listener.
-fn plain(address: SocketAddr) -> Link {
-    Link::new(Box::new(TcpStream::connect(address).unwrap()), Side::Client)
+fn plain(address: SocketAddr) -> Connection {
+    Connection::new(Box::new(TcpStream::connect(address).unwrap()), Side::Client)
 }
 
 /// Where the old process shows its pages during its drain.
 #[track_caller]
-fn aside(reign: &Reign) -> SocketAddr {
+fn aside(takeover: &Takeover) -> SocketAddr {
     let find = || {
-        let log = reign.town.gateway.stderr();
+        let log = takeover.bed.gateway.stderr();
         let addresses = log.lines().filter_map(|line| line.split_once("admin page on http://"));
         let mut addresses =
             addresses.map(|(_, rest)| rest.trim_end_matches('/').parse::<SocketAddr>().unwrap());
-        addresses.find(|address| *address != reign.town.place.admin())
+        addresses.find(|address| *address != takeover.bed.workspace.admin())
     };
     eventually("an admin page aside", || find().is_some());
     find().unwrap()
@@ -158,27 +161,27 @@ fn aside(reign: &Reign) -> SocketAddr {
 
 #[test]
 fn monitoring_sees_no_gap_and_can_watch_the_drain() {
-    let reign = Reign::begin(|config, _| config.set("gateway.drain", "30s"));
-    let origin = reign.town.node(1);
-    let _held = reign.town.held_back(&origin);
+    let takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let listener = takeover.bed.node(1);
+    let _held = takeover.bed.relay_mid_frame(&listener);
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let town = &reign.town.gateway;
+        let bed = &takeover.bed.gateway;
         let looking = scope.spawn(|| {
             let mut looks = 0;
             while !done.load(std::sync::atomic::Ordering::SeqCst) {
-                assert_eq!(town.ready(), Some(200));
+                assert_eq!(bed.ready(), Some(200));
                 looks += 1;
             }
             looks
         });
-        let before = reign.serving();
-        reign.ask();
-        eventually("another one serves", || reign.serving() != before);
+        let before = takeover.serving_pid();
+        takeover.request_successor();
+        eventually("another one serves", || takeover.serving_pid() != before);
         done.store(true, std::sync::atomic::Ordering::SeqCst);
         assert!(looking.join().unwrap() > 0);
     });
-    let mut old = plain(aside(&reign));
+    let mut old = plain(aside(&takeover));
     let request = Request::get("/readyz").instead("Host", "localhost");
     eventually("not ready any more", || old.exchange(&request).status() == 503);
     let request = Request::get("/api/status").instead("Host", "localhost");
@@ -189,14 +192,14 @@ fn monitoring_sees_no_gap_and_can_watch_the_drain() {
 #[test]
 fn a_socket_file_of_the_admin_listener_stays() {
     use std::io::{Read, Write};
-    let reign = Reign::begin(|config, _| config.set("gateway.drain", "30s"));
-    let file = reign.town.place.file("admin.sock");
+    let takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let file = takeover.bed.workspace.file("admin.sock");
     let setting = format!("unix:{}", file.display());
-    reign.configure(|config| config.set("admin.listen", setting));
+    takeover.configure(|config| config.set("admin.listen", setting));
     // the first one still has its own; from the second one on it is the file
-    let origin = reign.town.node(1);
-    let first = reign.town.gateway.pid();
-    reign.ask();
+    let listener = takeover.bed.node(1);
+    let first = takeover.bed.gateway.pid();
+    takeover.request_successor();
     let pid = || {
         let mut stream = UnixStream::connect(&file).ok()?;
         stream.write_all(b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
@@ -207,10 +210,10 @@ fn a_socket_file_of_the_admin_listener_stays() {
     };
     eventually("the second one serves", || pid().is_some_and(|pid| pid != first));
     let second = pid().unwrap();
-    let _held = reign.town.held_back(&origin);
+    let _held = takeover.bed.relay_mid_frame(&listener);
     takeover::signal(second, Signal::USR2);
     eventually("the third one serves", || pid().expect("never refused") != second);
-    let aside = reign.town.place.file(&format!("admin.sock.{second}"));
+    let aside = takeover.bed.workspace.file(&format!("admin.sock.{second}"));
     eventually("a file aside", || aside.exists());
     takeover::signal(second, Signal::TERM);
     eventually("and it is removed", || !aside.exists());
@@ -219,21 +222,22 @@ fn a_socket_file_of_the_admin_listener_stays() {
 
 #[test]
 fn a_replaced_binary_is_what_comes_next() {
-    let place = crate::harness::Place::claim();
-    let (program, next) = (place.file("tidegate"), place.file("next"));
+    let workspace = crate::harness::Workspace::claim();
+    let (program, next) = (workspace.file("tidegate"), workspace.file("next"));
     std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
     std::fs::copy(&program, &next).unwrap();
-    let config = crate::harness::Config::new(&place);
-    let manager = crate::harness::HttpPeer::start(place.manager());
-    let gateway = crate::harness::Gateway::spawn_by(Command::new(&program), &place, &config).begun();
-    let reign = Reign::of(Town { place, manager, gateway }, config);
+    let config = crate::harness::Config::new(&workspace);
+    let manager = crate::harness::HttpPeer::start(workspace.manager());
+    let gateway =
+        crate::harness::Gateway::spawn_by(Command::new(&program), &workspace, &config).wait_until_ready();
+    let takeover = Takeover::from_parts(TestBed { workspace, manager, gateway }, config);
     let new = std::fs::metadata(&next).unwrap();
     std::fs::rename(&next, &program).unwrap();
-    let old = std::fs::read_link(format!("/proc/{}/exe", reign.town.gateway.pid())).unwrap();
+    let old = std::fs::read_link(format!("/proc/{}/exe", takeover.bed.gateway.pid())).unwrap();
     assert!(old.to_str().unwrap().ends_with(" (deleted)"), "{old:?}");
     let words = |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    let started = words(reign.town.gateway.pid());
-    let second = reign.upgrade();
+    let started = words(takeover.bed.gateway.pid());
+    let second = takeover.upgrade();
     let running = std::fs::metadata(format!("/proc/{second}/exe")).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::ino(&running), std::os::unix::fs::MetadataExt::ino(&new));
     assert_eq!(words(second), started);
@@ -242,41 +246,41 @@ fn a_replaced_binary_is_what_comes_next() {
 
 #[test]
 fn only_so_many_old_processes_drain_and_none_is_cut_for_another() {
-    let mut reign = Reign::begin(|config, _| config.set("gateway.drain", "60s"));
-    let origin = reign.town.node(1);
-    let first = reign.town.gateway.pid();
-    let (_one, _its_node, _) = reign.town.held_back(&origin);
-    let second = reign.upgrade();
-    let (_two, _its_node, _) = reign.town.held_back(&origin);
-    let third = reign.upgrade();
-    reign.ask();
-    reign.wait_for_word("still drain");
-    assert!(reign.town.gateway.stderr().contains(&format!("{first} and {second} still drain")));
-    assert_eq!(reign.serving(), third);
+    let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "60s"));
+    let listener = takeover.bed.node(1);
+    let first = takeover.bed.gateway.pid();
+    let (_one, _its_node, _) = takeover.bed.relay_mid_frame(&listener);
+    let second = takeover.upgrade();
+    let (_two, _its_node, _) = takeover.bed.relay_mid_frame(&listener);
+    let third = takeover.upgrade();
+    takeover.request_successor();
+    takeover.wait_for_log("still drain");
+    assert!(takeover.bed.gateway.stderr().contains(&format!("{first} and {second} still drain")));
+    assert_eq!(takeover.serving_pid(), third);
     // somebody decides which one has drained long enough
     takeover::signal(first, Signal::TERM);
-    assert_eq!(reign.town.gateway.retired().code(), Some(0));
-    let fourth = reign.upgrade();
+    assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
+    let fourth = takeover.upgrade();
     assert_ne!(fourth, third);
     assert!(takeover::is_running(second));
 }
 
 #[test]
 fn the_last_one_waits_for_those_that_drain() {
-    let mut reign = Reign::begin(|config, _| config.set("gateway.drain", "30s"));
-    let origin = reign.town.node(1);
-    let (mut client, mut node, rest) = reign.town.held_back(&origin);
-    let second = reign.upgrade();
+    let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let listener = takeover.bed.node(1);
+    let (mut client, mut node, rest) = takeover.bed.relay_mid_frame(&listener);
+    let second = takeover.upgrade();
     takeover::signal(second, Signal::TERM);
-    reign.wait_for_word("drained");
+    takeover.wait_for_log("drained");
     assert!(takeover::is_running(second), "systemd would cut the other one with it");
     node.send(&rest);
-    client.take(rest.len());
-    node.told(1001);
-    node.part(1001);
-    client.told(1001);
-    client.part(1001);
+    client.read_bytes(rest.len());
+    node.expect_close(1001);
+    node.answer_close(1001);
+    client.expect_close(1001);
+    client.answer_close(1001);
     drop((client, node));
-    assert_eq!(reign.exit_of(second), Some(0));
-    assert_eq!(reign.town.gateway.retired().code(), Some(0));
+    assert_eq!(takeover.wait_for_exit_of(second), Some(0));
+    assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
 }

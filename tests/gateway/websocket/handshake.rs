@@ -2,14 +2,14 @@
 
 use crate::harness::client::ACCEPT;
 use crate::harness::connection::End;
-use crate::harness::node::{Deaf, agreement};
-use crate::harness::{Frame, Head, Request, Town};
+use crate::harness::node::{FullBacklog, upgrade_response};
+use crate::harness::{Frame, Head, Request, TestBed};
 
 #[test]
 fn the_node_is_asked_what_the_vendors_proxy_would_ask() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let host = origin.ip();
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let host = listener.ip();
     let target =
         format!("/streammanager/?id=stream1&host={host}&app=live%2Froom1&password=a%2Bb%20c&x=&y=%C5%BB&z");
     let request = Request::upgrade(&target)
@@ -25,15 +25,15 @@ fn the_node_is_asked_what_the_vendors_proxy_would_ask() {
         .with("Via", "1.1 liar")
         .with("Referer", "https://gateway.test:8443/page?token=1")
         .with("Accept-Language", "de");
-    let mut client = town.door().from(town.place.home(1)).enter();
+    let mut client = bed.client_builder().from(bed.workspace.client_ip(1)).connect_tls();
     let port = client.tcp().local_addr().unwrap().port().to_string();
-    client.ask(&request);
-    let mut node = origin.accept();
-    let head = node.agree();
+    client.send_request(&request);
+    let mut node = listener.accept();
+    let head = node.accept_upgrade();
     assert_eq!(head.line, "GET /live/room1/?id=stream1&password=a%2Bb%20c&x=&y=%C5%BB&z HTTP/1.1");
     let expected = [
         ("host", format!("{host}:5080")),
-        ("x-forwarded-for", town.place.home(1).to_string()),
+        ("x-forwarded-for", bed.workspace.client_ip(1).to_string()),
         ("x-forwarded-for-meta-port", port),
         ("x-forwarded-for-meta-type", "WEB".to_owned()),
         ("x-forwarded-for-meta-secure", "true".to_owned()),
@@ -65,11 +65,13 @@ fn the_node_is_asked_what_the_vendors_proxy_would_ask() {
 
 #[test]
 fn the_client_gets_a_101_of_its_own_without_a_subprotocol() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let mut client = town.client();
-    client.ask(&Request::upgrade(&town.socket_target(1)));
-    origin.accept().agree_with("Sec-WebSocket-Protocol: json\r\nSet-Cookie: node=1\r\nServer: node\r\n");
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let mut client = bed.client();
+    client.send_request(&Request::upgrade(&bed.websocket_target(1)));
+    listener
+        .accept()
+        .accept_upgrade_with("Sec-WebSocket-Protocol: json\r\nSet-Cookie: node=1\r\nServer: node\r\n");
     let response = client.read_response();
     assert_eq!(response.status(), 101);
     assert_eq!(response.field("sec-websocket-accept"), Some(ACCEPT));
@@ -83,10 +85,11 @@ fn the_client_gets_a_101_of_its_own_without_a_subprotocol() {
 
 #[test]
 fn every_session_asks_with_a_key_of_its_own() {
-    let town = Town::open();
-    let origin = town.node(1);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
     let keys = [(); 3].map(|()| {
-        let (_client, _node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+        let (_client, _node, head) =
+            bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
         head.field("sec-websocket-key").unwrap().to_owned()
     });
     assert!(keys[0] != keys[1] && keys[1] != keys[2]);
@@ -95,28 +98,31 @@ fn every_session_asks_with_a_key_of_its_own() {
 
 #[test]
 fn the_client_hears_nothing_until_the_node_agreed() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
-    assert!(!client.hears_something_within(std::time::Duration::from_millis(100)));
-    node.agree_to(&head, "");
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node, head) =
+        bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
+    assert!(!client.receives_within(std::time::Duration::from_millis(100)));
+    node.answer_upgrade(&head, "");
     assert_eq!(client.read_response().status(), 101);
 }
 
 #[test]
 fn extensions_are_negotiated_end_to_end_when_forwarded() {
-    let town = Town::with(|config, _| config.set("origins.extensions", "forward"));
-    let origin = town.node(1);
+    let bed = TestBed::with(|config, _| config.set("origins.extensions", "forward"));
+    let listener = bed.node(1);
     let offer = "permessage-deflate; client_max_window_bits";
-    let request = Request::upgrade(&town.socket_target(1)).with("Sec-WebSocket-Extensions", offer);
-    let (mut client, mut node, head) = town.asked(&origin, &request);
+    let request = Request::upgrade(&bed.websocket_target(1)).with("Sec-WebSocket-Extensions", offer);
+    let (mut client, mut node, head) = bed.pending_upgrade(&listener, &request);
     assert_eq!(head.field("sec-websocket-extensions"), Some(offer));
-    node.send(format!("{}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", agreement(&head)).as_bytes());
+    node.send(
+        format!("{}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", upgrade_response(&head)).as_bytes(),
+    );
     let response = client.read_response();
     assert_eq!(response.field("sec-websocket-extensions"), Some("permessage-deflate"));
     let compressed = Frame { rsv: 4, ..Frame::text("pretend") };
-    client.say(compressed.clone());
-    assert_eq!(node.hear(), compressed);
+    client.send_frame(compressed.clone());
+    assert_eq!(node.read_frame(), compressed);
 }
 
 #[test]
@@ -125,15 +131,15 @@ fn the_origin_field_and_the_subprotocol_follow_the_configuration() {
     for (value, expected) in
         [("client", from), ("node", "http://"), ("https://fixed.example", "https://fixed.example")]
     {
-        let town = Town::with(|config, _| {
+        let bed = TestBed::with(|config, _| {
             config.set("origins.origin_header", value);
             config.set("origins.subprotocol", "");
         });
-        let origin = town.node(1);
-        let request = Request::upgrade(&town.socket_target(1)).with("Origin", from);
-        let (_client, _node, head) = town.asked(&origin, &request);
+        let listener = bed.node(1);
+        let request = Request::upgrade(&bed.websocket_target(1)).with("Origin", from);
+        let (_client, _node, head) = bed.pending_upgrade(&listener, &request);
         let expected =
-            if value == "node" { format!("http://{}:5080", origin.ip()) } else { expected.to_owned() };
+            if value == "node" { format!("http://{}:5080", listener.ip()) } else { expected.to_owned() };
         assert_eq!(head.field("origin"), Some(expected.as_str()));
         assert_eq!(head.field("sec-websocket-protocol"), None);
     }
@@ -141,59 +147,61 @@ fn the_origin_field_and_the_subprotocol_follow_the_configuration() {
 
 #[test]
 fn bytes_that_come_with_a_101_are_not_lost() {
-    let town = Town::open();
-    let origin = town.node(1);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
     // The client does not wait for its 101, the node sends its first frame and a half together with its own.
-    let mut client = town.client();
+    let mut client = bed.client();
     let early = client.encode(&Frame::text("early client"));
-    client.send(&[Request::upgrade(&town.socket_target(1)).bytes(), early].concat());
-    let mut node = origin.accept();
+    client.send(&[Request::upgrade(&bed.websocket_target(1)).bytes(), early].concat());
+    let mut node = listener.accept();
     let head = node.read_head();
     let frames = [Frame::text("early node").bare(), Frame::text("and more").bare()].concat();
-    node.send(&[format!("{}\r\n", agreement(&head)).as_bytes(), &frames[..15]].concat());
-    assert_eq!(node.hear(), Frame::text("early client"));
+    node.send(&[format!("{}\r\n", upgrade_response(&head)).as_bytes(), &frames[..15]].concat());
+    assert_eq!(node.read_frame(), Frame::text("early client"));
     assert_eq!(client.read_response().status(), 101);
-    assert_eq!(client.hear(), Frame::text("early node"));
+    assert_eq!(client.read_frame(), Frame::text("early node"));
     node.send(&frames[15..]);
-    assert_eq!(client.hear(), Frame::text("and more"));
+    assert_eq!(client.read_frame(), Frame::text("and more"));
 }
 
 #[test]
 fn a_node_may_say_goodbye_together_with_its_101() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node, head) =
+        bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
     let close = Frame::close(1013, "busy").bare();
-    node.send(&[format!("{}\r\n", agreement(&head)).as_bytes(), &close].concat());
-    node.finish();
+    node.send(&[format!("{}\r\n", upgrade_response(&head)).as_bytes(), &close].concat());
+    node.shutdown_write();
     assert_eq!(client.read_response().status(), 101);
-    assert_eq!(client.hear(), Frame::close(1013, "busy"));
+    assert_eq!(client.read_frame(), Frame::close(1013, "busy"));
 }
 
 #[test]
 fn the_head_of_a_node_may_come_in_pieces() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
-    let answer = format!("{}\r\n", agreement(&head));
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node, head) =
+        bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
+    let answer = format!("{}\r\n", upgrade_response(&head));
     answer.as_bytes().chunks(1).for_each(|byte| node.send(byte));
     assert_eq!(client.read_response().status(), 101);
-    node.say(Frame::text("hello"));
-    assert_eq!(client.hear(), Frame::text("hello"));
+    node.send_frame(Frame::text("hello"));
+    assert_eq!(client.read_frame(), Frame::text("hello"));
 }
 
 #[test]
 fn a_node_that_answers_anything_but_a_proper_101_is_a_bad_handshake() {
-    let town = Town::open();
-    let origin = town.node(1);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
     let plain = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n10.0.");
     type Answer = Box<dyn Fn(&Head) -> String>;
     let fixed = |text: String| -> Answer { Box::new(move |_| text.clone()) };
     let edited = |from: &'static str, to: &'static str| -> Answer {
-        Box::new(move |head| format!("{}\r\n", agreement(head)).replace(from, to))
+        Box::new(move |head| format!("{}\r\n", upgrade_response(head)).replace(from, to))
     };
     let added = |field: &'static str| -> Answer {
-        Box::new(move |head| format!("{}{field}\r\n\r\n", agreement(head)))
+        Box::new(move |head| format!("{}{field}\r\n\r\n", upgrade_response(head)))
     };
     let cases: Vec<(&str, Answer)> = vec![
         ("200", fixed(plain("200 OK"))),
@@ -214,26 +222,28 @@ fn a_node_that_answers_anything_but_a_proper_101_is_a_bad_handshake() {
     let total = cases.len();
     for (name, answer) in cases {
         eprintln!("node answers {name}");
-        let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+        let (mut client, mut node, head) =
+            bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
         node.try_send(answer(&head).as_bytes()).ok();
         let response = client.read_response();
         response.assert_refusal(502, "origin_bad_handshake");
-        assert!(!response.text().contains(&origin.ip().to_string()), "no node is named");
+        assert!(!response.text().contains(&listener.ip().to_string()), "no node is named");
         assert!(response.field("x-tidegate-session").is_some());
-        node.rest();
+        node.read_to_end();
     }
-    let refusals = town.gateway.metric("tidegate_refusals_total", &[("code", "origin_bad_handshake")]);
+    let refusals = bed.gateway.metric("tidegate_refusals_total", &[("code", "origin_bad_handshake")]);
     assert_eq!(refusals, total as f64);
 }
 
 #[test]
 fn a_node_that_hangs_up_instead_of_answering_is_a_502() {
-    let town = Town::open();
-    let origin = town.node(1);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
     for reset in [false, true] {
-        let (mut client, node, _) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+        let (mut client, node, _) =
+            bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
         if reset {
-            node.abort()
+            node.reset()
         } else {
             drop(node)
         }
@@ -245,86 +255,89 @@ fn a_node_that_hangs_up_instead_of_answering_is_a_502() {
 
 #[test]
 fn a_node_where_nobody_listens_is_refused() {
-    let town = Town::open();
-    let response = town.refused(&Request::upgrade(&town.socket_target(1)));
+    let bed = TestBed::start();
+    let response = bed.exchange(&Request::upgrade(&bed.websocket_target(1)));
     response.assert_refusal(502, "origin_refused");
     assert!(!response.text().contains("127."), "no node is named");
-    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[("outcome", "refused")]), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "refused")]), 1.0);
 }
 
 #[test]
 fn a_node_that_cannot_be_reached_in_time_is_a_504() {
-    let town = Town::with(|config, _| config.set("origins.connect_timeout", "200ms"));
-    let _deaf = Deaf::listen(town.place.node(1));
-    let response = town.refused(&Request::upgrade(&town.socket_target(1)));
+    let bed = TestBed::with(|config, _| config.set("origins.connect_timeout", "200ms"));
+    let _unresponsive = FullBacklog::listen(bed.workspace.node(1));
+    let response = bed.exchange(&Request::upgrade(&bed.websocket_target(1)));
     response.assert_refusal(504, "origin_timeout");
-    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[("outcome", "timeout")]), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "timeout")]), 1.0);
 }
 
 #[test]
 fn a_node_that_never_answers_the_upgrade_is_a_504() {
-    let town = Town::with(|config, _| config.set("origins.upgrade_timeout", "200ms"));
-    let origin = town.node(1);
-    let (mut client, mut node, head) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+    let bed = TestBed::with(|config, _| config.set("origins.upgrade_timeout", "200ms"));
+    let listener = bed.node(1);
+    let (mut client, mut node, head) =
+        bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
     // Half an answer is no answer.
-    node.send(&agreement(&head).as_bytes()[..20]);
+    node.send(&upgrade_response(&head).as_bytes()[..20]);
     client.read_response().assert_refusal(504, "origin_timeout");
-    node.ended();
+    node.expect_end();
 }
 
 #[test]
 fn after_a_refusal_of_the_node_the_connection_still_serves() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node, _) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node, _) =
+        bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
     node.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     let response = client.read_response();
     response.assert_refusal(502, "origin_bad_handshake");
     if response.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
-        assert_eq!(client.ended(), End::Clean);
-        client = town.client();
+        assert_eq!(client.expect_end(), End::Clean);
+        client = bed.client();
     }
-    let mut node = town.upgrade(&mut client, &origin);
-    node.say(Frame::text("now"));
-    assert_eq!(client.hear(), Frame::text("now"));
+    let mut node = bed.open_websocket(&mut client, &listener);
+    node.send_frame(Frame::text("now"));
+    assert_eq!(client.read_frame(), Frame::text("now"));
 }
 
 #[test]
 fn a_client_that_leaves_cancels_the_dial() {
-    let town = Town::with(|config, _| config.set("origins.upgrade_timeout", "60s"));
-    let origin = town.node(1);
+    let bed = TestBed::with(|config, _| config.set("origins.upgrade_timeout", "60s"));
+    let listener = bed.node(1);
     for reset in [false, true] {
-        let (mut client, mut node, _) = town.asked(&origin, &Request::upgrade(&town.socket_target(1)));
+        let (mut client, mut node, _) =
+            bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
         if reset {
-            client.abort();
+            client.reset();
         } else {
-            client.finish();
+            client.shutdown_write();
             drop(client);
         }
-        node.ended();
+        node.expect_end();
     }
-    town.gateway.wait_for_metric("tidegate_origin_dials_total", &[("outcome", "cancelled")], 2.0);
+    bed.gateway.wait_for_metric("tidegate_origin_dials_total", &[("outcome", "cancelled")], 2.0);
 }
 
 #[test]
 fn a_client_that_leaves_cancels_a_dial_that_is_not_even_connected() {
-    let town = Town::with(|config, _| config.set("origins.connect_timeout", "60s"));
-    let _deaf = Deaf::listen(town.place.node(1));
-    let mut client = town.client();
-    client.ask(&Request::upgrade(&town.socket_target(1)));
-    town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "two_step")], 1.0);
-    client.abort();
-    town.gateway.wait_for_metric("tidegate_origin_dials_total", &[("outcome", "cancelled")], 1.0);
-    town.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
+    let bed = TestBed::with(|config, _| config.set("origins.connect_timeout", "60s"));
+    let _unresponsive = FullBacklog::listen(bed.workspace.node(1));
+    let mut client = bed.client();
+    client.send_request(&Request::upgrade(&bed.websocket_target(1)));
+    bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "two_step")], 1.0);
+    client.reset();
+    bed.gateway.wait_for_metric("tidegate_origin_dials_total", &[("outcome", "cancelled")], 1.0);
+    bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
 }
 
 #[test]
 fn an_upgrade_that_is_none_is_refused_before_any_dial() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let good = Request::upgrade(&town.socket_target(1));
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let good = Request::upgrade(&bed.websocket_target(1));
     let cases: Vec<(&str, Request, u16, &str)> = vec![
-        ("a plain request", Request::get(&town.socket_target(1)), 426, "upgrade_required"),
+        ("a plain request", Request::get(&bed.websocket_target(1)), 426, "upgrade_required"),
         ("no upgrade", good.clone().without("Upgrade"), 426, "upgrade_required"),
         ("another upgrade", good.clone().instead("Upgrade", "h2c"), 426, "upgrade_required"),
         ("version 8", good.clone().instead("Sec-WebSocket-Version", "8"), 426, "websocket_version"),
@@ -335,7 +348,7 @@ fn an_upgrade_that_is_none_is_refused_before_any_dial() {
     ];
     for (name, request, status, code) in cases {
         eprintln!("upgrade with {name}");
-        let response = town.refused(&request);
+        let response = bed.exchange(&request);
         response.assert_refusal(status, code);
         if status == 426 {
             let connection = response.field("connection").expect("Connection").to_ascii_lowercase();
@@ -349,21 +362,21 @@ fn an_upgrade_that_is_none_is_refused_before_any_dial() {
             _ => {}
         }
     }
-    let post = Request::new("POST", &town.socket_target(1)).with("Content-Length", "0");
-    let response = town.refused(&post);
+    let post = Request::new("POST", &bed.websocket_target(1)).with("Content-Length", "0");
+    let response = bed.exchange(&post);
     response.assert_refusal(405, "method_not_allowed");
     assert!(response.field("allow").is_some_and(|methods| methods.contains("GET")));
-    assert_eq!(origin.dials(), 0);
+    assert_eq!(listener.dials(), 0);
 }
 
 #[test]
 fn fields_of_an_upgrade_may_be_lists_in_any_case() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let request = Request::upgrade(&town.socket_target(1))
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let request = Request::upgrade(&bed.websocket_target(1))
         .instead("Connection", "keep-alive, uPGRADE")
         .instead("Upgrade", "WebSocket");
-    let (mut client, mut node, head) = town.asked(&origin, &request);
-    node.agree_to(&head, "");
+    let (mut client, mut node, head) = bed.pending_upgrade(&listener, &request);
+    node.answer_upgrade(&head, "");
     assert_eq!(client.read_response().status(), 101);
 }

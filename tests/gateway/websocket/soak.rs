@@ -6,7 +6,7 @@
 //! `TIDEGATE_TEST_SEED` repeats a run; a run that fails prints its seed.
 
 use crate::harness::connection::{End, Side};
-use crate::harness::{Frame, Link, Request, Town};
+use crate::harness::{Connection, Frame, Request, TestBed};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -23,10 +23,10 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Random numbers that can be had again (splitmix64).
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self) -> u64 {
+impl Random {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -34,11 +34,11 @@ impl Dice {
     }
 
     fn below(&mut self, n: u64) -> u64 {
-        self.roll() % n
+        self.next() % n
     }
 
     fn bytes(&mut self, count: u64) -> Vec<u8> {
-        let words = (0..count.div_ceil(8)).flat_map(|_| self.roll().to_le_bytes());
+        let words = (0..count.div_ceil(8)).flat_map(|_| self.next().to_le_bytes());
         words.take(count as usize).collect()
     }
 }
@@ -51,7 +51,7 @@ enum Ending {
     /// The connection ends inside or behind the last words, with or without a reset.
     Break { reset: bool },
     /// Not before the gateway drains.
-    Stay,
+    UntilDrain,
 }
 
 /// What happens in a session.
@@ -64,12 +64,12 @@ struct Script {
 
 impl Script {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
-        let turns = dice.below(8);
-        let by = if dice.below(2) == 0 { Side::Client } else { Side::Node };
-        let ending = match dice.below(32) {
+        let mut random = Random(seed);
+        let turns = random.below(8);
+        let by = if random.below(2) == 0 { Side::Client } else { Side::Node };
+        let ending = match random.below(32) {
             // most clients of a round come to one of these in the end
-            0 => Ending::Stay,
+            0 => Ending::UntilDrain,
             1..=8 => Ending::Break { reset: true },
             9..=12 => Ending::Break { reset: false },
             _ => Ending::Close,
@@ -77,30 +77,30 @@ impl Script {
         Self { seed, turns, ending, by }
     }
 
-    fn dice(&self, side: Side, turn: u64) -> Dice {
-        Dice(Dice(self.seed ^ turn << 32 ^ ((side == Side::Node) as u64) << 63).roll())
+    fn random(&self, side: Side, turn: u64) -> Random {
+        Random(Random(self.seed ^ turn << 32 ^ ((side == Side::Node) as u64) << 63).next())
     }
 
     /// What a side says in a turn: messages whole and in pieces, with pings and pongs between the pieces.
     fn words(&self, side: Side, turn: u64) -> Vec<Frame> {
-        let mut dice = self.dice(side, turn);
+        let mut random = self.random(side, turn);
         let mut frames = Vec::new();
-        for _ in 0..=dice.below(3) {
-            let size = match dice.below(8) {
-                0 => dice.below(50_000),
-                1 => [0, 125, 126, 127, 65_535, 65_536][dice.below(6) as usize],
-                _ => dice.below(1500),
+        for _ in 0..=random.below(3) {
+            let size = match random.below(8) {
+                0 => random.below(50_000),
+                1 => [0, 125, 126, 127, 65_535, 65_536][random.below(6) as usize],
+                _ => random.below(1500),
             };
-            let pieces = if size > 4 { 1 + dice.below(3) } else { 1 };
+            let pieces = if size > 4 { 1 + random.below(3) } else { 1 };
             for piece in 0..pieces {
                 let opcode = if piece == 0 { Frame::BINARY } else { Frame::CONTINUATION };
                 let share = if piece + 1 == pieces { size - size / pieces * piece } else { size / pieces };
-                let frame = Frame::new(opcode, dice.bytes(share));
+                let frame = Frame::new(opcode, random.bytes(share));
                 frames.push(if piece + 1 == pieces { frame } else { frame.unfinished() });
-                if dice.below(4) == 0 {
-                    let opcode = if dice.below(2) == 0 { Frame::PING } else { Frame::PONG };
-                    let size = dice.below(126);
-                    frames.push(Frame::new(opcode, dice.bytes(size)));
+                if random.below(4) == 0 {
+                    let opcode = if random.below(2) == 0 { Frame::PING } else { Frame::PONG };
+                    let size = random.below(126);
+                    frames.push(Frame::new(opcode, random.bytes(size)));
                 }
             }
         }
@@ -111,7 +111,7 @@ impl Script {
 /// How it came out, for one side.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Outcome {
-    Went,
+    Arrived,
     Closed,
     Broke,
     Lost,
@@ -129,37 +129,41 @@ struct Round {
 }
 
 /// One side of a session.
-struct Player<'r> {
+struct Actor<'r> {
     round: &'r Round,
     script: Script,
     me: Side,
-    link: Link,
+    connection: Connection,
 }
 
-impl Player<'_> {
+impl Actor<'_> {
     fn other(&self) -> Side {
         if self.me == Side::Client { Side::Node } else { Side::Client }
     }
 
-    fn play(mut self) -> Outcome {
+    fn run(mut self) -> Outcome {
         for turn in 0.. {
-            let last = turn == self.script.turns && self.script.ending != Ending::Stay;
+            let last = turn == self.script.turns && self.script.ending != Ending::UntilDrain;
             let mine = last && self.script.by == self.me;
-            let mut said: Vec<u8> =
-                self.script.words(self.me, turn).iter().flat_map(|frame| self.link.encode(frame)).collect();
+            let mut said: Vec<u8> = self
+                .script
+                .words(self.me, turn)
+                .iter()
+                .flat_map(|frame| self.connection.encode(frame))
+                .collect();
             match self.script.ending {
                 Ending::Break { reset } if mine => return self.break_off(&said, reset),
-                Ending::Close if mine => said.extend(self.link.encode(&Frame::close(4000, "enough"))),
+                Ending::Close if mine => said.extend(self.connection.encode(&Frame::close(4000, "enough"))),
                 _ => {}
             }
             // who can't be reached any more says why
-            let _ = self.link.try_send(&said);
+            let _ = self.connection.try_send(&said);
             let words = self.script.words(self.other(), turn);
             // a reset takes along what it overtakes, also of the turn before
             let near = turn + 1 >= self.script.turns;
             for frame in &words {
                 match self.expect(frame, near) {
-                    Outcome::Went => {}
+                    Outcome::Arrived => {}
                     outcome => return outcome,
                 }
             }
@@ -177,10 +181,10 @@ impl Player<'_> {
     }
 
     fn break_off(mut self, said: &[u8], reset: bool) -> Outcome {
-        let cut = self.script.dice(self.me, u64::MAX >> 32).below(said.len() as u64 + 1) as usize;
-        let _ = self.link.try_send(&said[..cut]);
+        let cut = self.script.random(self.me, u64::MAX >> 32).below(said.len() as u64 + 1) as usize;
+        let _ = self.connection.try_send(&said[..cut]);
         if reset {
-            self.link.abort();
+            self.connection.reset();
         }
         Outcome::Broke
     }
@@ -191,10 +195,10 @@ impl Player<'_> {
             return Outcome::Drained;
         }
         if !mine {
-            let answer = self.link.encode(&Frame::close(4001, "indeed"));
-            let _ = self.link.try_send(&answer);
+            let answer = self.connection.encode(&Frame::close(4001, "indeed"));
+            let _ = self.connection.try_send(&answer);
         }
-        let (rest, _) = self.link.rest();
+        let (rest, _) = self.connection.read_to_end();
         assert!(rest.is_empty(), "nothing comes behind a Close");
         Outcome::Closed
     }
@@ -205,15 +209,15 @@ impl Player<'_> {
         let may_break =
             last && self.script.by != self.me && matches!(self.script.ending, Ending::Break { .. });
         loop {
-            match self.link.hear_or_end() {
+            match self.connection.read_frame_or_end() {
                 Ok(heard) if heard == *frame => {
                     self.round.frames.fetch_add(1, SeqCst);
                     self.round.bytes.fetch_add(frame.payload.len() as u64, SeqCst);
-                    return Outcome::Went;
+                    return Outcome::Arrived;
                 }
                 Ok(ping) if self.me == Side::Client && ping == Frame::ping("tidegate") => {
-                    let pong = self.link.encode(&Frame::pong("tidegate"));
-                    let _ = self.link.try_send(&pong);
+                    let pong = self.connection.encode(&Frame::pong("tidegate"));
+                    let _ = self.connection.try_send(&pong);
                 }
                 Ok(heard) => {
                     let (code, reason) = heard.as_close().unwrap_or_else(|| {
@@ -226,9 +230,9 @@ impl Player<'_> {
                         "session {seed}: {:?} was told {code:?} {reason:?} instead of {frame:?}",
                         self.me
                     );
-                    let answer = self.link.encode(&heard);
-                    let _ = self.link.try_send(&answer);
-                    self.link.rest();
+                    let answer = self.connection.encode(&heard);
+                    let _ = self.connection.try_send(&answer);
+                    self.connection.read_to_end();
                     return if drained { Outcome::Drained } else { Outcome::Lost };
                 }
                 Err((end, begun)) => {
@@ -241,7 +245,7 @@ impl Player<'_> {
                         self.script.ending, self.script.by, self.script.turns, self.round.draining, self.me
                     );
                     assert!(
-                        self.me == Side::Node || end == End::Torn || begun.is_empty(),
+                        self.me == Side::Node || end == End::Abrupt || begun.is_empty(),
                         "session {seed}: a cut that looks well"
                     );
                     return Outcome::Lost;
@@ -272,15 +276,15 @@ impl Node {
             move || {
                 for tcp in listener.incoming().map_while(Result::ok) {
                     let round = round.clone();
-                    let mut link = Link::new(Box::new(tcp), Side::Node);
-                    let Some(head) = link.next_head() else {
+                    let mut connection = Connection::new(Box::new(tcp), Side::Node);
+                    let Some(head) = connection.next_head() else {
                         if round.draining.load(SeqCst) { return } else { continue }
                     };
                     let serve = move || {
                         let (_, id) = head.target().split_once("id=").expect("an id");
                         let script = Script::new(id.parse().expect("a number"));
-                        link.agree_to(&head, "");
-                        let outcome = Player { round: &round, script, me: Side::Node, link }.play();
+                        connection.answer_upgrade(&head, "");
+                        let outcome = Actor { round: &round, script, me: Side::Node, connection }.run();
                         *round.outcomes.lock().unwrap().entry((true, outcome)).or_default() += 1;
                     };
                     threads.lock().unwrap().push(std::thread::spawn(serve));
@@ -301,26 +305,26 @@ impl Node {
 }
 
 /// One client after the other, until the round drains.
-fn clients(town: &Town, round: &Round, mut dice: Dice) {
+fn run_clients(bed: &TestBed, round: &Round, mut random: Random) {
     while !round.draining.load(SeqCst) {
-        let seed = dice.roll();
-        let target = format!("/streammanager/?id={seed}&host={}&app=live", town.ip(1));
-        let opened = || -> Option<Link> {
-            let mut link = town.door().try_enter()?;
-            link.try_send(&Request::upgrade(&target).bytes()).ok()?;
-            link.next_head().filter(|head| head.line.contains(" 101 ")).map(|_| link)
+        let seed = random.next();
+        let target = format!("/streammanager/?id={seed}&host={}&app=live", bed.ip(1));
+        let opened = || -> Option<Connection> {
+            let mut connection = bed.client_builder().try_connect_tls()?;
+            connection.try_send(&Request::upgrade(&target).bytes()).ok()?;
+            connection.next_head().filter(|head| head.line.contains(" 101 ")).map(|_| connection)
         };
-        let Some(link) = opened() else {
+        let Some(connection) = opened() else {
             assert!(round.draining.load(SeqCst), "session {seed}: nobody is turned away");
             return;
         };
-        let outcome = Player { round, script: Script::new(seed), me: Side::Client, link }.play();
+        let outcome = Actor { round, script: Script::new(seed), me: Side::Client, connection }.run();
         *round.outcomes.lock().unwrap().entry((false, outcome)).or_default() += 1;
     }
 }
 
-fn play_round(seed: u64) -> Round {
-    let mut town = Town::with(|config, _| {
+fn run_round(seed: u64) -> Round {
+    let mut bed = TestBed::with(|config, _| {
         config.set("gateway.drain", "20s");
         config.set("gateway.drain_close_code", i64::from(DRAIN_CODE));
         config.set("websocket.message_max", "off");
@@ -329,26 +333,26 @@ fn play_round(seed: u64) -> Round {
         config.set("websocket.ping_interval", "50ms");
     });
     let round = Arc::new(Round::default());
-    let node = Node::listen(town.place.node(1), round.clone());
-    let mut dice = Dice(seed);
+    let node = Node::listen(bed.workspace.node(1), round.clone());
+    let mut random = Random(seed);
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            let (town, round, dice) = (&town, &round, Dice(dice.roll()));
-            scope.spawn(move || clients(town, round, dice));
+            let (bed, round, random) = (&bed, &round, Random(random.next()));
+            scope.spawn(move || run_clients(bed, round, random));
         }
         let end = Instant::now() + ROUND;
         while Instant::now() < end {
             std::thread::sleep(ROUND / 10);
             // whether it reloads or says that it can't, nobody may notice
-            town.gateway.hang_up();
+            bed.gateway.send_sighup();
         }
-        town.gateway.assert_no_panic();
+        bed.gateway.assert_no_panic();
         round.draining.store(true, SeqCst);
-        town.gateway.terminate();
+        bed.gateway.terminate();
     });
-    assert_eq!(town.gateway.wait_for_exit().code(), Some(0));
+    assert_eq!(bed.gateway.wait_for_exit().code(), Some(0));
     node.end();
-    town.gateway.assert_no_panic();
+    bed.gateway.assert_no_panic();
     Arc::into_inner(round).expect("everybody has left")
 }
 
@@ -357,12 +361,12 @@ fn nothing_is_lost_whatever_happens_at_once() {
     let seed = variable("TIDEGATE_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 16);
     let time = Duration::from_secs(variable("TIDEGATE_TEST_SOAK").unwrap_or(15));
     println!("TIDEGATE_TEST_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut random = Random(seed);
     let mut all: BTreeMap<(bool, Outcome), u64> = BTreeMap::new();
     let (mut frames, mut bytes) = (0, 0);
     let began = Instant::now();
     while began.elapsed() < time {
-        let round = play_round(dice.roll());
+        let round = run_round(random.next());
         frames += round.frames.into_inner();
         bytes += round.bytes.into_inner();
         for (outcome, count) in round.outcomes.into_inner().unwrap() {

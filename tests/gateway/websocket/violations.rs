@@ -1,25 +1,25 @@
 //! Frames that are illegal or too big: each side is told in its own words, and nothing of them passes.
 
 use crate::harness::connection::End;
-use crate::harness::{Frame, Town};
+use crate::harness::{Frame, TestBed};
 
 /// Each violation on a session of its own: what was right before it passes, then both sides hear of the end.
 #[track_caller]
 fn violations(cases: &[(&str, Vec<u8>)], by_client: bool) {
-    let town = Town::open();
-    let origin = town.node(1);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
     for (name, bytes) in cases {
         eprintln!("violation: {name}");
-        let (mut client, mut node) = town.relay(&origin);
+        let (mut client, mut node) = bed.relay(&listener);
         let (wrong, other) = if by_client { (&mut client, &mut node) } else { (&mut node, &mut client) };
         wrong.send(&[wrong.encode(&Frame::text("fine")), bytes.clone()].concat());
-        assert_eq!(other.hear(), Frame::text("fine"));
-        client.told(1002);
-        node.told(1001);
-        client.part(1002);
+        assert_eq!(other.read_frame(), Frame::text("fine"));
+        client.expect_close(1002);
+        node.expect_close(1001);
+        client.answer_close(1002);
         drop(node);
     }
-    town.gateway.wait_for_metric("tidegate_ends_total", &[("how", "violation")], cases.len() as f64);
+    bed.gateway.wait_for_metric("tidegate_ends_total", &[("how", "violation")], cases.len() as f64);
 }
 
 /// What no side may send; `encode` masks or not.
@@ -70,54 +70,54 @@ fn illegal_frames_of_a_node_end_with_1002() {
 
 #[test]
 fn a_message_inside_a_message_ends_with_1002_after_its_first_piece() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node) = town.relay(&origin);
-    client.say(Frame::text("begun").unfinished());
-    client.say(Frame::text("again"));
-    assert_eq!(node.hear(), Frame::text("begun").unfinished());
-    client.told(1002);
-    node.told(1001);
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
+    client.send_frame(Frame::text("begun").unfinished());
+    client.send_frame(Frame::text("again"));
+    assert_eq!(node.read_frame(), Frame::text("begun").unfinished());
+    client.expect_close(1002);
+    node.expect_close(1001);
 }
 
 #[test]
 fn a_client_message_over_the_limit_ends_with_1009() {
-    let town = Town::open();
-    let origin = town.node(1);
-    let (mut client, mut node) = town.relay(&origin);
-    client.say(Frame::text("fine"));
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
+    client.send_frame(Frame::text("fine"));
     // Its header says enough; the payload never comes.
     client.send(&client.encode(&Frame::binary(vec![0; (64 << 10) + 1]))[..14]);
-    client.told(1009);
-    assert_eq!(node.hear(), Frame::text("fine"));
-    node.told(1001);
-    assert_eq!(node.ended(), End::Clean);
-    town.gateway.wait_for_metric("tidegate_ends_total", &[("how", "too_big")], 1.0);
+    client.expect_close(1009);
+    assert_eq!(node.read_frame(), Frame::text("fine"));
+    node.expect_close(1001);
+    assert_eq!(node.expect_end(), End::Clean);
+    bed.gateway.wait_for_metric("tidegate_ends_total", &[("how", "too_big")], 1.0);
 }
 
 #[test]
 fn fragments_count_together_against_the_limit() {
-    let town = Town::with(|config, _| config.set("websocket.message_max", "1KiB"));
-    let origin = town.node(1);
-    let (mut client, mut node) = town.relay(&origin);
-    client.say(Frame::binary(vec![1; 1000]).unfinished());
-    client.say(Frame::ping(&"p".repeat(125)));
-    client.say(Frame::new(Frame::CONTINUATION, vec![1; 25]));
-    client.told(1009);
-    assert_eq!(node.hear().payload.len(), 1000);
-    assert_eq!(node.hear().opcode, Frame::PING, "control frames are no part of the message");
-    node.told(1001);
+    let bed = TestBed::with(|config, _| config.set("websocket.message_max", "1KiB"));
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
+    client.send_frame(Frame::binary(vec![1; 1000]).unfinished());
+    client.send_frame(Frame::ping(&"p".repeat(125)));
+    client.send_frame(Frame::new(Frame::CONTINUATION, vec![1; 25]));
+    client.expect_close(1009);
+    assert_eq!(node.read_frame().payload.len(), 1000);
+    assert_eq!(node.read_frame().opcode, Frame::PING, "control frames are no part of the message");
+    node.expect_close(1001);
 }
 
 #[test]
 fn a_node_message_over_the_limit_ends_with_1009() {
-    let town = Town::with(|config, _| config.set("websocket.message_max", "1KiB"));
-    let origin = town.node(1);
-    let (mut client, mut node) = town.relay(&origin);
-    node.say(Frame::text("fine"));
+    let bed = TestBed::with(|config, _| config.set("websocket.message_max", "1KiB"));
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
+    node.send_frame(Frame::text("fine"));
     node.send(&Frame::binary(vec![0; 1025]).bare()[..4]);
-    assert_eq!(client.hear(), Frame::text("fine"));
-    client.told(1009);
-    node.told(1001);
-    client.part(1009);
+    assert_eq!(client.read_frame(), Frame::text("fine"));
+    client.expect_close(1009);
+    node.expect_close(1001);
+    client.answer_close(1009);
 }

@@ -1,7 +1,7 @@
 //! What clients of WHIP do with their connection: ask one thing after the other, talk on, leave.
 
 use crate::harness::whip::{ANSWER, FORMS, Form, OFFER, SDP, delete, patch, post};
-use crate::harness::{Gate, Reply, Request, Town, eventually};
+use crate::harness::{Gate, Reply, Request, TestBed, eventually};
 
 const ENDPOINT: &str = "/as/v1/proxy/whip/live/s?nodeGroup=ng1";
 
@@ -11,28 +11,28 @@ fn long(size: usize) -> String {
 
 #[test]
 fn a_client_that_leaves_in_mid_body_leaves_nothing_at_the_node() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     let bytes = post(ENDPOINT).bytes();
-    let mut client = town.client();
+    let mut client = bed.client();
     client.send(&bytes[..bytes.len() - 6]);
-    client.abort();
-    town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    client.reset();
+    bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
     assert_eq!(node.count(), 0);
 }
 
 #[test]
 fn a_session_that_nobody_waited_for_is_deleted() {
     for form in FORMS {
-        let town = Town::open();
-        let node = town.whip_node(1);
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
         let gate = Gate::default();
         node.answer("POST ", Reply::created("/live/whip/resource/orphan", ANSWER).held(&gate));
-        let mut client = town.client();
-        client.ask(&post(&form.endpoint("whip", "s", town.ip(1), "")));
-        node.wait_for_questions(1);
-        client.abort();
-        town.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+        let mut client = bed.client();
+        client.send_request(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        node.wait_for_requests(1);
+        client.reset();
+        bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
         gate.open();
         eventually("the orphan is deleted", || {
             node.lines().iter().any(|line| line.starts_with("DELETE /live/whip/resource/orphan"))
@@ -42,13 +42,13 @@ fn a_session_that_nobody_waited_for_is_deleted() {
 
 #[test]
 fn requests_follow_each_other_on_a_connection_also_without_waiting() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     let replies =
         (0..3).map(|n| Reply::created(&format!("/live/whip/resource/r{n}"), &format!("answer {n}")));
     node.answer_in_turn("POST ", replies);
-    let mut client = town.client();
-    let endpoint = Form::Direct.endpoint("whip", "s", town.ip(1), "");
+    let mut client = bed.client();
+    let endpoint = Form::Direct.endpoint("whip", "s", bed.ip(1), "");
     let requests = [
         post(&endpoint),
         Request::new("POST", &endpoint).chunked_body(SDP, OFFER, 5),
@@ -69,11 +69,11 @@ fn requests_follow_each_other_on_a_connection_also_without_waiting() {
 
 #[test]
 fn a_client_that_waits_for_a_100_gets_it() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     let bytes = post(ENDPOINT).with("Expect", "100-continue").bytes();
     let (head, body) = bytes.split_at(bytes.len() - OFFER.len());
-    let mut client = town.client();
+    let mut client = bed.client();
     client.send(head);
     assert_eq!(client.read_head().line, "HTTP/1.1 100 Continue");
     client.send(body);
@@ -83,25 +83,25 @@ fn a_client_that_waits_for_a_100_gets_it() {
     // who is refused anyway is told so instead, and keeps its body
     for (target, length, status) in [("/nowhere", "9", 404), (ENDPOINT, "9999999", 413)] {
         let wrong = Request::new("POST", target).with("Content-Type", SDP).with("Expect", "100-continue");
-        let mut client = town.client();
-        client.ask(&wrong.with("Content-Length", length));
+        let mut client = bed.client();
+        client.send_request(&wrong.with("Content-Length", length));
         let answer = client.read_response();
         assert_eq!((answer.status(), answer.field("connection")), (status, Some("close")), "{target}");
-        client.ended();
+        client.expect_end();
     }
 }
 
 #[test]
 fn an_offer_of_a_client_that_shut_its_half_is_answered_or_undone() {
     for form in FORMS {
-        let town = Town::open();
-        let node = town.whip_node(1);
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
         let gate = Gate::default();
         node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
-        let mut client = town.client();
-        client.ask(&post(&form.endpoint("whip", "s", town.ip(1), "")));
-        node.wait_for_questions(1);
-        client.finish();
+        let mut client = bed.client();
+        client.send_request(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        node.wait_for_requests(1);
+        client.shutdown_write();
         gate.open();
         // a browser that closes a tab says the same as a tool that has nothing more to ask
         let answered = client.next_head().is_some_and(|head| head.line.starts_with("HTTP/1.1 201"));
@@ -115,12 +115,12 @@ fn an_offer_of_a_client_that_shut_its_half_is_answered_or_undone() {
 #[test]
 fn the_delete_of_a_page_that_leaves_at_once_reaches_the_node() {
     for form in FORMS {
-        let town = Town::open();
-        let node = town.whip_node(1);
-        let mut client = town.client();
-        let created = client.exchange(&post(&form.endpoint("whip", "s", town.ip(1), "")));
-        client.ask(&delete(created.location()));
-        client.finish();
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
+        let mut client = bed.client();
+        let created = client.exchange(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        client.send_request(&delete(created.location()));
+        client.shutdown_write();
         drop(client);
         eventually("the session ends", || {
             node.lines().last().is_some_and(|line| line == "DELETE /live/whip/resource/stream1")
@@ -130,56 +130,60 @@ fn the_delete_of_a_page_that_leaves_at_once_reaches_the_node() {
 
 /// A client that goes on talking while its first request waits is held back, and costs bounded memory.
 #[track_caller]
-fn flood(request: &Request, waits_at: impl FnOnce(&Town)) {
-    const FLOOD: usize = 64 << 20;
-    let town = Town::open();
-    town.manager.answer("", Reply::nodes(&[town.ip(1)]));
-    let mut client = town.client();
-    client.ask(request);
-    waits_at(&town);
-    let before = town.gateway.memory();
+fn send_while_first_request_waits(request: &Request, waits_at: impl FnOnce(&TestBed)) {
+    const SENT_MAX: usize = 64 << 20;
+    let bed = TestBed::start();
+    bed.manager.answer("", Reply::nodes(&[bed.ip(1)]));
+    let mut client = bed.client();
+    client.send_request(request);
+    waits_at(&bed);
+    let before = bed.gateway.memory();
     // rustls reads where it can't write
     let short = Some(std::time::Duration::from_millis(300));
     client.tcp().set_write_timeout(short).unwrap();
     client.tcp().set_read_timeout(short).unwrap();
     let piece = vec![b'x'; 64 << 10];
-    let said = (0..FLOOD / piece.len()).take_while(|_| client.try_send(&piece).is_ok()).count() * piece.len();
-    let after = town.gateway.memory();
-    assert!(said < FLOOD, "never held back, and ended neither");
+    let said =
+        (0..SENT_MAX / piece.len()).take_while(|_| client.try_send(&piece).is_ok()).count() * piece.len();
+    let after = bed.gateway.memory();
+    assert!(said < SENT_MAX, "never held back, and ended neither");
     assert!(after < before + (8 << 20), "{before} bytes became {after} after {said}");
 }
 
 #[test]
 fn who_talks_on_while_a_node_thinks_is_held_back() {
-    let place = std::cell::OnceCell::new();
-    flood(&post(ENDPOINT), |town| {
-        let node = town.node(1);
-        let mut link = node.accept();
-        link.next_request().expect("the offer");
-        place.set((node, link)).ok();
+    let kept = std::cell::OnceCell::new();
+    send_while_first_request_waits(&post(ENDPOINT), |bed| {
+        let node = bed.node(1);
+        let mut connection = node.accept();
+        connection.next_request().expect("the offer");
+        kept.set((node, connection)).ok();
     });
-    let place = std::cell::OnceCell::new();
-    flood(&Request::upgrade("/as/v1/proxy/ws/publish/live/s?nodeGroup=ng1"), |town| {
-        let node = town.node(1);
-        let mut link = node.accept();
-        link.read_head();
-        place.set((node, link)).ok();
-    });
+    let kept = std::cell::OnceCell::new();
+    send_while_first_request_waits(
+        &Request::upgrade("/as/v1/proxy/ws/publish/live/s?nodeGroup=ng1"),
+        |bed| {
+            let node = bed.node(1);
+            let mut connection = node.accept();
+            connection.read_head();
+            kept.set((node, connection)).ok();
+        },
+    );
 }
 
 #[test]
 fn a_long_name_works_to_the_end() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     for form in FORMS {
         for length in [400, 480, 500, 512] {
             let stream = long(length);
-            let request = post(&form.endpoint("whip", &stream, town.ip(1), ""));
-            let created = town.refused(&request);
+            let request = post(&form.endpoint("whip", &stream, bed.ip(1), ""));
+            let created = bed.exchange(&request);
             assert_eq!(created.status(), 201, "{length}: {created:?}");
-            let patched = town.refused(&patch(created.location()));
+            let patched = bed.exchange(&patch(created.location()));
             assert_eq!(patched.status(), 204, "{length} {form:?}: {patched:?}");
-            assert_eq!(town.refused(&delete(created.location())).status(), 200);
+            assert_eq!(bed.exchange(&delete(created.location())).status(), 200);
         }
     }
     assert_eq!(node.count(), FORMS.len() * 4 * 3);

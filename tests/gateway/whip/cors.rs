@@ -1,13 +1,13 @@
 //! Pages of other origins and WHIP: preflights, and that every answer can be read by the page that asked, and no other.
 
 use crate::harness::whip::{FORMS, Form, delete, empty_post, patch, post};
-use crate::harness::{Reply, Request, Response, Town};
+use crate::harness::{Reply, Request, Response, TestBed};
 
 const PAGE: &str = "https://app.example";
 const OTHER: &str = "https://second.example";
 
-fn town() -> Town {
-    Town::with(|config, _| {
+fn bed_with_pages() -> TestBed {
+    TestBed::with(|config, _| {
         config.set("cors.allow_origins", vec![PAGE, OTHER]);
         config.set("limits.body_max", "8KiB");
     })
@@ -41,16 +41,16 @@ fn assert_readable(response: &Response, page: &str) {
 
 #[test]
 fn a_preflight_is_answered_here() {
-    let town = town();
-    let node = town.whip_node(1);
+    let bed = bed_with_pages();
+    let node = bed.whip_node(1);
     for form in FORMS {
         for kind in ["whip", "whep"] {
-            let endpoint = form.endpoint(kind, "s", town.ip(1), "&signal=true");
-            let resource = form.resource(kind, "s", town.ip(1), "");
+            let endpoint = form.endpoint(kind, "s", bed.ip(1), "&signal=true");
+            let resource = form.resource(kind, "s", bed.ip(1), "");
             let cases = [(&endpoint, "POST"), (&resource, "PATCH"), (&resource, "DELETE")];
             for (target, method) in cases {
                 for page in [PAGE, OTHER, "https://gateway.test:8443"] {
-                    let response = town.refused(&preflight(target, method).by_page(page));
+                    let response = bed.exchange(&preflight(target, method).by_page(page));
                     assert!(matches!(response.status(), 200 | 204), "{response:?}");
                     assert_eq!(response.field("access-control-allow-origin"), Some(page));
                     assert!(list(&response, "vary").contains(&"origin".to_owned()));
@@ -63,17 +63,17 @@ fn a_preflight_is_answered_here() {
             }
         }
     }
-    assert_eq!((town.manager.dials(), node.dials()), (0, 0));
+    assert_eq!((bed.manager.dials(), node.dials()), (0, 0));
 }
 
 #[test]
 fn a_preflight_allows_what_others_clients_send() {
-    let town = town();
-    let endpoint = Form::Proxy.endpoint("whip", "s", town.ip(1), "");
+    let bed = bed_with_pages();
+    let endpoint = Form::Proxy.endpoint("whip", "s", bed.ip(1), "");
     let request = preflight(&endpoint, "PATCH")
         .instead("Access-Control-Request-Headers", "authorization,content-type,if-match")
         .by_page(PAGE);
-    let response = town.refused(&request);
+    let response = bed.exchange(&request);
     let headers = list(&response, "access-control-allow-headers");
     for name in ["authorization", "content-type", "if-match"] {
         assert!(headers.contains(&name.to_owned()), "{headers:?}");
@@ -82,25 +82,25 @@ fn a_preflight_allows_what_others_clients_send() {
 
 #[test]
 fn a_preflight_of_a_foreign_page_permits_nothing() {
-    let town = town();
-    let node = town.whip_node(1);
+    let bed = bed_with_pages();
+    let node = bed.whip_node(1);
     for form in FORMS {
         for page in ["https://evil.example", "http://app.example", "https://app.example:444", "null"] {
-            let target = form.endpoint("whip", "s", town.ip(1), "");
-            let response = town.refused(&preflight(&target, "POST").by_page(page));
+            let target = form.endpoint("whip", "s", bed.ip(1), "");
+            let response = bed.exchange(&preflight(&target, "POST").by_page(page));
             assert_eq!(response.field("access-control-allow-origin"), None, "{response:?}");
         }
     }
-    assert_eq!((town.manager.dials(), node.dials()), (0, 0));
+    assert_eq!((bed.manager.dials(), node.dials()), (0, 0));
 }
 
 #[test]
 fn an_options_of_another_page_without_the_preflights_mark_is_real() {
-    let town = town();
-    let node = town.whip_node(1);
+    let bed = bed_with_pages();
+    let node = bed.whip_node(1);
     for form in FORMS {
-        let request = Request::new("OPTIONS", &form.endpoint("whip", "s", town.ip(1), "")).by_page(PAGE);
-        let response = town.refused(&request);
+        let request = Request::new("OPTIONS", &form.endpoint("whip", "s", bed.ip(1), "")).by_page(PAGE);
+        let response = bed.exchange(&request);
         assert_eq!(response.status(), 204);
         assert_readable(&response, PAGE);
     }
@@ -109,8 +109,8 @@ fn an_options_of_another_page_without_the_preflights_mark_is_real() {
 
 #[test]
 fn every_answer_of_the_course_can_be_read() {
-    let town = town();
-    let node = town.whip_node(1);
+    let bed = bed_with_pages();
+    let node = bed.whip_node(1);
     let theirs = |reply: Reply| {
         reply
             .field("Access-Control-Allow-Origin", "*")
@@ -125,11 +125,11 @@ fn every_answer_of_the_course_can_be_read() {
     node.answer("OPTIONS ", theirs(Reply::empty(204)));
     for form in FORMS {
         for page in [PAGE, OTHER] {
-            let endpoint = form.endpoint("whip", "s", town.ip(1), "");
-            let options = town.refused(&Request::new("OPTIONS", &endpoint).by_page(page));
-            let created = town.created(&post(&endpoint).by_page(page));
-            let patched = town.refused(&patch(created.location()).by_page(page));
-            let deleted = town.refused(&delete(created.location()).by_page(page));
+            let endpoint = form.endpoint("whip", "s", bed.ip(1), "");
+            let options = bed.exchange(&Request::new("OPTIONS", &endpoint).by_page(page));
+            let created = bed.created(&post(&endpoint).by_page(page));
+            let patched = bed.exchange(&patch(created.location()).by_page(page));
+            let deleted = bed.exchange(&delete(created.location()).by_page(page));
             for response in [options, created, patched, deleted] {
                 assert!(matches!(response.status(), 200 | 201 | 204), "{response:?}");
                 assert_readable(&response, page);
@@ -141,13 +141,13 @@ fn every_answer_of_the_course_can_be_read() {
 
 #[test]
 fn every_no_can_be_read() {
-    let town = town();
-    let node = town.whip_node(1);
-    let ip = town.ip(1);
+    let bed = bed_with_pages();
+    let node = bed.whip_node(1);
+    let ip = bed.ip(1);
     node.answer("/refused?", Reply::typed(406, "text/plain", "no"));
     let long = "x".repeat(9 << 10);
-    let dead = format!("/as/v1/proxy/whip/live/s?host={}", town.ip(2));
-    town.manager.answer("/missing", Reply::missing(404));
+    let dead = format!("/as/v1/proxy/whip/live/s?host={}", bed.ip(2));
+    bed.manager.answer("/missing", Reply::manager_error(404));
     let whip = |rest: &str| format!("/as/v1/proxy/whip/{rest}");
     for (request, status) in [
         (post("/nowhere"), 404),
@@ -162,7 +162,7 @@ fn every_no_can_be_read() {
         (post(&dead), 502),
         (Request::new("POST", &whip("live/s?nodeGroup=ng1")).body("application/sdp", &long), 413),
     ] {
-        let response = town.refused(&request.by_page(PAGE));
+        let response = bed.exchange(&request.by_page(PAGE));
         assert_eq!(response.status(), status, "{response:?}");
         assert_readable(&response, PAGE);
     }
@@ -170,74 +170,74 @@ fn every_no_can_be_read() {
 
 #[test]
 fn a_foreign_page_gets_nothing_done() {
-    let town = town();
-    let node = town.whip_node(1);
-    let created = town.created(&post(&Form::Direct.endpoint("whip", "s", town.ip(1), "")));
-    let asked = (town.manager.count(), node.count());
+    let bed = bed_with_pages();
+    let node = bed.whip_node(1);
+    let created = bed.created(&post(&Form::Direct.endpoint("whip", "s", bed.ip(1), "")));
+    let asked = (bed.manager.count(), node.count());
     for page in ["https://evil.example", "http://app.example", "https://app.example.evil", "null"] {
         for form in FORMS {
-            let endpoint = form.endpoint("whip", "s", town.ip(1), "");
+            let endpoint = form.endpoint("whip", "s", bed.ip(1), "");
             for request in [
                 post(&endpoint),
                 Request::new("OPTIONS", &endpoint),
                 patch(created.location()),
                 delete(created.location()),
             ] {
-                let response = town.refused(&request.by_page(page));
+                let response = bed.exchange(&request.by_page(page));
                 response.assert_refusal(403, "cross_site");
                 assert_eq!(response.field("access-control-allow-origin"), None);
                 assert!(list(&response, "vary").contains(&"origin".to_owned()), "{response:?}");
             }
         }
     }
-    assert_eq!((town.manager.count(), node.count()), asked);
+    assert_eq!((bed.manager.count(), node.count()), asked);
 }
 
 #[test]
 fn who_is_no_page_is_served_without_cors() {
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("cors.allow_origins", vec![PAGE]);
         // that one is about WebSockets
         config.set("cors.allow_missing", false);
     });
-    let _node = town.whip_node(1);
-    let created = town.created(&post(&Form::Direct.endpoint("whip", "s", town.ip(1), "")));
+    let _node = bed.whip_node(1);
+    let created = bed.created(&post(&Form::Direct.endpoint("whip", "s", bed.ip(1), "")));
     assert_eq!(created.field("access-control-allow-origin"), None);
-    assert_eq!(town.refused(&delete(created.location())).status(), 200);
+    assert_eq!(bed.exchange(&delete(created.location())).status(), 200);
 }
 
 #[test]
 fn by_default_only_pages_of_the_same_host_are_served() {
-    let town = Town::open();
-    let _node = town.whip_node(1);
-    let endpoint = Form::Proxy.endpoint("whip", "s", town.ip(1), "");
-    let own = town.created(&post(&endpoint).by_page("https://gateway.test:8443"));
+    let bed = TestBed::start();
+    let _node = bed.whip_node(1);
+    let endpoint = Form::Proxy.endpoint("whip", "s", bed.ip(1), "");
+    let own = bed.created(&post(&endpoint).by_page("https://gateway.test:8443"));
     assert_readable(&own, "https://gateway.test:8443");
-    town.refused(&post(&endpoint).by_page(PAGE)).assert_refusal(403, "cross_site");
+    bed.exchange(&post(&endpoint).by_page(PAGE)).assert_refusal(403, "cross_site");
 }
 
 #[test]
 fn anyone_may_be_allowed() {
-    let town = Town::with(|config, _| config.set("cors.allow_origins", vec!["*"]));
-    let _node = town.whip_node(1);
+    let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["*"]));
+    let _node = bed.whip_node(1);
     for page in ["https://whoever.example", "null"] {
-        let request = post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).by_page(page);
-        let allowed = town.created(&request).field("access-control-allow-origin").map(str::to_owned);
+        let request = post(&Form::Proxy.endpoint("whip", "s", bed.ip(1), "")).by_page(page);
+        let allowed = bed.created(&request).field("access-control-allow-origin").map(str::to_owned);
         assert!(allowed.as_deref() == Some("*") || allowed.as_deref() == Some(page), "{allowed:?}");
     }
 }
 
 #[test]
 fn who_is_turned_away_can_read_why() {
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("cors.allow_origins", vec![PAGE]);
         config.set("limits.sessions_per_ip", 1);
     });
-    let _node = town.whip_node(1);
-    let mut first = town.client();
-    let request = post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).by_page(PAGE);
+    let _node = bed.whip_node(1);
+    let mut first = bed.client();
+    let request = post(&Form::Proxy.endpoint("whip", "s", bed.ip(1), "")).by_page(PAGE);
     assert_eq!(first.exchange(&request).status(), 201);
-    let response = town.refused(&request);
+    let response = bed.exchange(&request);
     response.assert_refusal(429, "too_many");
     assert!(response.field("retry-after").is_some());
     assert_readable(&response, PAGE);

@@ -1,16 +1,16 @@
 //! Which fields of WHIP and WHEP pass to the node and back, and which stay behind.
 
 use crate::harness::whip::{ANSWER, FORMS, Form, ICE, SDP, TRICKLE, delete, post};
-use crate::harness::{Reply, Town};
+use crate::harness::{Reply, TestBed};
 
 #[test]
 fn the_node_is_told_who_asks_and_nothing_that_is_not_its_business() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     for form in FORMS {
-        let mut client = town.door().from(town.place.home(1)).enter();
+        let mut client = bed.client_builder().from(bed.workspace.client_ip(1)).connect_tls();
         let port = client.tcp().local_addr().unwrap().port().to_string();
-        let request = post(&form.endpoint("whip", "s", town.ip(1), ""))
+        let request = post(&form.endpoint("whip", "s", bed.ip(1), ""))
             .by_page("https://gateway.test:8443")
             .with("User-Agent", "Mozilla/5.0 (iPhone)")
             .with("Accept", "application/sdp")
@@ -32,13 +32,13 @@ fn the_node_is_told_who_asks_and_nothing_that_is_not_its_business() {
         assert_eq!(created.status(), 201, "{created:?}");
         let asked = node.last();
         for (name, value) in [
-            ("host", format!("{}:5080", town.ip(1))),
+            ("host", format!("{}:5080", bed.ip(1))),
             ("user-agent", "Mozilla/5.0 (iPhone)".to_owned()),
             ("accept", "application/sdp".to_owned()),
             ("accept-encoding", "identity".to_owned()),
             ("if-match", "\"tag\"".to_owned()),
             ("content-type", SDP.to_owned()),
-            ("x-forwarded-for", town.place.home(1).to_string()),
+            ("x-forwarded-for", bed.workspace.client_ip(1).to_string()),
             ("x-forwarded-for-meta-port", port),
             ("x-forwarded-for-meta-secure", "true".to_owned()),
         ] {
@@ -57,23 +57,23 @@ fn the_node_is_told_who_asks_and_nothing_that_is_not_its_business() {
 
 #[test]
 fn the_client_is_told_what_is_its_business() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     let created = Reply::created("/live/whip/resource/s", ANSWER)
         .field("ETag", "\"38sdf4fdsf54:EsAw\"")
         .field("Accept-Patch", TRICKLE)
         .field("Link", ICE)
         .field("Set-Cookie", "JSESSIONID=1")
-        .field("Server", &format!("Red5/{}", town.ip(1)))
-        .field("X-Node", &town.ip(1).to_string())
-        .field("Content-Location", &format!("http://{}:5080/x", town.ip(1)))
+        .field("Server", &format!("Red5/{}", bed.ip(1)))
+        .field("X-Node", &bed.ip(1).to_string())
+        .field("Content-Location", &format!("http://{}:5080/x", bed.ip(1)))
         .field("Access-Control-Allow-Origin", "*")
         .field("Access-Control-Allow-Credentials", "true")
         .field("Access-Control-Expose-Headers", "X")
         .field("Keep-Alive", "timeout=1");
     node.answer("POST ", created);
     for form in FORMS {
-        let response = town.created(&post(&form.endpoint("whip", "s", town.ip(1), "")));
+        let response = bed.created(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
         assert_eq!(response.field("etag"), Some("\"38sdf4fdsf54:EsAw\""));
         assert_eq!(response.field("accept-patch"), Some(TRICKLE));
         assert_eq!(response.field("link"), Some(ICE));
@@ -83,23 +83,23 @@ fn the_client_is_told_what_is_its_business() {
         for name in ["access-control-allow-origin", "access-control-allow-credentials"] {
             assert_eq!(response.field(name), None, "nobody asked: {response:?}");
         }
-        response.assert_names_no_node(town.ip(1));
+        response.assert_names_no_node(bed.ip(1));
     }
 }
 
 #[test]
 fn secrets_of_ice_servers_and_accounts_are_not_logged() {
-    let town = Town::with(|config, _| {
+    let bed = TestBed::with(|config, _| {
         config.set("log.level", "trace");
         config.set("log.access", "stderr");
     });
-    let _node = town.whip_node(1);
+    let _node = bed.whip_node(1);
     let secrets = "&ice-username=hush-one&ice-credential=hush-two&password=hush-three&token=hush-four";
-    let request = post(&Form::Proxy.endpoint("whip", "seen-stream", town.ip(1), secrets));
-    let created = town.created(&request.with("Authorization", "Bearer hush-five"));
-    town.refused(&delete(created.location()));
-    crate::harness::eventually("the access log", || town.gateway.stderr().contains("seen-stream"));
-    assert!(!town.gateway.stderr().contains("hush"), "{}", town.gateway.stderr());
+    let request = post(&Form::Proxy.endpoint("whip", "seen-stream", bed.ip(1), secrets));
+    let created = bed.created(&request.with("Authorization", "Bearer hush-five"));
+    bed.exchange(&delete(created.location()));
+    crate::harness::eventually("the access log", || bed.gateway.stderr().contains("seen-stream"));
+    assert!(!bed.gateway.stderr().contains("hush"), "{}", bed.gateway.stderr());
 }
 
 #[test]
@@ -111,10 +111,10 @@ fn the_origin_that_a_node_sees_is_the_configured_one() {
         ("https://fixed.example", Some("https://fixed.example".to_owned())),
         ("node", Some("http://NODE:5080".to_owned())),
     ] {
-        let town = Town::with(|config, _| config.set("origins.origin_header", configured));
-        let node = town.whip_node(1);
-        let seen = seen.map(|seen| seen.replace("NODE", &town.ip(1).to_string()));
-        town.created(&post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).by_page(page));
+        let bed = TestBed::with(|config, _| config.set("origins.origin_header", configured));
+        let node = bed.whip_node(1);
+        let seen = seen.map(|seen| seen.replace("NODE", &bed.ip(1).to_string()));
+        bed.created(&post(&Form::Proxy.endpoint("whip", "s", bed.ip(1), "")).by_page(page));
         assert_eq!(node.last().field("origin"), seen.as_deref(), "{configured}");
     }
 }

@@ -1,13 +1,13 @@
 //! `Location`: whatever a node says, no node address, no mixed content and no foreign host leaves the gateway.
 
 use crate::harness::whip::{ANSWER, FORMS, delete, patch, post};
-use crate::harness::{Reply, Town, eventually};
+use crate::harness::{Reply, TestBed, eventually};
 
 #[test]
 fn whatever_the_node_says_the_client_gets_a_path_of_ours_that_works() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let ip = town.ip(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let ip = bed.ip(1);
     for (said, meant) in [
         ("/live/whip/resource/stream1".to_owned(), "/live/whip/resource/stream1"),
         (
@@ -25,7 +25,7 @@ fn whatever_the_node_says_the_client_gets_a_path_of_ours_that_works() {
     ] {
         node.answer("POST ", Reply::created(&said, ANSWER));
         for form in FORMS {
-            let created = town.created(&post(&form.endpoint("whip", "s", ip, "")));
+            let created = bed.created(&post(&form.endpoint("whip", "s", ip, "")));
             created.assert_names_no_node(ip);
             let location = created.location().to_owned();
             assert!(!location.contains("10.0.0") && !location.contains("fd00"), "{said}: {location}");
@@ -33,9 +33,9 @@ fn whatever_the_node_says_the_client_gets_a_path_of_ours_that_works() {
                 location.starts_with("/as/v1/proxy/whip/live/s")
                     || location.starts_with("/live/whip/resource/s")
             );
-            assert_eq!(town.refused(&patch(&location)).status(), 204, "{form:?}: {said} became {location}");
+            assert_eq!(bed.exchange(&patch(&location)).status(), 204, "{form:?}: {said} became {location}");
             assert_eq!(node.last().line(), format!("PATCH {meant}"), "{form:?}: {said}");
-            assert_eq!(town.refused(&delete(&location)).status(), 200);
+            assert_eq!(bed.exchange(&delete(&location)).status(), 200);
             assert_eq!(node.last().line(), format!("DELETE {meant}"), "{form:?}: {said}");
         }
     }
@@ -43,13 +43,13 @@ fn whatever_the_node_says_the_client_gets_a_path_of_ours_that_works() {
 
 #[test]
 fn without_one_it_is_the_usual_path() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     for reply in [Reply::typed(201, "application/sdp", ANSWER), Reply::created("", ANSWER)] {
         node.answer("POST ", reply);
         for form in FORMS {
-            let created = town.created(&post(&form.endpoint("whip", "s", town.ip(1), "")));
-            assert_eq!(town.refused(&delete(created.location())).status(), 200);
+            let created = bed.created(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+            assert_eq!(bed.exchange(&delete(created.location())).status(), 200);
             assert_eq!(node.last().line(), "DELETE /live/whip/resource/s", "{form:?}");
         }
     }
@@ -57,9 +57,9 @@ fn without_one_it_is_the_usual_path() {
 
 #[test]
 fn one_that_cannot_be_meant_is_refused_and_its_session_is_not_left_behind() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let ip = town.ip(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let ip = bed.ip(1);
     for said in [
         "//evil.example/x".to_owned(),
         "httpfoo".to_owned(),
@@ -77,7 +77,7 @@ fn one_that_cannot_be_meant_is_refused_and_its_session_is_not_left_behind() {
     ] {
         node.answer("POST ", Reply::created(&said, ANSWER));
         for form in FORMS {
-            let response = town.refused(&post(&form.endpoint("whip", "s", ip, "")));
+            let response = bed.exchange(&post(&form.endpoint("whip", "s", ip, "")));
             assert_eq!(response.status(), 502, "{said}: {response:?}");
             response.assert_refusal(502, "origin_bad_handshake");
             response.assert_names_no_node(ip);
@@ -86,7 +86,7 @@ fn one_that_cannot_be_meant_is_refused_and_its_session_is_not_left_behind() {
     }
     let two = Reply::created("/live/whip/resource/a", ANSWER).field("Location", "/live/whip/resource/b");
     node.answer("POST ", two);
-    let response = town.refused(&post(&FORMS[0].endpoint("whip", "s", ip, "")));
+    let response = bed.exchange(&post(&FORMS[0].endpoint("whip", "s", ip, "")));
     response.assert_refusal(502, "origin_bad_handshake");
     eventually("the session is deleted at its usual path", || {
         let lines = node.lines();
@@ -102,22 +102,22 @@ fn one_that_cannot_be_meant_is_refused_and_its_session_is_not_left_behind() {
 
 #[test]
 fn only_a_new_session_has_one() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let ip = town.ip(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let ip = bed.ip(1);
     let foreign = format!("http://{ip}:5080/elsewhere");
     for status in [200, 204, 400, 404, 409, 500] {
         let reply = Reply::empty(status).field("Location", &foreign);
         for method in ["PATCH ", "DELETE ", "OPTIONS "] {
             node.answer(method, reply.clone());
         }
-        let created = town.created(&post(&FORMS[0].endpoint("whip", "s", ip, "")));
+        let created = bed.created(&post(&FORMS[0].endpoint("whip", "s", ip, "")));
         for request in [
             crate::harness::Request::new("OPTIONS", &FORMS[0].endpoint("whip", "s", ip, "")),
             patch(created.location()),
             delete(created.location()),
         ] {
-            let response = town.refused(&request);
+            let response = bed.exchange(&request);
             assert_eq!(response.status(), status);
             response.assert_names_no_node(ip);
         }
@@ -126,14 +126,14 @@ fn only_a_new_session_has_one() {
 
 #[test]
 fn nobody_is_sent_elsewhere() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let ip = town.ip(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let ip = bed.ip(1);
     for status in [301, 302, 303, 307, 308] {
         let reply = Reply::typed(status, "text/html", format!("<a href=\"http://{ip}/\">here</a>"));
         node.answer("POST ", reply.field("Location", &format!("http://{ip}:5080/live/whip/endpoint/s")));
         for form in FORMS {
-            let response = town.refused(&post(&form.endpoint("whip", "s", ip, "")));
+            let response = bed.exchange(&post(&form.endpoint("whip", "s", ip, "")));
             response.assert_names_no_node(ip);
             assert_eq!(response.status(), 502, "{response:?}");
         }

@@ -3,15 +3,15 @@
 use crate::harness::whip::{
     ANSWER, CANDIDATES, FORMS, Form, ICE, OFFER, SDP, TRICKLE, delete, empty_post, patch, post,
 };
-use crate::harness::{Origin, Reply, Request, Town};
+use crate::harness::{NodeListener, Reply, Request, TestBed};
 
 #[test]
 fn a_publisher_takes_the_whole_course_in_each_form() {
     for form in FORMS {
-        let town = Town::open();
-        let node = town.whip_node(1);
-        let endpoint = form.endpoint("whip", "stream1", town.ip(1), "&mode=live&username=u");
-        let mut client = town.client();
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
+        let endpoint = form.endpoint("whip", "stream1", bed.ip(1), "&mode=live&username=u");
+        let mut client = bed.client();
         let options = client.exchange(&Request::new("OPTIONS", &endpoint));
         assert_eq!(options.status(), 204, "{options:?}");
         assert_eq!(options.field("link"), Some(ICE));
@@ -34,7 +34,7 @@ fn a_publisher_takes_the_whole_course_in_each_form() {
             ],
             "{form:?}"
         );
-        let bodies: Vec<String> = node.asked().iter().map(|asked| asked.text()).collect();
+        let bodies: Vec<String> = node.received().iter().map(|asked| asked.text()).collect();
         assert_eq!(bodies, ["", OFFER, CANDIDATES, ""]);
     }
 }
@@ -42,10 +42,10 @@ fn a_publisher_takes_the_whole_course_in_each_form() {
 #[test]
 fn a_player_takes_the_whole_course_in_each_form() {
     for form in FORMS {
-        let town = Town::open();
-        let node = town.whip_node(1);
-        let endpoint = form.endpoint("whep", "stream1", town.ip(1), "&requestId=subscriber-1b31");
-        let mut client = town.client();
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
+        let endpoint = form.endpoint("whep", "stream1", bed.ip(1), "&requestId=subscriber-1b31");
+        let mut client = bed.client();
         assert_eq!(client.exchange(&Request::new("OPTIONS", &endpoint)).status(), 204);
         let created = client.exchange(&empty_post(&endpoint));
         assert_eq!((created.status(), created.text().as_str()), (201, OFFER), "{created:?}");
@@ -56,7 +56,7 @@ fn a_player_takes_the_whole_course_in_each_form() {
         assert_eq!(client.exchange(&answer).status(), 204);
         assert_eq!(client.exchange(&patch(&resource)).status(), 204);
         assert_eq!(client.exchange(&delete(&resource)).status(), 200);
-        let asked = node.asked();
+        let asked = node.received();
         assert_eq!(asked.len(), 5);
         assert_eq!((asked[1].body.len(), asked[1].field("content-length")), (0, Some("0")));
         assert_eq!((asked[2].text().as_str(), asked[2].field("content-type")), (ANSWER, Some(SDP)));
@@ -87,36 +87,36 @@ fn both_generations_of_managers_are_asked_in_their_own_words() {
             "/streammanager/api/4.0/event/live/s?action=subscribe&region=us",
         ),
     ] {
-        let town = Town::open();
-        let _node = town.whip_node(1);
-        town.created(&post(endpoint));
-        assert_eq!(town.manager.lines(), [format!("GET {question}")], "{endpoint}");
+        let bed = TestBed::start();
+        let _node = bed.whip_node(1);
+        bed.created(&post(endpoint));
+        assert_eq!(bed.manager.lines(), [format!("GET {question}")], "{endpoint}");
     }
 }
 
 #[test]
 fn the_app_may_have_a_context_in_each_form() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let ip = town.ip(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let ip = bed.ip(1);
     for endpoint in [
         "/as/v1/proxy/whip/live/room/sub/s%201?nodeGroup=ng1".to_owned(),
         "/live/room/sub/whip/endpoint/s%201".to_owned(),
         format!("/streammanager/whip/endpoint/s%201?host={ip}&app=live%2Froom%2Fsub"),
         format!("/streammanager/room/sub/whip/endpoint/s%201?host={ip}&app=live"),
     ] {
-        town.created(&post(&endpoint));
+        bed.created(&post(&endpoint));
         assert_eq!(node.last().line(), "POST /live/room/sub/whip/endpoint/s%201", "{endpoint}");
     }
 }
 
 #[test]
 fn what_is_not_ours_reaches_the_node_byte_for_byte() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     let opaque = "username=u&password=p%20a+ss&x=y&q=%e3%82%ab&flag&token=a:b=c";
     for form in FORMS {
-        town.created(&post(&form.endpoint("whip", "s", town.ip(1), &format!("&{opaque}"))));
+        bed.created(&post(&form.endpoint("whip", "s", bed.ip(1), &format!("&{opaque}"))));
         let target = node.last().head.target().to_owned();
         assert!(target.ends_with(opaque), "{form:?}: {target}");
     }
@@ -124,10 +124,10 @@ fn what_is_not_ours_reaches_the_node_byte_for_byte() {
 
 #[test]
 fn odd_letters_pass_or_are_refused_but_always_the_same() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     let statuses: Vec<u16> =
-        (0..4).map(|_| town.refused(&post("/live/whip/endpoint/s?a={%22x%22:1}")).status()).collect();
+        (0..4).map(|_| bed.exchange(&post("/live/whip/endpoint/s?a={%22x%22:1}")).status()).collect();
     assert!(statuses.iter().all(|status| *status == statuses[0]), "{statuses:?}");
     match statuses[0] {
         400 => assert_eq!(node.dials(), 0),
@@ -137,18 +137,18 @@ fn odd_letters_pass_or_are_refused_but_always_the_same() {
 
 #[test]
 fn a_real_options_reaches_the_node_and_brings_its_ice_servers() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     let other = "<turn:turn.example?transport=udp>; rel=\"ice-server\"; username=\"u\"; credential=\"YQ==\"";
     node.answer(
         "OPTIONS ",
         Reply::empty(200).field("Link", ICE).field("Link", other).field("Accept-Post", SDP),
     );
     for form in FORMS {
-        let request = Request::new("OPTIONS", &form.endpoint("whip", "s", town.ip(1), "&signal=true"));
+        let request = Request::new("OPTIONS", &form.endpoint("whip", "s", bed.ip(1), "&signal=true"));
         // a page of our own origin sends one without asking for permission first
         let request = request.by_page("https://gateway.test:8443");
-        let response = town.refused(&request);
+        let response = bed.exchange(&request);
         assert_eq!(response.status(), 200, "{response:?}");
         assert_eq!(response.all("link"), [ICE, other]);
         assert_eq!(response.field("accept-post"), Some(SDP));
@@ -158,20 +158,20 @@ fn a_real_options_reaches_the_node_and_brings_its_ice_servers() {
 
 #[test]
 fn the_node_that_the_client_shall_name_is_in_session_host() {
-    let town = Town::open();
-    let _node = town.whip_node(1);
-    let endpoint = Form::Proxy.endpoint("whip", "s", town.ip(1), "");
-    let ip = town.ip(1).to_string();
+    let bed = TestBed::start();
+    let _node = bed.whip_node(1);
+    let endpoint = Form::Proxy.endpoint("whip", "s", bed.ip(1), "");
+    let ip = bed.ip(1).to_string();
     for request in [Request::new("OPTIONS", &endpoint), post(&endpoint)] {
-        let response = town.refused(&request);
+        let response = bed.exchange(&request);
         assert_eq!(response.field("session-host"), Some(ip.as_str()), "{response:?}");
     }
 }
 
 #[test]
 fn every_status_of_the_node_passes_with_its_body() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     for status in [200, 400, 401, 404, 405, 406, 409, 412, 417, 500, 503] {
         let body = format!("because {status}");
         let mut reply = Reply::typed(status, "text/plain", body.as_str());
@@ -180,7 +180,7 @@ fn every_status_of_the_node_passes_with_its_body() {
         }
         node.answer("POST ", reply);
         for form in FORMS {
-            let response = town.refused(&post(&form.endpoint("whip", "s", town.ip(1), "")));
+            let response = bed.exchange(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
             assert_eq!((response.status(), response.text().as_str()), (status, body.as_str()), "{form:?}");
             assert_eq!(response.field("content-type"), Some("text/plain"));
             assert!(response.field("x-tidegate-session").is_some());
@@ -191,10 +191,10 @@ fn every_status_of_the_node_passes_with_its_body() {
 
 #[test]
 fn each_method_has_its_route_and_each_body_its_type() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let ip = town.ip(1);
-    let get = town.get(&Form::Proxy.endpoint("whip", "s", ip, ""));
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let ip = bed.ip(1);
+    let get = bed.get(&Form::Proxy.endpoint("whip", "s", ip, ""));
     get.assert_refusal(405, "method_not_allowed");
     for method in ["OPTIONS", "POST", "PATCH", "DELETE"] {
         assert!(get.field("allow").is_some_and(|allow| allow.contains(method)), "{get:?}");
@@ -205,7 +205,7 @@ fn each_method_has_its_route_and_each_body_its_type() {
         delete(&Form::Manager.endpoint("whip", "s", ip, "")),
         post(&Form::Direct.resource("whip", "s", ip, "")),
     ] {
-        let response = town.refused(&request);
+        let response = bed.exchange(&request);
         response.assert_refusal(405, "method_not_allowed");
         assert!(response.field("allow").is_some());
     }
@@ -216,7 +216,7 @@ fn each_method_has_its_route_and_each_body_its_type() {
             Request::new("POST", &endpoint).body("application/json", "{}"),
             Request::new("POST", &whep).body(TRICKLE, CANDIDATES),
         ] {
-            town.refused(&request).assert_refusal(400, "bad_request");
+            bed.exchange(&request).assert_refusal(400, "bad_request");
         }
     }
     assert_eq!((node.dials(), node.count()), (0, 0));
@@ -224,10 +224,10 @@ fn each_method_has_its_route_and_each_body_its_type() {
 
 #[test]
 fn what_is_wrong_is_refused_before_anybody_is_asked() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let stranger = Origin::listen(town.place.node(10));
-    let (ip, outside) = (town.ip(1), stranger.ip());
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let stranger = NodeListener::listen(bed.workspace.node(10));
+    let (ip, outside) = (bed.ip(1), stranger.ip());
     for (target, status, code) in [
         (format!("/as/v1/proxy/whip/live/s?nodeGroup=ng1&host={outside}"), 403, "origin_not_admitted"),
         (
@@ -258,103 +258,103 @@ fn what_is_wrong_is_refused_before_anybody_is_asked() {
         ("/as/v1/auth/login".to_owned(), 404, "no_such_route"),
         ("/as/v1/admin/rtcproxy".to_owned(), 404, "no_such_route"),
     ] {
-        let response = town.refused(&post(&target));
+        let response = bed.exchange(&post(&target));
         assert_eq!(response.status(), status, "{target}: {response:?}");
         response.assert_refusal(status, code);
         response.assert_names_no_node(outside);
     }
-    assert_eq!((town.manager.dials(), node.dials(), stranger.dials()), (0, 0, 0));
+    assert_eq!((bed.manager.dials(), node.dials(), stranger.dials()), (0, 0, 0));
 }
 
 #[test]
 fn a_node_that_the_client_names_is_used_without_a_question() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     let target = format!(
         "/as/v1/proxy/whip/live/stream1?signal=true&nodeGroup=ng1&mode=live&transport=udp&keyFramerate=3000&host={}",
-        town.ip(1)
+        bed.ip(1)
     );
-    town.created(&post(&target));
+    bed.created(&post(&target));
     let expected = "POST /live/whip/endpoint/stream1?signal=true&mode=live&transport=udp&keyFramerate=3000";
     assert_eq!(node.lines(), [expected]);
-    assert_eq!(town.manager.dials(), 0);
+    assert_eq!(bed.manager.dials(), 0);
 }
 
 #[test]
 fn it_is_counted_as_http() {
-    let town = Town::open();
-    let _node = town.whip_node(1);
-    let mut client = town.client();
-    assert_eq!(client.exchange(&post(&Form::Proxy.endpoint("whip", "s", town.ip(1), ""))).status(), 201);
+    let bed = TestBed::start();
+    let _node = bed.whip_node(1);
+    let mut client = bed.client();
+    assert_eq!(client.exchange(&post(&Form::Proxy.endpoint("whip", "s", bed.ip(1), ""))).status(), 201);
     let labels = [("route", "http")];
-    assert_eq!(town.gateway.metric("tidegate_sessions_active", &labels), 1.0);
-    assert_eq!(town.gateway.metric("tidegate_sessions_total", &labels), 1.0);
-    assert_eq!(town.gateway.metric("tidegate_origin_dials_total", &[("outcome", "connected")]), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_sessions_active", &labels), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_sessions_total", &labels), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "connected")]), 1.0);
     drop(client);
-    town.gateway.wait_for_metric("tidegate_sessions_active", &labels, 0.0);
+    bed.gateway.wait_for_metric("tidegate_sessions_active", &labels, 0.0);
 }
 
 #[test]
 fn a_type_may_have_parameters_and_capitals() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    let endpoint = Form::Proxy.endpoint("whip", "s", town.ip(1), "");
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let endpoint = Form::Proxy.endpoint("whip", "s", bed.ip(1), "");
     for kind in ["Application/SDP", "application/sdp; charset=utf-8", "application/sdp;x=\"y\""] {
-        town.created(&Request::new("POST", &endpoint).body(kind, OFFER));
+        bed.created(&Request::new("POST", &endpoint).body(kind, OFFER));
         assert_eq!(node.last().field("content-type"), Some(kind));
     }
 }
 
 #[test]
 fn every_status_on_a_resource_passes_and_only_the_end_is_the_end() {
-    let town = Town::open();
-    let node = town.whip_node(1);
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
     for form in FORMS {
-        let created = town.created(&post(&form.endpoint("whip", "s", town.ip(1), "")));
+        let created = bed.created(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
         let location = created.location();
         for status in [200, 400, 401, 405, 409, 412, 417, 500, 503] {
             let reply = Reply::typed(status, "text/plain", "why").field("ETag", "\"2\"");
             node.answer("PATCH ", reply.clone());
             node.answer("DELETE ", reply);
-            let patched = town.refused(&patch(location).with("If-Match", "\"1\""));
+            let patched = bed.exchange(&patch(location).with("If-Match", "\"1\""));
             assert_eq!((patched.status(), patched.text().as_str()), (status, "why"));
             assert_eq!(patched.field("etag"), Some("\"2\""));
             assert_eq!(node.last().field("if-match"), Some("\"1\""));
             if status != 200 {
-                assert_eq!(town.refused(&delete(location)).status(), status);
+                assert_eq!(bed.exchange(&delete(location)).status(), status);
             }
         }
         node.answer("DELETE ", Reply::empty(204));
-        assert_eq!(town.refused(&delete(location)).status(), 204, "after all those failures");
-        town.refused(&delete(location)).assert_refusal(404, "no_such_resource");
+        assert_eq!(bed.exchange(&delete(location)).status(), 204, "after all those failures");
+        bed.exchange(&delete(location)).assert_refusal(404, "no_such_resource");
     }
 }
 
 #[test]
 fn a_second_question_mark_is_part_of_the_query() {
-    let town = Town::open();
-    let node = town.whip_node(1);
-    town.created(&post("/live/whip/endpoint/s?flag?signal=true"));
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    bed.created(&post("/live/whip/endpoint/s?flag?signal=true"));
     assert_eq!(node.last().line(), "POST /live/whip/endpoint/s?flag?signal=true");
 }
 
 #[test]
 fn the_group_of_those_who_name_none_is_the_configured_one() {
-    let town = Town::with(|config, _| config.set("stream_manager.node_group", "ng7"));
-    let _node = town.whip_node(1);
+    let bed = TestBed::with(|config, _| config.set("stream_manager.node_group", "ng7"));
+    let _node = bed.whip_node(1);
     for rest in ["", "?nodeGroup=default", "?nodeGroup=ng1"] {
-        town.created(&post(&format!("/as/v1/proxy/whip/live/s{rest}")));
+        bed.created(&post(&format!("/as/v1/proxy/whip/live/s{rest}")));
     }
     let question = |group| format!("GET /as/v1/streams/stream/{group}/publish/live/s");
-    assert_eq!(town.manager.lines(), [question("ng7"), question("ng7"), question("ng1")]);
+    assert_eq!(bed.manager.lines(), [question("ng7"), question("ng7"), question("ng1")]);
 }
 
 #[test]
 fn a_client_that_wants_no_more_gets_its_answer_and_the_end() {
-    let town = Town::open();
-    let _node = town.whip_node(1);
-    let mut client = town.client();
-    let request = post(&Form::Proxy.endpoint("whip", "s", town.ip(1), "")).with("Connection", "close");
+    let bed = TestBed::start();
+    let _node = bed.whip_node(1);
+    let mut client = bed.client();
+    let request = post(&Form::Proxy.endpoint("whip", "s", bed.ip(1), "")).with("Connection", "close");
     assert_eq!(client.exchange(&request).status(), 201);
-    client.ended();
+    client.expect_end();
 }

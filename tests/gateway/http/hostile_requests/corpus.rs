@@ -78,8 +78,8 @@ fn case(lines: &[&str], outcome: &str, words: &Words) -> Case {
     let name = name.unwrap_or_else(|| panic!("no name: {}", lines[0]));
     let heard = lines.iter().position(|line| line.ends_with(':') && !line.starts_with('|'));
     let end = lines.len() - 1;
-    let heard = heard.map(|place| (lines[place].trim_end_matches(':').to_owned(), place));
-    let request = bytes(&lines[2..heard.as_ref().map_or(end, |(_, place)| *place)], words);
+    let heard = heard.map(|at| (lines[at].trim_end_matches(':').to_owned(), at));
+    let request = bytes(&lines[2..heard.as_ref().map_or(end, |(_, at)| *at)], words);
     let (request, drip, stalls) = parts(request);
     let (answers, after) = read_outcome(outcome);
     Case {
@@ -88,7 +88,7 @@ fn case(lines: &[&str], outcome: &str, words: &Words) -> Case {
         request,
         drip,
         stalls,
-        heard: heard.map(|(who, place)| (who, bytes(&lines[place + 1..end], words))),
+        heard: heard.map(|(peer, at)| (peer, bytes(&lines[at + 1..end], words))),
         answers,
         after,
     }
@@ -100,11 +100,11 @@ const DRIP: &[u8] = b"\0drip\0";
 
 fn parts(request: Vec<u8>) -> (Vec<u8>, Vec<u8>, bool) {
     let find = |mark: &[u8]| request.windows(mark.len()).position(|window| window == mark);
-    if let Some(place) = find(STALL) {
-        return (request[..place].to_vec(), Vec::new(), true);
+    if let Some(at) = find(STALL) {
+        return (request[..at].to_vec(), Vec::new(), true);
     }
     match find(DRIP) {
-        Some(place) => (request[..place].to_vec(), request[place + DRIP.len()..].to_vec(), true),
+        Some(at) => (request[..at].to_vec(), request[at + DRIP.len()..].to_vec(), true),
         None => (request, Vec::new(), false),
     }
 }
@@ -200,10 +200,10 @@ fn word_bytes(word: &str, words: &Words, text: &mut Vec<u8>) {
 }
 
 fn fill(text: Vec<u8>) -> Vec<u8> {
-    let Some(place) = text.windows(FILL.len()).position(|window| window == FILL) else { return text };
-    let digits = &text[place + FILL.len()..];
+    let Some(at) = text.windows(FILL.len()).position(|window| window == FILL) else { return text };
+    let digits = &text[at + FILL.len()..];
     let end = digits.iter().position(|byte| *byte == 0).expect("its end");
     let size: usize = std::str::from_utf8(&digits[..end]).unwrap().parse().expect("a size");
-    let (before, after) = (&text[..place], &digits[end + 1..]);
+    let (before, after) = (&text[..at], &digits[end + 1..]);
     [before, &vec![b'x'; size - before.len() - after.len()], after].concat()
 }

@@ -5,8 +5,8 @@
 //! manager heard of it. What passes is in `tests/data/front_door_passes.txt`, with the very bytes that the other side gets.
 
 use crate::harness::client::KEY;
-use crate::harness::connection::{End, show};
-use crate::harness::{Config, Gateway, Link, Place, Reply, Request, Response, Town};
+use crate::harness::connection::{End, printable};
+use crate::harness::{Config, Connection, Gateway, Reply, Request, Response, TestBed, Workspace};
 use corpus::{After, Case, Words};
 use recorder::Recorder;
 use std::collections::{BTreeMap, HashSet};
@@ -16,22 +16,22 @@ use std::time::Duration;
 mod corpus;
 mod recorder;
 
-const OURS: &str = "https://gateway.test:8443";
+const OWN_PAGE: &str = "https://gateway.test:8443";
 const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
 
 /// Words that both corpora know.
-fn words(place: &Place) -> Words {
+fn words(workspace: &Workspace) -> Words {
     let smuggled = String::from_utf8(Request::get(&EVENT.replace("stream1", "smuggled")).bytes()).unwrap();
     let ws = format!(
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13"
     );
-    let node = place.node(1).ip();
+    let node = workspace.node(1).ip();
     Words::from([
         ("host", "Host: gateway.test:8443".to_owned()),
         ("event", EVENT.to_owned()),
         ("socket", format!("/streammanager/?id=stream1&host={node}&app=live")),
         ("node", node.to_string()),
-        ("manager", place.manager().to_string()),
+        ("manager", workspace.manager().to_string()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("ws", ws),
         ("key", KEY.to_owned()),
@@ -45,19 +45,19 @@ fn words(place: &Place) -> Words {
 
 /// A request that follows a case on its connection. No case is answered like that: it is a preflight of our own page.
 fn probe() -> Request {
-    let preflight = Request::new("OPTIONS", &EVENT.replace("stream1", "probe")).by_page(OURS);
+    let preflight = Request::new("OPTIONS", &EVENT.replace("stream1", "probe")).by_page(OWN_PAGE);
     preflight.with("Access-Control-Request-Method", "GET").with("Connection", "close")
 }
 
 fn is_answer_to_probe(response: &Response) -> bool {
-    response.status() == 204 && response.field("access-control-allow-origin") == Some(OURS)
+    response.status() == 204 && response.field("access-control-allow-origin") == Some(OWN_PAGE)
 }
 
 /// Everything until the end, taken apart as a client would. Only a 100 is followed by another answer to the same request.
 #[track_caller]
-fn answers(client: &mut Link) -> Vec<Response> {
-    let (mut bytes, end) = client.rest();
-    assert_eq!(end, End::Clean, "after {}", show(&bytes));
+fn answers(client: &mut Connection) -> Vec<Response> {
+    let (mut bytes, end) = client.read_to_end();
+    assert_eq!(end, End::Clean, "after {}", printable(&bytes));
     let mut answers = Vec::new();
     while !bytes.is_empty() {
         let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
@@ -71,14 +71,14 @@ fn answers(client: &mut Link) -> Vec<Response> {
 
 /// Says what a case says, in its own time, and gives what came back.
 #[track_caller]
-fn play(town: &Town, case: &Case) -> Vec<Response> {
-    let mut client = town.client();
+fn run_case(bed: &TestBed, case: &Case) -> Vec<Response> {
+    let mut client = bed.client();
     let request =
         if case.stalls { case.request.clone() } else { [&case.request[..], &probe().bytes()].concat() };
     // who is refused early may be cut off early
     client.try_send(&request).ok();
     for byte in &case.drip {
-        if client.hears_something_within(Duration::from_millis(20)) || client.try_send(&[*byte]).is_err() {
+        if client.receives_within(Duration::from_millis(20)) || client.try_send(&[*byte]).is_err() {
             break;
         }
     }
@@ -87,7 +87,7 @@ fn play(town: &Town, case: &Case) -> Vec<Response> {
 
 /// The answers are those of the case, and nothing was answered that was no request.
 #[track_caller]
-fn judge(town: &Town, case: &Case, mut answers: Vec<Response>) {
+fn check_answers(bed: &TestBed, case: &Case, mut answers: Vec<Response>) {
     if case.after == After::InSync {
         let last = answers.pop().expect("an answer");
         assert!(is_answer_to_probe(&last), "not the answer to what came behind: {last:?}");
@@ -102,7 +102,7 @@ fn judge(town: &Town, case: &Case, mut answers: Vec<Response>) {
             assert_eq!(response.field(name), None, "{response:?}");
         }
         let told = format!("{response:?}");
-        for secret in [town.place.node(1).ip().to_string(), town.place.manager().to_string()] {
+        for secret in [bed.workspace.node(1).ip().to_string(), bed.workspace.manager().to_string()] {
             assert!(!told.contains(&secret), "an address: {told}");
         }
     }
@@ -110,7 +110,7 @@ fn judge(town: &Town, case: &Case, mut answers: Vec<Response>) {
 
 /// All refusals that were counted so far.
 fn refusals(gateway: &Gateway) -> BTreeMap<String, u64> {
-    let page = gateway.admin("/metrics").text();
+    let page = gateway.admin_get("/metrics").text();
     let counted = page.lines().filter_map(|line| {
         let (code, count) = line.strip_prefix("tidegate_refusals_total{code=\"")?.split_once("\"} ")?;
         Some((code.to_owned(), count.parse().expect("a number")))
@@ -125,7 +125,7 @@ fn add(counted: &mut BTreeMap<String, u64>, case: &Case) {
 }
 
 /// What one case has to show; fails with its name.
-fn passes(case: &Case, look: impl FnOnce()) -> bool {
+fn case_passes(case: &Case, look: impl FnOnce()) -> bool {
     let passed = catch_unwind(AssertUnwindSafe(look)).is_ok();
     if !passed {
         eprintln!("^^^ [{}]: {}", case.name, case.why);
@@ -140,20 +140,20 @@ fn limits(config: &mut Config) {
 
 #[test]
 fn every_hostile_request_has_its_outcome_and_reaches_nobody() {
-    let mut town = Town::with(|config, _| limits(config));
-    let node = town.http_node(1);
-    let cases = corpus::read("front_door", &words(&town.place));
+    let mut bed = TestBed::with(|config, _| limits(config));
+    let node = bed.http_node(1);
+    let cases = corpus::read("front_door", &words(&bed.workspace));
     assert_distinct(&cases);
     let (slow, quick): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.stalls);
-    let dialled = || node.connections() + town.manager.connections();
+    let dialled = || node.connections() + bed.manager.connections();
     let mut counted = BTreeMap::new();
     let failed = |case: &&&Case| {
         let (mut expected, before) = (counted.clone(), dialled());
         add(&mut expected, case);
-        !passes(case, || {
-            let answers = play(&town, case);
-            counted = refusals(&town.gateway);
-            judge(&town, case, answers);
+        !case_passes(case, || {
+            let answers = run_case(&bed, case);
+            counted = refusals(&bed.gateway);
+            check_answers(&bed, case, answers);
             assert_eq!(counted, expected, "refusals that were counted");
             assert_eq!(dialled(), before, "somebody was dialled");
         })
@@ -161,7 +161,7 @@ fn every_hostile_request_has_its_outcome_and_reaches_nobody() {
     let mut failures: Vec<_> = quick.iter().filter(failed).map(|case| &case.name).collect();
     // those that take their time take it together
     let late = std::thread::scope(|scope| {
-        let look = |case: &&Case| !passes(case, || judge(&town, case, play(&town, case)));
+        let look = |case: &&Case| !case_passes(case, || check_answers(&bed, case, run_case(&bed, case)));
         let played: Vec<_> = slow.iter().map(|case| (case, scope.spawn(move || look(case)))).collect();
         played
             .into_iter()
@@ -171,14 +171,14 @@ fn every_hostile_request_has_its_outcome_and_reaches_nobody() {
     failures.extend(late);
     slow.iter().for_each(|case| add(&mut counted, case));
     assert_eq!(failures, Vec::<&String>::new(), "of {} cases", cases.len());
-    assert_eq!(refusals(&town.gateway), counted);
-    assert_eq!((node.dials(), town.manager.dials()), (0, 0), "somebody was dialled");
+    assert_eq!(refusals(&bed.gateway), counted);
+    assert_eq!((node.dials(), bed.manager.dials()), (0, 0), "somebody was dialled");
     // the same eyes see what is served
-    town.manager.answer("/stream1", Reply::node(town.ip(1)));
-    assert_eq!(town.get(EVENT).status(), 200);
-    town.refused(&Request::upgrade(&town.socket_target(1))).assert_refusal(502, "origin_bad_handshake");
-    assert_eq!((node.dials(), town.manager.dials()), (1, 1));
-    town.gateway.assert_sound();
+    bed.manager.answer("/stream1", Reply::node(bed.ip(1)));
+    assert_eq!(bed.get(EVENT).status(), 200);
+    bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(502, "origin_bad_handshake");
+    assert_eq!((node.dials(), bed.manager.dials()), (1, 1));
+    bed.gateway.assert_healthy();
 }
 
 /// Every case is one of its own, has a reason, and there are enough of them.
@@ -195,16 +195,16 @@ fn assert_distinct(cases: &[Case]) {
 
 #[test]
 fn what_passes_is_written_anew() {
-    let place = Place::claim();
-    let node = Recorder::listen(place.node(1), place.node(1));
-    let manager = Recorder::listen(place.manager(), place.node(1));
-    let mut config = Config::new(&place);
+    let workspace = Workspace::claim();
+    let node = Recorder::listen(workspace.node(1), workspace.node(1));
+    let manager = Recorder::listen(workspace.manager(), workspace.node(1));
+    let mut config = Config::new(&workspace);
     config.set("answers.subscribe_ttl", "1ms");
-    let gateway = Gateway::start(&place, &config);
-    let door = crate::harness::Door::to(place.gateway());
-    for case in corpus::read("front_door_passes.txt", &words(&place)) {
+    let gateway = Gateway::start(&workspace, &config);
+    let builder = crate::harness::ClientBuilder::to(workspace.gateway());
+    for case in corpus::read("front_door_passes.txt", &words(&workspace)) {
         eprintln!("[{}] {}", case.name, case.why);
-        let mut client = door.clone().from(place.home(1)).enter();
+        let mut client = builder.clone().from(workspace.client_ip(1)).connect_tls();
         let port = client.tcp().local_addr().unwrap().port().to_string();
         client.send(&case.request);
         let mut response = client.read_response();
@@ -212,13 +212,14 @@ fn what_passes_is_written_anew() {
             response = client.read_response();
         }
         assert_eq!(response.status(), case.answers[0].0, "{response:?}");
-        if let Some((who, expected)) = &case.heard {
-            let peer = if who == "node" { &node } else { &manager };
+        if let Some((peer_name, expected)) = &case.heard {
+            let peer = if peer_name == "node" { &node } else { &manager };
             let said = String::from_utf8(peer.take()).unwrap();
             let fresh = said.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
             assert!(fresh.is_none_or(|key| key.len() == KEY.len() && key != KEY), "{said}");
             let expected = String::from_utf8(expected.clone()).unwrap();
-            let expected = expected.replace("<client>", &place.home(1).to_string()).replace("<port>", &port);
+            let expected =
+                expected.replace("<client>", &workspace.client_ip(1).to_string()).replace("<port>", &port);
             assert_eq!(said, expected.replace("<fresh>", fresh.unwrap_or_default()));
         }
         assert!(node.is_silent() && manager.is_silent(), "and nobody else heard of it");
