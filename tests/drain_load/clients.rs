@@ -1,47 +1,47 @@
-//! The clients of a drain: what each has heard, and when.
+//! The clients of a drain under load: which Close each client received, and when.
 
 use crate::load::client::{Fleet, Script, Session};
 use crate::load::frames::{BINARY, CLOSE, Message, PONG};
 use crate::load::{Result, process};
 use std::time::{Duration, Instant};
 
-/// Size of a message.
+/// Size of a message in bytes.
 const SIZE: usize = 3_000;
 
-/// What a client does before it is told.
+/// What a client does before it receives its Close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Says nothing once it is there.
+    /// Sends nothing after the opening.
     Quiet,
-    /// Is in the middle of a message all the time, and so is its node, which gives each message back.
+    /// Is always in the middle of a message, and so is its node, which sends each message back.
     Busy,
-    /// Came just before the drain, and says nothing.
+    /// Was opened just before the drain, and sends nothing.
     Young,
 }
 
-/// One client's observation.
+/// What the test observed of one client.
 #[derive(Debug, Clone)]
 pub struct Observation {
     pub kind: Kind,
     pub opened: Instant,
-    /// When its Close came, with code and reason.
+    /// When its Close arrived, with code and reason.
     pub told: Option<(Instant, u16, String)>,
-    /// It was in the middle of a message then.
+    /// Whether the client was in the middle of a message at that time.
     pub interrupted: bool,
 }
 
-/// All clients, by the order in which they came.
+/// All clients, in the order of their opening.
 pub struct Clients {
-    /// What those who come now do.
+    /// The kind of the next client to open, from its number.
     pub kind_of_next: fn(usize) -> Kind,
     pub observations: Vec<Observation>,
-    /// The drain has begun: before that nobody may be told.
+    /// Whether the drain has begun. Before that no client may receive a Close.
     pub drained: bool,
     message: Message,
     expected: Message,
-    /// A busy client goes on so often: it ends a message and begins the next.
+    /// Each busy client finishes a message and begins the next one once per this interval.
     every: Duration,
-    /// Whose turn it is, by place.
+    /// Index of the client whose turn it is.
     turn: usize,
     last_round: Instant,
 }
@@ -68,7 +68,7 @@ impl Clients {
         &mut self.observations[(session.sent >> 32) as usize]
     }
 
-    /// Lets the busy ones go on whose turn it is.
+    /// Lets the busy clients go on whose turn has come.
     pub fn send_due(&mut self, fleet: &mut Fleet) -> Result<()> {
         let share = self.last_round.elapsed().as_secs_f64() / self.every.as_secs_f64();
         let count = (self.observations.len() as f64 * share) as usize;
@@ -94,7 +94,7 @@ impl Clients {
 impl Script for Clients {
     fn opened(&mut self, session: &mut Session) -> Result<()> {
         let number = self.observations.len();
-        // no two sessions use the same numbers, so a message that strays is seen
+        // no two sessions use the same numbers, so a message that arrives in the wrong session is detected
         session.sent = (number as u64) << 32;
         session.got = session.sent;
         let kind = (self.kind_of_next)(number);
@@ -103,7 +103,7 @@ impl Script for Clients {
     }
 
     fn pinged(&mut self, session: &mut Session, payload: &[u8]) -> Result<()> {
-        // not inside a message
+        // a Pong must not be sent inside a message
         let rest = std::mem::take(&mut session.inbox);
         session.link.send(&rest)?;
         session.say(PONG, payload)
@@ -111,7 +111,7 @@ impl Script for Clients {
 
     fn frame(&mut self, session: &mut Session, opcode: u8, payload: &[u8]) -> Result<()> {
         if session.done {
-            return Err(format!("a frame {opcode} behind the Close").into());
+            return Err(format!("frame {opcode} after the Close").into());
         }
         match opcode {
             BINARY if self.expected.is(payload, session.got) => {
@@ -122,7 +122,7 @@ impl Script for Clients {
                 let (code, reason) = payload.split_first_chunk().ok_or("a Close without a code")?;
                 let told = (Instant::now(), u16::from_be_bytes(*code), String::from_utf8(reason.to_vec())?);
                 if !self.drained {
-                    return Err(format!("a Close before the drain: {told:?}").into());
+                    return Err(format!("Close before the drain: {told:?}").into());
                 }
                 let rest = std::mem::take(&mut session.inbox);
                 let observation = self.observation(session);
@@ -131,27 +131,27 @@ impl Script for Clients {
                 session.link.send(&rest)?;
                 session.say(CLOSE, code)
             }
-            opcode => Err(format!("frame {opcode} of {} bytes is not what was due", payload.len()).into()),
+            opcode => Err(format!("unexpected frame {opcode} of {} bytes", payload.len()).into()),
         }
     }
 
     fn ended(&mut self, session: &mut Session) -> Result<()> {
         match (session.done, session.is_between_frames()) {
             (true, true) => Ok(()),
-            (true, false) => Err("bytes behind the Close".into()),
-            (false, true) => Err("an end without a Close".into()),
-            (false, false) => Err("an end inside a frame".into()),
+            (true, false) => Err("bytes after the Close".into()),
+            (false, true) => Err("connection ended without a Close".into()),
+            (false, false) => Err("connection ended inside a frame".into()),
         }
     }
 }
 
-/// Makes room for so many sessions: client and node here, both legs in the gateway.
+/// Raises the limit of open files: client and node of each session are in this process. Fails if the limit is too low.
 pub fn make_room(sessions: usize) -> Result<()> {
     process::raise_descriptors()?;
     let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     match 2 * sessions as u64 + 200 {
         wanted if wanted > most => {
-            Err(format!("{wanted} descriptors are wanted, {most} may be open: `ulimit -n`").into())
+            Err(format!("{wanted} file descriptors are needed, the limit is {most}: see `ulimit -n`").into())
         }
         _ => Ok(()),
     }

@@ -1,8 +1,10 @@
-//! A drain of many sessions under traffic, counted: everybody is told, no frame is torn, and nobody comes back at once.
+//! A drain of many sessions under traffic, counted: every client receives a Close, no frame is truncated, and the Closes
+//! are spread over the drain window.
 //!
-//! 1500 sessions; `TIDEGATE_DRAIN_LOAD=9000` for another number, best with `--release`. The gateway is a process of its own.
+//! 1500 sessions by default; `TIDEGATE_DRAIN_LOAD=9000` sets another number, best with `--release`. The gateway runs as a
+//! process of its own.
 #![cfg(feature = "gateway")]
-#![allow(unreachable_pub, reason = "this crate has no outside")]
+#![allow(unreachable_pub, reason = "this crate has no public API")]
 
 mod clients;
 #[path = "../../benches/load/mod.rs"]
@@ -25,8 +27,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What the size of the clients decides. The gateway tells its sessions over the window less `close_timeout`, and spares
-/// those that are younger than a quarter of that, five seconds at most.
+/// What depends on the number of sessions. The gateway closes its sessions over the window less `close_timeout`, and
+/// spares sessions that are younger than a quarter of that, at most five seconds.
 struct Plan {
     sessions: usize,
     young: usize,
@@ -51,7 +53,7 @@ impl Plan {
     }
 }
 
-/// The program under test, with what it said; ended when it is dropped.
+/// The program under test and its log. It is killed when this is dropped.
 struct Gateway {
     child: Child,
     room: Room,
@@ -71,7 +73,7 @@ impl Gateway {
         let (address, admin) = (free_address()?, free_address()?);
         let driver = std::env::var("TIDEGATE_TEST_DRIVER").unwrap_or_else(|_| "auto".to_owned());
         let (window, close_timeout) = (plan.window, plan.close_timeout);
-        // a busy machine may take long to let everybody in; that is not what is looked at here
+        // a busy machine may need long to accept all clients; that is not under test here
         let text = format!(
             "gateway = {{ listen = [\"{address}\"], workers = 2, pin = false, driver = \"{driver}\", drain = \"{window}s\" }}\n\
              tls = {{ handshake_timeout = \"60s\", certificates = [{{ chain = {chain:?}, key = {key:?} }}] }}\n\
@@ -97,7 +99,7 @@ impl Gateway {
             let ended = gateway.child.try_wait()?;
             assert!(
                 ended.is_none() && Instant::now() < deadline,
-                "it does not listen:\n{}",
+                "the gateway does not listen:\n{}",
                 gateway.stderr()
             );
             std::thread::sleep(Duration::from_millis(10));
@@ -109,14 +111,17 @@ impl Gateway {
         fs::read_to_string(self.room.0.join("log")).unwrap_or_default()
     }
 
-    /// Lists all sessions as an operator does, on a thread of its own; gives their ids.
+    /// Runs `tidegate sessions` on a thread of its own and returns the listed session ids.
     fn list(&self) -> JoinHandle<Vec<String>> {
         let admin = self.admin.to_string();
         std::thread::spawn(move || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-            let listed = command.args(["sessions", "--json", "--admin", &admin]).output().expect("it starts");
+            let listed =
+                command.args(["sessions", "--json", "--admin", &admin]).output().expect("the command starts");
             let mut listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-            let Value::Array(rows) = listed["sessions"].take() else { panic!("no list: {listed}") };
+            let Value::Array(rows) = listed["sessions"].take() else {
+                panic!("no list of sessions: {listed}")
+            };
             rows.into_iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
         })
     }
@@ -132,12 +137,12 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the gateway said ---\n{}", self.stderr());
+            eprintln!("--- log of the gateway ---\n{}", self.stderr());
         }
     }
 }
 
-/// Turns until `done` holds, with traffic all the time.
+/// Keeps the traffic going until `done` holds.
 fn run_until(
     fleet: &mut Fleet,
     clients: &mut Clients,
@@ -151,7 +156,7 @@ fn run_until(
 }
 
 #[test]
-fn everybody_is_told_in_whole_frames_and_in_good_time() {
+fn every_session_is_closed_between_frames_and_within_the_window() {
     run(&Plan::new()).unwrap_or_else(|why| panic!("{why}"));
 }
 
@@ -182,8 +187,8 @@ fn run(plan: &Plan) -> Result<()> {
     run_until(&mut fleet, &mut clients, |_, _| listing.is_finished())?;
     let listed: BTreeSet<_> = listing.join().expect("a list").into_iter().collect();
     println!("{} sessions listed in {:.1?}", listed.len(), asked.elapsed());
-    assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "clients before the drain");
-    assert_eq!(listed.len(), plan.sessions, "each of them, once");
+    assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "faults of clients before the drain");
+    assert_eq!(listed.len(), plan.sessions, "every session is listed once");
 
     let began = Instant::now();
     clients.drained = true;
@@ -193,9 +198,9 @@ fn run(plan: &Plan) -> Result<()> {
     let took = began.elapsed();
 
     assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "clients");
-    assert_eq!(clients.told_count(), plan.sessions, "every client hears a Close");
+    assert_eq!(clients.told_count(), plan.sessions, "every client receives a Close");
     let seen = |count: &std::sync::atomic::AtomicU64| count.load(Relaxed);
-    assert_eq!(seen(&node.counts.closed), plan.sessions as u64, "every node leg hears a Close");
+    assert_eq!(seen(&node.counts.closed), plan.sessions as u64, "every node receives a Close");
     assert_eq!((seen(&node.counts.torn), seen(&node.counts.faults)), (0, 0), "nodes");
     assert_eq!(status.code(), Some(0));
     let said = gateway.stderr();
@@ -204,7 +209,7 @@ fn run(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Looks at who was told when.
+/// Checks the times at which the clients received their Closes.
 fn check_times(plan: &Plan, observations: &[Observation], began: Instant, took: Duration) {
     for (_, code, reason) in observations.iter().flat_map(|observation| &observation.told) {
         assert!(*code == 1001 && reason.starts_with("draining "), "{code} {reason:?}");
@@ -228,21 +233,24 @@ fn check_times(plan: &Plan, observations: &[Observation], began: Instant, took: 
         young.map(|observation| began + at(observation) - observation.opened).min().unwrap_or_default();
     let interrupted = observations.iter().filter(|observation| observation.interrupted).count();
     println!(
-        "{} sessions, window {} s: told from {:.1?} to {:.1?}, ended after {took:.1?}; nine tenths of them within {middle:.1?}; \
-         {busiest} in the busiest second, {even:.0} if it were even; {before} of {} quiet ones before half of the busy ones; \
-         the youngest was {youngest:.1?} old; {interrupted} were told inside a message of theirs",
+        "{} sessions, window {} s: closed from {:.1?} to {:.1?}, ended after {took:.1?}; nine tenths of them within {middle:.1?}; \
+         {busiest} in the busiest second, {even:.0} if evenly spread; {before} of {} quiet ones before half of the busy ones; \
+         the youngest was {youngest:.1?} old; {interrupted} received their Close inside a message of theirs",
         all.len(),
         plan.window,
         all[0],
         all[all.len() - 1],
         quiet.len(),
     );
-    assert!(middle > plan.span() * 6 / 10, "spread over most of the window");
-    // when they hear it depends on us too, and a busy machine lets us wait
-    assert!((busiest as f64) < even * 3.0, "and evenly");
-    assert!(before * 20 > quiet.len() * 19, "the quiet first");
-    // our clock starts when the 101 is read
-    assert!(youngest + Duration::from_millis(750) > plan.negotiation(), "nobody in mid-negotiation");
+    assert!(middle > plan.span() * 6 / 10, "the Closes are spread over most of the window");
+    // the time of receipt depends on this process too, which waits on a busy machine
+    assert!((busiest as f64) < even * 3.0, "the Closes are spread evenly");
+    assert!(before * 20 > quiet.len() * 19, "quiet sessions are closed first");
+    // the clock of the test starts when the 101 is read
+    assert!(
+        youngest + Duration::from_millis(750) > plan.negotiation(),
+        "no session is closed while it negotiates"
+    );
     assert!(interrupted * 10 > busy.len() * 8, "there was traffic");
-    assert!(took < Duration::from_secs(plan.window), "nothing was cut");
+    assert!(took < Duration::from_secs(plan.window), "no session was cut");
 }

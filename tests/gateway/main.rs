@@ -4,7 +4,7 @@
 //! the gateway is built. `harness` plays the peers. Every other folder holds the gateway to one part of its promises;
 //! its `mod.rs` says which.
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should fail right there")]
-#![allow(unreachable_pub, reason = "this crate has no outside")]
+#![allow(unreachable_pub, reason = "this crate has no public API")]
 
 mod abuse;
 mod admin;

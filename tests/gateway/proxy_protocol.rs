@@ -1,14 +1,14 @@
-//! Behind a balancer: it says who the client is, and nobody else may.
+//! PROXY protocol: trusted balancers announce their clients, and no other peer may.
 
 use crate::harness::{Config, Connection, NodeListener, Request, TestBed, Workspace};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use toml::Value;
 
-/// The client that is announced.
+/// The client that the balancer announces.
 const CLIENT: &str = "192.0.2.7:50000";
 
-/// A town behind a balancer, which is the first of its homes.
+/// A test bed behind a balancer, which has the first client address.
 fn bed_behind_balancer(versions: &str, change: impl FnOnce(&mut Config)) -> TestBed {
     TestBed::with(|config, workspace| {
         config.set("gateway.proxy_protocol", versions);
@@ -21,7 +21,7 @@ fn balancer(workspace: &Workspace) -> Ipv4Addr {
     workspace.client_ip(1)
 }
 
-/// A connection of the balancer that has said `header`.
+/// A connection of the balancer on which `header` was sent.
 fn connect_announced(bed: &TestBed, header: &[u8]) -> TcpStream {
     let mut tcp = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
     tcp.write_all(header).unwrap();
@@ -43,7 +43,7 @@ fn v2(command: u8, client: SocketAddr) -> Vec<u8> {
     header
 }
 
-/// A session on this connection, and what the node was told of its client.
+/// A session on this connection, and the client that the node was told.
 #[track_caller]
 fn session(bed: &TestBed, listener: &NodeListener, tcp: TcpStream) -> (Connection, Connection, String) {
     let mut client = bed.client_builder().handshake_on(tcp);
@@ -56,11 +56,11 @@ fn session(bed: &TestBed, listener: &NodeListener, tcp: TcpStream) -> (Connectio
     (client, node, client_told)
 }
 
-/// The gateway ends this connection and says nothing.
+/// Checks that the gateway ends this connection without sending a byte.
 #[track_caller]
 fn assert_dropped(mut tcp: TcpStream) {
     let mut said = Vec::new();
-    // dropped with unread bytes it is reset
+    // a connection with unread bytes is reset
     let _ = tcp.read_to_end(&mut said);
     assert!(said.is_empty(), "{said:?}");
 }
@@ -81,7 +81,7 @@ fn nodes_limits_and_operators_see_the_client_behind_the_balancer() {
         assert_eq!(told, CLIENT, "{versions}");
         let rows = bed.gateway.admin_get("/api/sessions").json();
         assert!(rows.to_string().contains(CLIENT), "{rows}");
-        // a second one of the same client is one too many; another client behind the same balancer is not
+        // a second session of the same client exceeds its limit; another client behind the same balancer does not
         let mut second = bed.client_builder().handshake_on(connect_announced(&bed, &header));
         second.send_request(&Request::upgrade(&bed.websocket_target(1)));
         second.read_response().assert_refusal(429, "too_many");
@@ -92,7 +92,7 @@ fn nodes_limits_and_operators_see_the_client_behind_the_balancer() {
 }
 
 #[test]
-fn a_balancer_that_speaks_for_itself_is_its_own_client() {
+fn a_balancer_that_announces_no_client_is_its_own_client() {
     let bed = bed_behind_balancer("any", |_| {});
     let listener = bed.node(1);
     for header in [v2(0, CLIENT.parse().unwrap()), b"PROXY UNKNOWN\r\n".to_vec()] {
@@ -103,7 +103,7 @@ fn a_balancer_that_speaks_for_itself_is_its_own_client() {
 }
 
 #[test]
-fn a_header_in_pieces_or_together_with_the_handshake_is_the_same() {
+fn a_header_in_pieces_or_together_with_the_client_hello_is_read() {
     let bed = bed_behind_balancer("any", |_| {});
     let listener = bed.node(1);
     for header in [v1(CLIENT.parse().unwrap()), v2(1, CLIENT.parse().unwrap())] {
@@ -114,7 +114,7 @@ fn a_header_in_pieces_or_together_with_the_handshake_is_the_same() {
             std::thread::yield_now();
         }
         assert_eq!(session(&bed, &listener, tcp).2, CLIENT);
-        // held back by the kernel until a packet is full, or until the ClientHello is there too
+        // corked: the kernel sends the header only with the ClientHello, or once a packet is full
         let tcp = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
         rustix::net::sockopt::set_tcp_cork(&tcp, true).unwrap();
         (&tcp).write_all(&header).unwrap();
@@ -123,11 +123,11 @@ fn a_header_in_pieces_or_together_with_the_handshake_is_the_same() {
 }
 
 #[test]
-fn who_is_not_trusted_is_dropped_whatever_it_says() {
+fn untrusted_peers_are_dropped_whatever_they_send() {
     let bed = bed_behind_balancer("any", |_| {});
     for header in [v1(CLIENT.parse().unwrap()), v2(1, CLIENT.parse().unwrap()), vec![]] {
         let mut tcp = bed.client_builder().from(bed.workspace.client_ip(2)).connect_tcp();
-        // it may be gone already
+        // the gateway may have dropped it already
         let _ = tcp.write_all(&header);
         assert_dropped(tcp);
     }
@@ -135,7 +135,7 @@ fn who_is_not_trusted_is_dropped_whatever_it_says() {
 }
 
 #[test]
-fn what_is_no_header_of_the_configured_version_is_dropped() {
+fn headers_of_another_version_or_none_are_dropped() {
     let client = CLIENT.parse().unwrap();
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
     for (versions, header) in
@@ -149,7 +149,7 @@ fn what_is_no_header_of_the_configured_version_is_dropped() {
 }
 
 #[test]
-fn a_header_that_never_ends_is_not_waited_for() {
+fn a_header_that_never_ends_times_out() {
     let bed = bed_behind_balancer("any", |config| config.set("tls.handshake_timeout", "200ms"));
     assert_dropped(connect_announced(&bed, b"PROXY TCP4 192."));
     assert_eq!(failures(&bed, "timeout"), 1.0);
@@ -158,7 +158,7 @@ fn a_header_that_never_ends_is_not_waited_for() {
 }
 
 #[test]
-fn without_a_balancer_its_words_are_no_tls() {
+fn without_the_proxy_protocol_its_header_is_no_tls() {
     let bed = TestBed::start();
     let mut tcp = bed.client_builder().connect_tcp();
     tcp.write_all(&v1(CLIENT.parse().unwrap())).unwrap();
@@ -169,13 +169,13 @@ fn without_a_balancer_its_words_are_no_tls() {
 }
 
 #[test]
-fn a_balancer_can_be_put_in_front_by_a_reload() {
+fn a_reload_can_turn_the_proxy_protocol_on() {
     let mut kept = None;
     let bed = TestBed::with(|config, _| kept = Some(config.clone()));
     let listener = bed.node(1);
     let own = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
     session(&bed, &listener, own);
-    let mut config = kept.expect("it was called");
+    let mut config = kept.expect("the closure was called");
     config.set("gateway.proxy_protocol", "v2");
     config.set("gateway.trusted_proxies", vec![Value::from(balancer(&bed.workspace).to_string())]);
     config.write(&bed.workspace);

@@ -1,4 +1,5 @@
-//! Hostile sessions: floods of the smallest frames, peers that never read, ends that never end, while the decent are served.
+//! Hostile sessions: floods of the smallest frames, peers that never read, and closes without an end of the connection.
+//! Regular clients are served meanwhile.
 
 use crate::harness::flood::{
     Attack, BUSY_KIB, FloodBed, ScriptedNode, discard_input, flood_duration, send_while, size,
@@ -8,19 +9,19 @@ use crate::harness::{Connection, Frame, eventually};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// What may pass between a deadline and its effect: looks every quarter of a second, and two busy cores.
+/// Allowed time between a deadline and its effect: the gateway checks four times a second, and two cores are busy.
 const TOLERANCE: Duration = Duration::from_secs(3);
 
-/// Frames that are sent at once.
+/// Number of frames in one write.
 const BATCH: usize = 1000;
 
-/// A batch of the same frame, as clients write it or as nodes do.
+/// A batch of the same frame, masked as by a client or unmasked as by a node.
 fn batch(frame: &Frame, masked: bool) -> Vec<u8> {
     let bytes = if masked { frame.masked([1, 2, 3, 4]) } else { frame.bare() };
     bytes.repeat(BATCH)
 }
 
-/// Every attacker in a thread of its own.
+/// Runs every attacker on a thread of its own.
 fn all_at_once(attack: &Attack, attacker: impl Fn() + Sync) {
     std::thread::scope(|scope| {
         for _ in 0..attack.attackers {
@@ -29,20 +30,20 @@ fn all_at_once(attack: &Attack, attacker: impl Fn() + Sync) {
     });
 }
 
-/// How many frames passed from this side up to now.
+/// Number of frames that the gateway has forwarded from this side.
 fn passed(flood: &FloodBed, from: &str) -> f64 {
     flood.bed.gateway.metric("tidegate_frames_total", &[("from", from)])
 }
 
 #[test]
-fn floods_of_the_smallest_frames_of_clients_leave_room_for_others() {
+fn floods_of_the_smallest_client_frames_do_not_starve_other_sessions() {
     let piece = Frame::new(Frame::CONTINUATION, "").unfinished();
     let floods: [(&'static str, Option<Frame>, Frame); 5] = [
         ("frames of one byte", None, Frame::binary([7])),
         ("empty frames", None, Frame::binary([])),
-        ("a message of empty pieces", Some(Frame::text("").unfinished()), piece),
-        ("pings of a client", None, Frame::ping("")),
-        ("pongs of a client", None, Frame::pong("")),
+        ("a message in empty fragments", Some(Frame::text("").unfinished()), piece),
+        ("pings of clients", None, Frame::ping("")),
+        ("pongs of clients", None, Frame::pong("")),
     ];
     let flood = FloodBed::start(|_| {});
     let _node = ScriptedNode::silent(flood.bed.workspace.node(2));
@@ -58,7 +59,7 @@ fn floods_of_the_smallest_frames_of_clients_leave_room_for_others() {
                 let began = Instant::now();
                 let (sent, ended) =
                     send_while(|| flood.is_running(began), || client.try_send(&batch).map(|()| BATCH));
-                assert!(sent > 0 && !ended, "it broke no rule");
+                assert!(sent > 0 && !ended, "the gateway ended a session that broke no rule");
             });
         });
         let frames = passed(&flood, "client") - before;
@@ -68,9 +69,9 @@ fn floods_of_the_smallest_frames_of_clients_leave_room_for_others() {
 }
 
 #[test]
-fn floods_of_the_smallest_frames_of_nodes_leave_room_for_others() {
+fn floods_of_the_smallest_node_frames_do_not_starve_other_sessions() {
     let flood = FloodBed::start(|_| {});
-    for (name, frame) in [("pings of a node", Frame::ping("")), ("pongs of a node", Frame::pong(""))] {
+    for (name, frame) in [("pings of nodes", Frame::ping("")), ("pongs of nodes", Frame::pong(""))] {
         let batch = batch(&frame, false);
         let _node = ScriptedNode::listen(flood.bed.workspace.node(2), move |mut node| {
             let began = Instant::now();
@@ -80,7 +81,7 @@ fn floods_of_the_smallest_frames_of_nodes_leave_room_for_others() {
         let attack = Attack { name, attackers: size(2, 4), each: BUSY_KIB, outcome };
         let before = passed(&flood, "origin");
         flood.run(&attack, || {
-            // the node ends it when it has said enough
+            // the node ends the session when its flood is over
             all_at_once(&attack, || drop(discard_input(flood.relay(&flood.attacker()).tcp())));
         });
         let frames = passed(&flood, "origin") - before;
@@ -89,10 +90,10 @@ fn floods_of_the_smallest_frames_of_nodes_leave_room_for_others() {
     }
 }
 
-/// A siege in which who gives no sign of life is soon gone.
+/// A flood bed whose gateway soon ends silent sessions.
 fn with_short_timeouts() -> FloodBed {
     FloodBed::start(|config| {
-        // longer than a decent client that is busy with something else says nothing
+        // longer than a regular client stays silent while it waits for its own turn
         config.set("websocket.ping_interval", "700ms");
         config.set("websocket.pong_timeout", "700ms");
         config.set("websocket.close_timeout", "500ms");
@@ -100,7 +101,7 @@ fn with_short_timeouts() -> FloodBed {
 }
 
 #[test]
-fn clients_that_never_read_are_let_go_in_time() {
+fn clients_that_never_read_are_ended_in_time() {
     let flood = with_short_timeouts();
     let frame = Frame::binary(vec![7; 16_000]).bare();
     let _node = ScriptedNode::listen(
@@ -109,8 +110,9 @@ fn clients_that_never_read_are_let_go_in_time() {
     );
     let attackers = size(20, 200);
     let outcome = "silent; `ends{by=\"gateway\",how=\"silent\"}`, or `{by=\"client\",how=\"lost\"}`";
-    // half a megabyte that came at once, and what allocators make of it
-    let attack = Attack { name: "never reading, a node pours", attackers, each: 1024, outcome };
+    // half a megabyte that arrived at once, and the allocator's overhead
+    let attack =
+        Attack { name: "clients never read, a node sends without pause", attackers, each: 1024, outcome };
     let began = Instant::now();
     flood.run(&attack, || {
         let crowd: Vec<Connection> = (0..attackers).map(|_| flood.relay(&flood.attacker())).collect();
@@ -118,29 +120,30 @@ fn clients_that_never_read_are_let_go_in_time() {
     });
     let making = Duration::from_millis(50 * attackers as u64);
     assert!(began.elapsed() < Duration::from_millis(1900) + TOLERANCE + making, "{:?}", began.elapsed());
-    // the worker's own look, or the kernel's: nothing was acknowledged for so long
+    // ended by the worker's own check, or by the kernel's: nothing was acknowledged for that time
     let of = |by, how| flood.bed.gateway.metric("tidegate_ends_total", &[("by", by), ("how", how)]);
     let ended = || of("gateway", "silent") + of("client", "lost") + of("client", "torn");
-    eventually("all of them are counted", || ended() == attackers as f64);
+    eventually("all sessions are counted", || ended() == attackers as f64);
 }
 
-/// Waits until only the sessions of the decent are left, while those who do not read keep their connections.
+/// Waits until only the sessions of regular clients are left. The attackers keep their connections open until then.
 fn ended(flood: &FloodBed, crowd: Vec<Connection>) {
-    eventually("the gateway ends them", || {
-        // one that stays and one that comes and goes
+    eventually("the gateway ends the sessions", || {
+        // regular clients hold one long session and one short one at a time
         flood.bed.gateway.metric("tidegate_sessions_active", &[]) <= 2.0
     });
     drop(crowd);
 }
 
 #[test]
-fn nodes_that_never_read_are_given_up_in_time() {
+fn nodes_that_never_read_are_ended_in_time() {
     let flood = with_short_timeouts();
     let (hold, held) = std::sync::mpsc::channel();
     let _node = ScriptedNode::listen(flood.bed.workspace.node(2), move |node| drop(hold.send(node)));
     let attackers = size(10, 100);
-    let outcome = "given up; `ends{by=\"origin\",how=\"lost\"}`";
-    let attack = Attack { name: "a node that never reads, clients pour", attackers, each: BUSY_KIB, outcome };
+    let outcome = "ended; `ends{by=\"origin\",how=\"lost\"}`";
+    let attack =
+        Attack { name: "a node never reads, clients send without pause", attackers, each: BUSY_KIB, outcome };
     let began = Instant::now();
     flood.run(&attack, || {
         let frame = Frame::binary(vec![7; 16_000]).masked([1, 2, 3, 4]);
@@ -158,7 +161,7 @@ fn nodes_that_never_read_are_given_up_in_time() {
 }
 
 #[test]
-fn a_close_without_an_end_ends_in_time() {
+fn a_close_without_an_end_of_the_connection_ends_after_the_close_timeout() {
     let flood = with_short_timeouts();
     let _node = ScriptedNode::listen(flood.bed.workspace.node(2), |mut node| {
         let close = node.read_frame();

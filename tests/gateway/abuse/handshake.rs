@@ -1,5 +1,5 @@
-//! Hostile beginnings: clients that connect and say nothing, drip, stop half-way, come in floods, or write hellos that no
-//! decent client writes. All of them end in time, cost little, and are counted, while the decent are served.
+//! Hostile TLS handshakes: clients that send nothing, one byte at a time, only a part, or floods of whole handshakes. All
+//! of them end in time, cost little memory, and are counted. Regular clients are served meanwhile.
 
 use crate::harness::certs::NAME;
 use crate::harness::client::config;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_millis(600);
 
-/// What may pass between a deadline and its effect: looks every quarter of a second, and two busy cores.
+/// Allowed time between a deadline and its effect: the gateway checks four times a second, and two cores are busy.
 const TOLERANCE: Duration = Duration::from_secs(3);
 
 const ONLY_12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
@@ -30,7 +30,7 @@ impl FloodBed {
         self.bed.gateway.wait_for_metric(name, &[("how", how)], count as f64);
     }
 
-    /// Connections that said nothing yet, from several addresses.
+    /// Connections from several addresses on which nothing was sent yet.
     fn silent_connections(&self, attackers: usize) -> Vec<TcpStream> {
         let client_ip = |n: usize| self.bed.workspace.client_ip(2 + (n % 8) as u8);
         (0..attackers).map(|n| self.bed.client_builder().from(client_ip(n)).connect_tcp()).collect()
@@ -48,7 +48,7 @@ pub fn client_with(config: ClientConfig) -> ClientConnection {
     connection
 }
 
-/// What it has to say now.
+/// The bytes that this TLS client wants to send now.
 pub fn pending_output(connection: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while connection.wants_write() {
@@ -58,11 +58,11 @@ pub fn pending_output(connection: &mut ClientConnection) -> Vec<u8> {
 }
 
 #[test]
-fn connections_that_say_nothing_end_in_time() {
+fn connections_without_a_byte_end_after_the_handshake_timeout() {
     let flood = with_short_timeouts();
     let attackers = size(200, 1900);
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
-    let took = flood.run(&Attack { name: "connect and say nothing", attackers, each: 16, outcome }, || {
+    let took = flood.run(&Attack { name: "connect and send nothing", attackers, each: 16, outcome }, || {
         wait_until_ended(&flood.silent_connections(attackers))
     });
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
@@ -70,18 +70,18 @@ fn connections_that_say_nothing_end_in_time() {
 }
 
 #[test]
-fn a_hello_that_drips_has_no_more_time_than_one_that_does_not() {
+fn a_client_hello_sent_byte_by_byte_gets_no_extra_time() {
     let flood = with_short_timeouts();
     let attackers = size(40, 400);
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
     let hello = pending_output(&mut client(ONLY_13));
-    let attack = Attack { name: "a hello byte by byte", attackers, each: 24, outcome };
+    let attack = Attack { name: "a ClientHello byte by byte", attackers, each: 24, outcome };
     let (took, dripped) = flood.run(&attack, || {
         let (began, connections) = (Instant::now(), flood.silent_connections(attackers));
         connections.iter().for_each(|tcp| tcp.set_nonblocking(true).unwrap());
         let mut dripped = 0;
-        eventually("the gateway ends them", || {
-            // a byte now and then, so that the last one never comes
+        eventually("the gateway ends the connections", || {
+            // one byte at a time; the last byte is never sent
             let byte = &hello[dripped..=dripped];
             dripped = (dripped + 1).min(hello.len() - 2);
             let open =
@@ -90,12 +90,12 @@ fn a_hello_that_drips_has_no_more_time_than_one_that_does_not() {
         });
         (began.elapsed(), dripped)
     });
-    assert!(dripped > 10, "nothing dripped");
+    assert!(dripped > 10, "no bytes were sent one by one");
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
     flood.wait_for_failures("timeout", attackers);
 }
 
-/// The handshake up to some flight, and not a byte more.
+/// Runs the handshake up to this flight and stops there.
 fn stop_at(
     builder: &ClientBuilder,
     versions: &[&'static SupportedProtocolVersion],
@@ -128,8 +128,8 @@ fn a_handshake_that_stops_at_any_flight_ends_in_time() {
         (["half a hello", "a hello", "half of the second flight", "all but a byte"], size(6, 100));
     let attackers = 2 * flights.len() * each;
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
-    // a handshake that is half done has keys and a transcript
-    let attack = Attack { name: "stop at each flight, 1.2 and 1.3", attackers, each: 48, outcome };
+    // a handshake that is half done holds keys and a transcript
+    let attack = Attack { name: "stop after each flight, TLS 1.2 and 1.3", attackers, each: 48, outcome };
     let took = flood.run(&attack, || {
         let began = Instant::now();
         let mut stopped = Vec::new();
@@ -147,12 +147,11 @@ fn a_handshake_that_stops_at_any_flight_ends_in_time() {
 }
 
 #[test]
-fn whole_handshakes_in_floods_leave_room_for_others() {
+fn floods_of_whole_handshakes_do_not_starve_other_clients() {
     let flood = FloodBed::start(|_| {});
-    let outcome = "they leave; `tls_handshakes{resumed=\"false\"}`";
+    let outcome = "clients leave; `tls_handshakes{resumed=\"false\"}`";
     let threads = size(2, 4);
-    let attack =
-        Attack { name: "whole handshakes, one after another", attackers: threads, each: 64, outcome };
+    let attack = Attack { name: "whole handshakes in sequence", attackers: threads, each: 64, outcome };
     let done = AtomicUsize::new(0);
     flood.run(&attack, || {
         std::thread::scope(|scope| {
@@ -160,7 +159,7 @@ fn whole_handshakes_in_floods_leave_room_for_others() {
                 scope.spawn(|| {
                     let began = Instant::now();
                     while flood.is_running(began) {
-                        // no tickets: each is a whole one
+                        // no tickets: each handshake is a full one
                         let builder = flood.attacker().with(Arc::new(config(ONLY_13)));
                         drop(builder.connect_tls_stream());
                         done.fetch_add(1, SeqCst);
@@ -172,19 +171,19 @@ fn whole_handshakes_in_floods_leave_room_for_others() {
     let done = done.into_inner();
     println!("{done} handshakes");
     let count = |what: &str, how| flood.bed.gateway.metric(&format!("tidegate_tls_handshake{what}"), &[how]);
-    // who leaves before its last word was read is lost
+    // a client that leaves before the gateway's last flight was read counts as lost
     let counted = || count("s_total", ("resumed", "false")) + count("_failures_total", ("how", "lost"));
-    eventually("all of them are counted", || counted() >= done as f64);
+    eventually("all handshakes are counted", || counted() >= done as f64);
     flood.bed.gateway.wait_for_metric("tidegate_refusals_total", &[], 0.0);
 }
 
 #[test]
-fn one_address_over_its_sessions_is_turned_away_and_nobody_else() {
+fn an_address_over_its_session_limit_is_refused_and_no_other() {
     let slots = size(20, 200);
     let flood = FloodBed::start(|config| config.set("limits.sessions_per_ip", slots as i64));
     let attackers = size(100, 2000);
     let outcome = "429; `refusals{code=\"too_many\"}`";
-    let attack = Attack { name: "sessions over those of one address", attackers, each: 32, outcome };
+    let attack = Attack { name: "sessions over the limit of one address", attackers, each: 32, outcome };
     flood.run(&attack, || {
         let mut inside: Vec<_> = (0..slots).map(|_| flood.attacker().connect_tls()).collect();
         for client in &mut inside {
@@ -198,7 +197,7 @@ fn one_address_over_its_sessions_is_turned_away_and_nobody_else() {
 }
 
 #[test]
-fn one_address_does_not_take_all_places_of_unfinished_handshakes() {
+fn one_address_cannot_take_all_slots_of_unfinished_handshakes() {
     const SLOTS: usize = 160;
     const SHARE: usize = 64;
     let flood = FloodBed::start(|config| {
@@ -207,11 +206,15 @@ fn one_address_does_not_take_all_places_of_unfinished_handshakes() {
         config.set("tls.handshake_timeout", "500ms");
     });
     let attackers = 3 * SLOTS;
-    let outcome = "closed unread; `refusals{code=\"too_many\"}`";
-    let attack =
-        Attack { name: "half-open over `handshakes`, from one address", attackers, each: 16, outcome };
+    let outcome = "closed without reading; `refusals{code=\"too_many\"}`";
+    let attack = Attack {
+        name: "unfinished handshakes over `handshakes`, from one address",
+        attackers,
+        each: 16,
+        outcome,
+    };
     flood.run(&attack, || {
-        // whoever is let go comes back at once
+        // each connection that the gateway ends is opened again at once
         let mut connections: Vec<_> = (0..attackers).map(|_| flood.attacker().connect_tcp()).collect();
         let began = Instant::now();
         while flood.is_running(began) {
@@ -225,14 +228,14 @@ fn one_address_does_not_take_all_places_of_unfinished_handshakes() {
         }
     });
     let refused = flood.bed.gateway.metric("tidegate_refusals_total", &[("code", "too_many")]);
-    assert!(refused >= (attackers - SHARE) as f64, "{refused} were let go");
+    assert!(refused >= (attackers - SHARE) as f64, "{refused} connections were refused");
 }
 
 #[test]
-fn connections_that_are_reset_at_once_are_nothing() {
+fn connections_that_are_reset_at_once_only_count_as_lost() {
     let flood = FloodBed::start(|_| {});
     let attackers = size(500, 20_000);
-    let outcome = "they leave; `tls_handshake_failures{how=\"lost\"}`";
+    let outcome = "clients leave; `tls_handshake_failures{how=\"lost\"}`";
     let attack = Attack { name: "connect and reset", attackers, each: 1, outcome };
     flood.run(&attack, || {
         for n in 0..attackers {
@@ -248,19 +251,20 @@ fn connections_that_are_reset_at_once_are_nothing() {
 }
 
 #[test]
-fn what_does_not_belong_into_a_handshake_ends_it() {
-    // (RFC 8446, 4.4.2, 6, 4.2.10; RFC 6520, 4)
+fn messages_that_tls_forbids_during_a_handshake_end_it() {
+    // RFC 8446, 4.4.2, 6, 4.2.10; RFC 6520, 4
     let cases: [(&str, u8, Vec<u8>); 5] = [
-        ("certificates that nobody asked for", 22, [&[11, 0, 0xc0, 0], &[0; 0xc000][..]].concat()),
-        ("warnings without end", 21, [1, 90].repeat(8000)),
+        ("unrequested certificates", 22, [&[11, 0, 0xc0, 0], &[0; 0xc000][..]].concat()),
+        ("endless warnings", 21, [1, 90].repeat(8000)),
         ("a heartbeat", 24, vec![1, 0x40, 0, 1]),
-        ("data before the end of it", 23, vec![7; 16_000]),
-        ("a record of nothing", 22, vec![]),
+        ("data before the end of the handshake", 23, vec![7; 16_000]),
+        ("an empty record", 22, vec![]),
     ];
     let flood = with_short_timeouts();
     let attackers = 2 * cases.len() * size(2, 50);
     let outcome = "alert; `tls_handshake_failures{how=\"protocol\"}`";
-    let attack = Attack { name: "what does not belong into a handshake", attackers, each: 208, outcome };
+    let attack =
+        Attack { name: "messages that TLS forbids during a handshake", attackers, each: 208, outcome };
     flood.run(&attack, || {
         let mut connections = Vec::new();
         for (_, kind, content) in &cases {

@@ -7,13 +7,13 @@ use crate::harness::{Request, eventually};
 use rustls::ClientConnection;
 use std::io::{Read, Write};
 
-/// A handshake message in records of this size.
+/// A handshake message in records of this size in bytes.
 fn in_records(message: &[u8], size: usize) -> Vec<u8> {
     let record = |piece: &[u8]| [&[22, 3, 1][..], &(piece.len() as u16).to_be_bytes(), piece].concat();
     message.chunks(size).flat_map(record).collect()
 }
 
-/// A right hello with so many further protocols of 255 bytes, without the header of its record.
+/// A valid ClientHello with this many additional ALPN protocols of 255 bytes each, without record headers.
 fn hello_of(protocols: usize) -> (ClientConnection, Vec<u8>) {
     let mut config = config(ONLY_13);
     config.alpn_protocols.extend((0..protocols).map(|n| vec![b'a' + (n % 26) as u8; 255]));
@@ -30,9 +30,9 @@ fn hello_of(protocols: usize) -> (ClientConnection, Vec<u8>) {
 }
 
 #[test]
-fn a_large_hello_is_understood_however_it_is_cut() {
+fn a_large_client_hello_is_accepted_in_any_fragmentation() {
     let flood = FloodBed::start(|_| {});
-    // 16 KiB and a little less is one record; the others need several
+    // a little under 16 KiB fits into one record; the others need several
     for (protocols, pieces) in [(0, 1), (0, 3), (55, 16_384), (55, 100), (62, 16_384), (200, 16_384)] {
         let (mut connection, message) = hello_of(protocols);
         let mut tcp = flood.attacker().connect_tcp();
@@ -49,13 +49,13 @@ fn a_large_hello_is_understood_however_it_is_cut() {
 }
 
 #[test]
-fn hellos_that_never_end_cost_a_buffer_and_no_more() {
+fn client_hellos_that_never_end_cost_one_buffer_each() {
     let flood = with_short_timeouts();
     let attackers = size(40, 400);
     let outcome = "deadline, alert; `tls_handshake_failures{how=\"timeout\"}`, `\"protocol\"`";
-    // a message says its length in 24 bits; what came of one is kept up to 80 KiB, and vectors double
+    // a message announces its length in 24 bits; up to 80 KiB of it are kept, and a growing vector doubles
     let attack =
-        Attack { name: "hellos of 64 KiB less a byte, and of 16 MiB", attackers, each: 208, outcome };
+        Attack { name: "ClientHellos of 64 KiB less a byte, and of 16 MiB", attackers, each: 208, outcome };
     let endless = [(0xffff_u32, 0xfffe), (0x00ff_ffff, 1 << 20)].map(|(length, comes)| {
         let mut message = vec![0; 4 + comes];
         message[..4].copy_from_slice(&(0x0100_0000 | length).to_be_bytes());
@@ -64,7 +64,7 @@ fn hellos_that_never_end_cost_a_buffer_and_no_more() {
     flood.run(&attack, || {
         let begun = |n: usize| {
             let mut tcp = flood.attacker().connect_tcp();
-            // who says 16 MiB is not read to the end
+            // a ClientHello that announces 16 MiB is not read to the end
             tcp.write_all(&endless[n % 2]).ok();
             tcp
         };
@@ -74,7 +74,7 @@ fn hellos_that_never_end_cost_a_buffer_and_no_more() {
     flood.wait_for_failures("protocol", attackers / 2);
 }
 
-/// A hello by hand: TLS 1.2 in its version field, some suites of both versions, and these extensions.
+/// A ClientHello written by hand: TLS 1.2 in its version field, some suites of both versions, and these extensions.
 fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
     let listed: Vec<u8> = extensions
         .iter()
@@ -91,30 +91,30 @@ fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
     [&(0x0100_0000 | body.len() as u32).to_be_bytes()[..], &body].concat()
 }
 
-/// Behind its length in 16 bits.
+/// These bytes with their length in 16 bits before them.
 fn prefixed(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
 
-/// `server_name` with these names of this kind.
+/// The extension `server_name` with these names of this type.
 fn names(kind: u8, names: &[&[u8]]) -> (u16, Vec<u8>) {
     let list: Vec<u8> = names.iter().flat_map(|name| [&[kind][..], &prefixed(name)].concat()).collect();
     (0, prefixed(&list))
 }
 
-/// What a hello needs beside the name.
+/// The extensions that a ClientHello needs beside the name.
 fn usual_extensions() -> Vec<(u16, Vec<u8>)> {
     let signatures = (13, prefixed(&[4, 3, 8, 4, 4, 1]));
     vec![(10, prefixed(&[0, 29, 0, 23])), (11, vec![1, 0]), signatures]
 }
 
-/// The usual extensions for 1.3: the version, and a key that is none.
+/// The usual extensions for TLS 1.3: the version, and an invalid key share.
 fn usual_extensions_13() -> Vec<(u16, Vec<u8>)> {
     let key = prefixed(&[&[0, 29][..], &prefixed(&[9; 32])].concat());
     [usual_extensions(), vec![(43, vec![2, 3, 4]), (51, key)]].concat()
 }
 
-/// Hellos that no decent client writes.
+/// ClientHellos that no regular client writes.
 fn absurd_hellos() -> Vec<(&'static str, Vec<u8>)> {
     let with = |more: Vec<(u16, Vec<u8>)>| hello(&[usual_extensions(), more].concat());
     let with_13 = |more: Vec<(u16, Vec<u8>)>| hello(&[usual_extensions_13(), more].concat());
@@ -129,14 +129,14 @@ fn absurd_hellos() -> Vec<(&'static str, Vec<u8>)> {
         ("a name of 60,000 bytes", with(vec![names(0, &[&[b'a'; 60_000]])])),
         ("a name of 255 dots", with(vec![names(0, &[&[b'.'; 255]])])),
         ("a NUL in the name", with(vec![names(0, &[b"gateway\0.test"])])),
-        ("a name that is no text", with(vec![names(0, &[&[0xff, 0xfe, 0x80]])])),
-        ("an address for a name", with(vec![names(0, &[b"127.0.0.1"])])),
-        ("a path for a name", with(vec![names(0, &[b"../../etc/passwd"])])),
-        ("a wildcard for a name", with(vec![names(0, &[b"*.test"])])),
-        ("a name of another kind", with(vec![names(7, &[b"gateway.test"])])),
+        ("a name that is not text", with(vec![names(0, &[&[0xff, 0xfe, 0x80]])])),
+        ("an address as a name", with(vec![names(0, &[b"127.0.0.1"])])),
+        ("a path as a name", with(vec![names(0, &[b"../../etc/passwd"])])),
+        ("a wildcard as a name", with(vec![names(0, &[b"*.test"])])),
+        ("a name of another type", with(vec![names(7, &[b"gateway.test"])])),
         ("5000 names", with(vec![names(0, &many_names)])),
         ("the name twice", with(vec![names(0, &[b"gateway.test"]), names(0, &[b"rsa.test"])])),
-        ("a list longer than it is", with(vec![(0, vec![0xff, 0xff, 0, 0, 1])])),
+        ("a list longer than its extension", with(vec![(0, vec![0xff, 0xff, 0, 0, 1])])),
         ("an extension twice", with(vec![(35, vec![]), (35, vec![])])),
         ("a ticket of 60,000 bytes", with(vec![(35, vec![9; 60_000])])),
         ("no protocol in the list", with(vec![(16, vec![0, 0])])),
@@ -144,11 +144,11 @@ fn absurd_hellos() -> Vec<(&'static str, Vec<u8>)> {
         ("heartbeats", with(vec![(15, vec![1])])),
         ("renegotiation data in a first hello", with(vec![(0xff01, [vec![12], vec![1; 12]].concat())])),
         (
-            "200 tickets of 1.3",
+            "200 tickets of TLS 1.3",
             with_13(vec![(45, vec![1, 1]), (41, [prefixed(&identities), prefixed(&binders)].concat())]),
         ),
         (
-            "tickets that are not the last",
+            "tickets that are not the last extension",
             with_13(vec![
                 (41, [prefixed(&identities[..206]), prefixed(&binders[..33])].concat()),
                 (45, vec![1, 1]),
@@ -157,12 +157,12 @@ fn absurd_hellos() -> Vec<(&'static str, Vec<u8>)> {
         ("early data", with_13(vec![(42, vec![])])),
         ("500 keys", hello(&[usual_extensions(), vec![(43, vec![2, 3, 4]), (51, prefixed(&keys))]].concat())),
         (
-            "a key of no bytes",
+            "an empty key share",
             hello(&[usual_extensions(), vec![(43, vec![2, 3, 4]), (51, prefixed(&[0, 29, 0, 0]))]].concat()),
         ),
-        ("a cookie nobody gave", with_13(vec![(44, prefixed(&[5; 60_000]))])),
+        ("a cookie that the gateway did not send", with_13(vec![(44, prefixed(&[5; 60_000]))])),
         (
-            "versions of the future",
+            "unknown future versions",
             hello(&[usual_extensions(), vec![(43, [vec![254], [0x7f, 0x1c].repeat(127)].concat())]].concat()),
         ),
         ("15,000 unknown extensions", hello(&(0..15_000).map(|n| (20_000 + n, vec![])).collect::<Vec<_>>())),
@@ -170,24 +170,24 @@ fn absurd_hellos() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn absurd_hellos_get_an_answer_or_an_end_and_harm_nobody() {
+fn absurd_client_hellos_are_answered_or_ended_without_harm_to_other_clients() {
     let flood = with_short_timeouts();
     let cases = absurd_hellos();
     let attackers = cases.len() * size(1, 20);
     let outcome = "alert, deadline; `tls_handshake_failures`";
-    let attack = Attack { name: "absurd hellos: names, tickets, keys", attackers, each: 208, outcome };
+    let attack = Attack { name: "absurd ClientHellos: names, tickets, keys", attackers, each: 208, outcome };
     flood.run(&attack, || {
         for _ in 0..size(1, 20) {
             let said = |(_, hello): &(&str, Vec<u8>)| {
                 let mut tcp = flood.attacker().connect_tcp();
-                // it may be refused before it is read to its end
+                // the gateway may refuse it before it is read to its end
                 tcp.write_all(&in_records(hello, 16_384)).ok();
                 tcp
             };
             wait_until_ended(&cases.iter().map(said).collect::<Vec<_>>());
         }
     });
-    eventually("all of them are counted", || {
+    eventually("all failures are counted", || {
         flood.bed.gateway.metric("tidegate_tls_handshake_failures_total", &[]) == attackers as f64
     });
 }

@@ -1,4 +1,5 @@
-//! Hostile requests: heads and bodies that drip, floods on kept connections, ahead of every answer, while the decent are served.
+//! Hostile requests: heads and bodies sent byte by byte, floods on kept connections, and requests ahead of every answer.
+//! Regular clients are served meanwhile.
 
 use crate::harness::flood::{
     Attack, BUSY_KIB, FloodBed, discard_input, flood_duration, has_ended, send_while, size,
@@ -9,7 +10,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// What may pass between a deadline and its effect: looks every quarter of a second, and two busy cores.
+/// Allowed time between a deadline and its effect: the gateway checks four times a second, and two cores are busy.
 const TOLERANCE: Duration = Duration::from_secs(3);
 
 const TIMEOUT: Duration = Duration::from_millis(700);
@@ -20,8 +21,8 @@ impl FloodBed {
     }
 }
 
-/// Clients that have said the beginning of a request send a byte of the rest now and then, until all are let go. Says how
-/// long it took after the last of them had begun.
+/// Clients send the beginning of a request and then single bytes until the gateway has ended all of them. Returns the
+/// time from the last client's beginning until then.
 fn drip(flood: &FloodBed, attackers: usize, beginning: &[u8]) -> Duration {
     let begun = |_| {
         let mut client = flood.attacker().connect_tls();
@@ -32,7 +33,7 @@ fn drip(flood: &FloodBed, attackers: usize, beginning: &[u8]) -> Duration {
     let mut crowd: Vec<(Connection, TcpStream)> = (0..attackers).map(begun).collect();
     let began = Instant::now();
     crowd.iter().for_each(|(_, tcp)| tcp.set_nonblocking(true).unwrap());
-    eventually("the gateway ends them", || {
+    eventually("the gateway ends the connections", || {
         crowd.retain_mut(|(client, tcp)| client.try_send(b"x").is_ok() && !has_ended(tcp));
         crowd.is_empty()
     });
@@ -40,7 +41,7 @@ fn drip(flood: &FloodBed, attackers: usize, beginning: &[u8]) -> Duration {
 }
 
 #[test]
-fn heads_that_drip_end_in_time() {
+fn heads_sent_byte_by_byte_end_after_the_head_timeout() {
     let flood = FloodBed::start(|config| config.set("limits.head_timeout", "700ms"));
     let attackers = size(40, 400);
     let outcome = "408; `refusals{code=\"head_timeout\"}`";
@@ -51,7 +52,7 @@ fn heads_that_drip_end_in_time() {
 }
 
 #[test]
-fn bodies_that_drip_end_in_time() {
+fn bodies_sent_byte_by_byte_end_after_the_body_timeout() {
     let flood = FloodBed::start(|config| config.set("limits.body_timeout", "700ms"));
     let attackers = size(40, 400);
     let outcome = "408; `refusals{code=\"body_timeout\"}`";
@@ -61,11 +62,11 @@ fn bodies_that_drip_end_in_time() {
     let took = flood.run(&attack, || drip(&flood, attackers, &post.bytes()));
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
     flood.wait_for_refusals("body_timeout", attackers);
-    assert_eq!(flood.bed.manager.count(), 0, "nobody was asked for the sake of half a body");
+    assert_eq!(flood.bed.manager.count(), 0, "an incomplete body leads to no question");
 }
 
 #[test]
-fn requests_ahead_of_their_answers_leave_room_for_others() {
+fn requests_ahead_of_their_answers_do_not_starve_other_clients() {
     let flood = FloodBed::start(|_| {});
     for (name, reads) in [("requests without waiting for answers", true), ("the same, never reading", false)]
     {
@@ -102,7 +103,7 @@ fn requests_ahead_of_their_answers_leave_room_for_others() {
 }
 
 #[test]
-fn a_connection_that_is_used_without_end_costs_what_one_does() {
+fn a_connection_with_endless_requests_costs_no_more_memory_than_another() {
     let flood = FloodBed::start(|_| {});
     let outcome = "none; `refusals{code=\"no_such_route\"}`";
     let attack = Attack { name: "one request after the other", attackers: size(2, 4), each: 64, outcome };

@@ -1,4 +1,5 @@
-//! Hostile records in sessions that stand: floods of what TLS permits, and what it does not, while the decent are served.
+//! Hostile TLS records in open sessions: floods of what TLS permits, and records that it forbids. Regular clients are
+//! served meanwhile.
 
 use crate::harness::flood::{Attack, BUSY_KIB, FloodBed, ScriptedNode, send_while, wait_until_ended};
 use crate::harness::tls_records::{self, ALERT, APPLICATION_DATA, HANDSHAKE, HEARTBEAT, TlsRecords};
@@ -7,7 +8,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
 
-/// A siege whose second node hears everything and says nothing.
+/// A flood bed whose second node reads everything and sends nothing.
 fn flood_with_silent_node() -> (FloodBed, ScriptedNode) {
     let flood = FloodBed::start(|_| {});
     let node = ScriptedNode::silent(flood.bed.workspace.node(2));
@@ -15,11 +16,11 @@ fn flood_with_silent_node() -> (FloodBed, ScriptedNode) {
 }
 
 fn attack(name: &'static str, outcome: &'static str) -> Attack {
-    // as many as it takes for others to wait for seconds, if a turn of the worker had no bound
+    // enough attackers to make other clients wait for seconds, if a turn of the worker had no bound
     Attack { name, attackers: 4, each: BUSY_KIB, outcome }
 }
 
-/// Every attacker in a thread of its own.
+/// Runs every attacker on a thread of its own.
 fn all_at_once(attack: &Attack, attacker: impl Fn() + Sync) {
     std::thread::scope(|scope| {
         for _ in 0..attack.attackers {
@@ -28,7 +29,7 @@ fn all_at_once(attack: &Attack, attacker: impl Fn() + Sync) {
     });
 }
 
-/// Sends such records again and again; whether the gateway had enough of it.
+/// Sends batches of records until the flood is over. Returns whether the gateway ended the session.
 fn send_batches(
     flood: &FloodBed,
     is_12: bool,
@@ -53,12 +54,12 @@ fn send_batches(
 }
 
 #[test]
-fn requests_for_new_keys_in_floods_by_one_who_never_reads_are_held_back() {
+fn key_update_floods_from_a_client_that_never_reads_are_held_back() {
     let (flood, _node) = flood_with_silent_node();
     // in a debug build one update takes as long as a hundred records
     let attack = Attack {
         attackers: 2,
-        ..attack("KeyUpdates that ask for one, never reading (1.3)", "none; memory stays")
+        ..attack("KeyUpdates that request one, never reading (1.3)", "none; memory stays constant")
     };
     let updates = AtomicU64::new(0);
     flood.run(&attack, || {
@@ -68,22 +69,22 @@ fn requests_for_new_keys_in_floods_by_one_who_never_reads_are_held_back() {
             let (_, ended) = send_while(
                 || flood.is_running(began),
                 || {
-                    // 32 without data between them end the session
+                    // 32 updates without data between them end the session
                     (0..30).for_each(|_| client.renew_keys());
                     updates.fetch_add(30, SeqCst);
                     client.try_send(&Frame::text("x").masked([1, 2, 3, 4])).map(|()| 1)
                 },
             );
-            assert!(!ended, "it broke no rule");
+            assert!(!ended, "the gateway ended a session that broke no rule");
         });
     });
     println!("{} updates", updates.load(SeqCst));
 }
 
 #[test]
-fn new_keys_and_nothing_else_end_the_session() {
+fn key_updates_without_data_end_the_session() {
     let (flood, _node) = flood_with_silent_node();
-    let attack = attack("KeyUpdates and nothing else (1.3)", "alert; `ends{by=\"client\",how=\"lost\"}`");
+    let attack = attack("KeyUpdates without data (1.3)", "alert; `ends{by=\"client\",how=\"lost\"}`");
     flood.run(&attack, || {
         all_at_once(&attack, || {
             let mut client = flood.relay(&flood.attacker().with(tls_records::config()));
@@ -96,7 +97,7 @@ fn new_keys_and_nothing_else_end_the_session() {
     lost(&flood, attack.attackers);
 }
 
-/// So many attackers were lost, in the words of the metrics.
+/// Waits until the metrics count this many attackers as lost.
 #[track_caller]
 fn lost(flood: &FloodBed, attackers: usize) {
     let labels = [("by", "client"), ("how", "lost")];
@@ -104,17 +105,20 @@ fn lost(flood: &FloodBed, attackers: usize) {
 }
 
 #[test]
-fn records_of_nothing_without_end_end_the_session() {
+fn endless_empty_records_end_the_session() {
     let (flood, _node) = flood_with_silent_node();
     for (n, is_12) in [false, true].into_iter().enumerate() {
-        let name = if is_12 { "records of nothing (1.2)" } else { "records of nothing (1.3)" };
+        let name = if is_12 { "empty records (1.2)" } else { "empty records (1.3)" };
         let attack = attack(name, "alert; `ends{by=\"client\",how=\"lost\"}`");
         flood.run(&attack, || {
             all_at_once(&attack, || {
                 let batch = |records: &mut TlsRecords| {
                     (0..100).flat_map(|_| records.seal(APPLICATION_DATA, b"")).collect()
                 };
-                assert!(send_batches(&flood, is_12, batch, &AtomicU64::new(0)), "nothing ended it");
+                assert!(
+                    send_batches(&flood, is_12, batch, &AtomicU64::new(0)),
+                    "the gateway did not end the session"
+                );
             });
         });
         lost(&flood, (n + 1) * attack.attackers);
@@ -122,9 +126,9 @@ fn records_of_nothing_without_end_end_the_session() {
 }
 
 #[test]
-fn records_of_nothing_between_bytes_leave_room_for_others() {
+fn empty_records_between_bytes_do_not_starve_other_sessions() {
     let (flood, _node) = flood_with_silent_node();
-    let attack = attack("30 records of nothing for each byte (1.3)", "none; `frames{from=\"client\"}`");
+    let attack = attack("30 empty records for each byte (1.3)", "none; `frames{from=\"client\"}`");
     flood.run(&attack, || {
         all_at_once(&attack, || {
             let frame = Frame::binary([7; 4]).masked([1, 2, 3, 4]);
@@ -136,13 +140,16 @@ fn records_of_nothing_between_bytes_leave_room_for_others() {
                 }
                 batch
             };
-            assert!(!send_batches(&flood, false, batch, &AtomicU64::new(0)), "it broke no rule");
+            assert!(
+                !send_batches(&flood, false, batch, &AtomicU64::new(0)),
+                "the gateway ended a session that broke no rule"
+            );
         });
     });
 }
 
 #[test]
-fn frames_in_records_of_one_byte_leave_room_for_others() {
+fn frames_in_records_of_one_byte_do_not_starve_other_sessions() {
     let (flood, _node) = flood_with_silent_node();
     let attack = attack("each byte of a frame in a record (1.3)", "none; `frames{from=\"client\"}`");
     let sent = AtomicU64::new(0);
@@ -153,18 +160,21 @@ fn frames_in_records_of_one_byte_leave_room_for_others() {
                 let bytes = std::iter::repeat_n(&frame, 100).flatten();
                 bytes.flat_map(|byte| records.seal(APPLICATION_DATA, &[*byte])).collect()
             };
-            assert!(!send_batches(&flood, false, batch, &sent), "it broke no rule");
+            assert!(
+                !send_batches(&flood, false, batch, &sent),
+                "the gateway ended a session that broke no rule"
+            );
         });
     });
-    // ten bytes, 23 for each
+    // a frame has ten bytes, and each byte takes a record of 23 bytes
     let frames = sent.load(SeqCst) as f64 / 230.0;
-    eventually("all of them pass", || {
+    eventually("all frames are forwarded", || {
         flood.bed.gateway.metric("tidegate_frames_total", &[("from", "client")]) >= frames
     });
 }
 
 #[test]
-fn what_tls_forbids_in_a_session_ends_it() {
+fn records_that_tls_forbids_in_a_session_end_it() {
     let hello = [&[1, 0, 0, 44, 3, 3][..], &[7; 32], &[0, 0, 2, 0xc0, 0x2b, 1, 0, 0, 0]].concat();
     let cases: [(&'static str, bool, u8, &[u8]); 5] = [
         ("warnings (1.2)", true, ALERT, &[1, 90]),
@@ -180,7 +190,10 @@ fn what_tls_forbids_in_a_session_ends_it() {
             all_at_once(&attack, || {
                 let batch =
                     |records: &mut TlsRecords| (0..10).flat_map(|_| records.seal(kind, content)).collect();
-                assert!(send_batches(&flood, is_12, batch, &AtomicU64::new(0)), "{name}: nothing ended it");
+                assert!(
+                    send_batches(&flood, is_12, batch, &AtomicU64::new(0)),
+                    "{name}: the gateway did not end the session"
+                );
             });
         });
         lost(&flood, (n + 1) * attack.attackers);
@@ -188,7 +201,7 @@ fn what_tls_forbids_in_a_session_ends_it() {
 }
 
 #[test]
-fn a_client_may_ask_for_renegotiation_once_and_does_not_get_it() {
+fn one_request_for_renegotiation_is_declined_and_the_session_goes_on() {
     let (flood, _node) = flood_with_silent_node();
     let hello = [&[1, 0, 0, 44, 3, 3][..], &[7; 32], &[0, 0, 2, 0xc0, 0x2b, 1, 0, 0, 0]].concat();
     let mut records = TlsRecords::take_over(flood.relay(&flood.attacker().with(tls_records::config_12())));
@@ -197,9 +210,13 @@ fn a_client_may_ask_for_renegotiation_once_and_does_not_get_it() {
     let labels = [("by", "client"), ("how", "close")];
     let before = flood.bed.gateway.metric("tidegate_ends_total", &labels);
     drop(flood.bed.relay(&flood.bed.node(3)));
-    eventually("the Close behind it is read", || {
+    eventually("the Close after it is read", || {
         flood.bed.gateway.metric("tidegate_ends_total", &labels) > before
     });
     let handshakes = [("version", "1.2")];
-    assert_eq!(flood.bed.gateway.metric("tidegate_tls_handshakes_total", &handshakes), 1.0, "one, not two");
+    assert_eq!(
+        flood.bed.gateway.metric("tidegate_tls_handshakes_total", &handshakes),
+        1.0,
+        "one handshake, not two"
+    );
 }

@@ -1,4 +1,5 @@
-//! What an operator can do to a running gateway, at its admin listener and by command, and what nobody else can.
+//! What an operator can do to a running gateway, through the admin listener and by command, and that web pages of other
+//! sites cannot do it.
 
 use crate::harness::connection::End;
 use crate::harness::{Frame, Gateway, Reply, Request, TestBed, eventually};
@@ -33,7 +34,7 @@ fn said(output: &Output, code: i32) -> String {
 }
 
 #[test]
-fn a_session_is_listed_with_what_a_person_wants_and_without_secrets() {
+fn a_session_is_listed_with_its_details_and_without_secrets() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let mut client = bed.client();
@@ -66,11 +67,11 @@ fn a_session_is_listed_with_what_a_person_wants_and_without_secrets() {
     assert!(session["age_seconds"].as_f64() >= session["idle_seconds"].as_f64());
     assert!(!session.to_string().contains("hunter"), "{session}");
     client.reset();
-    eventually("it leaves the list", || listed(&bed.gateway).is_empty());
+    eventually("the session leaves the list", || listed(&bed.gateway).is_empty());
 }
 
 #[test]
-fn a_one_step_session_and_a_question_are_listed_too() {
+fn one_step_sessions_and_http_connections_are_listed_too() {
     let bed = TestBed::start();
     bed.manager_names(1);
     let listener = bed.node(1);
@@ -81,7 +82,7 @@ fn a_one_step_session_and_a_question_are_listed_too() {
     let sessions = listed(&bed.gateway);
     assert_eq!((&sessions[0]["route"], &sessions[0]["state"]), (&"one_step".into(), &"opening".into()));
     node.answer_upgrade(&head, "");
-    eventually("it is open", || listed(&bed.gateway)[0]["stream"] == "stream7");
+    eventually("the session is open", || listed(&bed.gateway)[0]["stream"] == "stream7");
     let mut asking = bed.client();
     asking.get("/nowhere");
     let http = listed(&bed.gateway).into_iter().find(|session| session["route"] == "http");
@@ -106,7 +107,7 @@ fn many_sessions_are_listed_in_pages() {
         let Some(next) = page["next"].as_str() else { break };
         path = format!("/api/sessions?limit=10&after={next}");
     }
-    assert_eq!(seen, ids, "each once, by id, from both workers");
+    assert_eq!(seen, ids, "each session once, in the order of ids, from both workers");
     for wrong in ["limit=0", "limit=1001", "limit=x", "after=x"] {
         assert_eq!(bed.gateway.admin_get(&format!("/api/sessions?{wrong}")).status(), 400, "{wrong}");
     }
@@ -116,7 +117,7 @@ fn many_sessions_are_listed_in_pages() {
 }
 
 #[test]
-fn a_kick_ends_one_session_well_and_no_other() {
+fn a_kick_ends_one_session_in_order_and_no_other() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -138,7 +139,7 @@ fn a_kick_ends_one_session_well_and_no_other() {
 }
 
 #[test]
-fn a_kick_ends_a_connection_that_waits() {
+fn a_kick_ends_an_idle_connection() {
     let bed = TestBed::start();
     let mut client = bed.client();
     let id = client.get("/nowhere").field("x-tidegate-session").unwrap().to_owned();
@@ -147,7 +148,7 @@ fn a_kick_ends_a_connection_that_waits() {
 }
 
 #[test]
-fn commands_do_the_same_and_say_what_came_of_it() {
+fn commands_act_like_the_api_and_print_the_result() {
     let mut bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, _node) = bed.relay(&listener);
@@ -160,7 +161,7 @@ fn commands_do_the_same_and_say_what_came_of_it() {
     assert_eq!(said(&bed.gateway.command(&["kick", row[0]]), 0), format!("kicked {}\n", row[0]));
     assert!(client.expect_close(1001).starts_with("kicked "));
     client.answer_close(1001);
-    eventually("it leaves the list", || listed(&bed.gateway).len() == 1);
+    eventually("the session leaves the list", || listed(&bed.gateway).len() == 1);
     let no = said(&bed.gateway.command(&["kick", row[0]]), 1);
     assert!(no.contains("no such session"), "{no}");
     assert!(said(&bed.gateway.command(&["kick", "me"]), 64).contains("sixteen hexadecimal digits"));
@@ -173,7 +174,7 @@ fn commands_do_the_same_and_say_what_came_of_it() {
 }
 
 #[test]
-fn commands_reach_a_socket_file() {
+fn commands_reach_an_admin_socket_file() {
     let bed = TestBed::start();
     let path = bed.workspace.file("admin.sock");
     let workspace = crate::harness::Workspace::claim();
@@ -185,14 +186,14 @@ fn commands_reach_a_socket_file() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(words).args(["--admin", &admin]).output().unwrap()
     };
-    eventually("it answers", || ask(&["sessions"]).status.success());
+    eventually("the gateway answers", || ask(&["sessions"]).status.success());
     assert!(said(&ask(&["sessions", "--json"]), 0).contains("\"sessions\":[]"));
     said(&ask(&["drain"]), 0);
     assert_eq!(gateway.wait_for_exit().code(), Some(0));
 }
 
 #[test]
-fn a_drain_by_order_is_a_drain_and_the_first_signal_does_not_cut_it() {
+fn the_first_signal_after_a_drain_command_does_not_cut_the_drain() {
     let mut bed = TestBed::with(|config, _| config.set("gateway.drain", "60s"));
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -202,11 +203,11 @@ fn a_drain_by_order_is_a_drain_and_the_first_signal_does_not_cut_it() {
     for _ in 0..2 {
         let begun = done(&bed.gateway, "POST", "/api/drain");
         assert_eq!((&begun["phase"], &begun["sessions"]), (&"draining".into(), &1.into()));
-        assert_eq!(bed.gateway.ready(), Some(503), "from this moment on");
+        assert_eq!(bed.gateway.ready(), Some(503), "not ready from this moment on");
     }
-    // as service managers do whatever was done before
+    // service managers send it whatever happened before
     bed.gateway.terminate();
-    // the node hears its Close, so the gateway went on after all that
+    // the node receives its Close, so the drain went on after the signal
     node.expect_close(1001);
     node.send(&frame[10..]);
     client.read_bytes(frame.len() - 10);
@@ -217,20 +218,20 @@ fn a_drain_by_order_is_a_drain_and_the_first_signal_does_not_cut_it() {
 }
 
 #[test]
-fn answers_are_forgotten_by_order() {
+fn stored_answers_are_forgotten_on_request() {
     let bed = TestBed::with(|config, _| config.set("answers.broadcast_ttl", "60s"));
     bed.manager.answer("", Reply::node(bed.ip(1)));
     let ask = || bed.get("/streammanager/api/4.0/event/live/stream1?action=broadcast").status();
     assert_eq!((ask(), ask(), bed.manager.count()), (200, 200, 1));
     assert!(done(&bed.gateway, "DELETE", "/api/answers")["forgotten"].is_u64());
-    assert_eq!((ask(), bed.manager.count()), (200, 2), "asked anew");
+    assert_eq!((ask(), bed.manager.count()), (200, 2), "the manager is asked again");
     // the node stays known
     let listener = bed.node(1);
     bed.relay(&listener);
 }
 
 #[test]
-fn a_page_of_another_site_gets_nothing_done() {
+fn pages_of_other_sites_cannot_use_the_admin_api() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -248,10 +249,11 @@ fn a_page_of_another_site_gets_nothing_done() {
         for request in foreign {
             assert_eq!(bed.gateway.send_admin(&request).status(), 403, "{method} {target}");
         }
-        // a name of the attacker's that points here now: the page is of the same site, but its name is foreign
+        // DNS rebinding: a name of the attacker points to this address now. The page is same-site, but the host is
+        // foreign
         let rebound = order.instead("Host", "evil.example:9180").with("Origin", "http://evil.example:9180");
         assert_eq!(bed.gateway.send_admin(&rebound).status(), 421, "{method} {target}");
-        // a link or a picture
+        // a link or an image sends GET
         let get = bed.gateway.send_admin(&bed.gateway.admin_request("GET", target));
         assert_eq!(get.status(), 405, "{method} {target}");
     }
@@ -263,5 +265,5 @@ fn a_page_of_another_site_gets_nothing_done() {
     assert!(answer.field("access-control-allow-origin").is_none() && !(200..300).contains(&answer.status()));
     let own = bed.gateway.admin_request("DELETE", &target).with("Sec-Fetch-Site", "same-origin");
     let own = own.with("Origin", &format!("http://{}", bed.workspace.admin()));
-    assert_eq!(bed.gateway.send_admin(&own).status(), 200, "our own page may");
+    assert_eq!(bed.gateway.send_admin(&own).status(), 200, "the gateway's own page may");
 }

@@ -1,10 +1,10 @@
-//! What the operator sees: a start that fails says why, and the log tells what happened without telling secrets.
+//! What the operator sees: monitoring, metrics, and logs that name sessions without telling secrets.
 
 use crate::harness::whip::{ANSWER, SDP, post};
 use crate::harness::{Frame, Gate, Reply, Request, TestBed, eventually};
 
 #[test]
-fn the_log_knows_the_session_and_keeps_its_secrets() {
+fn the_log_names_the_session_and_tells_no_secret() {
     for format in ["text", "json"] {
         let bed = TestBed::with(|config, _| {
             config.set("log.level", "trace");
@@ -28,7 +28,7 @@ fn the_log_knows_the_session_and_keeps_its_secrets() {
         client.send_frame(Frame::text("payload hunter8"));
         node.read_frame();
         client.shutdown_write();
-        eventually("a line about the session", || bed.gateway.stderr().contains(&id));
+        eventually("a log line about the session", || bed.gateway.stderr().contains(&id));
         bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
         let log = bed.gateway.stderr();
         assert!(!log.contains("hunter"), "{log}");
@@ -36,7 +36,7 @@ fn the_log_knows_the_session_and_keeps_its_secrets() {
 }
 
 #[test]
-fn every_answer_has_an_id_of_its_own() {
+fn every_answer_has_a_session_id_of_its_own() {
     let bed = TestBed::start();
     let mut ids: Vec<String> =
         (0..20).map(|_| bed.get("/nowhere").field("x-tidegate-session").expect("an id").to_owned()).collect();
@@ -75,14 +75,14 @@ fn frames_and_bytes_are_counted_by_side() {
     }
     bed.gateway.wait_for_metric("tidegate_frames_total", &[("from", "client")], 10.0);
     bed.gateway.wait_for_metric("tidegate_frames_total", &[("from", "origin")], 3.0);
-    // With or without the frames' own headers.
+    // with or without the headers of the frames
     let bytes = |from| bed.gateway.metric("tidegate_bytes_total", &[("from", from)]);
     assert!((10.0 * 11.0..=10.0 * 17.0).contains(&bytes("client")));
     assert!((3.0 * 13.0..=3.0 * 15.0).contains(&bytes("origin")));
 }
 
 #[test]
-fn requests_that_come_to_nothing_are_in_the_access_log_too() {
+fn failed_requests_are_in_the_access_log_too() {
     let bed = TestBed::with(|config, _| config.set("log.access", "stderr"));
     let node = bed.whip_node(1);
     let gate = Gate::default();
@@ -95,7 +95,7 @@ fn requests_that_come_to_nothing_are_in_the_access_log_too() {
     node.wait_for_requests(1);
     client.reset();
     for (stream, status) in [("huge", "413"), ("gone", "499")] {
-        eventually("a line about it", || {
+        eventually("a line in the access log", || {
             bed.gateway.stderr().lines().any(|line| line.contains(stream) && line.contains(status))
         });
     }

@@ -1,11 +1,11 @@
-//! A drain takes its time: who is told when, who is not, and what is left at its end.
+//! The order of a drain: which sessions are closed when, which are spared, and what is left at its end.
 
 use crate::harness::connection::End;
 use crate::harness::whip::{ANSWER, post};
 use crate::harness::{Connection, Frame, Reply, Request, TestBed, eventually};
 use std::time::{Duration, Instant};
 
-/// A gateway with one worker, so that there is one order.
+/// A gateway with one worker, so that its sessions have one order.
 fn bed_with_one_worker(drain: &'static str) -> TestBed {
     TestBed::with(|config, _| {
         config.set("gateway.workers", 1);
@@ -13,10 +13,10 @@ fn bed_with_one_worker(drain: &'static str) -> TestBed {
     })
 }
 
-/// Waits until every session has been silent for so long.
+/// Waits until every session has been silent for this many seconds.
 #[track_caller]
 fn wait_until_idle_for(bed: &TestBed, seconds: f64) {
-    eventually("everybody is quiet", || {
+    eventually("every session is idle", || {
         let sessions = bed.gateway.admin_get("/api/sessions").json()["sessions"].take();
         let idle = |session: &serde_json::Value| session["idle_seconds"].as_f64().unwrap() >= seconds;
         sessions.as_array().unwrap().iter().all(idle)
@@ -26,11 +26,13 @@ fn wait_until_idle_for(bed: &TestBed, seconds: f64) {
 #[track_caller]
 fn wait_until_not_listening(bed: &TestBed) {
     eventually("not ready any more", || bed.gateway.ready() == Some(503));
-    // monitoring hears of it first; who listens no more has heard of it too
-    eventually("nobody listens", || std::net::TcpStream::connect(bed.workspace.gateway()).is_err());
+    // readiness changes first; the listeners are closed after that
+    eventually("the gateway does not listen", || {
+        std::net::TcpStream::connect(bed.workspace.gateway()).is_err()
+    });
 }
 
-/// When this client heard its Close.
+/// The time at which this client reads its Close.
 #[track_caller]
 fn close_time(client: &mut Connection) -> Instant {
     client.expect_close(1001);
@@ -38,17 +40,17 @@ fn close_time(client: &mut Connection) -> Instant {
 }
 
 #[test]
-fn the_quiet_are_told_first_and_not_all_at_once() {
+fn quiet_sessions_are_closed_first_and_not_all_at_once() {
     let bed = bed_with_one_worker("4s");
     let listener = bed.node(1);
     let mut sessions: Vec<_> = (0..4).map(|_| bed.relay(&listener)).collect();
-    // the last to speak is the first that came
+    // the first session is the last one that sends
     for (client, node) in sessions.iter_mut().rev() {
         client.send_frame(Frame::text("still here"));
         node.read_frame();
         wait_until_idle_for(&bed, 0.02);
     }
-    // older than a quarter of the time in which all are told: nobody negotiates any more
+    // older than a quarter of the time in which all are closed: no session counts as negotiating any more
     wait_until_idle_for(&bed, 0.8);
     bed.gateway.terminate();
     let told: Vec<_> = std::thread::scope(|scope| {
@@ -61,7 +63,7 @@ fn the_quiet_are_told_first_and_not_all_at_once() {
 }
 
 #[test]
-fn who_just_negotiates_is_spared_while_there_is_time() {
+fn young_sessions_are_spared_while_there_is_time() {
     let bed = bed_with_one_worker("8s");
     let listener = bed.node(1);
     let (mut old, _old_node) = bed.relay(&listener);
@@ -69,15 +71,15 @@ fn who_just_negotiates_is_spared_while_there_is_time() {
     let (mut young, mut node) = bed.relay(&listener);
     let opened = Instant::now();
     bed.gateway.terminate();
-    assert!(close_time(&mut old) - opened < Duration::from_millis(1500), "who is old is told at once");
+    assert!(close_time(&mut old) - opened < Duration::from_millis(1500), "the old session is closed at once");
     young.send_frame(Frame::text("{\"publish\":\"stream1\"}"));
     assert_eq!(node.read_frame(), Frame::text("{\"publish\":\"stream1\"}"), "signalling goes on meanwhile");
-    // a quarter of the 7 s in which all are told
+    // a quarter of the 7 s in which all sessions are closed
     assert!(close_time(&mut young) - opened >= Duration::from_millis(1600));
 }
 
 #[test]
-fn a_request_on_a_connection_of_before_is_refused_and_its_connection_closed() {
+fn a_request_on_an_earlier_connection_is_refused_and_the_connection_closed() {
     let bed = TestBed::with(|config, _| config.set("gateway.drain", "60s"));
     let listener = bed.node(1);
     let (_client, _node) = bed.relay(&listener);
@@ -99,11 +101,11 @@ fn a_request_on_a_connection_of_before_is_refused_and_its_connection_closed() {
         assert_eq!(refused.field("connection"), Some("close"));
         assert_eq!(client.expect_end(), End::Clean);
     }
-    assert_eq!(bed.manager.count(), 0, "nobody was asked");
+    assert_eq!(bed.manager.count(), 0, "the manager was not asked");
 }
 
 #[test]
-fn what_ends_a_whip_session_still_reaches_its_node() {
+fn the_delete_of_a_whip_session_still_reaches_its_node() {
     let bed = TestBed::with(|config, _| config.set("gateway.drain", "60s"));
     let node = bed.whip_node(1);
     node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER));
@@ -119,7 +121,7 @@ fn what_ends_a_whip_session_still_reaches_its_node() {
 }
 
 #[test]
-fn a_frame_may_take_longer_than_the_closing_handshake() {
+fn a_frame_may_take_longer_than_the_close_timeout() {
     let mut bed = TestBed::with(|config, _| {
         config.set("gateway.drain", "60s");
         config.set("websocket.close_timeout", "300ms");
@@ -133,11 +135,11 @@ fn a_frame_may_take_longer_than_the_closing_handshake() {
     node.read_bytes(8);
     let long_ago = Instant::now();
     bed.gateway.terminate();
-    // nobody can be told, and nobody is cut for it
-    eventually("the drain came to it", || {
+    // no Close fits into these frames, and the session is not cut for it
+    eventually("the drain has reached the session", || {
         bed.gateway.admin_get("/api/sessions").json()["sessions"][0]["state"] == "closing"
     });
-    eventually("much longer than that", || long_ago.elapsed() > Duration::from_secs(2));
+    eventually("much longer than the close timeout", || long_ago.elapsed() > Duration::from_secs(2));
     node.send(&down[10..]);
     client.send(&up[8..]);
     assert_eq!(client.read_bytes(down.len() - 10), &down[10..]);
@@ -151,7 +153,7 @@ fn a_frame_may_take_longer_than_the_closing_handshake() {
 }
 
 #[test]
-fn what_is_left_at_the_end_is_cut_and_counted() {
+fn sessions_left_at_the_end_of_the_drain_are_cut_and_counted() {
     let mut bed = TestBed::with(|config, _| {
         config.set("gateway.drain", "2s");
         config.set("log.access", "stderr");
@@ -168,16 +170,19 @@ fn what_is_left_at_the_end_is_cut_and_counted() {
     told.answer_close(1001);
     drop((told, told_node));
     assert_eq!(bed.gateway.wait_for_exit().code(), Some(0));
-    assert_eq!(client.read_to_end().1, End::Abrupt, "a cut is no good end");
+    assert_eq!(client.read_to_end().1, End::Abrupt, "a cut is an abrupt end");
     let said = bed.gateway.stderr();
     assert!(said.contains("told=1 cut=1"), "{said}");
     for how in ["drain", "cut"] {
-        assert!(said.contains(&format!("by=\"gateway\" how=\"{how}\"")), "each has its line: {said}");
+        assert!(
+            said.contains(&format!("by=\"gateway\" how=\"{how}\"")),
+            "each session has its line in the access log: {said}"
+        );
     }
 }
 
 #[test]
-fn a_second_signal_cuts_and_counts_too() {
+fn a_second_signal_cuts_and_counts_the_sessions() {
     let mut bed = bed_with_one_worker("60s");
     let listener = bed.node(1);
     let _sessions: Vec<_> = (0..5).map(|_| bed.relay(&listener)).collect();

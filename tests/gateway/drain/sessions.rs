@@ -1,17 +1,17 @@
-//! Going down without breaking anything: what is told to whom, when, and that the program then ends.
+//! Shutdown in order: what clients and nodes receive, when, and that the program then exits.
 
 use crate::harness::connection::End;
 use crate::harness::node::upgrade_response;
 use crate::harness::whip::{ANSWER, post};
 use crate::harness::{Connection, Frame, Gate, Reply, Request, TestBed, eventually};
 
-/// The gateway is told to go, and says so; every worker has heard it.
+/// Terminates the gateway and waits until every worker drains.
 #[track_caller]
 fn begin_drain(bed: &TestBed) {
     bed.gateway.terminate();
     eventually("not ready any more", || bed.gateway.ready() == Some(503));
-    // said when the workers were told; what they are asked after that they answer after that
-    eventually("told the workers", || bed.gateway.stderr().contains("draining for at most"));
+    // logged once the workers were told; what they answer later, they answer as draining workers
+    eventually("the workers were told", || bed.gateway.stderr().contains("draining for at most"));
     assert_eq!(bed.gateway.admin_get("/api/sessions").status(), 200);
 }
 
@@ -22,7 +22,7 @@ fn expect_drain_close(connection: &mut Connection, code: u16) {
 }
 
 #[test]
-fn a_gateway_with_nothing_to_do_ends_at_once() {
+fn a_gateway_without_sessions_exits_at_once() {
     let mut bed = TestBed::start();
     bed.get("/nowhere");
     bed.gateway.terminate();
@@ -30,7 +30,7 @@ fn a_gateway_with_nothing_to_do_ends_at_once() {
 }
 
 #[test]
-fn open_sessions_are_told_and_then_the_program_ends() {
+fn open_sessions_are_closed_and_then_the_program_exits() {
     let mut bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -43,7 +43,7 @@ fn open_sessions_are_told_and_then_the_program_ends() {
 }
 
 #[test]
-fn the_code_is_the_configured_one() {
+fn the_close_code_is_the_configured_one() {
     let bed = TestBed::with(|config, _| config.set("gateway.drain_close_code", 4321));
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -53,7 +53,7 @@ fn the_code_is_the_configured_one() {
 }
 
 #[test]
-fn a_frame_to_the_client_is_finished_first() {
+fn a_frame_to_the_client_is_finished_before_the_close() {
     let mut bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node, rest) = bed.relay_mid_frame(&listener);
@@ -67,7 +67,7 @@ fn a_frame_to_the_client_is_finished_first() {
 }
 
 #[test]
-fn a_frame_to_the_node_is_finished_first() {
+fn a_frame_to_the_node_is_finished_before_the_close() {
     let mut bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -84,8 +84,8 @@ fn a_frame_to_the_node_is_finished_first() {
 }
 
 #[test]
-fn many_sessions_are_all_told() {
-    // we answer them one after the other, and not in the order in which they are told
+fn many_sessions_are_all_closed() {
+    // the test answers them one after the other, and not in the order in which they are closed
     let mut bed = TestBed::with(|config, _| config.set("websocket.close_timeout", "4s"));
     let listener = bed.node(1);
     let mut sessions: Vec<_> = (0..50).map(|_| bed.relay(&listener)).collect();
@@ -99,15 +99,15 @@ fn many_sessions_are_all_told() {
 }
 
 #[test]
-fn newcomers_are_turned_away() {
+fn new_clients_are_refused_during_a_drain() {
     let bed = TestBed::with(|config, _| config.set("gateway.drain", "60s"));
     let listener = bed.node(1);
     let mut kept = bed.client();
     assert_eq!(kept.get("/nowhere").status(), 404);
     let (_client, _node, _rest) = bed.relay_mid_frame(&listener);
     begin_drain(&bed);
-    assert_eq!(bed.gateway.admin_get("/livez").status(), 200, "going down is not being dead");
-    // An address that is closed already is as good an answer as a 503.
+    assert_eq!(bed.gateway.admin_get("/livez").status(), 200, "a draining gateway is still alive");
+    // an address that is closed already is as good an answer as a 503
     if let Ok(tcp) = std::net::TcpStream::connect(bed.workspace.gateway()) {
         drop(tcp);
         if let Some(mut client) = bed.client_builder().try_connect_tls() {
@@ -118,7 +118,7 @@ fn newcomers_are_turned_away() {
             }
         }
     }
-    // Who is inside already gets no new session either.
+    // a client that is connected already gets no new session either
     kept.send_request(&Request::upgrade(&bed.websocket_target(1)));
     let refused = kept.read_response();
     refused.assert_refusal(503, "draining");
@@ -143,7 +143,7 @@ fn a_question_under_way_is_answered() {
 }
 
 #[test]
-fn a_session_that_is_just_being_opened_is_not_left_hanging() {
+fn a_session_that_is_being_opened_is_refused_instead_of_left_hanging() {
     let mut bed = TestBed::start();
     let listener = bed.node(1);
     let mut client = bed.client();
@@ -152,7 +152,7 @@ fn a_session_that_is_just_being_opened_is_not_left_hanging() {
     let head = node.read_head();
     begin_drain(&bed);
     node.try_send(format!("{}\r\n", upgrade_response(&head)).as_bytes()).ok();
-    // a refused handshake is tried elsewhere; a session that is closed at once would be lost
+    // the client retries a refused handshake elsewhere; a session that is closed at once would be lost
     client.read_response().assert_refusal(503, "draining");
     expect_drain_close(&mut node, 1001);
     assert_eq!((client.expect_end(), node.expect_end()), (End::Clean, End::Clean));
@@ -161,7 +161,7 @@ fn a_session_that_is_just_being_opened_is_not_left_hanging() {
 }
 
 #[test]
-fn a_drain_does_not_wait_for_ever() {
+fn a_drain_ends_after_the_configured_time() {
     let mut bed = TestBed::with(|config, _| config.set("gateway.drain", "500ms"));
     let listener = bed.node(1);
     let (mut client, mut node, _rest) = bed.relay_mid_frame(&listener);
@@ -172,7 +172,7 @@ fn a_drain_does_not_wait_for_ever() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_drain_at_once() {
     let mut bed = TestBed::with(|config, _| config.set("gateway.drain", "60s"));
     let listener = bed.node(1);
     let _session = bed.relay_mid_frame(&listener);
@@ -182,7 +182,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn who_waited_at_the_door_when_the_drain_began_hears_of_it_too() {
+fn connections_in_the_accept_queue_learn_of_the_drain_too() {
     let bed = TestBed::with(|config, _| {
         config.set("gateway.drain", "60s");
         config.set("tls.handshake_timeout", "60s");
@@ -192,7 +192,7 @@ fn who_waited_at_the_door_when_the_drain_began_hears_of_it_too() {
     });
     let listener = bed.node(1);
     let _held = bed.relay_mid_frame(&listener);
-    // more than the gateway takes in one go, so that some are still at the door when it is told
+    // more than the gateway accepts in one go, so that some still wait in the queue when the drain begins
     bed.gateway.pause();
     let waiting: Vec<_> = (0..1000).map(|_| bed.client_builder().connect_tcp()).collect();
     bed.gateway.terminate();
@@ -200,8 +200,9 @@ fn who_waited_at_the_door_when_the_drain_began_hears_of_it_too() {
     eventually("not ready any more", || bed.gateway.ready() == Some(503));
     for tcp in waiting.into_iter().rev().take(300) {
         let mut client = bed.client_builder().handshake_on(tcp);
-        // they are told one batch after the other: an answer that says so, or the end of an idle connection
-        eventually("a newcomer hears of the drain", || {
+        // they are told one batch after the other: by `Connection: close` in an answer, or by the end of an idle
+        // connection
+        eventually("a queued connection learns of the drain", || {
             let sent = client.try_send(&Request::new("HEAD", "/nowhere").bytes());
             sent.is_err() || client.next_head().is_none_or(|head| head.field("connection") == Some("close"))
         });
@@ -209,7 +210,7 @@ fn who_waited_at_the_door_when_the_drain_began_hears_of_it_too() {
 }
 
 #[test]
-fn who_is_let_go_while_idle_is_let_go_in_order() {
+fn an_idle_connection_is_closed_in_order() {
     let bed = TestBed::with(|config, _| config.set("gateway.drain", "60s"));
     let mut kept = bed.client();
     assert_eq!(kept.get("/nowhere").status(), 404);
@@ -218,7 +219,7 @@ fn who_is_let_go_while_idle_is_let_go_in_order() {
 }
 
 #[test]
-fn a_request_that_is_answered_during_a_drain_is_the_last_of_its_connection() {
+fn a_request_answered_during_a_drain_is_the_last_of_its_connection() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let gate = Gate::default();
@@ -226,7 +227,7 @@ fn a_request_that_is_answered_during_a_drain_is_the_last_of_its_connection() {
     let mut client = bed.client();
     client.send_request(&post("/as/v1/proxy/whip/live/s?nodeGroup=ng1"));
     node.wait_for_requests(1);
-    // connections that wait for nothing end once their worker knows
+    // idle connections end once their worker drains
     let idle: Vec<Connection> = (0..8)
         .map(|_| {
             let mut client = bed.client();
@@ -244,7 +245,7 @@ fn a_request_that_is_answered_during_a_drain_is_the_last_of_its_connection() {
 }
 
 #[test]
-fn a_session_that_nobody_waited_for_is_deleted_before_the_end() {
+fn an_abandoned_whip_session_is_deleted_before_the_exit() {
     let mut bed = TestBed::start();
     let node = bed.whip_node(1);
     let gate = Gate::default();
@@ -256,7 +257,7 @@ fn a_session_that_nobody_waited_for_is_deleted_before_the_end() {
     client.reset();
     bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
     for _ in 0..20 {
-        assert_eq!(bed.gateway.ready(), Some(503), "still there");
+        assert_eq!(bed.gateway.ready(), Some(503), "the gateway still runs");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     gate.open();

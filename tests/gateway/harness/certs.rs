@@ -1,4 +1,4 @@
-//! Certificates made on the spot, once for all tests of this run: one ECDSA, one RSA, each for a name of its own.
+//! Certificates generated once for all tests of a run: one ECDSA, one RSA, each for a name of its own.
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm};
 use rustls::RootCertStore;
@@ -11,7 +11,7 @@ pub const NAME: &str = "gateway.test";
 /// The name of the second one, RSA.
 pub const RSA_NAME: &str = "rsa.test";
 
-/// A certificate that vouches for itself, and its key.
+/// A self-signed certificate and its key.
 pub struct Identity {
     pub chain_pem: String,
     pub key_pem: String,
@@ -24,7 +24,7 @@ pub static ECDSA: LazyLock<Identity> =
 pub static RSA: LazyLock<Identity> = LazyLock::new(|| Identity::new(&[RSA_NAME], &PKCS_RSA_SHA256));
 
 impl Identity {
-    /// Another one for the name of the first certificate.
+    /// Another certificate for the name of the first one.
     pub fn renewed() -> Self {
         Self::new(&[NAME, "127.0.0.1"], &PKCS_ECDSA_P256_SHA256)
     }
@@ -54,7 +54,7 @@ impl Identity {
     }
 }
 
-/// What clients of the town trust.
+/// The certificates that clients of the tests trust.
 pub fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add(ECDSA.der.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Clients: the way in through TLS, and requests written as told, good ones and bad ones.
+//! Clients: connecting with or without TLS, and requests written exactly as given, valid or not.
 
 use super::DEADLINE;
 use super::certs;
@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, Support
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, LazyLock};
 
-/// The key every handshake of the town offers, and the only right answer to it (RFC 6455, 1.3).
+/// The key that every WebSocket handshake of the harness offers, and the only right answer to it (RFC 6455, 1.3).
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -21,7 +21,7 @@ pub fn config(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     trusting(versions, certs::roots())
 }
 
-/// The same for a client that trusts others.
+/// The same for a client that trusts other roots.
 pub fn trusting(versions: &[&'static SupportedProtocolVersion], roots: RootCertStore) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
@@ -30,7 +30,7 @@ pub fn trusting(versions: &[&'static SupportedProtocolVersion], roots: RootCertS
     config
 }
 
-/// Where and how a client comes in.
+/// Where a client connects to, from which address, and with which TLS configuration.
 #[derive(Clone)]
 pub struct ClientBuilder {
     to: SocketAddr,
@@ -56,7 +56,7 @@ impl ClientBuilder {
         Self { config, ..self }
     }
 
-    /// A TCP connection and nothing more.
+    /// A TCP connection without TLS.
     #[track_caller]
     pub fn connect_tcp(&self) -> TcpStream {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -70,13 +70,13 @@ impl ClientBuilder {
         tcp
     }
 
-    /// The whole handshake.
+    /// A TLS connection; fails the test if the handshake fails.
     #[track_caller]
     pub fn connect_tls_stream(&self) -> StreamOwned<ClientConnection, TcpStream> {
         self.try_connect_tls_stream().expect("a TLS handshake")
     }
 
-    /// The handshake, which may be refused.
+    /// A TLS connection, or the error of the handshake.
     pub fn try_connect_tls_stream(&self) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
         self.handshake(self.connect_tcp())
     }
@@ -91,7 +91,7 @@ impl ClientBuilder {
         Ok(StreamOwned::new(tls, tcp))
     }
 
-    /// The handshake on a connection that was made before.
+    /// The TLS handshake on an existing TCP connection.
     #[track_caller]
     pub fn handshake_on(&self, tcp: TcpStream) -> Connection {
         let tls = self.handshake(tcp).expect("a TLS handshake");
@@ -103,18 +103,18 @@ impl ClientBuilder {
         Connection::new(Box::new(self.connect_tls_stream()), Side::Client)
     }
 
-    /// Like `enter`, for when the gateway may turn clients away.
+    /// Like `connect_tls`, for a gateway that may refuse clients.
     pub fn try_connect_tls(&self) -> Option<Connection> {
         Some(Connection::new(Box::new(self.try_connect_tls_stream().ok()?), Side::Client))
     }
 }
 
-/// A request head in the making.
+/// A request under construction.
 #[derive(Clone)]
 pub struct Request {
     line: String,
     fields: Vec<(String, String)>,
-    /// As it stands on the wire.
+    /// The bytes that are sent, chunks included.
     body: Vec<u8>,
 }
 
@@ -155,7 +155,7 @@ impl Request {
         self.with("Content-Type", content_type).with("Transfer-Encoding", "chunked")
     }
 
-    /// Like a page that asks from another origin, or from our own.
+    /// As a page of this web origin sends it.
     pub fn by_page(self, listener: &str) -> Self {
         self.with("Origin", listener)
     }
@@ -165,7 +165,7 @@ impl Request {
         self
     }
 
-    /// Puts another value in the place of a field.
+    /// Replaces the value of a field.
     pub fn instead(self, name: &str, value: &str) -> Self {
         self.without(name).with(name, value)
     }
@@ -182,14 +182,14 @@ impl Connection {
         self.send(&request.bytes());
     }
 
-    /// One request and its answer; the connection stays.
+    /// Sends one request and reads its answer. The connection stays open.
     #[track_caller]
     pub fn exchange(&mut self, request: &Request) -> Response {
         self.send_request(request);
         self.read_response()
     }
 
-    /// One question and its answer; the connection stays.
+    /// Sends a GET and reads its answer. The connection stays open.
     #[track_caller]
     pub fn get(&mut self, target: &str) -> Response {
         self.send_request(&Request::get(target));

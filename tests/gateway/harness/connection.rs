@@ -1,6 +1,6 @@
 //! One end of a connection, plain or TLS: bytes out, bytes in, and how it ended.
 //!
-//! Reads never hang: the socket carries the deadline. What was read too far stays in the inbox for the next reader.
+//! Reads never hang: the socket carries the deadline. Bytes that were read ahead stay in the inbox for the next reader.
 
 use super::DEADLINE;
 use super::frame::{Fault, Frame};
@@ -11,22 +11,22 @@ use std::net::{Shutdown, TcpStream};
 use std::ops::DerefMut;
 use std::time::Duration;
 
-/// Who we play; decides which frames must be masked.
+/// The side that the test plays. It decides which frames must be masked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     Client,
     Node,
 }
 
-/// A client's TLS.
+/// The TLS stream of a client.
 pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// What a link needs from its transport.
+/// What a connection needs from its transport.
 pub trait Transport: Read + Write + Send {
     fn tcp(&self) -> &TcpStream;
-    /// Says goodbye where the transport has a word for it.
+    /// Sends a close_notify if this is TLS.
     fn send_close_notify(&mut self) {}
-    /// Asks for new keys where there are keys.
+    /// Renews the sending keys if this is TLS.
     fn renew_keys(&mut self) {}
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any>;
 }
@@ -60,12 +60,12 @@ where
     }
 }
 
-/// How the other side ended.
+/// How the other side ended the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     /// FIN, and over TLS a close_notify before it.
     Clean,
-    /// Reset, or TLS cut off without a word.
+    /// Reset, or TLS without a close_notify.
     Abrupt,
 }
 
@@ -80,7 +80,7 @@ impl Connection {
         let tcp = transport.tcp();
         tcp.set_nodelay(true).ok();
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
-        // A writer that is held back on purpose may wait for a whole test.
+        // a writer that the gateway holds back on purpose may wait for a whole test
         tcp.set_write_timeout(Some(6 * DEADLINE)).unwrap();
         Self { transport, side, inbox: Vec::new() }
     }
@@ -89,9 +89,9 @@ impl Connection {
         self.transport.tcp()
     }
 
-    /// The transport itself, for tests that look below HTTP.
+    /// The transport itself, for tests below HTTP.
     pub fn into_transport(self) -> Box<dyn Transport> {
-        assert!(self.inbox.is_empty(), "bytes are waiting");
+        assert!(self.inbox.is_empty(), "unread bytes are in the inbox");
         self.transport
     }
 
@@ -100,13 +100,13 @@ impl Connection {
         self.try_send(bytes).expect("send");
     }
 
-    /// Like `send`, for when the other side may be gone already.
+    /// Like `send`, for a peer that may have closed already.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.transport.write_all(bytes)?;
         self.transport.flush()
     }
 
-    /// One read into the inbox; 0 is the end.
+    /// Reads once into the inbox. Returns the number of bytes; 0 is the end.
     fn fill(&mut self) -> io::Result<usize> {
         let mut room = [0; 64 << 10];
         let n = self.transport.read(&mut room)?;
@@ -117,9 +117,12 @@ impl Connection {
     #[track_caller]
     fn more(&mut self, what: &str) {
         match self.fill() {
-            Ok(0) => panic!("the other side ended, waiting for {what}; have {}", printable(&self.inbox)),
+            Ok(0) => panic!(
+                "the other side ended while the test waited for {what}; inbox: {}",
+                printable(&self.inbox)
+            ),
             Ok(_) => {}
-            Err(e) => panic!("{e}, waiting for {what}; have {}", printable(&self.inbox)),
+            Err(e) => panic!("{e} while the test waited for {what}; inbox: {}", printable(&self.inbox)),
         }
     }
 
@@ -142,7 +145,7 @@ impl Connection {
         }
     }
 
-    /// The next head, or nothing if the other side ended first.
+    /// The next head; `None` if the other side ended first.
     pub fn next_head(&mut self) -> Option<Head> {
         while !self.inbox.windows(4).any(|w| w == b"\r\n\r\n") {
             if !self.fill().is_ok_and(|n| n > 0) {
@@ -152,7 +155,7 @@ impl Connection {
         Some(self.read_head())
     }
 
-    /// The next whole request, or nothing if the other side ended first.
+    /// The next whole request; `None` if the other side ended first.
     pub fn next_request(&mut self) -> Option<ReceivedRequest> {
         let head = self.next_head()?;
         let body = if head.is_chunked() {
@@ -182,7 +185,7 @@ impl Connection {
 
     #[track_caller]
     fn read_chunks(&mut self) -> Vec<u8> {
-        self.try_read_chunks().unwrap_or_else(|| panic!("no whole body; have {}", printable(&self.inbox)))
+        self.try_read_chunks().unwrap_or_else(|| panic!("incomplete body; inbox: {}", printable(&self.inbox)))
     }
 
     fn try_read_chunks(&mut self) -> Option<Vec<u8>> {
@@ -203,7 +206,7 @@ impl Connection {
         }
     }
 
-    /// Exactly the next `n` bytes, or nothing if the other side ended first.
+    /// Exactly the next `n` bytes; `None` if the other side ended first.
     fn try_read_bytes(&mut self, n: usize) -> Option<Vec<u8>> {
         while self.inbox.len() < n {
             self.fill().ok().filter(|n| *n > 0)?;
@@ -216,14 +219,14 @@ impl Connection {
         std::mem::take(&mut self.inbox)
     }
 
-    /// Says a frame as our side has to: masked by clients, bare by nodes.
+    /// Sends a frame as this side has to: masked by clients, unmasked by nodes.
     #[track_caller]
     pub fn send_frame(&mut self, frame: Frame) {
         let bytes = self.encode(&frame);
         self.send(&bytes);
     }
 
-    /// The bytes `say` would send.
+    /// The bytes that `send_frame` would send.
     pub fn encode(&self, frame: &Frame) -> Vec<u8> {
         match self.side {
             Side::Client => frame.masked([0x37, 0xfa, 0x21, 0x3d]),
@@ -231,7 +234,7 @@ impl Connection {
         }
     }
 
-    /// The next frame; it must be masked if we are a node, and bare if we are a client.
+    /// The next frame. It must be masked if the test plays the node, and unmasked if it plays the client.
     #[track_caller]
     pub fn read_frame(&mut self) -> Frame {
         loop {
@@ -246,7 +249,7 @@ impl Connection {
         }
     }
 
-    /// The next frame, or nothing if the other side ended first.
+    /// The next frame; `None` if the other side ended first.
     pub fn try_read_frame(&mut self) -> Option<Frame> {
         loop {
             match Frame::read(&self.inbox, self.side == Side::Node) {
@@ -260,7 +263,7 @@ impl Connection {
         }
     }
 
-    /// The next frame; or how the other side ended, and what it had begun.
+    /// The next frame; or how the other side ended, and the bytes of an unfinished frame.
     #[track_caller]
     pub fn read_frame_or_end(&mut self) -> Result<Frame, (End, Vec<u8>)> {
         loop {
@@ -276,7 +279,10 @@ impl Connection {
                 Ok(0) => End::Clean,
                 Ok(_) => continue,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    panic!("neither a frame nor an end within the deadline; have {}", printable(&self.inbox))
+                    panic!(
+                        "neither a frame nor an end within the deadline; inbox: {}",
+                        printable(&self.inbox)
+                    )
                 }
                 Err(_) => End::Abrupt,
             };
@@ -284,14 +290,14 @@ impl Connection {
         }
     }
 
-    /// The next frame, which must be a Close: its code (none if empty) and reason.
+    /// The next frame, which must be a Close: its code (`None` if it is empty) and reason.
     #[track_caller]
     pub fn read_close(&mut self) -> (Option<u16>, String) {
         let frame = self.read_frame();
         frame.as_close().unwrap_or_else(|| panic!("expected Close, heard {frame:?}"))
     }
 
-    /// The gateway's last word: a Close with this code, after pings at most. Returns its reason.
+    /// Expects the gateway's own Close with this code, after any number of Pings. Returns its reason.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16) -> String {
         let mut frame = self.read_frame();
@@ -303,7 +309,7 @@ impl Connection {
         reason
     }
 
-    /// Answers the gateway's Close; then the connection ends in order.
+    /// Answers the gateway's Close; then the connection must end cleanly.
     #[track_caller]
     pub fn answer_close(&mut self, code: u16) {
         let answer = self.encode(&Frame::close(code, ""));
@@ -311,7 +317,7 @@ impl Connection {
         assert_eq!(self.expect_end(), End::Clean);
     }
 
-    /// Nothing more may come but the end.
+    /// Expects the end of the connection and no bytes before it.
     #[track_caller]
     pub fn expect_end(&mut self) -> End {
         let (rest, end) = self.read_to_end();
@@ -319,7 +325,7 @@ impl Connection {
         end
     }
 
-    /// Everything until the end, and the end.
+    /// All bytes until the end, and how it ended.
     #[track_caller]
     pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
         loop {
@@ -327,7 +333,7 @@ impl Connection {
                 Ok(0) => End::Clean,
                 Ok(_) => continue,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    panic!("no end within the deadline; have {}", printable(&self.inbox))
+                    panic!("no end within the deadline; inbox: {}", printable(&self.inbox))
                 }
                 Err(_) => End::Abrupt,
             };
@@ -335,7 +341,7 @@ impl Connection {
         }
     }
 
-    /// Looks for so long whether something comes, and keeps it for the next reader.
+    /// Waits up to `time` for bytes or the end, and keeps the bytes for the next reader.
     pub fn receives_within(&mut self, time: Duration) -> bool {
         if !self.inbox.is_empty() {
             return true;
@@ -346,24 +352,24 @@ impl Connection {
         heard.is_ok()
     }
 
-    /// No more bytes from us: FIN, after a close_notify over TLS. The other direction stays.
+    /// Ends the sending direction: FIN, after a close_notify over TLS. The other direction stays open.
     pub fn shutdown_write(&mut self) {
         self.transport.send_close_notify();
         self.tcp().shutdown(Shutdown::Write).ok();
     }
 
-    /// A KeyUpdate goes out before the next bytes; the other side has to renew its keys too.
+    /// Sends a KeyUpdate before the next bytes. The other side has to renew its keys too.
     pub fn renew_keys(&mut self) {
         self.transport.renew_keys();
     }
 
-    /// Vanishes without a word to TLS or WebSocket: RST.
+    /// Resets the connection (RST) without a close_notify or a Close.
     pub fn reset(self) {
         socket2::SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 
-/// Bytes for a message to a person.
+/// The bytes in a printable form, at most 300 of them.
 pub fn printable(bytes: &[u8]) -> String {
     format!("{} bytes \"{}\"", bytes.len(), bytes[..bytes.len().min(300)].escape_ascii())
 }

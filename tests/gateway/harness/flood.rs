@@ -1,7 +1,8 @@
-//! A town under attack: decent clients go on all the while. How long they wait is measured, and what the gateway's memory does.
+//! A test bed under attack: regular clients go on meanwhile. Their waits and the gateway's memory are measured.
 //!
-//! Attacks have a size that is soon done and one for `TIDEGATE_TEST_FLOOD=1`, which prints a row of figures for each
-//! (`--nocapture`). What an attacker may cost is a bound of its own, for each of them; what others wait has one for all.
+//! Attacks have a quick size and a full one (`TIDEGATE_TEST_FLOOD=1`), which prints a row of figures for each attack
+//! (`--nocapture`). The memory that one attacker may cost has a bound per attack; the waits of regular clients have one
+//! bound for all attacks.
 
 use super::node::EchoNode;
 use super::{ClientBuilder, Config, Connection, DEADLINE, Frame, Request, TestBed, eventually};
@@ -12,53 +13,53 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Of a hundred waits of decent clients 99 are shorter. For a program that is not optimised, on two busy cores.
+/// Upper bound of the 99th percentile of regular clients' waits: unoptimised program, two busy cores.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// What the gateway may grow by whoever comes: the buffers of two workers are used to their ends for the first time, and
+/// Growth of memory that no attacker is charged for: the buffers of two workers are used in full for the first time, and
 /// allocators take memory in steps of megabytes.
 const BASE_GROWTH_MAX: u64 = 16 << 20;
 
-/// Lines that an attack may leave in the log, however large it is.
+/// Number of lines that an attack of any size may leave in the log.
 const LOG_LINES_MAX: usize = 8;
 
-/// The usual size of an attack, or the large one.
+/// The size of an attack in this run: `usual`, or `flood` for full runs.
 pub fn size(usual: usize, flood: usize) -> usize {
     if std::env::var_os("TIDEGATE_TEST_FLOOD").is_some() { flood } else { usual }
 }
 
-/// How long a flood goes on that has no number.
+/// Duration of a flood that has no number of attackers or requests.
 pub fn flood_duration() -> Duration {
     Duration::from_millis(size(700, 10_000) as u64)
 }
 
-/// Sessions of decent clients that a flood lasts for in any case: who has to wait is not overlooked.
+/// A flood lasts at least for this many sessions of regular clients, so that their waits are measured.
 const SESSIONS_MIN: usize = 3;
 
-/// KiB that one may cost who makes the gateway move all it can: buffers of what was received and waits to be sent, in the
-/// steps that allocators take. What many of them cost is less, and stands in the tests of those who never read.
+/// KiB for an attacker that makes the gateway move as much as it can: buffers of received and unsent bytes, in the steps
+/// that allocators take. Many attackers cost less each; the tests of peers that never read hold the gateway to that.
 pub const BUSY_KIB: u64 = 4096;
 
-/// What attackers are, and what they may cost.
+/// An attack, and what it may cost.
 pub struct Attack {
     pub name: &'static str,
     pub attackers: usize,
-    /// KiB of the gateway's memory, for each of them.
+    /// Bound of the gateway's memory in KiB for each attacker.
     pub each: u64,
-    /// What becomes of them, and where it is counted. The test looks at both.
+    /// What happens to the attackers, and the metric that counts it. The test checks both.
     pub outcome: &'static str,
 }
 
-/// Waits of decent clients.
+/// Measured waits of regular clients.
 #[derive(Default)]
 struct Waits {
-    /// A message there and back.
+    /// Time for a message there and back.
     echoes: Vec<Duration>,
-    /// A whole session: TCP, TLS, request, the node's answer, a message there and back, the end.
+    /// Time for a whole session: TCP, TLS, request, the node's answer, a message there and back, the end.
     sessions: Vec<Duration>,
 }
 
-/// The wait that this many of a hundred do not exceed, in milliseconds.
+/// The wait in milliseconds that `of_hundred` per cent of the waits do not exceed.
 fn percentile(waits: &[Duration], of_hundred: usize) -> f64 {
     let mut sorted = waits.to_vec();
     sorted.sort_unstable();
@@ -66,7 +67,7 @@ fn percentile(waits: &[Duration], of_hundred: usize) -> f64 {
     sorted.get(at).map_or(0.0, |wait| wait.as_secs_f64() * 1e3)
 }
 
-/// Decent clients, one that stays and one that comes anew again and again, until they are dropped.
+/// Regular clients: one long session, and short sessions one after the other, until this is dropped.
 struct RegularClients {
     waits: Arc<Mutex<Waits>>,
     gone: Arc<AtomicBool>,
@@ -91,7 +92,7 @@ impl RegularClients {
                     waits.echoes.push(echo);
                     waits.sessions.push(session);
                     drop(waits);
-                    // they are clients and no load
+                    // regular clients must not be a load themselves
                     std::thread::sleep(Duration::from_millis(3));
                 }
                 close(&mut long_client);
@@ -100,11 +101,11 @@ impl RegularClients {
         Self { waits, gone, thread: Some(thread) }
     }
 
-    /// Waits until they came so often, and forgets what they measured up to now.
+    /// Waits until this many short sessions were served, and returns and clears the measured waits.
     #[track_caller]
     fn wait_and_take(&self, sessions: usize) -> Waits {
-        eventually("decent clients are served", || {
-            assert!(!self.thread.as_ref().unwrap().is_finished(), "a decent client was not served");
+        eventually("regular clients are served", || {
+            assert!(!self.thread.as_ref().unwrap().is_finished(), "a regular client was not served");
             self.waits.lock().unwrap().sessions.len() >= sessions
         });
         std::mem::take(&mut self.waits.lock().unwrap())
@@ -139,7 +140,7 @@ fn echo(client: &mut Connection) {
     assert_eq!(read_answering_pings(client), Frame::text("still there?"));
 }
 
-/// The next frame that is not the gateway's Ping, which is answered.
+/// The next frame that is not a Ping of the gateway. Pings are answered.
 #[track_caller]
 fn read_answering_pings(client: &mut Connection) -> Frame {
     loop {
@@ -157,7 +158,7 @@ fn close(client: &mut Connection) {
     assert_eq!(read_answering_pings(client), Frame::close(1000, ""));
 }
 
-/// A town whose decent clients are measured.
+/// A test bed with regular clients whose waits are measured.
 pub struct FloodBed {
     regular: RegularClients,
     pub bed: TestBed,
@@ -173,18 +174,19 @@ impl FloodBed {
             bed.client_builder().from(bed.workspace.client_ip(1)),
             bed.websocket_target(1),
         );
-        // the first ones bring what each worker needs once
+        // the first sessions also pay for what each worker allocates once
         regular.wait_and_take(10);
         let baseline = regular.wait_and_take(20);
         Self { regular, bed, baseline, _echo: echo }
     }
 
-    /// The way in for attackers: another address than that of the decent.
+    /// A client builder for attackers, with another address than the regular clients.
     pub fn attacker(&self) -> ClientBuilder {
         self.bed.client_builder().from(self.bed.workspace.client_ip(2))
     }
 
-    /// Whether a flood that began then goes on: until its time is over, and the decent came through a few times.
+    /// Whether a flood that began at `began` goes on: until its duration is over and regular clients were served a few
+    /// times.
     pub fn is_running(&self, began: Instant) -> bool {
         let lasted = began.elapsed();
         let seen = || self.regular.waits.lock().unwrap().sessions.len() >= SESSIONS_MIN;
@@ -197,7 +199,7 @@ impl FloodBed {
         open_session(builder, &self.bed.websocket_target(2))
     }
 
-    /// The attack, during which the decent are served and memory stays bounded.
+    /// Runs the attack. Fails if regular clients wait too long, or if memory or the log grow beyond their bounds.
     #[track_caller]
     pub fn run<T>(&self, attack: &Attack, attackers: impl FnOnce() -> T) -> T {
         let (before, lines) = (self.bed.gateway.memory(), self.bed.gateway.stderr().lines().count());
@@ -222,13 +224,13 @@ impl FloodBed {
         let wait_max = WAIT_MAX.as_secs_f64() * 1e3;
         for (what, waits) in [("a message", &waits.echoes), ("a session", &waits.sessions)] {
             let wait = percentile(waits, 99);
-            assert!(wait < wait_max, "{}: {what} of a decent client took {wait:.0} ms", attack.name);
+            assert!(wait < wait_max, "{}: {what} of a regular client took {wait:.0} ms", attack.name);
         }
         let bound = attack.attackers as u64 * (attack.each << 10) + BASE_GROWTH_MAX;
-        assert!(grown <= bound, "{}: grown by {grown}, {bound} at the most", attack.name);
+        assert!(grown <= bound, "{}: memory grew by {grown} bytes, the bound is {bound}", attack.name);
         let said = self.bed.gateway.stderr();
         let more = said.lines().count() - lines;
-        assert!(more <= LOG_LINES_MAX, "{}: {more} lines in the log:\n{said}", attack.name);
+        assert!(more <= LOG_LINES_MAX, "{}: {more} log lines:\n{said}", attack.name);
         self.bed.gateway.assert_no_panic();
         outcome
     }
@@ -250,20 +252,20 @@ impl FloodBed {
     }
 }
 
-/// Waits until the gateway has ended all of them, and says how long that took.
+/// Waits until the gateway has ended all connections, and returns how long that took.
 #[track_caller]
 pub fn wait_until_ended(connections: &[TcpStream]) -> Duration {
     let began = Instant::now();
     let mut open: Vec<_> = connections.iter().collect();
     open.iter().for_each(|tcp| tcp.set_nonblocking(true).unwrap());
-    eventually("the gateway ends them", || {
+    eventually("the gateway ends the connections", || {
         open.retain(|tcp| !has_ended(tcp));
         open.is_empty()
     });
     began.elapsed()
 }
 
-/// Whether the gateway ended a connection that does not block; what it still said is dropped.
+/// Whether the gateway ended this non-blocking connection. Bytes that it still sent are dropped.
 pub fn has_ended(mut tcp: &TcpStream) -> bool {
     let mut rest = [0; 16 << 10];
     loop {
@@ -275,7 +277,7 @@ pub fn has_ended(mut tcp: &TcpStream) -> bool {
     }
 }
 
-/// A node that takes every session and then does this with it, until it is dropped.
+/// A node that accepts every session and runs `serve` with it, until this is dropped.
 pub struct ScriptedNode {
     address: SocketAddr,
     gone: Arc<AtomicBool>,
@@ -307,7 +309,7 @@ impl ScriptedNode {
         Self { address, gone, thread: Some(thread) }
     }
 
-    /// A node that hears everything and says nothing.
+    /// A node that reads everything and sends nothing.
     pub fn silent(address: SocketAddr) -> Self {
         Self::listen(address, |node| drop(discard_input(node.tcp())))
     }
@@ -321,12 +323,12 @@ impl Drop for ScriptedNode {
     }
 }
 
-/// Reads to the end and forgets it.
+/// Reads to the end and discards the bytes.
 pub fn discard_input(mut tcp: &TcpStream) -> std::io::Result<u64> {
     std::io::copy(&mut tcp, &mut std::io::sink())
 }
 
-/// Sends as long as `goes_on`, or until the other side has had enough. Says how much it was, and whether it had.
+/// Sends as long as `is_running` holds, or until sending fails. Returns the amount sent, and whether sending failed.
 pub fn send_while(
     is_running: impl Fn() -> bool,
     mut send: impl FnMut() -> std::io::Result<usize>,

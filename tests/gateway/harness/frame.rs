@@ -1,6 +1,6 @@
-//! WebSocket frames (RFC 6455, 5.2), written as told and read strictly. Independent of the gateway's own scanner.
+//! WebSocket frames (RFC 6455, 5.2), written as given and read strictly. Independent of the gateway's own parser.
 
-/// One frame without its mask.
+/// One frame, unmasked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     pub fin: bool,
@@ -10,7 +10,7 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// Why no frame could be read.
+/// Why no frame could be read: incomplete, or invalid with a reason.
 pub enum Fault {
     Short,
     Wrong(&'static str),
@@ -52,12 +52,12 @@ impl Frame {
         Self::new(Self::CLOSE, "")
     }
 
-    /// The same frame as one that others of its message follow.
+    /// The same frame without FIN, so that more frames of its message follow.
     pub fn unfinished(self) -> Self {
         Self { fin: false, ..self }
     }
 
-    /// Code and reason if this is a Close; no code if it is empty.
+    /// Code and reason if this is a Close; the code is `None` if it is empty.
     pub fn as_close(&self) -> Option<(Option<u16>, String)> {
         let code = self.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
         let reason = String::from_utf8_lossy(self.payload.get(2..).unwrap_or_default()).into_owned();
@@ -80,14 +80,14 @@ impl Frame {
         bytes
     }
 
-    /// On the wire as a node writes it.
+    /// The frame as a node writes it.
     pub fn bare(&self) -> Vec<u8> {
         let mut bytes = self.header(0);
         bytes.extend_from_slice(&self.payload);
         bytes
     }
 
-    /// On the wire as a client writes it.
+    /// The frame as a client writes it.
     pub fn masked(&self, key: [u8; 4]) -> Vec<u8> {
         let mut bytes = self.header(0x80);
         bytes.extend_from_slice(&key);
@@ -95,7 +95,7 @@ impl Frame {
         bytes
     }
 
-    /// The first frame of `bytes` and how many of them it took.
+    /// The first frame of `bytes` and its length in bytes.
     pub fn read(bytes: &[u8], masked: bool) -> Result<(Self, usize), Fault> {
         let &[first, second, ..] = bytes else { return Err(Fault::Short) };
         if (second & 0x80 != 0) != masked {

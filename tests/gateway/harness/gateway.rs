@@ -1,4 +1,4 @@
-//! The program under test: its configuration, its start and stop, and what it tells its operator.
+//! The program under test: its configuration, its start and stop, its admin listener and its log.
 
 use super::certs::{ECDSA, Identity, RSA};
 use super::connection::{Connection, Side};
@@ -13,10 +13,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use toml::{Table, Value};
 
-/// The configuration file of a place.
+/// Name of the configuration file in the workspace.
 pub const CONFIG_FILE: &str = "tidegate.toml";
 
-/// A configuration file in the making; the usual one serves nodes 1 to 9 of its place.
+/// A configuration file under construction. The default one admits nodes 1 to 9 of its workspace.
 #[derive(Clone)]
 pub struct Config {
     table: Table,
@@ -29,7 +29,7 @@ impl Config {
         config.set("gateway.listen", vec![workspace.gateway().to_string()]);
         config.set("gateway.workers", 2);
         config.set("gateway.pin", false);
-        // The whole town on one driver: TIDEGATE_TEST_DRIVER=epoll.
+        // TIDEGATE_TEST_DRIVER=epoll runs all tests on that driver
         if let Ok(driver) = std::env::var("TIDEGATE_TEST_DRIVER") {
             config.set("gateway.driver", driver);
         }
@@ -50,12 +50,12 @@ impl Config {
         config
     }
 
-    /// Writes the file. A gateway that runs already does not read it before a reload.
+    /// Writes the file. A running gateway does not read it before a reload.
     pub fn write(&self, workspace: &Workspace) {
         std::fs::write(workspace.file(CONFIG_FILE), self.table.to_string()).unwrap();
     }
 
-    /// The program is started with this in its environment.
+    /// Sets an environment variable of the program.
     pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
         self.environment.push((name.to_owned(), value.into()));
     }
@@ -67,14 +67,14 @@ impl Config {
         table.as_table_mut().unwrap().insert(key.to_owned(), value.into());
     }
 
-    /// Takes a key out again.
+    /// Removes a key.
     pub fn unset(&mut self, key: &str) {
         let (table, key) = key.split_once('.').expect("table.key");
         self.table[table].as_table_mut().unwrap().remove(key);
     }
 }
 
-/// Writes a chain and its key, and says where they are. They appear at once: nobody reads half of one.
+/// Writes a chain and its key, and returns their paths as a table. Each file appears at once: no reader sees half of it.
 pub fn write_pair(workspace: &Workspace, name: &str, identity: &Identity) -> Table {
     let files = [("chain", &identity.chain_pem), ("key", &identity.key_pem)];
     let pair = files.map(|(kind, pem)| {
@@ -87,7 +87,7 @@ pub fn write_pair(workspace: &Workspace, name: &str, identity: &Identity) -> Tab
     pair.into_iter().collect()
 }
 
-/// A running gateway. Dropping it ends it at once.
+/// A running gateway. Dropping it kills it.
 pub struct Gateway {
     child: Child,
     admin: SocketAddr,
@@ -103,26 +103,26 @@ impl Gateway {
         gateway.wait_until_ready()
     }
 
-    /// Waits until it is ready.
+    /// Waits until `/readyz` answers 200.
     #[track_caller]
     pub fn wait_until_ready(self) -> Self {
         let mut gateway = self;
         let end = Instant::now() + DEADLINE;
         while gateway.ready() != Some(200) {
             let ended = gateway.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the gateway ended, {ended:?}:\n{}", gateway.stderr());
-            assert!(Instant::now() < end, "the gateway does not get ready:\n{}", gateway.stderr());
+            assert!(ended.is_none(), "the gateway exited, {ended:?}:\n{}", gateway.stderr());
+            assert!(Instant::now() < end, "the gateway does not become ready:\n{}", gateway.stderr());
             std::thread::sleep(Duration::from_millis(10));
         }
         gateway
     }
 
-    /// Starts the program, whatever becomes of it.
+    /// Starts the program without waiting for it.
     pub fn spawn(workspace: &Workspace, config: &Config) -> Self {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_tidegate")), workspace, config)
     }
 
-    /// The same by another command, which gets the arguments of the program.
+    /// The same with another command, which gets the program's arguments.
     pub fn spawn_by(mut command: Command, workspace: &Workspace, config: &Config) -> Self {
         config.write(workspace);
         let mut child = command
@@ -152,7 +152,7 @@ impl Gateway {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// Asks the admin listener; nothing if it does not listen.
+    /// Sends a request to the admin listener; `None` if it does not listen.
     fn try_send_admin(&self, request: &Request) -> Option<Response> {
         let tcp = TcpStream::connect_timeout(&self.admin, DEADLINE).ok()?;
         let mut connection = Connection::new(Box::new(tcp), Side::Client);
@@ -160,17 +160,17 @@ impl Gateway {
         Some(connection.read_response())
     }
 
-    /// A request to the admin listener, under its own name.
+    /// A request to the admin listener, with its address in `Host`.
     pub fn admin_request(&self, method: &str, target: &str) -> Request {
         Request::new(method, target).instead("Host", &self.admin.to_string())
     }
 
     #[track_caller]
     pub fn send_admin(&self, request: &Request) -> Response {
-        self.try_send_admin(request).expect("the admin listener")
+        self.try_send_admin(request).expect("the admin listener answers")
     }
 
-    /// What a command of the program says that talks to this gateway.
+    /// Runs a command of the program against this gateway and returns its output.
     pub fn command(&self, words: &[&str]) -> Output {
         let admin = self.admin.to_string();
         let command =
@@ -183,7 +183,7 @@ impl Gateway {
         self.send_admin(&self.admin_request("GET", target))
     }
 
-    /// `tidegate reload`: its exit code and what it said.
+    /// Runs `tidegate reload`; returns its exit code and its output.
     #[track_caller]
     pub fn reload(&self) -> (Option<i32>, String) {
         let done = self.command(&["reload"]);
@@ -191,7 +191,7 @@ impl Gateway {
         (done.status.code(), String::from_utf8(said).expect("UTF-8"))
     }
 
-    /// The revision that is served.
+    /// The revision that the gateway serves.
     #[track_caller]
     pub fn revision(&self) -> u64 {
         self.admin_get("/api/status").json()["revision"].as_u64().expect("a number")
@@ -207,7 +207,7 @@ impl Gateway {
         Some(self.try_send_admin(&self.admin_request("GET", "/readyz"))?.status())
     }
 
-    /// The sum of all series of this metric that carry these labels; 0 if there is none.
+    /// The sum of all series of this metric that have these labels; 0 if there are none.
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let page = self.admin_get("/metrics").text();
@@ -228,21 +228,21 @@ impl Gateway {
             if now == value {
                 return;
             }
-            assert!(Instant::now() < end, "{name}{labels:?} is {now}, waited for {value}");
+            assert!(Instant::now() < end, "{name}{labels:?} is {now}, expected {value}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// The process that was started first.
+    /// The id of the process that was started first.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its exit, although others may still write to its log.
+    /// The exit status of the first process. Its successors may still write to its log.
     #[track_caller]
     pub fn wait_for_first_process(&mut self) -> ExitStatus {
         let mut status = None;
-        eventually("the first process's exit", || {
+        eventually("the first process exits", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -256,12 +256,12 @@ impl Gateway {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
-    /// SIGHUP.
+    /// Sends SIGHUP.
     pub fn send_sighup(&self) {
         self.signal(rustix::process::Signal::HUP);
     }
 
-    /// The number of its thread of this name.
+    /// The id of the thread with this name.
     #[track_caller]
     pub fn thread_id(&self, name: &str) -> i32 {
         let threads =
@@ -282,14 +282,14 @@ impl Gateway {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// It may open no more files than that; what is open stays.
+    /// Sets the limit of open files. Open files stay open.
     pub fn limit_files(&self, most: u64) {
         use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
         let limit = Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap();
     }
 
-    /// Stands still until `go_on`: what happens meanwhile, the gateway sees all at once.
+    /// Stops the process (SIGSTOP) until `resume`. Everything that happens meanwhile reaches the gateway at once.
     pub fn pause(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
@@ -298,11 +298,11 @@ impl Gateway {
         self.signal(rustix::process::Signal::CONT);
     }
 
-    /// Its exit, and with it everything it had to say.
+    /// The exit status. The log is complete after this.
     #[track_caller]
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
-        eventually("the gateway's exit", || {
+        eventually("the gateway exits", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -310,17 +310,17 @@ impl Gateway {
         status.unwrap()
     }
 
-    /// Nothing panicked, and it still runs.
+    /// Fails if a session panicked or the gateway exited.
     #[track_caller]
     pub fn assert_healthy(&mut self) {
-        assert!(self.child.try_wait().unwrap().is_none(), "the gateway ended:\n{}", self.stderr());
+        assert!(self.child.try_wait().unwrap().is_none(), "the gateway exited:\n{}", self.stderr());
         self.assert_no_panic();
     }
 
-    /// No session met a bug.
+    /// Fails if a session panicked.
     #[track_caller]
     pub fn assert_no_panic(&self) {
-        // the word of the gateway's own panic hook
+        // the text that the gateway's panic hook logs
         assert!(!self.stderr().contains("panic at "), "{}", self.stderr());
     }
 }
@@ -330,7 +330,7 @@ impl Drop for Gateway {
         self.child.kill().ok();
         self.child.wait().ok();
         if std::thread::panicking() {
-            eprintln!("--- the gateway said ---\n{}", self.stderr());
+            eprintln!("--- log of the gateway ---\n{}", self.stderr());
         }
     }
 }

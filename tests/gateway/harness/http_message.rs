@@ -1,11 +1,11 @@
-//! Heads and answers of HTTP/1.1, read strictly.
+//! Heads, requests and responses of HTTP/1.1, read strictly.
 
 use std::fmt;
 
 /// A request or response head.
 #[derive(Clone)]
 pub struct Head {
-    /// The first line.
+    /// The request line or status line.
     pub line: String,
     pub fields: Vec<(String, String)>,
 }
@@ -28,7 +28,7 @@ impl Head {
         Self { line, fields }
     }
 
-    /// The only field of this name; two of them fail the test.
+    /// The value of the field with this name. Two such fields fail the test.
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut found = self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
@@ -86,7 +86,7 @@ impl fmt::Debug for ReceivedRequest {
     }
 }
 
-/// A whole answer.
+/// A whole response.
 #[derive(Clone)]
 pub struct Response {
     pub head: Head,
@@ -106,7 +106,7 @@ impl Response {
         self.head.field(name)
     }
 
-    /// All values of a field that may stand there more than once.
+    /// All values of a field that may be repeated.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let fields = self.head.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         fields.map(|(_, value)| value.as_str()).collect()

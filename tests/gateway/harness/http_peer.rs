@@ -1,5 +1,5 @@
-//! A peer that speaks HTTP, be it the stream manager or a node of WHIP: keeps what it was asked, and answers each request
-//! as the test says, well or badly.
+//! A peer that speaks HTTP, either the stream manager or a node for WHIP: records the requests, and answers each one as
+//! the test says.
 
 use super::connection::{Connection, Side, Transport};
 use super::http_message::{Head, ReceivedRequest};
@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// Part of a request line, and what it gets: one after the other, the last one for ever.
+/// Part of a request line, and the answers to requests with it: one after the other, the last one repeatedly.
 type Script = (String, VecDeque<Reply>);
 
 #[derive(Default)]
 struct State {
-    /// The latest entry that fits wins.
+    /// The latest entry that matches wins.
     scripts: Mutex<Vec<Script>>,
     asked: Mutex<Vec<ReceivedRequest>>,
     connections: AtomicUsize,
@@ -34,7 +34,7 @@ impl HttpPeer {
         Self::serve(address, |tcp| Box::new(tcp))
     }
 
-    /// One on https, with the certificate of this identity.
+    /// A peer with TLS and the certificate of this identity.
     pub fn start_tls(address: SocketAddr, identity: &certs::Identity) -> Self {
         let config = identity.server_config();
         Self::serve(address, move |tcp| {
@@ -64,27 +64,27 @@ impl HttpPeer {
         Self { address, state, thread: Some(thread) }
     }
 
-    /// From now on requests with this part in their first line get that answer.
+    /// From now on requests with `part` in their request line get this answer.
     pub fn answer(&self, part: &str, reply: Reply) {
         self.answer_in_turn(part, [reply]);
     }
 
-    /// The same with an answer for each time; the last one stays.
+    /// The same with one answer after the other; the last one is repeated.
     pub fn answer_in_turn(&self, part: &str, replies: impl IntoIterator<Item = Reply>) {
         self.state.scripts.lock().unwrap().push((part.to_owned(), replies.into_iter().collect()));
     }
 
-    /// Everything that was asked up to now.
+    /// All requests so far.
     pub fn received(&self) -> Vec<ReceivedRequest> {
         self.state.asked.lock().unwrap().clone()
     }
 
-    /// The heads of it.
+    /// The heads of all requests so far.
     pub fn received_heads(&self) -> Vec<Head> {
         self.received().into_iter().map(|asked| asked.head).collect()
     }
 
-    /// Their first lines, without the version.
+    /// All request lines so far, without the HTTP version.
     pub fn lines(&self) -> Vec<String> {
         let line = |head: Head| head.line.trim_end_matches(" HTTP/1.1").to_owned();
         self.received_heads().into_iter().map(line).collect()
@@ -93,26 +93,26 @@ impl HttpPeer {
     /// The latest request.
     #[track_caller]
     pub fn last(&self) -> ReceivedRequest {
-        self.received().pop().expect("somebody asked")
+        self.received().pop().expect("a request was received")
     }
 
-    /// How many questions came up to now.
+    /// Number of requests so far.
     pub fn count(&self) -> usize {
         self.state.asked.lock().unwrap().len()
     }
 
-    /// How many connections were opened to ask them.
+    /// Number of connections so far.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// How often it was dialled up to now. A listener's queue is served in order, so a dial of our own that came through
-    /// proves that every dial before it was counted.
+    /// Number of dials so far. A listener's queue is served in order, so a dial of the test's own that came through
+    /// proves that every earlier dial was counted.
     #[track_caller]
     pub fn dials(&self) -> usize {
         let before = self.connections();
         drop(TcpStream::connect(self.address).unwrap());
-        eventually("our own dial", || self.connections() > before);
+        eventually("the test's own dial", || self.connections() > before);
         self.state.connections.fetch_sub(1, Ordering::SeqCst) - 1
     }
 
@@ -131,7 +131,7 @@ impl Drop for HttpPeer {
 }
 
 impl State {
-    /// One kept-alive connection, until either side has enough.
+    /// Serves one connection until either side ends it.
     fn converse(&self, mut connection: Connection) {
         while connection.receives_within(3 * super::DEADLINE) {
             if self.gone.load(Ordering::SeqCst) {
@@ -156,7 +156,7 @@ impl State {
         match replies.len() {
             0 => Reply::manager_error(404),
             1 => replies[0].clone(),
-            _ => replies.pop_front().expect("there are some"),
+            _ => replies.pop_front().expect("there is a reply"),
         }
     }
 }

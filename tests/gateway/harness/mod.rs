@@ -1,7 +1,8 @@
-//! The gateway's neighbours, scripted: clients, nodes and a stream manager that do exactly what a test says.
+//! The peers of the gateway, scripted: clients, nodes and a stream manager that do exactly what a test says.
 //!
-//! A test reads as a transcript: the client says, the node hears, the manager answers. Every wait has a deadline and fails
-//! with what it waited for. The peers know the wire (HTTP/1.1, RFC 6455, TLS) but nothing of the gateway's inside.
+//! A test reads as a transcript: the client sends, the node reads, the manager answers. Every wait has a deadline and
+//! fails with what it waited for. The peers know the protocols (HTTP/1.1, RFC 6455, TLS) but nothing of the gateway's
+//! inside.
 
 pub mod certs;
 pub mod client;
@@ -35,25 +36,26 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the test gives up on it. Generous: only failures wait that long.
+/// How long a test waits for anything. Generous: only failures wait that long.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Looks again and again until `done` holds; fails with `what` when the deadline passes.
+/// Polls until `done` holds; fails with `what` after the deadline.
 #[track_caller]
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !done() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        assert!(Instant::now() < end, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Says past the harness, which would keep it to itself, that something could not be tested here. `tests/run.sh` shows it.
+/// Reports that a test was skipped. Writes to stderr directly, because the test harness captures prints; `tests/run.sh`
+/// shows it.
 pub fn skipped(test: &str, why: &str) {
     let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED {test}: {why}\n"));
 }
 
-/// Holds somebody back until the test lets go.
+/// A gate that holds threads back until the test opens it.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -66,11 +68,11 @@ impl Gate {
     pub fn pass(&self) {
         let guard = self.0.0.lock().unwrap();
         let opened = self.0.1.wait_timeout_while(guard, 3 * DEADLINE, |open| !*open).unwrap();
-        assert!(*opened.0, "nobody opened the gate");
+        assert!(*opened.0, "the gate was not opened");
     }
 }
 
-/// One gateway, its stream manager and a street of addresses of their own.
+/// One gateway, its stream manager, and loopback addresses of their own.
 pub struct TestBed {
     pub workspace: Workspace,
     pub manager: HttpPeer,
@@ -82,7 +84,7 @@ impl TestBed {
         Self::with(|_, _| {})
     }
 
-    /// A town whose gateway has a changed configuration.
+    /// A test bed with a changed configuration.
     pub fn with(change: impl FnOnce(&mut Config, &Workspace)) -> Self {
         let workspace = Workspace::claim();
         let manager = HttpPeer::start(workspace.manager());
@@ -92,12 +94,12 @@ impl TestBed {
         Self { workspace, manager, gateway }
     }
 
-    /// The n-th node starts to listen.
+    /// The n-th node, listening for WebSockets.
     pub fn node(&self, n: u8) -> NodeListener {
         NodeListener::listen(self.workspace.node(n))
     }
 
-    /// The n-th node starts to speak HTTP.
+    /// The n-th node, speaking HTTP.
     pub fn http_node(&self, n: u8) -> HttpPeer {
         HttpPeer::start(self.workspace.node(n))
     }
@@ -122,13 +124,13 @@ impl TestBed {
         format!("/streammanager/?id=stream1&host={}&app=live", self.workspace.node(n).ip())
     }
 
-    /// One question on a connection of its own.
+    /// Sends a GET on a new connection and returns the answer.
     #[track_caller]
     pub fn get(&self, target: &str) -> Response {
         self.client().get(target)
     }
 
-    /// An established session: the client's end and the node's.
+    /// An established session: the client's end and the node's end.
     #[track_caller]
     pub fn relay(&self, listener: &NodeListener) -> (Connection, Connection) {
         let mut client = self.client();
@@ -136,19 +138,19 @@ impl TestBed {
         (client, node)
     }
 
-    /// A session in the middle of a frame from its node: its gateway can't end it before the rest comes, which is given
-    /// back.
+    /// A session in the middle of a frame from its node. The gateway can't send its own Close before the rest of the
+    /// frame, which is returned.
     #[track_caller]
     pub fn relay_mid_frame(&self, listener: &NodeListener) -> (Connection, Connection, Vec<u8>) {
         let (mut client, mut node) = self.relay(listener);
         let frame = Frame::text("one half and the other").bare();
         node.send(&frame[..10]);
-        // what the gateway passed on it has seen
+        // the gateway has forwarded these bytes, so it has seen them
         assert_eq!(client.read_bytes(10), &frame[..10]);
         (client, node, frame[10..].to_vec())
     }
 
-    /// The whole opening on a given connection: ask, dial, agree, 101.
+    /// Opens a WebSocket on an existing connection: request, dial, the node's 101, the client's 101.
     #[track_caller]
     pub fn open_websocket(&self, client: &mut Connection, listener: &NodeListener) -> Connection {
         client.send_request(&Request::upgrade(&format!(
@@ -162,7 +164,7 @@ impl TestBed {
         node
     }
 
-    /// A client asks for a WebSocket; the node has read the upgrade and says nothing yet.
+    /// A client that requested a WebSocket; the node has read the upgrade and not answered yet.
     #[track_caller]
     pub fn pending_upgrade(
         &self,
@@ -176,7 +178,7 @@ impl TestBed {
         (client, node, head)
     }
 
-    /// Asks on a connection of its own and takes the answer, mostly a refusal.
+    /// Sends a request on a new connection and returns the answer.
     #[track_caller]
     pub fn exchange(&self, request: &Request) -> Response {
         let mut client = self.client();
@@ -186,12 +188,12 @@ impl TestBed {
 }
 
 impl Response {
-    /// This answer is a refusal with this status and code word, in the shape that every page of the vendor understands.
+    /// Checks that this answer is a refusal with this status and code, in the form that the vendor's pages understand.
     #[track_caller]
     pub fn assert_refusal(&self, status: u16, code: &str) {
         assert_eq!((self.status(), self.json()["code"].as_str()), (status, Some(code)), "{self:?}");
         let json = self.json();
-        assert_eq!(json["error"], json["errorMessage"], "both names, same text");
+        assert_eq!(json["error"], json["errorMessage"], "both names have the same text");
         assert!(json["error"].as_str().is_some_and(|text| !text.is_empty()), "{json}");
         assert!(json["timestamp"].as_u64().is_some_and(|ms| ms > 1_600_000_000_000), "{json}");
         assert!(self.field("content-type").is_some_and(|t| t.starts_with("application/json")), "{self:?}");

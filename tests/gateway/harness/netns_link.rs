@@ -1,7 +1,8 @@
-//! Cables that can be pulled: a gateway, clients and nodes in network namespaces of their own, joined by virtual links.
+//! Links that can be cut: the gateway, its clients and its nodes in network namespaces of their own, joined by veth
+//! pairs.
 //!
-//! On loopback a peer that dies is always told of, by the kernel. Only here can it vanish without a word. The namespaces
-//! have no names once they are made, so they end with the last thread that is in them, however the test ends.
+//! On loopback the kernel always reports the death of a peer. Only here can a peer vanish silently. The namespaces have
+//! no names once they are made, so they end with their last thread, however the test ends.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -11,7 +12,7 @@ use std::thread::JoinHandle;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A network of its own. What has to happen in it is handed to the thread that lives there.
+/// A network namespace with a thread in it that runs the given jobs.
 pub struct Namespace {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -20,7 +21,7 @@ pub struct Namespace {
 impl Namespace {
     /// Moves a thread into the namespace of this name.
     fn enter(name: &str) -> Self {
-        let file = std::fs::File::open(format!("/run/netns/{name}")).expect("it was just made");
+        let file = std::fs::File::open(format!("/run/netns/{name}")).expect("the namespace was just made");
         let (jobs, inbox) = channel::<Job>();
         let thread = std::thread::spawn(move || {
             let kind = Some(rustix::thread::LinkNameSpaceType::Network);
@@ -30,22 +31,22 @@ impl Namespace {
         Self { jobs: Some(jobs), thread: Some(thread) }
     }
 
-    /// Does something inside: sockets that it opens and programs that it starts stay there.
+    /// Runs `work` inside the namespace: sockets that it opens and programs that it starts stay there.
     #[track_caller]
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, done) = channel();
         let job = Box::new(move || drop(sender.send(work())));
-        self.jobs.as_ref().unwrap().send(job).expect("its thread lives");
-        done.recv().expect("what was done inside did not panic")
+        self.jobs.as_ref().unwrap().send(job).expect("the thread of the namespace runs");
+        done.recv().expect("the work inside the namespace did not panic")
     }
 
-    /// Runs `ip` with these words inside.
+    /// Runs `ip` with these arguments inside the namespace.
     #[track_caller]
     pub fn ip(&self, words: &'static str) {
         self.inside(move || ip(words));
     }
 
-    /// Pulls its only cable. The other end hears nothing more, and is told nothing.
+    /// Takes the only link down. The other end receives nothing more and no error.
     pub fn unplug(&self) {
         self.ip("link set eth0 down");
     }
@@ -58,7 +59,7 @@ impl Drop for Namespace {
     }
 }
 
-/// A gateway's network, with a cable to one of clients and one to one of nodes.
+/// The gateway's namespace, with a link to the clients' one and a link to the nodes' one.
 pub struct NetnsLinks {
     pub gateway: Namespace,
     pub clients: Namespace,
@@ -66,12 +67,12 @@ pub struct NetnsLinks {
 }
 
 impl NetnsLinks {
-    /// Where the gateway is for its clients.
+    /// The gateway's address for its clients.
     pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
-    /// Where the node is.
+    /// The node's address.
     pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 2);
 
-    /// Lays the cables; nothing where namespaces can't be had, which is said aloud.
+    /// Creates namespaces and links. Returns `None`, and reports the test as skipped, where namespaces are not available.
     pub fn create(test: &str) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let run = format!("tidegate-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -91,7 +92,7 @@ impl NetnsLinks {
             }
             let [gateway, clients, nodes] = names.each_ref().map(|name| Namespace::enter(name));
             let links = Self { gateway, clients, nodes };
-            // all of them are inside before the names go
+            // all threads are inside before the names are deleted
             for network in [&links.gateway, &links.clients, &links.nodes] {
                 network.inside(|| ());
             }

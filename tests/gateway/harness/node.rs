@@ -1,4 +1,4 @@
-//! Nodes: they take what the gateway dials, and answer as the test says, well or badly.
+//! Nodes that speak WebSocket: they accept what the gateway dials, and answer as the test says.
 
 use super::connection::{Connection, Side};
 use super::http_message::Head;
@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A node that listens. Whoever dials it is accepted at once and waits in a queue for the test.
+/// A node that listens. Each dial is accepted at once and waits in a queue for the test.
 pub struct NodeListener {
     address: SocketAddr,
     dials: Arc<AtomicUsize>,
@@ -47,28 +47,28 @@ impl NodeListener {
         self.address.port()
     }
 
-    /// The next connection that somebody opened to this node.
+    /// The next connection to this node.
     #[track_caller]
     pub fn accept(&self) -> Connection {
-        let tcp = self.queue.recv_timeout(DEADLINE).expect("somebody dials the node");
+        let tcp = self.queue.recv_timeout(DEADLINE).expect("the gateway dials the node");
         Connection::new(Box::new(tcp), Side::Node)
     }
 
-    /// Like `accept`, if somebody dialled just now; for tests that wait at several nodes.
+    /// The next connection if there is one within 20 ms; for tests that wait at several nodes.
     pub fn try_accept(&self) -> Option<Connection> {
         let tcp = self.queue.recv_timeout(Duration::from_millis(20)).ok()?;
         Some(Connection::new(Box::new(tcp), Side::Node))
     }
 
-    /// How often this node was dialled up to now. The queue of a listener is served in order, so a dial of our own that
-    /// came through proves that every dial before it was counted.
+    /// Number of dials so far. The queue of a listener is served in order, so a dial of the test's own that came through
+    /// proves that every earlier dial was counted.
     #[track_caller]
     pub fn dials(&self) -> usize {
         let before = self.dials.load(Ordering::SeqCst);
         drop(TcpStream::connect(self.address).unwrap());
-        eventually("our own dial", || self.dials.load(Ordering::SeqCst) > before);
+        eventually("the test's own dial", || self.dials.load(Ordering::SeqCst) > before);
         let counted = self.dials.fetch_sub(1, Ordering::SeqCst) - 1;
-        // Take our own dial out of the queue; it is the last one.
+        // the test's own dial is the last one in the queue
         let mut waiting: Vec<_> = self.queue.try_iter().collect();
         waiting.pop();
         assert!(waiting.is_empty(), "{} dials that the test did not accept", waiting.len());
@@ -84,7 +84,7 @@ impl Drop for NodeListener {
     }
 }
 
-/// A node that accepts every session, and gives back every byte it hears, until it is dropped.
+/// A node that accepts every session and sends every frame back, until it is dropped.
 pub struct EchoNode {
     address: SocketAddr,
     gone: Arc<AtomicBool>,
@@ -130,7 +130,7 @@ impl Drop for EchoNode {
     }
 }
 
-/// A listener whose queue is full: a dial to it gets no answer at all.
+/// A listener whose backlog is full: a dial to it gets no answer at all.
 pub struct FullBacklog {
     _listener: socket2::Socket,
     _queue: Vec<TcpStream>,
@@ -145,13 +145,13 @@ impl FullBacklog {
         let mut queue = Vec::new();
         while let Ok(tcp) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
             queue.push(tcp);
-            assert!(queue.len() < 100, "the queue never fills");
+            assert!(queue.len() < 100, "the backlog does not fill");
         }
         Self { _listener: listener, _queue: queue }
     }
 }
 
-/// The right answer to an upgrade, as a head without its empty line.
+/// The right response to an upgrade, as a head without its empty line.
 pub fn upgrade_response(head: &Head) -> String {
     let key = head.field("sec-websocket-key").expect("a key");
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
@@ -162,13 +162,13 @@ pub fn upgrade_response(head: &Head) -> String {
 }
 
 impl Connection {
-    /// Reads the upgrade and answers 101 as a node does; returns what was asked.
+    /// Reads the upgrade and answers 101; returns the head that it read.
     #[track_caller]
     pub fn accept_upgrade(&mut self) -> Head {
         self.accept_upgrade_with("")
     }
 
-    /// Like `agree`, with further fields (each with its line end) in the 101.
+    /// Like `accept_upgrade`, with further fields (each with its line end) in the 101.
     #[track_caller]
     pub fn accept_upgrade_with(&mut self, fields: &str) -> Head {
         let head = self.read_head();
@@ -176,7 +176,7 @@ impl Connection {
         head
     }
 
-    /// The 101 to an upgrade that was read before.
+    /// Answers 101 to an upgrade that was read before.
     #[track_caller]
     pub fn answer_upgrade(&mut self, head: &Head, fields: &str) {
         self.send(format!("{}{fields}\r\n", upgrade_response(head)).as_bytes());

@@ -1,4 +1,4 @@
-//! Answers of stream managers and nodes over HTTP, good ones and bad ones, down to their bytes.
+//! Answers of stream managers and nodes over HTTP, valid or not, down to their bytes.
 
 use super::Gate;
 use std::fmt::Write;
@@ -20,11 +20,11 @@ enum Shape {
     Chunked,
     /// The body lasts until the connection ends.
     UntilEnd,
-    /// The head promises more than comes before the end.
+    /// The head announces 50 bytes more than are sent before the end.
     Truncated,
-    /// Nothing at all, and the end.
+    /// No bytes, only the end of the connection.
     HangUp,
-    /// The body is all there is, head included.
+    /// The body is everything that is sent, head included.
     Raw,
 }
 
@@ -42,14 +42,14 @@ impl Reply {
         Self { body: body.into(), ..Self::empty(status) }.field("Content-Type", content_type)
     }
 
-    /// The answer of Stream Manager 1.x: this stream lives on that node.
+    /// The answer of Stream Manager 1.x: this stream is on that node.
     pub fn node(ip: IpAddr) -> Self {
         let body =
             format!(r#"{{"name":"stream1","scope":"/live","serverAddress":"{ip}","region":"us-east-1"}}"#);
         Self::json(200, body)
     }
 
-    /// The answer of Stream Manager 2.0: these nodes, the first one first.
+    /// The answer of Stream Manager 2.0: these nodes, in order of preference.
     pub fn nodes(ips: &[IpAddr]) -> Self {
         let node = |ip: &IpAddr| {
             format!(
@@ -60,17 +60,17 @@ impl Reply {
         Self::json(200, format!("[{}]", ips.iter().map(node).collect::<Vec<_>>().join(",")))
     }
 
-    /// Says no as a stream manager does.
+    /// An error as a stream manager answers it.
     pub fn manager_error(status: u16) -> Self {
         Self::json(status, r#"{"errorMessage":"no such stream","timestamp":1700000000000}"#)
     }
 
-    /// A session was made, as a node says it.
+    /// 201 of a node that created a WHIP session.
     pub fn created(location: &str, sdp: &str) -> Self {
         Self::typed(201, "application/sdp", sdp).field("Location", location)
     }
 
-    /// Another type in the place of the one it has.
+    /// Replaces the content type.
     pub fn content_type(mut self, content_type: &str) -> Self {
         self.fields = self.fields.lines().filter(|line| !line.starts_with("Content-Type:")).fold(
             String::new(),
@@ -91,17 +91,17 @@ impl Reply {
         Self { shape: Shape::Chunked, ..self }
     }
 
-    /// Says no length; the end of the connection is the end of the body.
+    /// Without a length: the end of the connection is the end of the body.
     pub fn until_end(self) -> Self {
         Self { shape: Shape::UntilEnd, ..self }
     }
 
-    /// Dies in the middle of the body.
+    /// Ends the connection in the middle of the body.
     pub fn truncated(self) -> Self {
         Self { shape: Shape::Truncated, ..self }
     }
 
-    /// Hangs up instead of answering.
+    /// Ends the connection instead of answering.
     pub fn hang_up() -> Self {
         Self { shape: Shape::HangUp, ..Self::empty(200) }
     }
@@ -111,7 +111,7 @@ impl Reply {
         Self { shape: Shape::Raw, body: bytes.into(), ..Self::empty(200) }
     }
 
-    /// Comes only once the gate opens.
+    /// Sent only once the gate opens.
     pub fn held(self, gate: &Gate) -> Self {
         Self { gate: Some(gate.clone()), ..self }
     }
@@ -124,7 +124,7 @@ impl Reply {
         self.gate.as_ref()
     }
 
-    /// Whether nothing may follow on its connection.
+    /// Whether the connection ends after this answer.
     pub fn ends(&self) -> bool {
         matches!(self.shape, Shape::UntilEnd | Shape::Truncated | Shape::HangUp)
     }

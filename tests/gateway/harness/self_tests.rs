@@ -1,4 +1,4 @@
-//! The scripted peers keep their word to each other: without this no other failure here would mean anything.
+//! The scripted peers work with each other: without that no other failure of these tests would mean anything.
 
 use crate::harness::certs::{ECDSA, NAME, RSA, RSA_NAME};
 use crate::harness::connection::{End, Side};
@@ -14,7 +14,7 @@ fn connect(address: SocketAddr) -> Connection {
 }
 
 #[test]
-fn a_client_and_a_node_talk_frames() {
+fn a_client_and_a_node_exchange_frames() {
     let workspace = Workspace::claim();
     let listener = NodeListener::listen(workspace.node(1));
     let mut client = connect(workspace.node(1));
@@ -45,7 +45,7 @@ fn a_client_and_a_node_talk_frames() {
 }
 
 #[test]
-fn a_manager_answers_in_both_framings_and_counts() {
+fn a_manager_answers_in_both_framings_and_counts_requests() {
     let workspace = Workspace::claim();
     let manager = HttpPeer::start(workspace.manager());
     manager.answer("/whole", Reply::node(workspace.node(1).ip()));
@@ -70,7 +70,7 @@ fn a_manager_answers_in_both_framings_and_counts() {
 }
 
 #[test]
-fn a_client_comes_in_through_tls_with_either_certificate() {
+fn a_client_connects_through_tls_with_either_certificate() {
     let workspace = Workspace::claim();
     for (identity, name) in [(&ECDSA, NAME), (&RSA, RSA_NAME)] {
         let manager = HttpPeer::start_tls(workspace.gateway(), identity);
@@ -91,7 +91,7 @@ fn a_client_comes_in_through_tls_with_either_certificate() {
 }
 
 #[test]
-fn records_by_hand_are_real_tls() {
+fn records_written_by_hand_are_real_tls() {
     let workspace = Workspace::claim();
     let manager = HttpPeer::start_tls(workspace.gateway(), &ECDSA);
     manager.answer("/", Reply::json(200, "[]"));
@@ -108,7 +108,7 @@ fn records_by_hand_are_real_tls() {
 }
 
 #[test]
-fn an_echo_answers_every_client_and_the_deaf_nobody() {
+fn an_echo_node_answers_every_client_and_a_full_backlog_none() {
     let workspace = Workspace::claim();
     let _echo = EchoNode::listen(workspace.node(1));
     for n in 0..3 {

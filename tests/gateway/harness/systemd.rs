@@ -1,4 +1,4 @@
-//! A service manager for tests: hears what a service says, keeps its sockets, and gives them back at the next start.
+//! A service manager for tests: receives what a service sends, stores its sockets, and passes them on at the next start.
 
 use super::{Config, DEADLINE, Gateway, Workspace, eventually};
 use rustix::net::{
@@ -18,7 +18,7 @@ pub struct ServiceManager {
     /// Every message, and the process that sent it.
     pub said: Vec<String>,
     pub senders: Vec<u32>,
-    /// What is kept under the one name that a gateway uses.
+    /// The sockets that are stored under the name that a gateway uses.
     pub stored: Vec<OwnedFd>,
 }
 
@@ -33,19 +33,19 @@ impl ServiceManager {
         Self { socket, path, said: Vec::new(), senders: Vec::new(), stored: Vec::new() }
     }
 
-    /// The service with everything that is kept for it.
+    /// The service with every stored socket.
     pub fn service(&self) -> Activation {
         self.service_after(":")
     }
 
-    /// The same after a line of shell in what becomes the service.
+    /// The same after a line of shell in the process that becomes the service.
     pub fn service_after(&self, line: &str) -> Activation {
         let names = vec![NAME; self.stored.len()];
         let activation = Activation::new(&self.stored, &names, line);
         activation.env("NOTIFY_SOCKET", &self.path).env("FDSTORE", "16")
     }
 
-    /// Takes one message, if there is one.
+    /// Takes one message if there is one. Returns whether there was.
     fn take(&mut self) -> bool {
         let mut bytes = [0; 8192];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253), ScmCredentials(1))];
@@ -78,14 +78,14 @@ impl ServiceManager {
         true
     }
 
-    /// Forgets what was said up to now.
+    /// Forgets all messages so far.
     pub fn forget(&mut self) {
         while self.take() {}
         self.said.clear();
         self.senders.clear();
     }
 
-    /// Listens until something holds.
+    /// Receives messages until `done` holds.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let end = std::time::Instant::now() + DEADLINE;
@@ -94,12 +94,12 @@ impl ServiceManager {
             if done(self) {
                 return;
             }
-            assert!(std::time::Instant::now() < end, "waited in vain: {what}; heard {:?}", self.said);
+            assert!(std::time::Instant::now() < end, "timed out: {what}; messages: {:?}", self.said);
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 
-    /// Listens until this was said; which message it was.
+    /// Waits for a message with this line and returns its index.
     #[track_caller]
     pub fn wait_for(&mut self, line: &str) -> usize {
         let find = |manager: &Self| manager.said.iter().position(|text| text.lines().any(|one| one == line));
@@ -111,10 +111,11 @@ impl ServiceManager {
     }
 }
 
-/// The program as systemd starts it, with these sockets and after some lines of shell.
+/// The program as systemd starts it, with these sockets and after a line of shell.
 pub struct Activation {
     command: Command,
-    /// In numbers that no other redirection meets. The service closes them when it has them where it expects them.
+    /// Copies with numbers that no other redirection uses. The service closes them once it has the sockets where it
+    /// expects them.
     copies: Vec<OwnedFd>,
 }
 
@@ -145,7 +146,7 @@ impl Activation {
         self
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the service and waits until it is ready.
     #[track_caller]
     pub fn start(self, workspace: &Workspace, config: &Config) -> Gateway {
         let gateway = Gateway::spawn_by(self.command, workspace, config);

@@ -1,4 +1,4 @@
-//! Processes that take over from each other: who serves, who still drains, and that nobody is left behind.
+//! Processes that take over from each other: which one serves, which ones still drain, and that none is left behind.
 
 use super::{Config, DEADLINE, TestBed, Workspace, eventually};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
-/// A town whose gateway may be followed by another one.
+/// A test bed whose gateway may be followed by a successor.
 pub struct Takeover {
     pub bed: TestBed,
     config: std::sync::Mutex<Config>,
@@ -16,7 +16,7 @@ impl Takeover {
     pub fn start(change: impl FnOnce(&mut Config, &Workspace)) -> Self {
         Self::over(|workspace| {
             let mut config = Config::new(workspace);
-            // a test that holds an old process back would lose it after that
+            // shorter values would end sessions that a test keeps open in an old process
             config.set("websocket.close_timeout", "60s");
             change(&mut config, workspace);
             config
@@ -31,62 +31,62 @@ impl Takeover {
         Self::from_parts(TestBed { workspace, manager, gateway }, config)
     }
 
-    /// With a gateway that was started in a way of its own.
+    /// With a gateway that the test started itself.
     pub fn from_parts(bed: TestBed, config: Config) -> Self {
-        // who loses its parent becomes a child of ours, as it would become one of systemd's
+        // an orphan becomes a child of this process, as it would become one of systemd
         set_child_subreaper(Some(rustix::process::getpid())).expect("Linux");
         Self { bed, config: config.into() }
     }
 
-    /// What the next process will read.
+    /// Changes the configuration that the next process will read.
     pub fn configure(&self, change: impl FnOnce(&mut Config)) {
         let mut config = self.config.lock().unwrap();
         change(&mut config);
         config.write(&self.bed.workspace);
     }
 
-    /// Who serves now, by its own word.
+    /// The id of the process that serves now, from its own status.
     #[track_caller]
     pub fn serving_pid(&self) -> u32 {
         let status = self.bed.gateway.admin_get("/api/status").json();
         u32::try_from(status["pid"].as_u64().expect("a process id")).unwrap()
     }
 
-    /// Asks whoever serves for a successor.
+    /// Asks the serving process for a successor (SIGUSR2).
     #[track_caller]
     pub fn request_successor(&self) {
         signal(self.serving_pid(), Signal::USR2);
     }
 
-    /// Asks for a successor, and waits until it serves.
+    /// Asks for a successor, and waits until it serves. Returns its process id.
     #[track_caller]
     pub fn upgrade(&self) -> u32 {
-        // two may drain, a third is not begun
-        eventually("an old process ends", || self.running_pids().len() <= 2);
+        // while two processes drain, no third one is started
+        eventually("an old process exits", || self.running_pids().len() <= 2);
         let before = self.serving_pid();
         signal(before, Signal::USR2);
         let end = Instant::now() + 2 * DEADLINE;
         let mut now = before;
         while now == before || self.bed.gateway.ready() != Some(200) {
-            assert!(Instant::now() < end, "nobody takes over");
+            assert!(Instant::now() < end, "no process takes over");
             std::thread::sleep(std::time::Duration::from_millis(5));
             now = self.serving_pid();
         }
         now
     }
 
-    /// The log has a line with this.
+    /// Waits for this text in the log.
     #[track_caller]
     pub fn wait_for_log(&self, word: &str) {
         eventually(word, || self.bed.gateway.stderr().contains(word));
     }
 
-    /// The exit code of a process that is not the first one.
+    /// Waits for the exit of a process that is not the first one; returns its exit code.
     #[track_caller]
     pub fn wait_for_exit_of(&self, pid: u32) -> Option<i32> {
         let mut code = None;
         eventually("an exit", || {
-            let ended = waitpid(Some(raw(pid)), WaitOptions::NOHANG).expect("it is our child");
+            let ended = waitpid(Some(raw(pid)), WaitOptions::NOHANG).expect("it is a child of the test");
             code = ended.map(|(_, status)| status.exit_status());
             code.is_some()
         });
@@ -95,7 +95,7 @@ impl Takeover {
 }
 
 impl Takeover {
-    /// Whoever runs with this place's files, known to us or not.
+    /// All running processes with files of this workspace, known to the test or not.
     pub fn running_pids(&self) -> Vec<u32> {
         let folder = self.bed.workspace.file("");
         let ours =
@@ -137,7 +137,7 @@ pub fn signal(pid: u32, signal: Signal) {
     kill_process(raw(pid), signal).expect("it runs");
 }
 
-/// Whether it is there and no zombie.
+/// Whether the process exists and is no zombie.
 pub fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))

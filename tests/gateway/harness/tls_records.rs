@@ -1,4 +1,4 @@
-//! TLS records by hand, for those that no TLS library would write.
+//! TLS records written by hand, for those that no TLS library would write.
 
 use super::Connection;
 use super::connection::Tls;
@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-/// How to come in if the records shall be taken over: one cipher suite, and its secrets can be had.
+/// A client configuration for `TlsRecords::take_over`: one cipher suite, and its secrets can be extracted.
 pub fn config() -> Arc<ClientConfig> {
     taken_over(&rustls::version::TLS13, cipher_suite::TLS13_AES_256_GCM_SHA384)
 }
@@ -46,14 +46,14 @@ pub const APPLICATION_DATA: u8 = 23;
 pub const HEARTBEAT: u8 = 24;
 
 impl TlsRecords {
-    /// Takes over a connection on which nothing is under way.
+    /// Takes over a connection on which nothing is in flight.
     pub fn take_over(connection: Connection) -> Self {
         let tls = *connection.into_transport().into_any().downcast::<Tls>().expect("TLS");
         let is_13 = tls.conn.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
         let secrets = tls.conn.dangerous_extract_secrets().unwrap();
         let key = |(sequence, secret): (u64, ConnectionTrafficSecrets)| {
             let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secret else {
-                panic!("AES-256 was asked for")
+                panic!("only AES-256 is offered")
             };
             let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
             (sequence, key, iv.as_ref().try_into().unwrap())
@@ -72,7 +72,7 @@ impl TlsRecords {
         nonce
     }
 
-    /// One record with this content, as it stands on the wire (RFC 8446, 5.2; RFC 5246, 6.2.3.3).
+    /// One encrypted record with this content (RFC 8446, 5.2; RFC 5246, 6.2.3.3).
     pub fn seal(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {
         let sequence = self.send.0;
         let nonce = Self::nonce(&mut self.send);
@@ -93,13 +93,13 @@ impl TlsRecords {
         [&[kind, 3, 3][..], &length.to_be_bytes(), &nonce[4..], &inner].concat()
     }
 
-    /// Sends it.
+    /// Sends one record with this content.
     pub fn write_record(&mut self, kind: u8, content: &[u8]) {
         let record = self.seal(kind, content);
         self.tcp.write_all(&record).unwrap();
     }
 
-    /// The content of the next record and its kind.
+    /// The type of the next record and its content.
     pub fn read_record(&mut self) -> (u8, Vec<u8>) {
         let mut header = [0; 5];
         self.tcp.read_exact(&mut header).expect("a record in time");

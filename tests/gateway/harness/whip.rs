@@ -1,4 +1,4 @@
-//! WHIP and WHEP as SDKs of all ages speak them, and a node that takes them.
+//! WHIP and WHEP as different SDK versions speak them, and a node that accepts them.
 
 use super::{HttpPeer, Reply, Request, Response, TestBed};
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ pub const ANSWER: &str = "v=0\r\no=- 2 2 IN IP4 0.0.0.0\r\ns=answer\r\n";
 pub const CANDIDATES: &str = "a=ice-ufrag:x\r\na=candidate:1 1 udp 1 192.0.2.1 1 typ host\r\n";
 pub const ICE: &str = "<stun:stun.example:19302>; rel=\"ice-server\"";
 
-/// How a path of WHIP is written.
+/// The forms of a WHIP path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// Stream Manager 2.0.
@@ -24,7 +24,7 @@ pub enum Form {
 pub const FORMS: [Form; 3] = [Form::Proxy, Form::Direct, Form::Manager];
 
 impl Form {
-    /// Where `live/{stream}` is published or played, with these further parameters.
+    /// The endpoint at which `live/{stream}` is published or played, with further parameters.
     pub fn endpoint(self, kind: &str, stream: &str, node: IpAddr, more: &str) -> String {
         match self {
             Self::Proxy => format!("/as/v1/proxy/{kind}/live/{stream}?nodeGroup=ng1{more}"),
@@ -33,16 +33,16 @@ impl Form {
         }
     }
 
-    /// The resource as a client has it that follows no Location: SDK 11 and those that may not read it.
+    /// The resource for a client that does not use `Location`: SDK 11, and pages that may not read the field.
     pub fn resource(self, kind: &str, stream: &str, node: IpAddr, more: &str) -> String {
         let endpoint = self.endpoint(kind, stream, node, more).replace("/endpoint/", "/resource/");
-        // SDK 11 keeps only the requestId of the endpoint's parameters.
+        // SDK 11 keeps only the requestId of the endpoint's parameters
         endpoint.replace("?signal=true&", "?").trim_end_matches("?signal=true").to_owned()
     }
 }
 
 impl TestBed {
-    /// The n-th node takes WHIP and WHEP, and the manager names it whatever it is asked.
+    /// The n-th node accepts WHIP and WHEP, and the manager names it in every answer.
     pub fn whip_node(&self, n: u8) -> HttpPeer {
         self.manager_names(n);
         let node = self.http_node(n);
@@ -55,13 +55,13 @@ impl TestBed {
         node
     }
 
-    /// From now on the manager names the n-th node, to clients of both generations.
+    /// From now on the manager names the n-th node, on the routes of both generations.
     pub fn manager_names(&self, n: u8) {
         self.manager.answer("/as/", Reply::nodes(&[self.ip(n)]));
         self.manager.answer("/streammanager/", Reply::node(self.ip(n)));
     }
 
-    /// A session, made on a connection of its own.
+    /// Creates a WHIP session on a new connection.
     #[track_caller]
     pub fn created(&self, request: &Request) -> Response {
         let response = self.exchange(request);
@@ -75,7 +75,7 @@ pub fn post(endpoint: &str) -> Request {
     Request::new("POST", endpoint).body(SDP, OFFER)
 }
 
-/// WHEP's POST of nothing, as browsers send it.
+/// WHEP's empty POST, as browsers send it.
 pub fn empty_post(endpoint: &str) -> Request {
     Request::new("POST", endpoint).with("Content-Length", "0")
 }
@@ -89,7 +89,7 @@ pub fn delete(resource: &str) -> Request {
 }
 
 impl Response {
-    /// Where the session is: a path of ours that names nobody.
+    /// The `Location` of the session: a path on the gateway without a host.
     #[track_caller]
     pub fn location(&self) -> &str {
         let location = self.field("location").unwrap_or_else(|| panic!("a Location: {self:?}"));
@@ -97,7 +97,7 @@ impl Response {
         location
     }
 
-    /// Nothing in head or body names a node, except the field that is there for it.
+    /// Checks that no field and no body names the node, except `Session-Host`.
     #[track_caller]
     pub fn assert_names_no_node(&self, ip: IpAddr) {
         let ip = ip.to_string();

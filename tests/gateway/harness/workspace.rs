@@ -1,14 +1,15 @@
-//! Addresses for one test: a /24 of loopback nobody else uses, so that ports can be fixed and tests run side by side.
+//! Addresses for one test: a /24 of loopback that no other test uses, so that ports can be fixed and tests run side by
+//! side.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A street in 127.0.0.0/8 and a folder; both are ours until dropped.
+/// A /24 in 127.0.0.0/8 and a folder, both reserved until this is dropped.
 pub struct Workspace {
     subnet: [u8; 3],
     folder: PathBuf,
-    /// Held so that nobody else moves in.
+    /// Held so that no other test takes the subnet.
     _guard: TcpListener,
 }
 
@@ -41,7 +42,7 @@ impl Workspace {
         self.host(1, 8443)
     }
 
-    /// Another address of the gateway, for those who configure it.
+    /// Another address of the gateway, for tests that configure it.
     pub fn second_gateway(&self) -> SocketAddr {
         self.host(3, 8443)
     }
@@ -54,12 +55,12 @@ impl Workspace {
         self.host(2, 5080)
     }
 
-    /// Nodes 1 to 9 are admitted by the usual configuration, the others not.
+    /// Nodes 1 to 9 are admitted by the default configuration, the others are not.
     pub fn node(&self, n: u8) -> SocketAddr {
         self.host(10 + n, 5080)
     }
 
-    /// Where the n-th distinct client calls from.
+    /// The address of the n-th distinct client.
     pub fn client_ip(&self, n: u8) -> Ipv4Addr {
         self.ip(100 + n)
     }

@@ -1,13 +1,14 @@
-//! What the contract says is never reachable is not, in any encoding: the stream manager is asked nothing at all.
+//! Routes that the contract declares unreachable stay unreachable in every encoding: the stream manager gets no request
+//! at all.
 //!
-//! The set is generated: each byte escaped, singly and twice, each letter in its other case, each slash in every way in
-//! which some reader takes it for a slash or for nothing. The stream manager here would answer everything.
+//! The set of paths is generated: each byte escaped once and twice, each letter in its other case, each slash in every
+//! form that some parser reads as a slash or as nothing. The stream manager of these tests would answer every request.
 
 use crate::harness::whip::SDP;
 use crate::harness::{Connection, Reply, Request, Response, TestBed};
 use std::collections::BTreeSet;
 
-/// Routes that are never reachable (contract, part 3), with what they are there for.
+/// Unreachable routes (contract, part 3).
 const FORBIDDEN: [&str; 14] = [
     "/streammanager/api/4.0/admin/event/meta/live/stream1",
     "/streammanager/api/2.0/admin/proxy/clients",
@@ -25,14 +26,14 @@ const FORBIDDEN: [&str; 14] = [
     "/as/v1/proxy/ws/../forward/x",
 ];
 
-/// What follows a path: nothing, or what would make it dangerous.
+/// What follows a path: nothing, or parameters that would make it dangerous.
 const QUERIES: [&str; 3] = [
     "",
     "?accessToken=xyz123&action=subscribe",
     "?target=http%3A%2F%2F169.254.169.254%2Flatest%2F&host=NODE&app=live&nodeGroup=ng1",
 ];
 
-/// Things that some reader takes for a slash, or for a slash and nothing.
+/// Forms that some parser reads as a slash, or as a slash and nothing.
 const SLASHES: [&str; 24] = [
     "//",
     "///",
@@ -107,7 +108,7 @@ fn encodings(path: &str) -> BTreeSet<String> {
     all
 }
 
-/// A client that comes again when it is shown out.
+/// A client that reconnects when the gateway closes its connection.
 struct Scanner<'t> {
     bed: &'t TestBed,
     client: Option<Connection>,
@@ -152,14 +153,15 @@ fn no_encoding_reaches_an_admin_path() {
         assert_eq!(bed.manager.connections(), 0, "{target} reached the stream manager");
     }
     assert_eq!((bed.manager.dials(), node.dials()), (0, 0));
-    // the same manager answers what may be asked
+    // the same manager answers permitted questions
     let answer = bed.get("/streammanager/api/4.0/event/live/stream1?action=subscribe");
     assert_eq!((answer.text().as_str(), bed.manager.dials()), (r#"{"secret":"admin"}"#, 1));
 }
 
 #[test]
-fn a_question_never_leaves_its_api() {
-    // whatever stands where a scope, a stream or a group belongs, what the manager is asked begins as it has to
+fn a_question_stays_below_the_routes_of_its_api() {
+    // whatever takes the place of a scope, a stream or a group, the manager's request begins with the route of the
+    // question
     let bed = TestBed::start();
     bed.manager.answer("", Reply::json(200, "{}"));
     let mut scanner = Scanner { bed: &bed, client: None };
@@ -229,7 +231,7 @@ fn a_question_never_leaves_its_api() {
         }
     }
     let asked = bed.manager.received_heads();
-    assert!(asked.len() > tricks.len(), "some of them are names of streams: {}", asked.len());
+    assert!(asked.len() > tricks.len(), "some tricks are valid names of streams: {}", asked.len());
     for question in asked {
         let path = question.target().split('?').next().unwrap();
         // as Tomcat reads it: unescaped once, parameters of segments dropped, dots resolved

@@ -1,10 +1,10 @@
-//! Pages of other sites: who may read answers, and who may open a socket.
+//! Pages of other sites: which pages may read answers, and which may open a WebSocket.
 
 use crate::harness::{Reply, Request, TestBed};
 use crate::questions::answers::SUBSCRIBE;
 
 #[test]
-fn cross_origin_headers_are_ours_and_made_for_each_caller() {
+fn cors_fields_are_the_gateways_own_and_depend_on_the_page() {
     let bed = TestBed::with(|config, _| {
         config.set("answers.subscribe_ttl", "60s");
         config.set("cors.allow_origins", vec!["https://a.example", "https://b.example"]);
@@ -28,7 +28,7 @@ fn cross_origin_headers_are_ours_and_made_for_each_caller() {
 }
 
 #[test]
-fn a_refusal_can_be_read_by_the_page_that_caused_it() {
+fn the_page_that_caused_a_refusal_can_read_it() {
     let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["https://a.example"]));
     let response = bed.exchange(&Request::get("/nowhere").with("Origin", "https://a.example"));
     response.assert_refusal(404, "no_such_route");
@@ -36,7 +36,7 @@ fn a_refusal_can_be_read_by_the_page_that_caused_it() {
 }
 
 #[test]
-fn a_preflight_is_answered_here() {
+fn a_preflight_is_answered_by_the_gateway() {
     let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["https://a.example"]));
     let request = Request::new("OPTIONS", SUBSCRIBE)
         .with("Origin", "https://a.example")
@@ -52,7 +52,7 @@ fn a_preflight_is_answered_here() {
 }
 
 #[test]
-fn only_pages_of_known_origins_open_a_socket() {
+fn only_pages_of_allowed_web_origins_open_a_websocket() {
     let bed = TestBed::with(|config, _| {
         config.set("cors.allow_origins", vec!["https://app.example"]);
         config.set("cors.allow_missing", false);
@@ -78,7 +78,7 @@ fn only_pages_of_known_origins_open_a_socket() {
 }
 
 #[test]
-fn by_default_only_pages_of_the_same_host_open_a_socket() {
+fn by_default_only_pages_of_the_same_host_open_a_websocket() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let plain = Request::upgrade(&bed.websocket_target(1));

@@ -1,11 +1,11 @@
-//! Request heads: bounded, in time, wherever the network cut them. What is hostile is in `front_door`.
+//! Request heads: limits, timeouts, and heads that the network cuts anywhere. Hostile heads are in `hostile_requests`.
 
 use crate::harness::connection::{End, printable};
 use crate::harness::{Connection, Frame, Head, Reply, Request, Response, TestBed};
 
 const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
 
-/// Sends bytes and a good request behind them; there must be exactly one answer, and then the end.
+/// Sends bytes and a valid request after them. Expects exactly one answer, and then the end.
 #[track_caller]
 fn one_answer(bed: &TestBed, bytes: &[u8]) -> Response {
     let mut client = bed.client();
@@ -19,7 +19,7 @@ fn one_answer(bed: &TestBed, bytes: &[u8]) -> Response {
 }
 
 #[test]
-fn no_hostile_byte_kills_the_session_of_another() {
+fn no_hostile_byte_disturbs_another_session() {
     let mut bed = TestBed::with(|config, _| config.set("gateway.workers", 1));
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -48,7 +48,7 @@ fn a_target_over_the_limit_is_a_414() {
     let bed = TestBed::start();
     let long = format!("/streammanager/?id={}&host=127.0.0.1&app=live", "x".repeat(6 << 10));
     one_answer(&bed, &Request::upgrade(&long).bytes()).assert_refusal(414, "target_too_long");
-    // Even if it never ends.
+    // even if it never ends
     let mut client = bed.client();
     client.try_send(format!("GET /{}", "x".repeat(20 << 10)).as_bytes()).ok();
     client.read_response().assert_refusal(414, "target_too_long");
@@ -61,7 +61,7 @@ fn a_head_over_the_limit_is_a_431() {
     one_answer(&bed, &many.bytes()).assert_refusal(431, "head_too_large");
     let long = Request::get(EVENT).with("X-Long", &"x".repeat(16 << 10));
     one_answer(&bed, &long.bytes()).assert_refusal(431, "head_too_large");
-    // Even if it never ends.
+    // even if it never ends
     let mut client = bed.client();
     client.try_send(format!("GET {EVENT} HTTP/1.1\r\nX-Long: {}", "x".repeat(40 << 10)).as_bytes()).ok();
     client.read_response().assert_refusal(431, "head_too_large");
@@ -80,25 +80,25 @@ fn a_target_just_under_the_limit_is_read() {
 }
 
 #[test]
-fn a_slow_head_ends_in_time() {
+fn a_slow_head_ends_after_the_head_timeout() {
     let bed = TestBed::with(|config, _| config.set("limits.head_timeout", "300ms"));
     let mut half = bed.client();
     half.send(b"GET /streamman");
     half.read_response().assert_refusal(408, "head_timeout");
     assert_eq!(half.expect_end(), End::Clean);
-    // A byte now and then buys no time.
+    // single bytes do not extend the timeout
     let mut dripping = bed.client();
     let mut sent = 0;
     while !dripping.receives_within(std::time::Duration::from_millis(50)) {
         dripping.try_send(b"G").ok();
         sent += 1;
-        assert!(sent < 100, "dripping for 5 s");
+        assert!(sent < 100, "single bytes for 5 s without an answer");
     }
     dripping.read_response().assert_refusal(408, "head_timeout");
 }
 
 #[test]
-fn a_silent_connection_ends_in_time_without_an_answer_to_nothing() {
+fn a_silent_connection_ends_after_the_head_timeout() {
     let bed = TestBed::with(|config, _| config.set("limits.head_timeout", "300ms"));
     let mut silent = bed.client();
     let (rest, _) = silent.read_to_end();
@@ -131,7 +131,7 @@ fn a_head_may_be_cut_anywhere() {
 }
 
 #[test]
-fn a_connection_serves_one_question_after_another() {
+fn a_connection_serves_one_request_after_another() {
     let bed = TestBed::start();
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
     let mut client = bed.client();
@@ -143,7 +143,7 @@ fn a_connection_serves_one_question_after_another() {
         })
         .collect();
     assert!(ids.iter().all(|id| !id.is_empty()));
-    // A refusal that is no doubt about framing does not end it either.
+    // a refusal that leaves no doubt about framing does not end the connection either
     client.get("/nowhere").assert_refusal(404, "no_such_route");
     assert_eq!(client.get(EVENT).status(), 200);
     client.send_request(&Request::get(EVENT).with("Connection", "close"));
@@ -152,7 +152,7 @@ fn a_connection_serves_one_question_after_another() {
 }
 
 #[test]
-fn questions_in_one_write_are_answered_in_order() {
+fn requests_in_one_write_are_answered_in_order() {
     let bed = TestBed::start();
     for n in 0..5 {
         bed.manager.answer(&format!("/live/s{n}?"), Reply::json(200, format!(r#"{{"name":"s{n}"}}"#)));
@@ -167,7 +167,7 @@ fn questions_in_one_write_are_answered_in_order() {
 }
 
 #[test]
-fn a_socket_may_follow_a_question_on_the_same_connection() {
+fn a_websocket_may_follow_a_question_on_the_same_connection() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     bed.manager.answer("/stream1", Reply::node(listener.ip()));
@@ -179,7 +179,7 @@ fn a_socket_may_follow_a_question_on_the_same_connection() {
 }
 
 #[test]
-fn http_1_0_is_answered_and_ended() {
+fn http_1_0_is_answered_and_the_connection_closed() {
     let bed = TestBed::start();
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
     let mut client = bed.client();
@@ -190,7 +190,7 @@ fn http_1_0_is_answered_and_ended() {
 }
 
 #[test]
-fn paths_that_only_look_like_routes_are_not_found() {
+fn paths_that_resemble_routes_are_not_found() {
     let bed = TestBed::start();
     let targets = [
         "/",
@@ -214,11 +214,11 @@ fn paths_that_only_look_like_routes_are_not_found() {
         assert!(matches!(response.status(), 400 | 403 | 404), "{target}: {response:?}");
         assert_eq!(response.json()["error"], response.json()["errorMessage"], "{target}");
     }
-    assert_eq!(bed.manager.count(), 0, "nothing was asked: {:?}", bed.manager.received_heads());
+    assert_eq!(bed.manager.count(), 0, "the manager was asked: {:?}", bed.manager.received_heads());
 }
 
 #[test]
-fn a_body_is_never_taken_for_a_request() {
+fn a_body_is_never_read_as_a_request() {
     let bed = TestBed::start();
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
     let hidden = String::from_utf8(Request::get("/hidden").bytes()).unwrap();
@@ -238,7 +238,7 @@ fn a_body_is_never_taken_for_a_request() {
                 let answers = String::from_utf8_lossy(&answers).matches("HTTP/1.1 ").count();
                 assert!(
                     (1..=2).contains(&answers),
-                    "{answers} answers to {method} {target} and one question"
+                    "{answers} answers to {method} {target} and one more request"
                 );
             }
         }
@@ -247,7 +247,7 @@ fn a_body_is_never_taken_for_a_request() {
 }
 
 #[test]
-fn an_upgrade_over_http_1_0_is_none() {
+fn an_upgrade_over_http_1_0_is_refused() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let request = String::from_utf8(Request::upgrade(&bed.websocket_target(1)).bytes()).unwrap();
@@ -259,14 +259,14 @@ fn an_upgrade_over_http_1_0_is_none() {
 }
 
 #[test]
-fn an_answer_to_head_has_no_body_and_the_connection_goes_on() {
+fn an_answer_to_head_has_no_body_and_the_connection_stays_open() {
     let bed = TestBed::start();
     for target in [EVENT, "/nowhere", "/streammanager/?id=s"] {
         let mut client = bed.client();
         client.send_request(&Request::new("HEAD", target));
         let head = client.read_head();
         assert!(head.line.contains(" 405 ") || head.line.contains(" 404 "), "{head:?}");
-        // the first bytes behind the head are the next answer
+        // the first bytes after the head are the next answer
         client.send_request(&Request::get("/nowhere"));
         client.read_response().assert_refusal(404, "no_such_route");
     }

@@ -1,4 +1,4 @@
-//! More than fits: who is served, who is turned away, who has to wait, and that nobody inside pays for it.
+//! Load over the limits: which clients are served, which are refused, which wait, and that open sessions do not suffer.
 
 use crate::harness::node::EchoNode;
 use crate::harness::{Connection, DEADLINE, Frame, Gate, NodeListener, Request, TestBed, eventually};
@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// Whether the sizes of the promises are wanted, or those that are soon done.
+/// Whether the test runs in the size of the documented promise instead of a quick size.
 fn full_size() -> bool {
     std::env::var_os("TIDEGATE_TEST_FULL").is_some()
 }
@@ -21,7 +21,7 @@ fn publisher(bed: &TestBed) -> Request {
     Request::upgrade(&bed.websocket_target(1))
 }
 
-/// A session, or the refusal that one gets instead.
+/// A session, or `None` if the gateway refuses it as overloaded.
 #[track_caller]
 fn try_session(
     bed: &TestBed,
@@ -31,7 +31,7 @@ fn try_session(
     let mut client = bed.client();
     client.send_request(request);
     let mut node = None;
-    eventually("a node or a refusal", || {
+    eventually("a dial or a refusal", || {
         node = listener.try_accept();
         node.is_some() || client.receives_within(Duration::from_millis(1))
     });
@@ -45,39 +45,40 @@ fn try_session(
 }
 
 #[test]
-fn publishers_are_shed_after_players_and_who_is_inside_never() {
-    // one place of twenty is kept for publishers
+fn players_are_refused_before_publishers_and_open_sessions_never_end() {
+    // one slot of twenty is reserved for publishers
     let bed = TestBed::with(|config, _| config.set("limits.sessions", 40));
     let listener = bed.node(1);
     let mut inside: Vec<_> = (0..38)
-        .map(|n| try_session(&bed, &listener, &player(&bed, n)).expect("room for everybody"))
+        .map(|n| try_session(&bed, &listener, &player(&bed, n)).expect("there are free slots"))
         .collect();
     for n in 0..5 {
-        assert!(try_session(&bed, &listener, &player(&bed, n)).is_none(), "players come to the end first");
+        assert!(try_session(&bed, &listener, &player(&bed, n)).is_none(), "players reach the limit first");
     }
     bed.get("/streammanager/api/4.0/event/list").assert_refusal(503, "overloaded");
     for _ in 0..2 {
-        inside.push(try_session(&bed, &listener, &publisher(&bed)).expect("a place was kept"));
+        inside
+            .push(try_session(&bed, &listener, &publisher(&bed)).expect("slots are reserved for publishers"));
     }
-    assert!(try_session(&bed, &listener, &publisher(&bed)).is_none(), "a limit is a limit");
+    assert!(try_session(&bed, &listener, &publisher(&bed)).is_none(), "the limit holds for publishers too");
     for (client, node) in &mut inside {
         client.send_frame(Frame::text("here"));
         assert_eq!(node.read_frame(), Frame::text("here"));
     }
     bed.gateway.wait_for_metric("tidegate_refusals_total", &[("code", "overloaded")], 7.0);
 
-    // a player leaves: its place goes to a publisher and not to the next player
+    // a player leaves: its slot goes to a publisher and not to the next player
     drop(inside.remove(0));
     bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 39.0);
     assert!(try_session(&bed, &listener, &player(&bed, 0)).is_none());
-    // what belongs to a session that exists is let in too
+    // requests for an existing WHIP session are admitted too
     let ending = Request::new("DELETE", "/as/v1/proxy/whep/live/stream1?requestId=none");
     assert_eq!(bed.exchange(&ending).status(), 404);
-    eventually("its place is free again", || try_session(&bed, &listener, &publisher(&bed)).is_some());
+    eventually("the slot is free again", || try_session(&bed, &listener, &publisher(&bed)).is_some());
 }
 
 #[test]
-fn at_twice_the_load_everybody_is_served_who_is_let_in() {
+fn at_twice_the_load_every_admitted_session_is_served() {
     const SLOTS: usize = 40;
     const SESSIONS_PER_CLIENT: usize = 3;
     let bed = TestBed::with(|config, _| config.set("limits.sessions", SLOTS as i64));
@@ -101,7 +102,7 @@ fn at_twice_the_load_everybody_is_served_who_is_let_in() {
                     for n in 0..20 {
                         let frame = Frame::text(&format!("{turn}, {n}"));
                         client.send_frame(frame.clone());
-                        assert_eq!(client.read_frame(), frame, "who is inside is not disturbed");
+                        assert_eq!(client.read_frame(), frame, "open sessions are not disturbed");
                     }
                     client.send_frame(Frame::close(1000, "done"));
                     assert_eq!(client.read_frame(), Frame::close(1000, "done"));
@@ -112,7 +113,7 @@ fn at_twice_the_load_everybody_is_served_who_is_let_in() {
     });
     assert_eq!(served.into_inner(), 2 * SLOTS * SESSIONS_PER_CLIENT);
     let turned_away = turned_away.into_inner();
-    assert!(turned_away > 0, "it was never full");
+    assert!(turned_away > 0, "the limit was never reached");
     bed.gateway.wait_for_metric("tidegate_refusals_total", &[], turned_away as f64);
     bed.gateway.wait_for_metric(
         "tidegate_ends_total",
@@ -122,11 +123,11 @@ fn at_twice_the_load_everybody_is_served_who_is_let_in() {
 }
 
 #[test]
-fn without_descriptors_newcomers_wait_and_every_one_who_is_taken_gets_a_node() {
+fn without_descriptors_new_clients_wait_and_each_accepted_one_gets_a_node() {
     const CLIENTS: usize = 80;
     let bed = TestBed::start();
     let _echo = EchoNode::listen(bed.workspace.node(1));
-    // room for 30 of them, at two descriptors each
+    // descriptors for 30 sessions, two each
     bed.gateway.limit_files(116);
     let (gate, served) = (Gate::default(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -142,26 +143,28 @@ fn without_descriptors_newcomers_wait_and_every_one_who_is_taken_gets_a_node() {
                 assert_eq!(client.read_frame(), Frame::text(&n.to_string()));
             });
         }
-        eventually("no more clients are taken", || {
+        eventually("no more clients are accepted", || {
             bed.gateway.metric("tidegate_accept_pauses_total", &[]) >= 1.0 && served.load(SeqCst) >= 10
         });
         assert!(served.load(SeqCst) < CLIENTS);
         gate.open();
     });
-    assert_eq!(served.into_inner(), CLIENTS, "it recovers by itself");
+    assert_eq!(served.into_inner(), CLIENTS, "all clients are served in the end");
     assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "exhausted")]), 0.0);
     assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[]), 0.0);
     let said = bed.gateway.stderr();
     assert!(said.contains("no new clients are taken for now"), "{said}");
     let lines = said.matches("no new clients").count();
     assert!(lines <= 4, "{lines} lines for two workers in less than {DEADLINE:?}");
-    eventually("it says so", || bed.gateway.stderr().contains("new clients are taken again"));
+    eventually("the log reports the recovery", || {
+        bed.gateway.stderr().contains("new clients are taken again")
+    });
 }
 
-/// Waits until a count stands still.
+/// Waits until this count does not change any more.
 fn wait_until_stuck(count: &AtomicU64) {
     let (mut last, mut since) = (u64::MAX, Instant::now());
-    eventually("the nodes stand still", || {
+    eventually("the nodes are held back", || {
         let now = count.load(SeqCst);
         if now != last {
             (last, since) = (now, Instant::now());
@@ -171,13 +174,13 @@ fn wait_until_stuck(count: &AtomicU64) {
 }
 
 #[test]
-fn nodes_that_blast_at_clients_that_do_not_read_cost_bounded_memory() {
+fn nodes_that_flood_clients_that_do_not_read_cost_bounded_memory() {
     const FRAME: usize = 60_000;
-    // 10 MiB for each of them; in full size 1 GiB for 100
+    // 10 MiB for each client; in full size 1 GiB for 100
     const FRAMES: usize = (10 << 20) / FRAME + 1;
     let clients = if full_size() { 100 } else { 20 };
     let bed = TestBed::with(|config, _| {
-        // who does not read does not answer pings either
+        // a client that does not read does not answer pings either
         config.set("websocket.ping_interval", "off");
         config.set("limits.sessions_per_ip", "off");
     });
@@ -194,7 +197,7 @@ fn nodes_that_blast_at_clients_that_do_not_read_cost_bounded_memory() {
                     node.send_frame(Frame::binary(vec![n as u8; FRAME]));
                     said.fetch_add(FRAME as u64, SeqCst);
                 }
-                // on two busy cores a gigabyte takes its time
+                // on two busy cores a gigabyte takes long
                 node.tcp().set_read_timeout(Some(6 * DEADLINE)).unwrap();
                 assert_eq!(node.read_frame(), Frame::text("all of it"));
             });
@@ -203,7 +206,7 @@ fn nodes_that_blast_at_clients_that_do_not_read_cost_bounded_memory() {
         let grown = bed.gateway.memory().saturating_sub(before);
         let lent = bed.gateway.metric("tidegate_worker_buffers_lent_bytes", &[]) as u64;
         let (each, all) = ((256 << 10) * clients, FRAMES as u64 * FRAME as u64 * clients);
-        assert!(said.load(SeqCst) < all, "nobody was held back");
+        assert!(said.load(SeqCst) < all, "the nodes were not held back");
         for client in listeners.into_inner().unwrap() {
             scope.spawn(move || {
                 let mut client = client;
@@ -213,8 +216,8 @@ fn nodes_that_blast_at_clients_that_do_not_read_cost_bounded_memory() {
                 client.send_frame(Frame::text("all of it"));
             });
         }
-        assert!(lent <= each, "{lent} bytes are held for {clients} clients");
-        assert!(grown < each + (16 << 20), "{grown} bytes more for {clients} clients");
-        println!("{clients} clients, {all} bytes: grown by {grown}, {lent} of them lent");
+        assert!(lent <= each, "{lent} bytes of buffers for {clients} clients");
+        assert!(grown < each + (16 << 20), "memory grew by {grown} bytes for {clients} clients");
+        println!("{clients} clients, {all} bytes: memory grew by {grown}, {lent} of them in lent buffers");
     });
 }

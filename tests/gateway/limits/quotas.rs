@@ -1,4 +1,5 @@
-//! How much is too much, and that the gateway says so in time and recovers.
+//! Quotas: sessions, connection rate, unfinished handshakes and descriptors. Refusals come in time, and slots become free
+//! again.
 
 use crate::harness::whip::{ANSWER, post};
 use crate::harness::{Connection, DEADLINE, Frame, Gate, NodeListener, Reply, Request, TestBed, eventually};
@@ -13,7 +14,7 @@ fn relay_from(bed: &TestBed, listener: &NodeListener, client_ip: Ipv4Addr) -> (C
     (client, node)
 }
 
-/// One request from a given address.
+/// The answer to one request from a given address.
 #[track_caller]
 fn status_from(bed: &TestBed, client_ip: Ipv4Addr) -> crate::harness::Response {
     let mut client = bed.client_builder().from(client_ip).connect_tls();
@@ -28,7 +29,7 @@ fn assert_retry_after(response: &crate::harness::Response) {
 }
 
 #[test]
-fn sessions_over_the_limit_are_turned_away_until_there_is_room() {
+fn sessions_over_the_limit_are_refused_until_a_slot_is_free() {
     let bed = TestBed::with(|config, _| config.set("limits.sessions", 4));
     let listener = bed.node(1);
     let mut sessions: Vec<_> =
@@ -41,7 +42,7 @@ fn sessions_over_the_limit_are_turned_away_until_there_is_room() {
     assert_eq!(listener.dials(), 4);
     for (client, node) in &mut sessions {
         client.send_frame(Frame::text("here"));
-        assert_eq!(node.read_frame(), Frame::text("here"), "those inside do not suffer");
+        assert_eq!(node.read_frame(), Frame::text("here"), "open sessions do not suffer");
     }
     sessions.pop();
     bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "two_step")], 3.0);
@@ -61,7 +62,7 @@ fn sessions_of_one_address_are_counted_over_all_workers() {
     }
     relay_from(&bed, &listener, bed.workspace.client_ip(2));
     sessions.pop();
-    eventually("there is room again", || {
+    eventually("a slot is free again", || {
         let mut client = bed.client_builder().from(client_ip).connect_tls();
         client.send_request(&Request::upgrade(&bed.websocket_target(1)));
         if client.receives_within(std::time::Duration::from_millis(100)) {
@@ -74,7 +75,7 @@ fn sessions_of_one_address_are_counted_over_all_workers() {
 }
 
 #[test]
-fn one_address_may_not_come_too_often() {
+fn one_address_may_not_connect_too_often() {
     let bed = TestBed::with(|config, _| config.set("limits.new_per_ip", "3/m"));
     let client_ip = bed.workspace.client_ip(1);
     let from = |client_ip| {
@@ -94,7 +95,7 @@ fn one_address_may_not_come_too_often() {
     assert_eq!(from(bed.workspace.client_ip(2)).status(), 404);
 }
 
-/// Ended by the gateway, without a word or with an alert.
+/// Whether the gateway ended the connection, with or without an alert.
 fn has_ended(tcp: &mut TcpStream) -> bool {
     tcp.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
     let mut rest = [0; 64];
@@ -116,13 +117,13 @@ fn unfinished_handshakes_are_limited() {
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
     let mut silent: Vec<TcpStream> = (0..12).map(|_| bed.client_builder().connect_tcp()).collect();
-    eventually("what is too much is let go", || {
+    eventually("connections over the limit are ended", || {
         silent.iter_mut().filter_map(|tcp| has_ended(tcp).then_some(())).count() >= 8
     });
     client.send_frame(Frame::text("here"));
-    assert_eq!(node.read_frame(), Frame::text("here"), "those inside do not suffer");
+    assert_eq!(node.read_frame(), Frame::text("here"), "open sessions do not suffer");
     drop(silent);
-    eventually("there is room again", || {
+    eventually("a slot is free again", || {
         bed.client_builder().try_connect_tls().is_some_and(|mut client| {
             client.try_send(&Request::get("/nowhere").bytes()).is_ok()
                 && client.next_head().is_some_and(|head| head.line.contains(" 404 "))
@@ -131,7 +132,7 @@ fn unfinished_handshakes_are_limited() {
 }
 
 #[test]
-fn a_connection_that_waits_for_its_next_request_is_no_unfinished_handshake() {
+fn an_idle_kept_connection_is_no_unfinished_handshake() {
     let bed = TestBed::with(|config, _| config.set("limits.handshakes", 4));
     let mut kept: Vec<Connection> = (0..12)
         .map(|_| {
@@ -146,7 +147,7 @@ fn a_connection_that_waits_for_its_next_request_is_no_unfinished_handshake() {
 }
 
 #[test]
-fn a_thousand_idle_sessions_are_cheap() {
+fn a_thousand_idle_sessions_use_little_memory() {
     let bed = TestBed::with(|config, _| config.set("websocket.ping_interval", "off"));
     let listener = bed.node(1);
     let mut sessions: Vec<_> = (0..50).map(|_| bed.relay(&listener)).collect();
@@ -180,7 +181,7 @@ fn a_gateway_without_descriptors_does_not_blame_the_node() {
 }
 
 #[test]
-fn who_is_turned_away_is_not_waited_for() {
+fn a_refused_client_is_answered_before_its_body_is_read() {
     let bed = TestBed::with(|config, _| {
         config.set("limits.sessions_per_ip", 1);
         config.set("limits.body_timeout", "60s");
@@ -201,7 +202,7 @@ fn who_is_turned_away_is_not_waited_for() {
 }
 
 #[test]
-fn who_leaves_keeps_its_place_until_its_request_is_over() {
+fn a_client_that_left_keeps_its_slot_until_its_request_is_over() {
     let bed = TestBed::with(|config, _| config.set("limits.sessions_per_ip", 1));
     let node = bed.whip_node(1);
     let gate = Gate::default();
@@ -214,7 +215,7 @@ fn who_leaves_keeps_its_place_until_its_request_is_over() {
     bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
     status_from(&bed, client_ip).assert_refusal(429, "too_many");
     gate.open();
-    eventually("there is room again", || {
+    eventually("a slot is free again", || {
         bed.client_builder().from(client_ip).connect_tls().get("/nowhere").status() == 404
     });
 }

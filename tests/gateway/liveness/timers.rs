@@ -4,7 +4,7 @@ use crate::harness::{Frame, TestBed};
 use std::time::Duration;
 
 #[test]
-fn a_silent_client_is_pinged_and_then_let_go() {
+fn a_silent_client_is_pinged_and_then_closed() {
     let bed = TestBed::with(|config, _| {
         config.set("websocket.ping_interval", "100ms");
         config.set("websocket.pong_timeout", "200ms");
@@ -45,7 +45,7 @@ fn a_ping_never_lands_inside_a_frame_of_the_node() {
     assert_eq!(client.read_frame().opcode, Frame::PING);
     let frame = Frame::binary(vec![4; 1000]);
     let bytes = frame.bare();
-    // Slower than the pings, so that one of them falls due in the middle.
+    // slower than the pings, so that one of them is due in the middle
     for piece in bytes.chunks(250) {
         node.send(piece);
         client.receives_within(Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! Peers that vanish without a word, or that only seem to: who is gone is let go in time, on both legs, and nobody else.
+//! Peers that vanish silently, or only seem to: their sessions end in time on both legs, and no other session does.
 
 use crate::harness::netns_link::NetnsLinks;
 use crate::harness::{
@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What no side ever sees the end of.
+/// Bytes of a frame that is never finished.
 const SENT: usize = 5;
 
-/// A gateway between cables.
+/// A gateway whose links to clients and nodes can be cut.
 struct Scene {
     _workspace: Workspace,
     gateway: Arc<Gateway>,
@@ -20,7 +20,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// With pings after a second and pongs due a second later; nothing where there are no cables.
+    /// Pings are due after a second, and pongs a second later. `None` where there are no network namespaces.
     fn create(test: &str) -> Option<Self> {
         let links = NetnsLinks::create(test)?;
         let workspace = Workspace::claim();
@@ -62,13 +62,13 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // it says goodbye to itself, at its own address
+        // it ends by a dial to its own address, which exists only inside the namespace
         let listener = self.listener.take();
         self.links.nodes.inside(move || drop(listener));
     }
 }
 
-/// The next frame that is no Ping; a client answers those.
+/// The next frame that is not a Ping. Pings are answered.
 #[track_caller]
 fn hear_and_pong(client: &mut Connection) -> Frame {
     loop {
@@ -81,12 +81,12 @@ fn hear_and_pong(client: &mut Connection) -> Frame {
 }
 
 #[test]
-fn a_client_whose_cable_was_pulled_is_gone_in_time_on_both_legs() {
-    let Some(scene) = Scene::create("a client whose cable was pulled") else { return };
+fn a_client_with_a_cut_link_is_gone_in_time_on_both_legs() {
+    let Some(scene) = Scene::create("a client with a cut link") else { return };
     let half = Frame::text("half a frame").bare();
     let (_client, mut quiet) = scene.relay();
     let (_client, mut talking) = scene.relay();
-    // nothing can be put into this one's frame: it can't be pinged
+    // no Ping can be sent to this client, because a frame to it is unfinished
     let (mut client, mut inside_a_frame) = scene.relay();
     inside_a_frame.send(&half[..SENT]);
     assert_eq!(client.read_bytes(SENT), half[..SENT]);
@@ -101,7 +101,7 @@ fn a_client_whose_cable_was_pulled_is_gone_in_time_on_both_legs() {
         node.expect_close(1001);
         node.expect_end();
     }
-    // inside a frame of its client a node can't be told anything
+    // no Close can be sent to this node, because a frame to it is unfinished
     node_of_stuck.expect_end();
     scene.wait_for_metric("tidegate_sessions_active", &[], 0.0);
     scene.wait_for_metric("tidegate_connections", &[], 0.0);
@@ -109,8 +109,8 @@ fn a_client_whose_cable_was_pulled_is_gone_in_time_on_both_legs() {
 }
 
 #[test]
-fn a_node_whose_cable_was_pulled_is_gone_in_time_on_both_legs() {
-    let Some(scene) = Scene::create("a node whose cable was pulled") else { return };
+fn a_node_with_a_cut_link_is_gone_in_time_on_both_legs() {
+    let Some(scene) = Scene::create("a node with a cut link") else { return };
     let half = Frame::text("half a frame").bare();
     let (quiet, _node) = scene.relay();
     let (mut talking, _node) = scene.relay();
@@ -144,13 +144,17 @@ fn bed_with_short_timeouts() -> TestBed {
 }
 
 #[test]
-fn a_client_stuck_inside_a_frame_of_its_own_is_let_go() {
+fn a_client_stuck_inside_its_own_frame_is_closed() {
     let bed = bed_with_short_timeouts();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
     let begun = client.encode(&Frame::text("half a frame"));
     client.send(&begun[..9]);
-    assert_eq!(client.read_frame().opcode, Frame::PING, "asking is legal, wherever the client is");
+    assert_eq!(
+        client.read_frame().opcode,
+        Frame::PING,
+        "a Ping is legal while the client's frame is unfinished"
+    );
     client.expect_close(1001);
     assert_eq!(node.read_bytes(9), begun[..9]);
     node.expect_end();
@@ -158,7 +162,7 @@ fn a_client_stuck_inside_a_frame_of_its_own_is_let_go() {
 }
 
 #[test]
-fn a_client_whose_frame_drips_is_there() {
+fn a_client_whose_frame_arrives_byte_by_byte_counts_as_alive() {
     let bed = TestBed::with(|config, _| {
         config.set("websocket.ping_interval", "100ms");
         config.set("websocket.pong_timeout", "400ms");
@@ -166,7 +170,7 @@ fn a_client_whose_frame_drips_is_there() {
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
     let frame = Frame::text("it takes its time");
-    // longer in all than silence may last; it can't answer before it is through
+    // longer in all than the allowed silence; the client can't answer a Ping before its frame is finished
     for byte in client.encode(&frame) {
         client.send(&[byte]);
         std::thread::sleep(Duration::from_millis(50));
@@ -177,14 +181,14 @@ fn a_client_whose_frame_drips_is_there() {
 }
 
 #[test]
-fn a_node_that_takes_nothing_is_given_up() {
+fn a_node_that_never_reads_is_given_up() {
     let bed = bed_with_short_timeouts();
     let listener = bed.node(1);
     let (mut client, _node) = bed.relay(&listener);
     client.tcp().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     while client.try_send(&client.encode(&Frame::binary(vec![1; 60_000]))).is_ok() {}
-    // its last frame was cut by the test itself: what counts is that the client is told, and the session is over
+    // the test itself cut the last frame: what counts is that the client is closed and the session is over
     client.expect_close(1014);
     bed.gateway.wait_for_metric("tidegate_ends_total", &[("by", "origin"), ("how", "lost")], 1.0);
-    eventually("nothing is left of it", || bed.gateway.metric("tidegate_connections", &[]) == 0.0);
+    eventually("no connection is left", || bed.gateway.metric("tidegate_connections", &[]) == 0.0);
 }

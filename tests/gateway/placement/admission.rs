@@ -1,4 +1,4 @@
-//! Which nodes may be dialled: those the stream manager named or the operator listed, and nothing else whatever is said.
+//! Which nodes may be dialled: those that the stream manager named or the operator listed, and no others.
 
 use crate::harness::{Frame, NodeListener, Reply, Request, TestBed};
 use std::net::Ipv6Addr;
@@ -10,9 +10,9 @@ fn target(host: &str) -> String {
 }
 
 #[test]
-fn a_node_nobody_named_is_not_dialled() {
+fn a_node_that_was_never_named_is_not_dialled() {
     let bed = TestBed::start();
-    // Node 20 exists and listens, but is neither listed nor learned.
+    // node 20 exists and listens, but is neither listed nor learned
     let stranger = bed.node(20);
     bed.exchange(&Request::upgrade(&bed.websocket_target(20))).assert_refusal(403, "origin_not_admitted");
     for host in ["10.0.0.5", "203.0.113.7", "2001:db8::5"] {
@@ -31,7 +31,7 @@ fn a_node_learned_on_one_connection_is_dialled_from_any_other() {
     assert_eq!(listener.dials(), 0);
     bed.manager.answer("/stream1", Reply::node(listener.ip()));
     assert_eq!(bed.get(EVENT).status(), 200);
-    // Enough connections to meet every worker.
+    // enough connections that every worker gets some
     for _ in 0..16 {
         let (mut client, mut node) = bed.relay(&listener);
         client.send_frame(Frame::text("hello"));
@@ -41,7 +41,7 @@ fn a_node_learned_on_one_connection_is_dialled_from_any_other() {
 }
 
 #[test]
-fn every_shape_of_answer_teaches() {
+fn nodes_are_learned_from_every_form_of_answer() {
     let bed = TestBed::with(|config, _| config.set("origins.strict", true));
     let listeners: Vec<_> = (1..=5).map(|n| bed.node(n)).collect();
     let ip = |n: usize| listeners[n - 1].ip();
@@ -61,7 +61,7 @@ fn every_shape_of_answer_teaches() {
 }
 
 #[test]
-fn an_answer_that_is_not_kept_teaches_all_the_same() {
+fn nodes_are_learned_from_answers_that_are_not_stored_too() {
     let bed = TestBed::with(|config, _| config.set("origins.strict", true));
     let listener = bed.node(1);
     bed.manager.answer("/stream1", Reply::node(listener.ip()));
@@ -70,7 +70,7 @@ fn an_answer_that_is_not_kept_teaches_all_the_same() {
 }
 
 #[test]
-fn only_a_good_answer_teaches() {
+fn nodes_are_learned_from_good_answers_only() {
     let bed = TestBed::with(|config, _| config.set("origins.strict", true));
     let listener = bed.node(1);
     let ip = listener.ip();
@@ -94,7 +94,7 @@ fn only_a_good_answer_teaches() {
 }
 
 #[test]
-fn what_was_learned_is_forgotten_in_time() {
+fn learned_nodes_are_forgotten_in_time() {
     let bed = TestBed::with(|config, _| {
         config.set("origins.strict", true);
         config.set("answers.learned_ttl", "300ms");
@@ -119,7 +119,7 @@ fn what_was_learned_is_forgotten_in_time() {
 }
 
 #[test]
-fn without_learning_only_the_list_counts() {
+fn without_learning_only_listed_nodes_are_dialled() {
     let bed = TestBed::with(|config, workspace| {
         config.set("origins.learned", false);
         config.set("origins.networks", vec![workspace.node(1).ip().to_string()]);
@@ -133,7 +133,7 @@ fn without_learning_only_the_list_counts() {
 }
 
 #[test]
-fn a_prefix_does_not_lift_what_is_denied() {
+fn a_listed_prefix_does_not_admit_denied_addresses() {
     let bed =
         TestBed::with(|config, _| config.set("origins.networks", vec!["127.0.0.0/8", "10.0.0.0/8", "::/0"]));
     let listener = bed.node(1);
@@ -148,7 +148,7 @@ fn a_prefix_does_not_lift_what_is_denied() {
 }
 
 #[test]
-fn denied_classes_win_over_a_stream_manager_that_names_them() {
+fn denied_addresses_are_not_dialled_even_if_the_manager_names_them() {
     let bed = TestBed::start();
     let unlisted = bed.node(20);
     let unlisted_ip = unlisted.ip().to_string();
@@ -185,7 +185,7 @@ fn every_refusal_of_parameters_comes_before_any_dial() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let ip = listener.ip();
-    // Where the contract leaves open which word fits, any refusal with this status will do.
+    // where the contract leaves the code open, any refusal with this status will do
     let any = "";
     let cases = [
         (format!("id=s&host={ip}&app=vod"), 403, "app_not_allowed"),
@@ -217,7 +217,7 @@ fn every_refusal_of_parameters_comes_before_any_dial() {
 }
 
 #[test]
-fn nodes_with_one_port_are_told_apart_by_address() {
+fn nodes_with_the_same_port_are_told_apart_by_address() {
     let bed = TestBed::start();
     let (one, two) = (bed.node(1), bed.node(2));
     let (mut first, mut node_one) = bed.relay(&one);
@@ -230,7 +230,7 @@ fn nodes_with_one_port_are_told_apart_by_address() {
 }
 
 #[test]
-fn a_node_on_ipv6_may_be_written_in_every_standard_way() {
+fn a_node_on_ipv6_may_be_written_in_every_standard_form() {
     let listener = NodeListener::listen((Ipv6Addr::LOCALHOST, 0).into());
     let bed = TestBed::with(|config, _| {
         config.set("origins.port", i64::from(listener.port()));
@@ -245,7 +245,7 @@ fn a_node_on_ipv6_may_be_written_in_every_standard_way() {
 }
 
 #[test]
-fn a_node_that_may_not_be_dialled_hides_no_other() {
+fn a_denied_node_does_not_hide_an_admitted_one() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let denied = "169.254.169.254".parse().unwrap();

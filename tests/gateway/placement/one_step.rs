@@ -6,7 +6,7 @@ use crate::harness::{Connection, Frame, Gate, NodeListener, Reply, Request, Test
 pub const PUBLISH: &str = "/as/v1/proxy/ws/publish/live/stream1?id=stream1&nodeGroup=ng1";
 pub const SUBSCRIBE: &str = "/as/v1/proxy/ws/subscribe/live/stream1?id=subscriber-1b31&nodeGroup=ng1";
 
-/// A town whose stream manager names these nodes, one at each question, the last one for ever.
+/// A test bed whose stream manager names these nodes, one in each answer, the last one repeatedly.
 pub fn bed_that_names(nodes: &[u8]) -> TestBed {
     let bed = TestBed::start();
     name_nodes(&bed, nodes);
@@ -17,7 +17,7 @@ pub fn name_nodes(bed: &TestBed, nodes: &[u8]) {
     bed.manager.answer_in_turn("", nodes.iter().map(|n| Reply::nodes(&[bed.ip(*n)])));
 }
 
-/// This node takes the session, and the client hears of nothing but success.
+/// Checks that this node gets the session and that the client sees only success.
 #[track_caller]
 pub fn assert_taken_by(mut client: Connection, listener: &NodeListener) {
     let mut node = listener.accept();
@@ -53,7 +53,7 @@ fn the_gateway_finds_the_node_by_itself() {
         for answer in
             [object.clone(), Reply::nodes(&[listener.ip()]), Reply::nodes(&[listener.ip(), bed.ip(9)])]
         {
-            // an answer of before must not stand in for this one
+            // an earlier answer must not be used for this request
             let target = format!("{target}&fresh={}", bed.manager.count());
             bed.manager.answer(question, answer);
             let (mut client, mut node, head) = bed.pending_upgrade(&listener, &Request::upgrade(&target));
@@ -93,7 +93,7 @@ fn sessions_are_counted_as_one_step() {
 }
 
 #[test]
-fn placement_is_for_the_manager_and_the_rest_for_the_node_byte_for_byte() {
+fn placement_parameters_go_to_the_manager_and_all_others_to_the_node_byte_for_byte() {
     let bed = bed_that_names(&[1]);
     let listener = bed.node(1);
     let target = "/as/v1/proxy/ws/publish/live/s%201?id=a%2Bb&region=us,eu&nodeGroup=ng1&token=x%3Ay%3D&subGroup=c\
@@ -119,7 +119,7 @@ fn the_second_question_mark_of_the_sdk_is_an_ampersand() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_before_anybody_is_asked() {
+fn invalid_requests_are_refused_before_the_manager_is_asked() {
     let bed = bed_that_names(&[1]);
     let listener = bed.node(1);
     let (ip, stranger) = (bed.ip(1), bed.ip(10));
@@ -155,7 +155,7 @@ fn what_is_wrong_is_refused_before_anybody_is_asked() {
 }
 
 #[test]
-fn only_a_websocket_is_one() {
+fn only_websocket_requests_are_served_on_one_step_routes() {
     let bed = bed_that_names(&[1]);
     let plain = bed.get(PUBLISH);
     plain.assert_refusal(426, "upgrade_required");
@@ -173,7 +173,7 @@ fn only_a_websocket_is_one() {
 }
 
 #[test]
-fn the_group_of_those_who_name_none_is_the_configured_one() {
+fn a_client_without_a_node_group_gets_the_configured_one() {
     let bed = TestBed::with(|config, _| config.set("stream_manager.node_group", "ng7"));
     name_nodes(&bed, &[1]);
     let listener = bed.node(1);
@@ -203,7 +203,7 @@ fn a_node_that_the_client_names_is_the_only_one_tried() {
 }
 
 #[test]
-fn the_other_node_of_an_answer_is_as_good() {
+fn the_second_node_of_an_answer_is_used_if_the_first_fails() {
     let bed = TestBed::start();
     bed.manager.answer("", Reply::nodes(&[bed.ip(1), bed.ip(2)]));
     let listener = bed.node(2);
@@ -211,7 +211,7 @@ fn the_other_node_of_an_answer_is_as_good() {
 }
 
 #[test]
-fn the_first_node_of_an_answer_is_the_one_to_use() {
+fn the_first_node_of_an_answer_is_preferred() {
     let bed = TestBed::start();
     bed.manager.answer("", Reply::nodes(&[bed.ip(1), bed.ip(2)]));
     let (first, second) = (bed.node(1), bed.node(2));
@@ -222,7 +222,7 @@ fn the_first_node_of_an_answer_is_the_one_to_use() {
 }
 
 #[test]
-fn each_publisher_is_a_decision_and_subscribers_share_one() {
+fn each_publisher_gets_its_own_answer_and_subscribers_share_one() {
     let bed = TestBed::with(|config, _| config.set("answers.subscribe_ttl", "60s"));
     name_nodes(&bed, &[1]);
     let listener = bed.node(1);
@@ -237,7 +237,7 @@ fn each_publisher_is_a_decision_and_subscribers_share_one() {
 }
 
 #[test]
-fn publishers_at_the_same_moment_share_nothing() {
+fn concurrent_publishers_share_no_question() {
     let bed = TestBed::start();
     let gate = Gate::default();
     bed.manager.answer("", Reply::nodes(&[bed.ip(1)]).held(&gate));
@@ -253,7 +253,7 @@ fn publishers_at_the_same_moment_share_nothing() {
 }
 
 #[test]
-fn frames_that_came_with_the_request_reach_the_node_that_takes_it() {
+fn frames_sent_with_the_request_reach_the_node_that_accepts_it() {
     let bed = bed_that_names(&[1, 2]);
     let listener = bed.node(2);
     let mut client = bed.client();
@@ -266,7 +266,7 @@ fn frames_that_came_with_the_request_reach_the_node_that_takes_it() {
 }
 
 #[test]
-fn a_client_that_leaves_is_not_served_any_further() {
+fn a_client_that_leaves_ends_the_search_for_a_node() {
     let bed = bed_that_names(&[1, 2]);
     let (first, second) = (bed.node(1), bed.node(2));
     let client = open_request(&bed, SUBSCRIBE);
@@ -281,7 +281,7 @@ fn a_client_that_leaves_is_not_served_any_further() {
 }
 
 #[test]
-fn every_node_is_asked_with_a_key_of_its_own() {
+fn every_node_gets_a_websocket_key_of_its_own() {
     let bed = bed_that_names(&[1, 2]);
     let (bad, good) = (bed.node(1), bed.node(2));
     let mut client = open_request(&bed, SUBSCRIBE);

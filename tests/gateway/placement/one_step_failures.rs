@@ -1,4 +1,4 @@
-//! One step when something fails: another node is tried in time, and only where that can do no harm.
+//! One step when something fails: another node is tried in time, and only where a second attempt does no harm.
 
 use crate::harness::node::FullBacklog;
 use crate::harness::{Connection, Gate, HttpPeer, NodeListener, Reply, Request, Response, TestBed};
@@ -7,7 +7,7 @@ use crate::placement::one_step::{
 };
 use std::time::{Duration, Instant};
 
-/// Pages give a handshake up after 5.5 s.
+/// Pages give up a handshake after 5.5 s.
 const PAGE_TIMEOUT: Duration = Duration::from_millis(5500);
 
 #[test]
@@ -16,7 +16,7 @@ fn a_dead_node_is_invisible_to_the_client() {
         let bed = bed_that_names(&[1, 2]);
         let listener = bed.node(2);
         assert_taken_by(open_request(&bed, target), &listener);
-        assert_eq!(bed.manager.count(), 2, "asked again");
+        assert_eq!(bed.manager.count(), 2, "the manager is asked again");
     }
 }
 
@@ -31,7 +31,7 @@ fn a_node_that_cannot_be_reached_in_time_is_invisible_too() {
     }
 }
 
-/// What a node may do once it has read an upgrade, other than agree.
+/// What a node may do after it has read an upgrade, other than accepting it.
 const FAILURES: [(&str, Option<&str>); 6] = [
     ("hangs up", Some("")),
     ("is silent", None),
@@ -46,7 +46,7 @@ const FAILURES: [(&str, Option<&str>); 6] = [
     ),
 ];
 
-/// Takes the upgrade and fails at it; the link lives on if the node only keeps silent.
+/// Reads the upgrade and fails at it. Returns the connection if the node stays silent.
 #[track_caller]
 fn fail_at(listener: &NodeListener, answer: Option<&str>) -> Option<Connection> {
     let mut node = listener.accept();
@@ -61,7 +61,7 @@ fn fail_at(listener: &NodeListener, answer: Option<&str>) -> Option<Connection> 
 }
 
 #[test]
-fn a_subscriber_gets_another_node_whatever_the_first_one_does() {
+fn a_subscriber_gets_another_node_after_any_failure_of_the_first() {
     for (how, answer) in FAILURES {
         let bed = TestBed::with(|config, _| config.set("origins.upgrade_timeout", "300ms"));
         name_nodes(&bed, &[1, 2]);
@@ -75,7 +75,7 @@ fn a_subscriber_gets_another_node_whatever_the_first_one_does() {
 }
 
 #[test]
-fn a_publish_is_never_repeated_once_a_node_has_read_of_it() {
+fn a_publish_is_never_repeated_once_a_node_has_read_it() {
     for (how, answer) in FAILURES {
         let bed = TestBed::with(|config, _| config.set("origins.upgrade_timeout", "300ms"));
         name_nodes(&bed, &[1, 2]);
@@ -89,12 +89,12 @@ fn a_publish_is_never_repeated_once_a_node_has_read_of_it() {
             _ => response.assert_refusal(502, "origin_bad_handshake"),
         }
         assert_eq!((bad.dials(), good.dials()), (1, 0), "{how}");
-        assert_eq!(bed.manager.count(), 1, "{how}: a second question is a second decision");
+        assert_eq!(bed.manager.count(), 1, "{how}: a publisher must not be placed twice");
     }
 }
 
 #[test]
-fn there_are_so_many_attempts_and_no_more() {
+fn no_more_nodes_are_tried_than_configured() {
     for attempts in [1, 2, 3] {
         let bed = TestBed::with(|config, _| config.set("origins.attempts", attempts));
         name_nodes(&bed, &[1, 2, 3, 4]);
@@ -110,7 +110,7 @@ fn there_are_so_many_attempts_and_no_more() {
 }
 
 #[test]
-fn the_no_of_the_manager_is_the_no_of_the_gateway() {
+fn an_error_of_the_manager_is_passed_to_the_client() {
     let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["https://app.example"]));
     let listener = bed.node(1);
     for (status, body) in [
@@ -122,7 +122,7 @@ fn the_no_of_the_manager_is_the_no_of_the_gateway() {
     ] {
         bed.manager.answer("", Reply::json(status, body));
         for target in [PUBLISH, SUBSCRIBE] {
-            // a name of its own, so that no stored 404 answers
+            // each status has its own stream, so that no stored 404 answers
             let target = target.replace("stream1?", &format!("s{status}?"));
             let response = bed.exchange(&Request::upgrade(&target).by_page("https://app.example"));
             assert_eq!((response.status(), response.text().as_str()), (status, body), "{response:?}");
@@ -134,7 +134,7 @@ fn the_no_of_the_manager_is_the_no_of_the_gateway() {
 }
 
 #[test]
-fn a_manager_that_fails_is_said_so() {
+fn a_failing_manager_is_answered_with_502_or_504() {
     let mut bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "300ms"));
     let listener = bed.node(1);
     let hello = bed.ip(1);
@@ -161,7 +161,7 @@ fn a_manager_that_fails_is_said_so() {
 }
 
 #[test]
-fn a_manager_cannot_send_the_gateway_anywhere() {
+fn a_manager_cannot_make_the_gateway_dial_denied_addresses() {
     let bed = TestBed::start();
     for ip in ["169.254.169.254", "127.0.0.1", "0.0.0.0", "224.0.0.1", "::1", "::ffff:169.254.169.254"] {
         bed.manager.answer("", Reply::nodes(&[ip.parse().unwrap()]));
@@ -175,7 +175,7 @@ fn a_manager_cannot_send_the_gateway_anywhere() {
     assert_eq!(stranger.dials(), 0);
 }
 
-/// How long the no takes, which must be within a page's patience.
+/// A refusal, which must arrive before a page gives up.
 #[track_caller]
 fn refused_in_time(bed: &TestBed, target: &str) -> Response {
     let mut client = bed.client();
@@ -187,7 +187,7 @@ fn refused_in_time(bed: &TestBed, target: &str) -> Response {
 }
 
 #[test]
-fn when_every_node_hangs_the_no_comes_within_a_pages_patience() {
+fn if_every_node_hangs_the_refusal_arrives_before_pages_give_up() {
     let bed = bed_that_names(&[1, 2, 3]);
     let _unresponsive = FullBacklog::listen(bed.workspace.node(1));
     let _silent = [2, 3].map(|n| bed.node(n));
@@ -195,7 +195,7 @@ fn when_every_node_hangs_the_no_comes_within_a_pages_patience() {
 }
 
 #[test]
-fn when_everybody_hangs_the_no_comes_within_a_pages_patience() {
+fn if_the_manager_hangs_the_refusal_arrives_before_pages_give_up() {
     let bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "30s"));
     let gate = Gate::default();
     bed.manager.answer("", Reply::nodes(&[bed.ip(1)]).held(&gate));

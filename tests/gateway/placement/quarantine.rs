@@ -1,4 +1,5 @@
-//! Quarantine: a node that refused or timed out is forgotten at once and avoided for a while, as long as there is another.
+//! Quarantine: a node that refused or timed out is forgotten at once and avoided for a while, as long as another node is
+//! known.
 
 use crate::harness::node::{EchoNode, FullBacklog};
 use crate::harness::{
@@ -6,7 +7,7 @@ use crate::harness::{
 };
 use crate::placement::one_step::name_nodes;
 
-/// Answers that never get old by themselves, and a quarantine that outlasts the test.
+/// Answers that do not expire by themselves, and a quarantine that outlasts the test.
 fn lasting_answers(config: &mut Config, _: &Workspace) {
     for key in ["answers.subscribe_ttl", "answers.broadcast_ttl", "origins.quarantine"] {
         config.set(key, "60s");
@@ -14,7 +15,7 @@ fn lasting_answers(config: &mut Config, _: &Workspace) {
     config.set("answers.subscribe_uses", 100_000);
 }
 
-/// The same with a quarantine of another length.
+/// The same with another length of the quarantine.
 fn bed_with_quarantine(quarantine: &str) -> TestBed {
     TestBed::with(|config, workspace| {
         lasting_answers(config, workspace);
@@ -30,14 +31,14 @@ fn subscribe(stream: &str) -> String {
     format!("/as/v1/proxy/ws/subscribe/live/{stream}?id=s&nodeGroup=ng1")
 }
 
-/// The client names the n-th node, which takes nothing: how its quarantine begins.
+/// Makes a dial to the n-th node fail, which begins its quarantine: a client names the node, and nothing listens there.
 #[track_caller]
 fn make_fail(bed: &TestBed, n: u8) {
     let response = bed.exchange(&Request::upgrade(&bed.websocket_target(n)));
     assert!(matches!(response.status(), 502 | 504), "{response:?}");
 }
 
-/// Another node is known: this one.
+/// Makes the n-th node known, as an alternative.
 #[track_caller]
 fn make_known(bed: &TestBed, n: u8) {
     bed.manager.answer("/known?", Reply::node(bed.ip(n)));
@@ -50,7 +51,7 @@ fn named_by(response: &Response) -> String {
     response.json()["serverAddress"].as_str().expect("a node").to_owned()
 }
 
-/// A one-step subscriber, and that this node gets it.
+/// Checks that this node gets a one-step subscriber.
 #[track_caller]
 fn assert_goes_to(bed: &TestBed, stream: &str, listener: &NodeListener) {
     let (mut client, mut node, head) = bed.pending_upgrade(listener, &Request::upgrade(&subscribe(stream)));
@@ -79,14 +80,14 @@ fn every_answer_that_names_a_dead_node_is_forgotten_at_once_by_all_workers() {
             assert_eq!(named_by(&bed.get(target)), bed.ip(2).to_string(), "{target}");
         }
     }
-    assert_eq!(bed.manager.count(), 13, "one new question for each, and they are kept again");
+    assert_eq!(bed.manager.count(), 13, "one new question for each stream, and the answers are stored again");
     bed.get(&event("other", "subscribe"));
-    assert_eq!(bed.manager.count(), 13, "answers of other nodes stay");
+    assert_eq!(bed.manager.count(), 13, "answers that name other nodes stay");
     assert!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "invalidated")]) >= 6.0);
 }
 
 #[test]
-fn a_node_that_is_silent_is_treated_like_one_that_refuses() {
+fn a_silent_node_is_treated_like_one_that_refuses() {
     for deaf in [true, false] {
         let bed = TestBed::with(|config, workspace| {
             lasting_answers(config, workspace);
@@ -104,7 +105,7 @@ fn a_node_that_is_silent_is_treated_like_one_that_refuses() {
 }
 
 #[test]
-fn a_node_that_answers_is_not_put_away_for_one_no() {
+fn a_node_that_answers_with_an_error_is_not_quarantined() {
     let bed = TestBed::with(lasting_answers);
     bed.manager.answer("", Reply::node(bed.ip(1)));
     bed.get(&event("s", "subscribe"));
@@ -122,7 +123,7 @@ fn the_next_question_of_a_two_step_client_gets_another_node() {
     for action in ["subscribe", "broadcast"] {
         let bed = TestBed::with(lasting_answers);
         make_known(&bed, 2);
-        // the manager does not know yet, and names the dead one a second time
+        // the manager has not noticed yet, and names the dead node a second time
         let replies = [1, 1, 2].map(|n| Reply::node(bed.ip(n)));
         bed.manager.answer_in_turn("/stream1?", replies);
         assert_eq!(named_by(&bed.get(&event("stream1", action))), bed.ip(1).to_string());
@@ -146,7 +147,7 @@ fn a_node_in_quarantine_is_avoided_while_another_is_known() {
 }
 
 #[test]
-fn a_publisher_avoids_it_too() {
+fn publishers_avoid_a_node_in_quarantine_too() {
     let bed = TestBed::with(lasting_answers);
     make_known(&bed, 2);
     make_fail(&bed, 1);
@@ -158,19 +159,19 @@ fn a_publisher_avoids_it_too() {
 }
 
 #[test]
-fn the_only_node_is_used_although_it_failed() {
+fn the_only_known_node_is_used_although_it_failed() {
     let bed = TestBed::with(lasting_answers);
     name_nodes(&bed, &[1]);
     make_fail(&bed, 1);
     let back = bed.node(1);
     assert_goes_to(&bed, "one", &back);
-    // also by those who ask themselves
+    // also for clients that ask by themselves
     bed.manager.answer("/event/", Reply::node(bed.ip(1)));
     assert_eq!(named_by(&bed.get(&event("stream1", "subscribe"))), bed.ip(1).to_string());
 }
 
 #[test]
-fn when_all_failed_all_are_used() {
+fn if_all_nodes_failed_all_are_used() {
     let bed = TestBed::with(lasting_answers);
     make_known(&bed, 2);
     make_fail(&bed, 1);
@@ -181,7 +182,7 @@ fn when_all_failed_all_are_used() {
 }
 
 #[test]
-fn a_node_that_the_manager_insists_on_is_better_than_none() {
+fn a_failed_node_that_the_manager_names_again_is_used() {
     let bed = TestBed::with(lasting_answers);
     make_known(&bed, 2);
     make_fail(&bed, 1);
@@ -228,7 +229,7 @@ fn without_quarantine_a_dead_node_is_forgotten_but_not_avoided() {
 }
 
 #[test]
-fn a_client_may_name_a_node_that_failed() {
+fn a_client_may_name_a_node_in_quarantine() {
     let bed = TestBed::with(lasting_answers);
     make_known(&bed, 2);
     make_fail(&bed, 1);
@@ -237,11 +238,11 @@ fn a_client_may_name_a_node_that_failed() {
 }
 
 #[test]
-fn a_crowd_moves_on_to_the_next_node() {
+fn many_waiting_clients_move_to_the_next_node_together() {
     let bed = TestBed::with(lasting_answers);
     bed.manager.answer("", Reply::nodes(&[bed.ip(1)]));
     let question = "/as/v1/streams/stream/ng1/subscribe/live/stream1";
-    assert_eq!(bed.get(question).status(), 200, "an answer to be kept");
+    assert_eq!(bed.get(question).status(), 200, "an answer that is stored");
     bed.manager.answer("", Reply::nodes(&[bed.ip(2)]));
     let _echo = EchoNode::listen(bed.workspace.node(2));
     let mut clients: Vec<Connection> = (0..40).map(|_| bed.client()).collect();
@@ -252,11 +253,11 @@ fn a_crowd_moves_on_to_the_next_node() {
         let response = client.read_response();
         assert_eq!(response.status(), 101, "{response:?}");
     }
-    assert!(bed.manager.count() < 10, "{} questions for one crowd", bed.manager.count());
+    assert!(bed.manager.count() < 10, "{} questions for 40 clients", bed.manager.count());
 }
 
 #[test]
-fn a_client_that_says_more_than_a_node_reads_makes_no_node_look_dead() {
+fn a_request_head_too_large_for_a_node_does_not_quarantine_the_node() {
     let bed = TestBed::with(|config, workspace| {
         lasting_answers(config, workspace);
         config.set("origins.extensions", "forward");
@@ -275,5 +276,5 @@ fn a_client_that_says_more_than_a_node_reads_makes_no_node_look_dead() {
     }
     assert_eq!(node.dials(), 0);
     bed.get(&event("s", "broadcast"));
-    assert_eq!(bed.manager.count(), 1, "the answer that names the node is kept");
+    assert_eq!(bed.manager.count(), 1, "the answer that names the node stays");
 }

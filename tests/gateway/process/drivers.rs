@@ -1,8 +1,8 @@
-//! The main flow on either driver: what works on the ring works without it.
+//! The main flow on each IO driver: epoll behaves like io_uring.
 
 use crate::harness::{Frame, Gateway, HttpPeer, Reply, Request, TestBed, Workspace, eventually};
 
-/// A page asks where, opens the socket, talks, hands off and closes: the whole seed.
+/// The main flow of a page: ask for the node, open the WebSocket, exchange frames, hand off, close.
 #[track_caller]
 fn main_flow(driver: &str) {
     let mut bed = TestBed::with(|config, _| {
@@ -45,11 +45,11 @@ fn the_main_flow_works_on_epoll() {
 }
 
 #[test]
-fn the_main_flow_works_on_the_ring_where_there_is_one() {
+fn the_main_flow_works_on_io_uring_where_it_is_available() {
     if io_uring::IoUring::new(8).is_ok() {
         return main_flow("io_uring");
     }
-    // Without a ring the gateway must say so instead of serving in another way than it was told.
+    // without io_uring the gateway must refuse to start instead of serving with another driver than the configured one
     let workspace = Workspace::claim();
     let _manager = HttpPeer::start(workspace.manager());
     let mut config = crate::harness::Config::new(&workspace);

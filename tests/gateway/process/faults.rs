@@ -1,5 +1,5 @@
-//! Machines that fail: a stream manager that is down, a full disk, a clock that jumps, a worker that stands still, a
-//! kernel that refuses the ring. Whoever is inside goes on, and the operator hears what happened.
+//! Faults of the environment: a stream manager that is down, a full disk, a clock that jumps, an unresponsive worker, a
+//! kernel that refuses io_uring. Open sessions go on, and the operator learns what happened.
 
 use crate::harness::{
     Config, Connection, Frame, Gate, Gateway, HttpPeer, Reply, TestBed, Workspace, eventually, skipped,
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const BROADCAST: &str = "/streammanager/api/4.0/event/live/stream1?action=broadcast";
 
-/// Both sides say something and hear it.
+/// Sends a frame each way.
 #[track_caller]
 fn talk((client, node): &mut (Connection, Connection)) {
     client.send_frame(Frame::text("still there?"));
@@ -24,21 +24,21 @@ fn talk((client, node): &mut (Connection, Connection)) {
 }
 
 #[test]
-fn while_the_manager_is_down_what_is_fresh_is_served_and_the_rest_fails_at_once() {
+fn while_the_manager_is_down_stored_answers_are_served_and_questions_fail_at_once() {
     let mut bed = TestBed::with(|config, _| {
         config.set("answers.broadcast_ttl", "60s");
-        // nobody waits for a manager that refuses
+        // a refused connection must not take this long
         config.set("stream_manager.timeout", "60s");
     });
     let listener = bed.node(1);
     bed.manager.answer("/stream1", Reply::node(listener.ip()));
     let body = bed.get(BROADCAST).text();
     let mut inside = bed.relay(&listener);
-    // it moves away, and nobody listens where it was
+    // the manager moves away, and nothing listens at its address
     bed.manager = HttpPeer::start((bed.workspace.ip(3), 5080).into());
     for _ in 0..5 {
         let answer = bed.get(BROADCAST);
-        assert_eq!((answer.status(), answer.text()), (200, body.clone()), "what was said before holds");
+        assert_eq!((answer.status(), answer.text()), (200, body.clone()), "stored answers stay valid");
         bed.get(&BROADCAST.replace("stream1", "other")).assert_refusal(502, "manager_failed");
     }
     talk(&mut inside);
@@ -47,7 +47,7 @@ fn while_the_manager_is_down_what_is_fresh_is_served_and_the_rest_fails_at_once(
 }
 
 #[test]
-fn while_the_manager_is_silent_few_wait_for_it() {
+fn while_the_manager_is_silent_few_clients_wait_for_it() {
     const PLAYERS: usize = 40;
     let bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "300ms"));
     let gate = Gate::default();
@@ -60,8 +60,8 @@ fn while_the_manager_is_silent_few_wait_for_it() {
     assert!((5..PLAYERS / 2).contains(&asked), "{asked} questions: five in a row, and then one a second");
     assert!(bed.gateway.stderr().contains("the stream manager is silent"), "{}", bed.gateway.stderr());
     gate.open();
-    // the first word is enough
-    eventually("it is asked again", || bed.get(BROADCAST).status() == 404);
+    // the first answer is enough
+    eventually("the manager is asked again", || bed.get(BROADCAST).status() == 404);
     assert_eq!(bed.get(&BROADCAST.replace("stream1", "other")).status(), 404);
     assert!(bed.gateway.stderr().contains("the stream manager answers again"));
 }
@@ -74,9 +74,11 @@ fn a_full_disk_costs_lines_of_the_access_log_and_nothing_else() {
         assert_eq!(bed.get("/nowhere").status(), 404);
         talk(&mut bed.relay(&listener));
     }
-    eventually("the log says so", || bed.gateway.stderr().contains("the access log can't be written"));
+    eventually("the log reports the failure", || {
+        bed.gateway.stderr().contains("the access log can't be written")
+    });
     let said = bed.gateway.stderr().matches("the access log can't be written").count();
-    assert_eq!(said, 1, "once, not for each line");
+    assert_eq!(said, 1, "reported once, not for each line");
     assert_eq!(bed.gateway.metric("tidegate_panics_total", &[]), 0.0);
 }
 
@@ -85,7 +87,7 @@ fn clocks_that_jump_change_nothing_for_sessions_and_answers() {
     let libraries =
         ["x86_64", "aarch64"].map(|cpu| format!("/usr/lib/{cpu}-linux-gnu/faketime/libfaketimeMT.so.1"));
     let Some(library) = libraries.iter().find(|library| Path::new(library).exists()) else {
-        return skipped("clocks that jump", "no libfaketime here (package faketime)");
+        return skipped("clocks that jump", "libfaketime is not installed (package faketime)");
     };
     let mut clock = None;
     let bed = TestBed::with(|config, workspace| {
@@ -94,7 +96,7 @@ fn clocks_that_jump_change_nothing_for_sessions_and_answers() {
         config.set_env("LD_PRELOAD", library);
         config.set_env("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap());
         config.set_env("FAKETIME_NO_CACHE", "1");
-        // the clock on the wall, not the one that only goes forward
+        // only the wall clock jumps, not the monotonic one
         config.set_env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         config.set("answers.broadcast_ttl", "60s");
         config.set("websocket.ping_interval", "20s");
@@ -115,11 +117,11 @@ fn clocks_that_jump_change_nothing_for_sessions_and_answers() {
         talk(&mut inside);
         talk(&mut bed.relay(&listener));
     }
-    assert_eq!(bed.manager.count(), 1, "the answer neither got old nor young");
+    assert_eq!(bed.manager.count(), 1, "the answer became neither older nor younger");
     assert_eq!(bed.gateway.metric("tidegate_ends_total", &[("by", "gateway")]), 0.0);
 }
 
-/// Holds one thread of the program until it is dropped. The others go on.
+/// Stops one thread of the program until this is dropped. The other threads go on.
 struct Held(Pid);
 
 impl Held {
@@ -138,7 +140,7 @@ impl Drop for Held {
     }
 }
 
-/// What systemd was told up to now.
+/// All messages to systemd so far.
 fn told(systemd: &UnixDatagram) -> Vec<String> {
     let mut letter = [0; 4096];
     let letters = std::iter::from_fn(|| systemd.recv(&mut letter).ok().map(|size| letter[..size].to_vec()));
@@ -146,7 +148,7 @@ fn told(systemd: &UnixDatagram) -> Vec<String> {
 }
 
 #[test]
-fn a_worker_that_stands_still_is_noticed_and_the_others_go_on() {
+fn an_unresponsive_worker_is_noticed_and_the_others_go_on() {
     let mut systemd = None;
     let bed = TestBed::with(|config, workspace| {
         let path = workspace.file("notify");
@@ -160,40 +162,40 @@ fn a_worker_that_stands_still_is_noticed_and_the_others_go_on() {
     let fed = || told(&systemd).iter().any(|letter| letter.contains("WATCHDOG=1"));
     let still = || bed.gateway.stderr().matches("a worker stands still").count();
     let listener = bed.node(1);
-    // enough of them that each worker has some
+    // enough sessions that each worker has some
     let mut sessions: Vec<_> = (0..24).map(|_| bed.relay(&listener)).collect();
-    eventually("the watchdog is fed", fed);
+    eventually("the watchdog is notified", fed);
     assert_eq!(bed.gateway.admin_get("/livez").status(), 200);
 
     let held = match Held::hold(bed.gateway.thread_id("tidegate-1")) {
         Ok(held) => held,
-        Err(e) => return skipped("a worker that stands still", &format!("threads can't be held here ({e})")),
+        Err(e) => return skipped("an unresponsive worker", &format!("threads can't be stopped here ({e})")),
     };
     let before = still();
-    eventually("it is noticed", || still() > before);
+    eventually("the worker is noticed", || still() > before);
     told(&systemd);
-    eventually("it is still noticed", || still() > before + 1);
-    assert!(!fed(), "systemd has to start it anew");
+    eventually("the worker is noticed again", || still() > before + 1);
+    assert!(!fed(), "the watchdog is withheld, so that systemd restarts the service");
     assert_eq!(bed.gateway.admin_get("/livez").status(), 503);
     let mut served = 0;
     for (client, node) in &mut sessions {
-        client.send_frame(Frame::text("who is there?"));
+        client.send_frame(Frame::text("are you there?"));
         served += usize::from(node.receives_within(Duration::from_millis(100)));
     }
     assert!(served > 0 && served < sessions.len(), "{served} sessions of the other worker go on");
 
     drop(held);
     for (_, node) in &mut sessions {
-        assert_eq!(node.read_frame(), Frame::text("who is there?"), "nothing was lost");
+        assert_eq!(node.read_frame(), Frame::text("are you there?"), "nothing was lost");
     }
-    eventually("the watchdog is fed again", fed);
-    eventually("it is alive", || bed.gateway.admin_get("/livez").status() == 200);
+    eventually("the watchdog is notified again", fed);
+    eventually("the gateway is alive again", || bed.gateway.admin_get("/livez").status() == 200);
 }
 
-/// Does something where the kernel refuses to make a ring: on a thread of its own, and in whatever is started there.
+/// Runs `work` on a thread where the kernel refuses io_uring. Processes that it starts inherit the filter.
 fn without_rings<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let refuse = std::thread::spawn(|| {
-        let arch = std::env::consts::ARCH.try_into().expect("a filter for this machine");
+        let arch = std::env::consts::ARCH.try_into().expect("a filter for this CPU");
         let rules = [(libc::SYS_io_uring_setup, Vec::new())].into_iter().collect();
         let refused = SeccompAction::Errno(libc::EPERM as u32);
         let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
@@ -202,14 +204,14 @@ fn without_rings<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
         assert!(io_uring::IoUring::new(8).is_err(), "the filter works");
         work()
     });
-    refuse.join().expect("no panic")
+    refuse.join().expect("the thread does not panic")
 }
 
 #[test]
-fn where_seccomp_refuses_the_ring_epoll_serves_and_the_log_says_why() {
+fn if_seccomp_refuses_io_uring_the_gateway_serves_on_epoll_and_logs_why() {
     let mut bed = without_rings(|| TestBed::with(|config, _| config.set("gateway.driver", "auto")));
     assert_eq!(bed.gateway.metric("tidegate_info", &[("driver", "epoll")]), 1.0);
-    // the log has a thread of its own
+    // the log is written by a thread of its own
     eventually("the reason in the log", || {
         let said = bed.gateway.stderr();
         said.contains("io_uring can't be had") && said.contains("seccomp")
@@ -221,7 +223,7 @@ fn where_seccomp_refuses_the_ring_epoll_serves_and_the_log_says_why() {
 }
 
 #[test]
-fn who_insists_on_the_ring_is_told_what_refuses_it() {
+fn a_start_that_requires_io_uring_fails_and_says_what_refuses_it() {
     let (code, said) = without_rings(|| {
         let workspace = Workspace::claim();
         let mut config = Config::new(&workspace);

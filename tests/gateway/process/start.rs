@@ -3,7 +3,7 @@
 use crate::harness::{Config, Gateway, Workspace};
 use std::net::TcpListener;
 
-/// Starts a gateway that cannot serve; its exit code and what it said.
+/// Starts a gateway that cannot serve. Returns its exit code and its output.
 #[track_caller]
 fn failed_start(workspace: &Workspace, change: impl FnOnce(&mut Config)) -> (Option<i32>, String) {
     let mut config = Config::new(workspace);
@@ -14,7 +14,7 @@ fn failed_start(workspace: &Workspace, change: impl FnOnce(&mut Config)) -> (Opt
 }
 
 #[test]
-fn a_wrong_configuration_ends_the_start_with_78_and_its_reason() {
+fn an_invalid_configuration_ends_the_start_with_78_and_its_reason() {
     let workspace = Workspace::claim();
     let (code, said) = failed_start(&workspace, |config| config.set("origins.strickt", true));
     assert_eq!(code, Some(78), "{said}");
@@ -25,7 +25,7 @@ fn a_wrong_configuration_ends_the_start_with_78_and_its_reason() {
 }
 
 #[test]
-fn a_taken_port_ends_the_start_with_71_and_its_name() {
+fn a_taken_port_ends_the_start_with_71_and_its_address() {
     let workspace = Workspace::claim();
     for address in [workspace.gateway(), workspace.admin()] {
         let _taken = TcpListener::bind(address).unwrap();

@@ -1,4 +1,4 @@
-//! Step one: what the stream manager says reaches the client unchanged, and is asked for no more often than needed.
+//! Step one: the stream manager's answers reach the client unchanged, and it is asked no more often than needed.
 
 use crate::harness::{Connection, Gate, Reply, Request, Response, TestBed, eventually};
 
@@ -6,7 +6,7 @@ pub const SUBSCRIBE: &str = "/streammanager/api/4.0/event/live/stream1?action=su
 
 const BROADCAST: &str = "/streammanager/api/4.0/event/live/stream1?action=broadcast";
 
-/// A town whose answers never get old by themselves, and are not used up either.
+/// A test bed whose stored answers neither expire nor are used up.
 fn bed_with_lasting_answers() -> TestBed {
     TestBed::with(|config, _| {
         config.set("answers.subscribe_uses", 100_000);
@@ -16,14 +16,14 @@ fn bed_with_lasting_answers() -> TestBed {
     })
 }
 
-/// A town with one reply for everything.
+/// A test bed whose manager has one reply for everything.
 pub fn bed_that_answers(reply: Reply) -> TestBed {
     let bed = bed_with_lasting_answers();
     bed.manager.answer("", reply);
     bed
 }
 
-/// What `Cache-Status` says about us, without its parameters of time.
+/// The gateway's entry in `Cache-Status`, without its `ttl`.
 #[track_caller]
 fn cache_status(response: &Response) -> String {
     let value = response.field("cache-status").expect("Cache-Status");
@@ -32,7 +32,7 @@ fn cache_status(response: &Response) -> String {
     parts.filter(|part| !part.starts_with("ttl=")).collect::<Vec<_>>().join("; ")
 }
 
-/// Asks twice and says how often the stream manager was asked.
+/// Asks twice and returns how often the stream manager was asked.
 #[track_caller]
 pub fn questions_for_two(bed: &TestBed, target: &str) -> usize {
     let before = bed.manager.count();
@@ -42,7 +42,7 @@ pub fn questions_for_two(bed: &TestBed, target: &str) -> usize {
 }
 
 #[test]
-fn answers_pass_unchanged_in_every_shape() {
+fn answers_pass_unchanged_in_every_form() {
     let bed = bed_with_lasting_answers();
     let ip = bed.workspace.node(1).ip();
     let replies = [
@@ -67,9 +67,13 @@ fn answers_pass_unchanged_in_every_shape() {
         let response = client.get(&target);
         assert_eq!(response.text(), reply.body());
         let again = client.get(&target);
-        assert_eq!((again.status(), again.text()), (response.status(), reply.body()), "also from memory");
+        assert_eq!((again.status(), again.text()), (response.status(), reply.body()), "also from the store");
         assert_eq!(again.field("content-type"), response.field("content-type"));
-        assert_eq!(response.field("cache-control"), Some("no-store"), "nobody behind us keeps node choices");
+        assert_eq!(
+            response.field("cache-control"),
+            Some("no-store"),
+            "no cache may store which node was chosen"
+        );
         assert!(response.field("x-tidegate-session").is_some());
     }
     let typed = bed.get("/streammanager/api/3.1/event/live/room/s2?action=subscribe");
@@ -77,7 +81,7 @@ fn answers_pass_unchanged_in_every_shape() {
 }
 
 #[test]
-fn the_status_of_the_manager_is_the_status_of_the_client() {
+fn the_status_of_the_manager_is_passed_to_the_client() {
     for status in [200, 400, 404, 409, 500, 503] {
         let bed = bed_that_answers(Reply::manager_error(status));
         assert_eq!(bed.get(SUBSCRIBE).status(), status);
@@ -85,7 +89,7 @@ fn the_status_of_the_manager_is_the_status_of_the_client() {
 }
 
 #[test]
-fn a_hit_says_so_and_costs_no_question() {
+fn a_hit_is_marked_in_cache_status_and_costs_no_question() {
     let bed = bed_that_answers(Reply::node("10.0.0.5".parse().unwrap()));
     let first = bed.get(SUBSCRIBE);
     assert!(cache_status(&first).starts_with("fwd="), "{first:?}");
@@ -120,7 +124,7 @@ fn different_targets_are_different_questions() {
 }
 
 #[test]
-fn what_is_personal_or_unknown_is_never_kept() {
+fn personal_and_unknown_questions_are_never_stored() {
     let bed = bed_that_answers(Reply::node("10.0.0.5".parse().unwrap()));
     let targets = [
         format!("{BROADCAST}&transcode=true"),
@@ -135,7 +139,7 @@ fn what_is_personal_or_unknown_is_never_kept() {
     for target in &targets {
         let first = bed.get(target);
         if first.status() == 400 {
-            // Two actions may be refused as well.
+            // two actions may be refused as well
             assert!(target.ends_with("&action=broadcast"), "{target}: {first:?}");
             continue;
         }
@@ -144,12 +148,12 @@ fn what_is_personal_or_unknown_is_never_kept() {
     let request = Request::get(SUBSCRIBE).with("Authorization", "Bearer theirs");
     let before = bed.manager.count();
     assert_eq!((bed.exchange(&request).status(), bed.exchange(&request).status()), (200, 200));
-    assert_eq!(bed.manager.count() - before, 2, "a caller with credentials gets no stored answer");
+    assert_eq!(bed.manager.count() - before, 2, "a client with credentials gets no stored answer");
 }
 
 #[test]
-fn two_hundred_clients_and_one_question() {
-    // some may come when the answer has landed: it must not be used up then
+fn two_hundred_clients_share_one_question() {
+    // some clients may ask after the answer was stored: it must not be used up then
     let bed = TestBed::with(|config, _| {
         config.set("answers.subscribe_ttl", "60s");
         config.set("answers.subscribe_uses", 1000);
@@ -171,7 +175,7 @@ fn two_hundred_clients_and_one_question() {
     assert!(statuses.iter().any(|status| status.contains("collapsed")), "{statuses:?}");
     let asked = |status: &&String| status.starts_with("fwd=") && !status.contains("collapsed");
     let asked: Vec<_> = statuses.iter().filter(asked).collect();
-    assert_eq!(asked.len(), 1, "one question, one caller who asked it: {asked:?}");
+    assert_eq!(asked.len(), 1, "one client asked the question: {asked:?}");
     let outcomes = ["hit", "miss", "collapsed"];
     let counted: f64 =
         outcomes.iter().map(|word| bed.gateway.metric("tidegate_answers_total", &[("outcome", word)])).sum();
@@ -179,7 +183,7 @@ fn two_hundred_clients_and_one_question() {
 }
 
 #[test]
-fn a_first_caller_who_leaves_takes_nobody_down() {
+fn a_first_client_that_leaves_does_not_harm_the_others() {
     let bed = bed_with_lasting_answers();
     let gate = Gate::default();
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()).held(&gate));
@@ -194,7 +198,7 @@ fn a_first_caller_who_leaves_takes_nobody_down() {
 }
 
 #[test]
-fn a_lone_caller_who_leaves_wastes_nothing() {
+fn the_answer_to_an_only_client_that_left_is_stored() {
     let bed = bed_with_lasting_answers();
     let gate = Gate::default();
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()).held(&gate));
@@ -203,17 +207,17 @@ fn a_lone_caller_who_leaves_wastes_nothing() {
     bed.manager.wait_for_requests(1);
     first.reset();
     gate.open();
-    eventually("the answer is kept all the same", || cache_status(&bed.get(SUBSCRIBE)) == "hit");
+    eventually("the answer is stored", || cache_status(&bed.get(SUBSCRIBE)) == "hit");
     assert!(bed.manager.count() <= 2);
 }
 
 #[test]
-fn a_broadcast_answer_is_kept_until_its_node_refuses_a_dial() {
+fn a_broadcast_answer_is_stored_until_its_node_refuses_a_dial() {
     let bed = bed_with_lasting_answers();
     let ip = bed.workspace.node(1).ip();
     bed.manager.answer("/stream1", Reply::node(ip));
     assert_eq!(questions_for_two(&bed, BROADCAST), 1);
-    // Another node's refusal is not its business.
+    // the refusal of another node does not matter
     bed.exchange(&Request::upgrade(&bed.websocket_target(2))).assert_refusal(502, "origin_refused");
     assert_eq!(questions_for_two(&bed, BROADCAST), 0);
     bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(502, "origin_refused");
@@ -222,7 +226,7 @@ fn a_broadcast_answer_is_kept_until_its_node_refuses_a_dial() {
 }
 
 #[test]
-fn a_subscribe_answer_goes_with_its_node_too() {
+fn a_subscribe_answer_is_dropped_when_its_node_refuses_too() {
     let bed = bed_with_lasting_answers();
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
     assert_eq!(questions_for_two(&bed, SUBSCRIBE), 1);
@@ -231,7 +235,7 @@ fn a_subscribe_answer_goes_with_its_node_too() {
 }
 
 #[test]
-fn answers_get_old() {
+fn stored_answers_expire() {
     let bed = TestBed::with(|config, _| {
         config.set("answers.broadcast_ttl", "100ms");
         config.set("answers.subscribe_ttl", "100ms");
@@ -259,11 +263,11 @@ fn a_subscribe_answer_is_used_up() {
     for _ in 0..12 {
         assert_eq!(bed.get(SUBSCRIBE).status(), 200);
     }
-    assert!((3..=4).contains(&bed.manager.count()), "{} questions for 12 callers", bed.manager.count());
+    assert!((3..=4).contains(&bed.manager.count()), "{} questions for 12 clients", bed.manager.count());
 }
 
 #[test]
-fn a_missing_stream_is_a_value_with_a_short_life() {
+fn a_missing_stream_is_stored_for_a_short_time() {
     for status in [404, 400] {
         let bed = bed_that_answers(Reply::manager_error(status));
         assert_eq!(questions_for_two(&bed, SUBSCRIBE), 1, "{status}");
@@ -273,7 +277,7 @@ fn a_missing_stream_is_a_value_with_a_short_life() {
 }
 
 #[test]
-fn failures_are_never_kept() {
+fn failures_are_never_stored() {
     for status in [500, 503, 401, 403, 409] {
         let bed = bed_that_answers(Reply::manager_error(status));
         assert_eq!(questions_for_two(&bed, SUBSCRIBE), 2, "{status}");
@@ -281,7 +285,7 @@ fn failures_are_never_kept() {
 }
 
 #[test]
-fn admin_secrets_and_other_methods_do_not_get_through() {
+fn admin_parameters_and_other_methods_are_refused() {
     let bed = TestBed::start();
     for target in [format!("{SUBSCRIBE}&accessToken=xyz123"), format!("{BROADCAST}&accessToken=")] {
         let response = bed.get(&target);
@@ -298,7 +302,7 @@ fn admin_secrets_and_other_methods_do_not_get_through() {
 }
 
 #[test]
-fn lists_are_shared_for_a_moment() {
+fn lists_are_stored_for_a_moment() {
     let bed = bed_that_answers(Reply::json(200, "[]"));
     let targets = ["/event/list", "/event/list/stats", "/event/live/stream1/stats"];
     for target in targets {
@@ -306,12 +310,12 @@ fn lists_are_shared_for_a_moment() {
         let first = bed.get(&target);
         assert_eq!((first.status(), first.text()), (200, "[]".to_owned()), "{target}");
         let mut client = bed.client();
-        eventually("a list from memory", || cache_status(&client.get(&target)) == "hit");
+        eventually("a stored list", || cache_status(&client.get(&target)) == "hit");
     }
 }
 
 #[test]
-fn answers_take_no_more_memory_than_they_may() {
+fn stored_answers_take_no_more_memory_than_configured() {
     let bed = TestBed::with(|config, _| {
         config.set("answers.subscribe_ttl", "60s");
         config.set("answers.capacity", "1MiB");
@@ -328,17 +332,17 @@ fn answers_take_no_more_memory_than_they_may() {
     let before = bed.gateway.memory();
     (40..540).for_each(&mut ask);
     let grown = bed.gateway.memory().saturating_sub(before);
-    assert!(grown < 8 << 20, "{grown} bytes for 30 MB of answers");
+    assert!(grown < 8 << 20, "memory grew by {grown} bytes for 30 MB of answers");
 }
 
 #[test]
-fn no_more_callers_wait_for_one_flight_than_may() {
+fn no_more_clients_wait_for_one_flight_than_configured() {
     let bed = TestBed::with(|config, _| config.set("answers.waiters", 4));
     let gate = Gate::default();
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()).held(&gate));
     let mut clients: Vec<Connection> = (0..12).map(|_| bed.client()).collect();
     clients.iter_mut().for_each(|client| client.send_request(&Request::get(SUBSCRIBE)));
-    eventually("eight are turned away", || {
+    eventually("eight clients are refused", || {
         bed.gateway.metric("tidegate_refusals_total", &[("code", "overloaded")]) >= 8.0
     });
     gate.open();
@@ -352,7 +356,7 @@ fn no_more_callers_wait_for_one_flight_than_may() {
 }
 
 #[test]
-fn a_client_that_asked_and_shut_its_half_is_still_answered() {
+fn a_client_that_shut_its_sending_half_is_still_answered() {
     let gate = Gate::default();
     let bed = bed_that_answers(Reply::json(200, "[]").held(&gate));
     let mut client = bed.client();
@@ -365,7 +369,7 @@ fn a_client_that_asked_and_shut_its_half_is_still_answered() {
 }
 
 #[test]
-fn callers_who_left_take_no_place_from_those_who_wait() {
+fn clients_that_left_do_not_count_as_waiting() {
     let gate = Gate::default();
     let bed = TestBed::with(|config, _| {
         config.set("gateway.workers", 1);
@@ -382,7 +386,7 @@ fn callers_who_left_take_no_place_from_those_who_wait() {
     left.into_iter().for_each(Connection::reset);
     bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
     let mut waiting = ask();
-    assert!(!waiting.receives_within(std::time::Duration::from_millis(200)), "it is turned away");
+    assert!(!waiting.receives_within(std::time::Duration::from_millis(200)), "the client is refused");
     gate.open();
     assert_eq!(waiting.read_response().status(), 200);
 }

@@ -1,4 +1,5 @@
-//! The stream manager as we ask it: over kept connections, in our own name, and with every way it can fail.
+//! The gateway as a client of the stream manager: kept connections, its own credentials, and every failure of the
+//! manager.
 
 use crate::harness::certs::Identity;
 use crate::harness::{
@@ -10,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 
 #[test]
-fn a_manager_on_https_is_asked_through_tls_and_has_to_prove_itself() {
+fn a_manager_on_https_is_authenticated_before_it_is_asked() {
     let workspace = Workspace::claim();
     let address = (workspace.ip(2), 5443).into();
     let (identity, impostor) =
@@ -29,7 +30,7 @@ fn a_manager_on_https_is_asked_through_tls_and_has_to_prove_itself() {
     drop(manager);
     let manager = HttpPeer::start_tls(address, &identity);
     manager.answer("/stream1", Reply::node(workspace.node(1).ip()));
-    eventually("the right one is believed", || ask().status() == 200);
+    eventually("the right manager is accepted", || ask().status() == 200);
     assert_eq!(manager.received_heads()[0].target(), SUBSCRIBE);
 }
 
@@ -47,7 +48,7 @@ fn connections_to_the_manager_are_kept() {
 }
 
 #[test]
-fn the_manager_is_asked_the_raw_target_with_fields_of_ours() {
+fn the_manager_gets_the_raw_target_and_the_gateways_own_fields() {
     let bed = TestBed::with(|config, workspace| {
         config.set("stream_manager.url", format!("http://{}/prefix", workspace.manager()));
         config.set("stream_manager.authorization", "Bearer ours");
@@ -72,12 +73,16 @@ fn the_manager_is_asked_the_raw_target_with_fields_of_ours() {
 }
 
 #[test]
-fn a_manager_that_forbids_storing_is_obeyed() {
+fn an_answer_that_forbids_storing_is_not_stored() {
     for value in ["no-store", "private", "max-age=0"] {
         let bed = bed_that_answers(Reply::node("10.0.0.5".parse().unwrap()).field("Cache-Control", value));
         assert_eq!(questions_for_two(&bed, SUBSCRIBE), 2, "{value}");
         let response = bed.get(SUBSCRIBE);
-        assert_eq!(response.field("cache-control"), Some("no-store"), "and it is not passed on");
+        assert_eq!(
+            response.field("cache-control"),
+            Some("no-store"),
+            "Cache-Control of the manager is not passed on"
+        );
     }
 }
 
@@ -88,7 +93,7 @@ fn a_slow_manager_is_a_504() {
     bed.manager.answer("/stream1", Reply::json(200, "{}").held(&gate));
     bed.get(SUBSCRIBE).assert_refusal(504, "manager_timeout");
     gate.open();
-    assert_eq!(bed.get(&SUBSCRIBE.replace("stream1", "other")).status(), 404, "others are served");
+    assert_eq!(bed.get(&SUBSCRIBE.replace("stream1", "other")).status(), 404, "other questions are answered");
     assert_eq!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "failed")]), 1.0);
 }
 
@@ -112,12 +117,12 @@ fn a_manager_that_hangs_up_is_a_502() {
         for _ in 0..2 {
             bed.get(SUBSCRIBE).assert_refusal(502, "manager_failed");
         }
-        assert!(bed.manager.count() >= 2, "a failure is not kept");
+        assert!(bed.manager.count() >= 2, "a failure is not stored");
     }
 }
 
 #[test]
-fn nonsense_of_the_manager_is_never_kept_and_never_half_passed_on() {
+fn invalid_answers_are_never_stored_and_never_passed_in_part() {
     let replies = [
         ("no JSON", Reply::json(200, "serverAddress=10.0.0.5")),
         ("a page", Reply::json(200, "<html>").content_type("text/html")),
@@ -137,23 +142,23 @@ fn nonsense_of_the_manager_is_never_kept_and_never_half_passed_on() {
             let response = bed.get(SUBSCRIBE);
             match response.status() {
                 502 => response.assert_refusal(502, "manager_failed"),
-                _ => assert_eq!(response.body, reply.body().as_bytes(), "whole or not at all"),
+                _ => assert_eq!(response.body, reply.body().as_bytes(), "passed whole or not at all"),
             }
             assert_eq!(response.field("location"), None);
         }
-        // Good JSON may be kept if there is room for it.
+        // valid JSON may be stored if there is room for it
         if !matches!(name, "no address" | "a number" | "huge") {
-            assert_eq!(bed.manager.count() - before, 2, "{name} was kept");
+            assert_eq!(bed.manager.count() - before, 2, "{name} was stored");
         }
         bed.gateway.assert_healthy();
     }
 }
 
-/// A stream manager that takes connections and never answers; they go to the test.
+/// A stream manager that accepts connections and never answers. The connections go to the test.
 fn mute(bed: &Workspace) -> Receiver<TcpStream> {
     let listener = TcpListener::bind((bed.ip(3), 5080)).expect("a free address");
     let (sender, queue) = channel();
-    // ends with the test program: it waits for connections that nobody makes any more
+    // the thread ends with the test program, since it waits for further connections
     std::thread::spawn(move || {
         listener.incoming().map_while(Result::ok).try_for_each(|tcp| sender.send(tcp))
     });
@@ -161,7 +166,7 @@ fn mute(bed: &Workspace) -> Receiver<TcpStream> {
 }
 
 #[test]
-fn a_question_of_one_caller_ends_with_its_caller() {
+fn a_question_of_a_single_client_ends_when_the_client_leaves() {
     let mut asked = None;
     let bed = TestBed::with(|config, workspace| {
         asked = Some(mute(workspace));
@@ -176,11 +181,11 @@ fn a_question_of_one_caller_ends_with_its_caller() {
     let mut head = [0; 4096];
     assert!(question.read(&mut head).unwrap() > 0);
     drop(client);
-    assert_eq!(question.read(&mut head).unwrap(), 0, "the connection is let go");
+    assert_eq!(question.read(&mut head).unwrap(), 0, "the connection to the manager is closed");
 }
 
 #[test]
-fn a_slow_manager_is_not_buried_in_questions() {
+fn a_slow_manager_gets_a_bounded_number_of_questions() {
     let mut asked = None;
     let bed = TestBed::with(|config, workspace| {
         asked = Some(mute(workspace));
@@ -200,6 +205,6 @@ fn a_slow_manager_is_not_buried_in_questions() {
     let response = ask(1024).read_response();
     response.assert_refusal(503, "overloaded");
     assert!(response.field("retry-after").is_some());
-    assert!(asked.try_recv().is_err(), "it is not even dialled");
+    assert!(asked.try_recv().is_err(), "the manager is not even dialled");
     drop((waiting, questions));
 }

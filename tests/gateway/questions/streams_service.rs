@@ -1,4 +1,4 @@
-//! Questions to the streams service of Stream Manager 2.0: players may share an answer, a publisher's is a decision.
+//! Questions to the streams service of Stream Manager 2.0: players may share an answer, each publisher gets its own.
 
 use crate::harness::{Gate, Reply, Request, TestBed};
 
@@ -47,7 +47,7 @@ fn a_publishers_answer_is_never_stored_and_a_players_is() {
 }
 
 #[test]
-fn publishers_at_the_same_moment_are_two_questions() {
+fn concurrent_publishers_share_no_question() {
     let bed = bed_with_lasting_answers();
     let gate = Gate::default();
     bed.manager.answer("", Reply::nodes(&[bed.ip(1)]).held(&gate));
@@ -61,7 +61,7 @@ fn publishers_at_the_same_moment_are_two_questions() {
 #[test]
 fn a_publishers_question_is_never_repeated() {
     let bed = bed_with_lasting_answers();
-    // a connection that is kept alive, and then closed under the question
+    // on a kept connection that is closed during the question
     bed.get(SUBSCRIBE);
     bed.manager.answer("/publish/", Reply::hang_up());
     bed.get(PUBLISH).assert_refusal(502, "manager_failed");
@@ -73,7 +73,7 @@ fn a_publishers_question_is_never_repeated() {
 }
 
 #[test]
-fn what_decides_or_is_personal_is_not_stored_either() {
+fn placing_and_personal_questions_are_not_stored_either() {
     let bed = bed_with_lasting_answers();
     for (n, rest) in ["?transcode=true", "?token=x", "?username=u&password=p", "?foo=bar"].iter().enumerate()
     {
@@ -91,7 +91,7 @@ fn what_decides_or_is_personal_is_not_stored_either() {
 }
 
 #[test]
-fn a_no_passes_with_status_and_body() {
+fn an_error_passes_with_status_and_body() {
     let bed = bed_with_lasting_answers();
     for (status, body) in
         [(409, r#"{"error":"live"}"#), (404, r#"{"error":"none"}"#), (400, "{}"), (500, "{}")]
@@ -105,7 +105,7 @@ fn a_no_passes_with_status_and_body() {
 }
 
 #[test]
-fn only_these_two_questions_are_asked() {
+fn only_publish_and_subscribe_questions_are_passed() {
     let bed = bed_with_lasting_answers();
     for target in [
         "/as/v1/streams/stream/ng1",

@@ -1,4 +1,4 @@
-//! A reload: what it changes and when, what it leaves alone, and that a bad one changes nothing.
+//! A reload: what it changes and when, what it leaves alone, and that an invalid configuration changes nothing.
 
 use crate::harness::{
     Config, DEADLINE, Frame, Gateway, HttpPeer, Reply, Request, TestBed, Workspace, eventually,
@@ -6,18 +6,18 @@ use crate::harness::{
 use crate::questions::answers::SUBSCRIBE;
 use std::os::unix::net::UnixDatagram;
 
-/// A town, and the configuration that its gateway runs with.
+/// A test bed, and the configuration of its gateway.
 fn bed_with_config(change: impl FnOnce(&mut Config)) -> (TestBed, Config) {
     let mut kept = None;
     let bed = TestBed::with(|config, _| {
         change(config);
         kept = Some(config.clone());
     });
-    (bed, kept.expect("it was called"))
+    (bed, kept.expect("the closure was called"))
 }
 
 impl TestBed {
-    /// Writes another configuration and reloads it; all is well.
+    /// Writes another configuration and reloads it successfully.
     #[track_caller]
     fn reload(&self, config: &Config) {
         config.write(&self.workspace);
@@ -27,7 +27,7 @@ impl TestBed {
 }
 
 #[test]
-fn whoever_asks_gets_a_newer_revision() {
+fn every_way_to_reload_serves_a_new_revision() {
     let (bed, _) = bed_with_config(|_| {});
     assert_eq!(bed.gateway.revision(), 1);
     bed.gateway.send_sighup();
@@ -41,11 +41,11 @@ fn whoever_asks_gets_a_newer_revision() {
     let json = bed.gateway.command(&["reload", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(json["revision"], 5);
-    assert_eq!(bed.gateway.admin_get("/api/reload").status(), 405, "reading changes nothing");
+    assert_eq!(bed.gateway.admin_get("/api/reload").status(), 405, "GET reloads nothing");
 }
 
 #[test]
-fn a_socket_file_takes_a_reload_too() {
+fn a_reload_works_through_an_admin_socket_file() {
     let workspace = Workspace::claim();
     let mut config = Config::new(&workspace);
     let socket = format!("unix:{}", workspace.file("admin.sock").display());
@@ -53,14 +53,14 @@ fn a_socket_file_takes_a_reload_too() {
     let _gateway = Gateway::spawn(&workspace, &config);
     let reload = || {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["reload", "--admin", &socket]).output().expect("it starts")
+        command.args(["reload", "--admin", &socket]).output().expect("the command starts")
     };
     eventually("a reload", || reload().status.success());
     assert_eq!(reload().stdout, b"serves revision 3\n");
 }
 
 #[test]
-fn other_pages_can_not_reload() {
+fn pages_of_other_sites_cannot_reload() {
     let (bed, _) = bed_with_config(|_| {});
     let reload = bed.gateway.admin_request("POST", "/api/reload");
     for (name, value) in
@@ -77,7 +77,7 @@ fn other_pages_can_not_reload() {
     assert_eq!(bed.gateway.send_admin(&reload.with("Origin", &own)).status(), 200);
 }
 
-/// One thing wrong with a configuration, and what has to be said of it.
+/// One mistake in a configuration, and the text that must report it.
 type Mistake = (&'static str, fn(&mut Config, &Workspace), &'static str);
 
 const MISTAKES: [Mistake; 7] = [
@@ -127,7 +127,7 @@ fn a_refused_reload_says_why_and_changes_nothing() {
     let (mut client, mut node) = bed.relay(&listener);
     for (what, spoil, told) in MISTAKES {
         let mut config = good.clone();
-        // would be seen if any of it came through
+        // visible if any part of the configuration were applied
         config.set("origins.apps", vec!["other"]);
         spoil(&mut config, &bed.workspace);
         config.write(&bed.workspace);
@@ -156,7 +156,7 @@ fn a_refused_reload_says_why_and_changes_nothing() {
 }
 
 #[test]
-fn a_session_keeps_what_it_began_with_and_the_next_goes_by_the_new() {
+fn an_open_session_keeps_its_revision_and_the_next_uses_the_new_one() {
     let (bed, mut config) = bed_with_config(|_| {});
     let listener = bed.node(1);
     let (mut old_client, mut old_node) = bed.relay(&listener);
@@ -172,7 +172,7 @@ fn a_session_keeps_what_it_began_with_and_the_next_goes_by_the_new() {
 }
 
 #[test]
-fn a_kept_connection_goes_by_the_new_at_its_next_request() {
+fn a_kept_connection_uses_the_new_revision_from_its_next_request_on() {
     let (bed, mut config) =
         bed_with_config(|config| config.set("cors.allow_origins", vec!["https://a.example"]));
     bed.manager.answer("", Reply::json(200, "[]"));
@@ -190,7 +190,7 @@ fn a_kept_connection_goes_by_the_new_at_its_next_request() {
 }
 
 #[test]
-fn apps_nodes_and_limits_change_for_the_next() {
+fn apps_nodes_and_limits_change_for_the_next_session() {
     let (bed, mut config) = bed_with_config(|config| config.set("limits.sessions_per_ip", "off"));
     let listener = bed.node(1);
     let _inside = bed.relay(&listener);
@@ -202,7 +202,7 @@ fn apps_nodes_and_limits_change_for_the_next() {
     let (mut client, mut node, head) = bed.pending_upgrade(&listener, &Request::upgrade(&target));
     node.answer_upgrade(&head, "");
     assert_eq!(client.read_response().status(), 101);
-    // the one from before counts too
+    // the session from before the reload counts too
     bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(429, "too_many");
     config.set("limits.sessions_per_ip", "off");
     bed.reload(&config);
@@ -211,7 +211,7 @@ fn apps_nodes_and_limits_change_for_the_next() {
 }
 
 #[test]
-fn a_drain_goes_by_the_newest_for_old_sessions_too() {
+fn a_drain_uses_the_newest_revision_for_old_sessions_too() {
     let (mut bed, mut config) = bed_with_config(|_| {});
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -226,7 +226,7 @@ fn a_drain_goes_by_the_newest_for_old_sessions_too() {
 }
 
 #[test]
-fn answers_stay_and_new_ones_live_as_long_as_configured_now() {
+fn stored_answers_stay_and_new_ones_follow_the_new_configuration() {
     let (bed, mut config) = bed_with_config(|config| {
         config.set("answers.subscribe_ttl", "60s");
         config.set("answers.subscribe_uses", 1000);
@@ -238,15 +238,15 @@ fn answers_stay_and_new_ones_live_as_long_as_configured_now() {
     bed.reload(&config);
     let hit = bed.get(SUBSCRIBE);
     assert!(hit.field("cache-status").is_some_and(|status| status.contains("hit")), "{hit:?}");
-    assert_eq!(bed.manager.count(), 1, "what was remembered stays, in a memory of another size too");
+    assert_eq!(bed.manager.count(), 1, "stored answers stay, also in a store of another size");
     let other = SUBSCRIBE.replace("stream1", "stream2");
     bed.get(&other);
     bed.get(&other);
-    assert_eq!(bed.manager.count(), 3, "what is new is used up at once");
+    assert_eq!(bed.manager.count(), 3, "new answers are used up at once");
 }
 
 #[test]
-fn another_stream_manager_is_asked_and_the_old_one_forgotten() {
+fn after_a_change_of_manager_the_old_answers_are_forgotten() {
     let (bed, mut config) = bed_with_config(|config| config.set("answers.subscribe_ttl", "60s"));
     bed.manager.answer("", Reply::json(200, r#"["old"]"#));
     assert_eq!(bed.get(SUBSCRIBE).text(), r#"["old"]"#);
@@ -263,7 +263,7 @@ fn another_stream_manager_is_asked_and_the_old_one_forgotten() {
 }
 
 #[test]
-fn what_needs_a_restart_is_told_and_all_else_changes() {
+fn keys_that_need_a_restart_are_reported_and_all_others_change() {
     let (bed, mut config) = bed_with_config(|_| {});
     config.set("gateway.workers", 5);
     config.set("admin.listen", "127.0.0.1:1");
@@ -285,7 +285,7 @@ fn what_needs_a_restart_is_told_and_all_else_changes() {
 }
 
 #[test]
-fn the_logs_change_and_a_rotated_file_is_opened_anew() {
+fn the_log_changes_and_a_rotated_file_is_reopened() {
     let (bed, mut config) = bed_with_config(|_| {});
     let file = bed.workspace.file("access.log");
     let lines = || std::fs::read_to_string(&file).unwrap_or_default().lines().count();
@@ -309,7 +309,7 @@ fn the_logs_change_and_a_rotated_file_is_opened_anew() {
 }
 
 #[test]
-fn systemd_hears_when_a_reload_begins_and_ends() {
+fn systemd_is_notified_when_a_reload_begins_and_ends() {
     let workspace = Workspace::claim();
     let path = workspace.file("notify");
     let systemd = UnixDatagram::bind(&path).unwrap();
@@ -340,7 +340,7 @@ fn systemd_hears_when_a_reload_begins_and_ends() {
 }
 
 #[test]
-fn a_gateway_that_drains_reloads_no_more() {
+fn a_draining_gateway_refuses_a_reload() {
     let (mut bed, _) = bed_with_config(|config| config.set("websocket.close_timeout", "5s"));
     let listener = bed.node(1);
     let (mut client, _node) = bed.relay(&listener);

@@ -1,7 +1,7 @@
 //! Many reloads under load: no handshake fails, no session breaks, and memory does not grow.
 //!
-//! 40 reloads here; `TIDEGATE_TEST_RELOADS=200` for the full size. What was seen at that size stands in
-//! `docs/operations.md`.
+//! 40 reloads by default; `TIDEGATE_TEST_RELOADS=200` is the full size. `docs/operations.md` has the results at that
+//! size.
 
 use crate::harness::certs::{ECDSA, Identity};
 use crate::harness::client::trusting;
@@ -16,28 +16,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, ScopedJoinHandle};
 
-/// Sessions that talk all the time.
+/// Sessions that exchange messages all the time.
 const LONG_CLIENTS: usize = 16;
-/// Clients that come and go all the time.
+/// Threads that open short connections all the time.
 const SHORT_CLIENTS: usize = 4;
-/// Sessions of earlier revisions that are there at any time.
+/// Sessions of earlier revisions that are open at any time.
 const KEPT_SESSIONS: usize = 16;
-/// What the gateway may hold more at the end than it held at most in the first half: sessions that come and go make it
-/// waver by one or two MiB.
+/// Allowed growth of the second half's maximum over the first half's maximum. Sessions that come and go change it by one
+/// or two MiB.
 const GROWTH_MAX: u64 = 4 << 20;
-/// Reloads without any load, and what the gateway may hold more after them. An old revision that stays is 24 KiB.
+/// Reloads without any load, and the allowed growth of memory after them. A leaked revision is 24 KiB.
 const RELOADS_WITHOUT_LOAD: usize = 100;
 const GROWTH_WITHOUT_LOAD_MAX: u64 = 512 << 10;
 
 #[test]
-fn reloads_under_load_are_not_noticed() {
+fn reloads_under_load_disturb_no_client() {
     let reloads =
         std::env::var("TIDEGATE_TEST_RELOADS").map_or(40, |number| number.parse().expect("a number"));
     let renewed = Identity::renewed();
     let mut config = None;
     let mut bed = TestBed::with(|changed, _| {
         changed.set("limits.sessions_per_ip", "off");
-        // those who are kept have nothing to say for a while, and nobody is late on a busy machine
+        // the kept sessions are silent for a while, and a busy machine may be slow
         changed.set("websocket.ping_interval", "off");
         changed.set("websocket.close_timeout", "10s");
         for wait in ["connect_timeout", "upgrade_timeout"] {
@@ -45,7 +45,7 @@ fn reloads_under_load_are_not_noticed() {
         }
         config = Some(changed.clone());
     });
-    let mut config = config.expect("it was called");
+    let mut config = config.expect("the closure was called");
     bed.manager.answer("", Reply::node(bed.ip(1)));
     let node = echo(bed.workspace.node(1));
     let load = Load::on(&bed, &renewed);
@@ -61,7 +61,7 @@ fn reloads_under_load_are_not_noticed() {
             .collect();
         let short_clients: Vec<_> =
             (0..SHORT_CLIENTS).map(|_| scope.spawn(|| load.run_short_sessions())).collect();
-        // also if something fails below: nobody waits for the others in vain
+        // also if something fails below: otherwise the other threads would never end
         let over = StopOnDrop(&load.over);
         let mut kept = VecDeque::new();
         let mut memory = Vec::new();
@@ -79,7 +79,7 @@ fn reloads_under_load_are_not_noticed() {
             load.exchange(&mut session, n);
             kept.push_back(session);
             if kept.len() > KEPT_SESSIONS {
-                load.close(kept.pop_front().expect("there are some"));
+                load.close(kept.pop_front().expect("there is a session"));
             }
             memory.push(bed.gateway.memory());
         }
@@ -113,7 +113,7 @@ fn reloads_under_load_are_not_noticed() {
     bed.gateway.assert_healthy();
 }
 
-/// Without load every page that a revision leaves behind shows.
+/// Without load every leaked page is visible.
 fn reloads_without_load(bed: &TestBed) {
     bed.gateway.wait_for_metric("tidegate_connections", &[], 0.0);
     let reload = || {
@@ -124,14 +124,14 @@ fn reloads_without_load(bed: &TestBed) {
     (0..RELOADS_WITHOUT_LOAD).for_each(|_| reload());
     let after = bed.gateway.memory();
     println!(
-        "{RELOADS_WITHOUT_LOAD} more without load: {} KiB before, {} KiB after",
+        "{RELOADS_WITHOUT_LOAD} reloads without load: {} KiB before, {} KiB after",
         before >> 10,
         after >> 10
     );
     assert!(after < before + GROWTH_WITHOUT_LOAD_MAX, "memory grew from {before} to {after}");
 }
 
-/// By each way in turn; it is done when this returns.
+/// Reloads once, by each way in turn. The new revision is served when this returns.
 fn reload(bed: &TestBed, n: usize) {
     let before = bed.gateway.revision();
     match n % 3 {
@@ -151,7 +151,7 @@ fn join(worker: ScopedJoinHandle<'_, ()>) {
     }
 }
 
-/// Tells the load that it is over.
+/// Ends the load when it is dropped.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -160,7 +160,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Clients that go on whatever happens; each one fails the test if anything goes wrong for it.
+/// Clients that run until the load is over. Each one fails the test if anything goes wrong for it.
 struct Load {
     builder: ClientBuilder,
     target: String,
@@ -203,7 +203,7 @@ impl Load {
         client
     }
 
-    /// Says something and hears it again, byte for byte.
+    /// Sends a message and expects the same message back.
     fn exchange(&self, client: &mut Connection, n: usize) {
         let size = 1 + n * 7919 % 5000;
         let frame = Frame::binary((0..size).map(|at| (at * 31 + n) as u8).collect::<Vec<_>>());
@@ -232,7 +232,7 @@ impl Load {
         self.close(session);
     }
 
-    /// Handshake after handshake, whole ones and resumed ones, each with a question or a short session.
+    /// Opens connections one after the other, with full and resumed handshakes, each for questions or a short session.
     fn run_short_sessions(&self) {
         while !self.over.load(SeqCst) {
             let settings = self.settings();
@@ -249,7 +249,7 @@ impl Load {
     }
 }
 
-/// A node that says again what it hears.
+/// A node that sends every frame back.
 fn echo(address: SocketAddr) -> TcpListener {
     let listener = TcpListener::bind(address).unwrap();
     let accepting = listener.try_clone().unwrap();

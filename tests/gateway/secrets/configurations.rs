@@ -1,11 +1,11 @@
-//! Secrets in configurations: wrong ones, which are refused with a reason, and good ones, which are shown and served.
+//! Secrets in configurations: invalid ones, which are refused with a reason, and valid ones, which are shown and served.
 
 use super::markers::Channel;
 use super::scene::{EVENT, Scene, look_at_operator_views};
 use crate::harness::{Reply, Request};
 use std::process::Command;
 
-/// A configuration that is wrong, with a secret in it: `check`, `run` and a reload say what is wrong, and not the secret.
+/// Invalid configurations with a secret in each: `check`, `run` and a reload report the mistake without the secret.
 pub fn wrong_configurations(scene: &mut Scene) {
     let folder = scene.takeover.bed.workspace.file("");
     let good = std::fs::read_to_string(folder.join("tidegate.toml")).unwrap();
@@ -54,7 +54,7 @@ pub fn wrong_configurations(scene: &mut Scene) {
     let file = folder.join("wrong.toml");
     for (n, text) in wrong.into_iter().enumerate() {
         assert_ne!(text, good, "a change");
-        let secret = scene.mark(format!("wrong configuration {n}"), &[]);
+        let secret = scene.mark(format!("invalid configuration {n}"), &[]);
         let text = text.replace("SECRET", &secret);
         std::fs::write(&file, &text).unwrap();
         for words in [&["check"][..], &["check", "--effective"], &["run"], &["doctor"]] {
@@ -75,12 +75,12 @@ pub fn wrong_configurations(scene: &mut Scene) {
     std::fs::write(folder.join("tidegate.toml"), &good).unwrap();
 }
 
-/// The good one is shown, wherever its secret comes from; then it is served by this process and by the next.
+/// Valid configurations are shown for every source of their secret; then this process and its successor serve them.
 pub fn good_configurations(scene: &mut Scene) {
     let from_file = scene.mark("authorization, from a file", &[Channel::Manager]);
     let file = scene.takeover.bed.workspace.file("secret");
     std::fs::write(&file, format!("Basic {from_file}\n")).unwrap();
-    // written out, as it is served already
+    // the secret is in the file, as it is served already
     show(scene, &from_file);
     for (n, authorization) in
         ["env:TIDEGATE_TEST_SECRET".to_owned(), format!("file:{}", file.display())].into_iter().enumerate()
@@ -96,7 +96,7 @@ pub fn good_configurations(scene: &mut Scene) {
     look_at_operator_views(scene);
 }
 
-/// What is printed of the configuration that is there now, by who has this secret in the environment.
+/// What the commands print about the present configuration, with this secret in their environment.
 fn show(scene: &mut Scene, secret: &str) {
     for words in [&["check"][..], &["check", "--effective"], &["doctor"]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));

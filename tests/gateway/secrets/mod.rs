@@ -1,8 +1,8 @@
-//! Secrets that are marked, said in every place where there is one, on good ways and on failing ones, at the levels of the
-//! log that say most; then everything that the gateway emits is searched for them.
+//! Secrets: every place of a request, an answer or a configuration that may hold one gets a marked secret, in successful
+//! and failing exchanges, at the most detailed log levels. Then everything that the gateway emits is searched for them.
 //!
-//! `markers` has the table: each marker names where it may turn up, has to turn up there, and may nowhere else, neither as
-//! it is nor escaped, in hexadecimal or in base64.
+//! `markers` holds the table: each marker names the channels where it may appear. It has to appear there, and nowhere
+//! else, neither plain nor escaped, in hexadecimal or in base64.
 
 use configurations::{good_configurations, wrong_configurations};
 use questions::{broken, questions};
@@ -31,11 +31,11 @@ fn all_secrets_are_kept(level: &str, format: &str, access: &str) {
 }
 
 #[test]
-fn no_secret_is_told_in_text_at_trace() {
+fn no_secret_leaks_into_the_text_log_at_trace() {
     all_secrets_are_kept("trace", "text", "stderr");
 }
 
 #[test]
-fn no_secret_is_told_in_json_at_debug() {
+fn no_secret_leaks_into_the_json_log_at_debug() {
     all_secrets_are_kept("debug", "json", "file");
 }

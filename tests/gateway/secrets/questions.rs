@@ -6,15 +6,15 @@ use crate::harness::connection::{Connection, Side};
 use crate::harness::whip::SDP;
 use crate::harness::{Gate, Reply, Request};
 
-/// Questions to the stream manager, answered in all ways.
+/// Questions to the stream manager with every kind of answer.
 pub fn questions(scene: &mut Scene) {
     let node = scene.takeover.bed.ip(1);
     let gate = Gate::default();
     let secret = scene.mark("a field of the manager", &[]);
     let hidden =
         |reply: Reply| reply.field("Set-Cookie", &secret).field("X-Debug", &secret).field("Server", &secret);
-    let body = scene.mark("an error of the manager, which is the client's", &[Channel::Sender]);
-    let moved_to = scene.mark("where the manager redirects to", &[]);
+    let body = scene.mark("an error of the manager, meant for the client", &[Channel::Sender]);
+    let moved_to = scene.mark("the target of the manager's redirect", &[]);
     let cases = [
         ("a good question", hidden(Reply::node(node)), 200),
         ("a missing stream", hidden(Reply::manager_error(404)), 404),

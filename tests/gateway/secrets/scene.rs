@@ -5,7 +5,7 @@ use crate::harness::certs::ECDSA;
 use crate::harness::takeover::Takeover;
 use crate::harness::{HttpPeer, NodeListener, Request, eventually};
 
-/// Keys whose values are secret, in the spellings that some server reads as such.
+/// Keys whose values are secret, in spellings that some server reads as such.
 const KEYS: [&str; 14] = [
     "password",
     "token",
@@ -23,7 +23,7 @@ const KEYS: [&str; 14] = [
     "%3Fuser",
 ];
 
-/// A gateway and its neighbours, and everything that was said and heard.
+/// A gateway, its peers, and everything that was sent and received.
 pub struct Scene {
     pub takeover: Takeover,
     pub markers: Markers,
@@ -36,7 +36,7 @@ pub struct Scene {
 impl Scene {
     pub fn start(level: &str, format: &str, access: &str) -> Self {
         let mut markers = Markers::default();
-        let own = markers.mark("authorization, written out", &[Channel::Manager]);
+        let own = markers.mark("authorization, in the configuration file", &[Channel::Manager]);
         let from_environment =
             markers.mark("authorization, from the environment", &[Channel::Manager, Channel::Environment]);
         let takeover = Takeover::start(|config, workspace| {
@@ -65,7 +65,7 @@ impl Scene {
         KEYS.map(|key| format!("&{key}={}", self.mark(format!("{key} of {what}"), may))).concat()
     }
 
-    /// Fields that carry secrets. `authorization` may go so far; the others go nowhere.
+    /// Adds fields that carry secrets. Only `Authorization` may appear in the given channels.
     pub fn with_fields(&mut self, request: Request, what: &str, authorization: &[Channel]) -> Request {
         let bearer = self.mark(format!("Authorization of {what}"), authorization);
         let fields = ["Cookie", "X-Api-Key", "Proxy-Authorization", "X-Amz-Security-Token", "Referer"];
@@ -80,7 +80,7 @@ impl Scene {
         )
     }
 
-    /// Asks on a connection of its own and takes down the answer.
+    /// Sends a request on a new connection and records the answer.
     #[track_caller]
     pub fn exchange(&mut self, request: &Request, status: u16) -> crate::harness::Response {
         let response = self.takeover.bed.exchange(request);
@@ -89,7 +89,7 @@ impl Scene {
         response
     }
 
-    /// Everybody else asks too: what was said by one is not told to another.
+    /// Sends requests of other clients: they must not receive the secrets.
     fn exchange_as_others(&mut self) {
         for target in [
             "/nowhere",
@@ -110,7 +110,7 @@ pub fn everything(response: &crate::harness::Response) -> Vec<u8> {
 
 pub const EVENT: &str = "/streammanager/api/4.0/event/live";
 
-/// Everything that operators see, now.
+/// Records everything that operators see now.
 pub fn look_at_operator_views(scene: &mut Scene) {
     let bed = &scene.takeover.bed;
     let mut seen = Vec::new();
@@ -136,7 +136,7 @@ pub fn look_at_operator_views(scene: &mut Scene) {
         scene.markers.saw(Channel::Commands, [said.stdout, said.stderr].concat());
     }
     for pid in scene.takeover.running_pids() {
-        // who drains may end meanwhile
+        // a draining process may have exited meanwhile
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         scene.markers.saw(Channel::Process, read("cmdline"));
         scene.markers.saw(Channel::Environment, read("environ"));
@@ -144,7 +144,7 @@ pub fn look_at_operator_views(scene: &mut Scene) {
     scene.exchange_as_others();
 }
 
-/// What the peers heard in all, and what the program wrote.
+/// Records what the peers received, and what the program wrote.
 pub fn collect(scene: &mut Scene) {
     let text = |peer: &HttpPeer| {
         let asked = peer.received().into_iter();
@@ -155,7 +155,7 @@ pub fn collect(scene: &mut Scene) {
     };
     scene.markers.saw(Channel::Manager, text(&scene.takeover.bed.manager));
     scene.markers.saw(Channel::Node, text(&scene.node));
-    // the last lines are on their way through a thread of their own
+    // the last lines are written by a thread of their own
     eventually("the log of the last question", || {
         let file =
             std::fs::read_to_string(scene.takeover.bed.workspace.file("access.log")).unwrap_or_default();
@@ -166,7 +166,7 @@ pub fn collect(scene: &mut Scene) {
     if let Ok(file) = std::fs::read(scene.takeover.bed.workspace.file("access.log")) {
         scene.markers.saw(Channel::AccessLog, file);
     }
-    // the town's own key, which every test serves
+    // the private key of the test bed's certificate
     let der: String = ECDSA.key_pem.lines().filter(|line| !line.starts_with('-')).collect();
     assert!(!log.contains(&der[..40]), "the private key is in the log");
 }

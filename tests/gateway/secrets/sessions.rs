@@ -1,11 +1,11 @@
-//! Secrets on WebSockets and WHIP sessions: those that open, those that are refused, those that break.
+//! Secrets in WebSocket and WHIP sessions: sessions that open, that are refused, and that break.
 
 use super::markers::Channel;
 use super::scene::{Scene, everything, look_at_operator_views};
 use crate::harness::whip::{SDP, TRICKLE, delete};
 use crate::harness::{Connection, Frame, Reply, Request};
 
-/// WebSockets that open, and that don't.
+/// WebSockets that open, and then those that are refused.
 pub fn sockets(scene: &mut Scene) {
     let good = scene.takeover.bed.ip(2);
     for (what, route) in [
@@ -34,20 +34,20 @@ pub fn sockets(scene: &mut Scene) {
     refused_sockets(scene);
 }
 
-/// What both sides say to each other.
+/// Sends a secret each way.
 fn talk(scene: &mut Scene, what: &str, client: &mut Connection, node: &mut Connection) {
-    let to_node = scene.mark(format!("what a client says on {what}"), &[Channel::Node]);
+    let to_node = scene.mark(format!("a frame of a client on {what}"), &[Channel::Node]);
     client.send_frame(Frame::text(&format!("{{\"ice-pwd\":\"{to_node}\"}}")));
     scene.markers.saw(Channel::Node, node.read_frame().payload);
-    let to_client = scene.mark(format!("what a node says on {what}"), &[Channel::Sender]);
+    let to_client = scene.mark(format!("a frame of a node on {what}"), &[Channel::Sender]);
     node.send_frame(Frame::text(&to_client));
     scene.markers.saw(Channel::Sender, client.read_frame().payload);
 }
 
-/// A Close with a reason on one, a frame that is none on the other.
+/// Ends a two-step session with a reason in its Close, and a one-step session with an invalid frame.
 fn end(scene: &mut Scene, what: &str, mut client: Connection, mut node: Connection) {
     let secret = scene
-        .mark(format!("the last word on {what}"), if what.contains("two") { &[Channel::Node] } else { &[] });
+        .mark(format!("the last frame on {what}"), if what.contains("two") { &[Channel::Node] } else { &[] });
     if what.contains("two") {
         client.send_frame(Frame::close(1000, &secret));
         scene.markers.saw(Channel::Node, node.read_frame().payload);
@@ -58,14 +58,14 @@ fn end(scene: &mut Scene, what: &str, mut client: Connection, mut node: Connecti
     scene.markers.saw(Channel::Node, node.expect_close(1001));
 }
 
-/// WebSockets that come to nothing, for reasons of ours and of a node.
+/// WebSockets that are refused by the gateway or by a node.
 fn refused_sockets(scene: &mut Scene) {
     let bed = &scene.takeover.bed;
     let (good, dead, stranger) = (bed.ip(2), bed.ip(3), bed.ip(20));
     for (what, host, status) in [
         ("a stranger", stranger.to_string(), 403),
         ("a node that refuses", dead.to_string(), 502),
-        ("a host that is none", "x@y".to_owned(), 400),
+        ("an invalid host", "x@y".to_owned(), 400),
         ("a node that is silent", good.to_string(), 504),
     ] {
         let query = scene.query(what, if status == 504 { &[Channel::Node] } else { &[] });
@@ -94,13 +94,13 @@ fn refused_sockets(scene: &mut Scene) {
     scene.markers.saw(Channel::Sender, everything(&response));
 }
 
-/// The whole course of a WHIP session in each form, and what can go wrong on it.
+/// A whole WHIP session in each form of path, and then failures.
 pub fn whip(scene: &mut Scene) {
     let node = scene.takeover.bed.ip(1);
     for (what, target, authorization) in [
         ("WHIP of 2.0", format!("/as/v1/proxy/whip/live/s?host={node}"), &[Channel::Node][..]),
         ("WHIP of 1.x", format!("/live/whip/endpoint/s?host={node}"), &[]),
-        ("WHIP below the manager", format!("/streammanager/whip/endpoint/s?host={node}&app=live"), &[]),
+        ("WHIP on the manager's path", format!("/streammanager/whip/endpoint/s?host={node}&app=live"), &[]),
     ] {
         let location = scene.mark(format!("a parameter of the node's Location of {what}"), &[Channel::Node]);
         let answer = scene.mark(format!("the node's answer of {what}"), &[Channel::Sender]);
@@ -136,7 +136,7 @@ pub fn whip(scene: &mut Scene) {
 fn failing_whip(scene: &mut Scene) {
     let node = scene.takeover.bed.ip(1);
     let (body, challenge) = (
-        scene.mark("a node's no, which is the client's", &[Channel::Sender]),
+        scene.mark("an error of a node, meant for the client", &[Channel::Sender]),
         scene.mark("a node's field", &[]),
     );
     scene.node.answer(

@@ -6,14 +6,14 @@ use crate::harness::{Reply, Request};
 use std::net::IpAddr;
 
 #[test]
-fn no_spelling_of_an_address_leads_anywhere() {
+fn no_spelling_of_a_forbidden_address_is_dialled() {
     for world in World::all("all spellings of all addresses", |_| ()) {
         let mut client = None;
         let spellings = forbidden(&world);
         assert!(spellings.len() > 2000, "{} spellings", spellings.len());
         for (n, spelling) in spellings.iter().enumerate() {
             let host = spellings::escaped(spelling);
-            // each through the usual door, and through one of the others
+            // each through the usual route, and through one of the others
             for route in [ROUTES[0], ROUTES[1 + n % (ROUTES.len() - 1)]] {
                 let response = world.exchange(&mut client, &request(route, &host));
                 assert_refused(&response, &format!("{route:?} {}", spelling.escape_ascii()));
@@ -26,13 +26,13 @@ fn no_spelling_of_an_address_leads_anywhere() {
 }
 
 #[test]
-fn no_prefix_is_wide_enough_for_what_is_denied() {
+fn no_listed_prefix_admits_denied_addresses() {
     let wide =
         |config: &mut crate::harness::Config| config.set("origins.networks", vec!["0.0.0.0/0", "::/0"]);
     for world in World::all("denied classes in the widest prefix", wide) {
         let mut client = None;
         let good = world.node.ip().to_string();
-        // strangers are at home in such a prefix
+        // without the last ones, which are ordinary addresses that such a prefix admits
         let denied = V4[..11].iter().chain(&V6[..9]).map(|text| text.parse().unwrap());
         for base in denied.chain(world.denied.iter().copied()) {
             let spellings = match base {
@@ -47,15 +47,15 @@ fn no_prefix_is_wide_enough_for_what_is_denied() {
                 assert_refused(&response, &format!("{route:?} {}", spelling.escape_ascii()));
             }
         }
-        // and so is the node, unless it is on loopback, which no prefix lifts
+        // the node is admitted too, unless it is on loopback, which no prefix admits
         let dials = if world.node.ip().is_loopback() { 0 } else { dial_the_node(&world, &mut client) };
         world.assert_only_the_node_was_dialled(dials);
     }
 }
 
 #[test]
-fn a_host_is_what_the_parameter_host_says_and_nothing_else() {
-    for world in World::all("other places for a host", |_| ()) {
+fn only_the_host_parameter_names_the_node() {
+    for world in World::all("other fields and parameters for a host", |_| ()) {
         let (mut client, mut dials) = (None, 0);
         let good = world.node.ip();
         let keys = [
@@ -84,7 +84,7 @@ fn a_host_is_what_the_parameter_host_says_and_nothing_else() {
             for key in keys {
                 let target = format!("/streammanager/?id=s&{key}={bad}&host={good}&app=live&{key}={bad}");
                 let response = world.exchange(&mut client, &Request::upgrade(&target));
-                assert_eq!(response.status(), 502, "the node, and nobody else: {key}: {response:?}");
+                assert_eq!(response.status(), 502, "only the node is dialled: {key}: {response:?}");
                 dials += 1;
             }
             let target = format!("/streammanager/?id=s&host={good}&app=live");
@@ -119,10 +119,10 @@ fn a_host_is_what_the_parameter_host_says_and_nothing_else() {
 }
 
 #[test]
-fn nobody_is_learned_by_what_a_client_asks_for() {
-    for world in World::all("names that look like answers", |_| ()) {
+fn no_node_is_learned_from_the_text_of_a_question() {
+    for world in World::all("names that resemble answers", |_| ()) {
         let mut client = None;
-        // a stream manager that repeats what it was asked for, as JSON wants it
+        // a stream manager that repeats the client's text, escaped as JSON requires
         let stranger = "203.0.113.7";
         let names = [
             stranger.to_owned(),
@@ -138,7 +138,7 @@ fn nobody_is_learned_by_what_a_client_asks_for() {
                 serde_json::json!([{"name": said, said.clone(): stranger, "note": format!("serverAddress {stranger}")}]),
                 serde_json::json!({"errorMessage": said, "serverAddress": {"serverAddress": stranger}}),
             ].into_iter().enumerate() {
-                // a name of ours is a key of its own; only `serverAddress` itself would be one that counts
+                // the client's text is a key here; as `serverAddress` itself it would count
                 if n == 1 && said == "serverAddress" {
                     continue;
                 }
@@ -157,7 +157,7 @@ fn nobody_is_learned_by_what_a_client_asks_for() {
     }
 }
 
-/// Every spelling of everybody whom this world must not dial.
+/// Every spelling of every address that must not be dialled in this world.
 fn forbidden(world: &World) -> Vec<Vec<u8>> {
     let good = world.node.ip().to_string();
     let denied = world.denied.iter().copied();

@@ -6,10 +6,10 @@ use crate::harness::whip::{SDP, post};
 use crate::harness::{Reply, Request};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Answers of a stream manager that name `bad` in every way that some reader would take.
+/// Answers of a stream manager that name `bad` in every way that some parser would accept.
 fn lies(bad: &str, good: &str) -> Vec<Reply> {
     let json = |body: String| Reply::json(200, body);
-    // without brackets an address of IPv6 and a port are another address
+    // without brackets an IPv6 address with a port is another address
     let bracketed = if bad.contains(':') { format!("[{bad}]") } else { bad.to_owned() };
     let named = |address: &str| format!(r#"{{"name":"s","scope":"/live","serverAddress":"{address}"}}"#);
     vec![
@@ -45,7 +45,7 @@ fn lies(bad: &str, good: &str) -> Vec<Reply> {
     ]
 }
 
-/// The same as redirects, and as fields that lead on.
+/// Redirects to `bad`, and fields that lead to other hosts.
 fn redirects(bad: &str) -> Vec<Reply> {
     let mut replies = Vec::new();
     for location in [
@@ -73,7 +73,7 @@ fn redirects(bad: &str) -> Vec<Reply> {
 }
 
 #[test]
-fn a_stream_manager_that_lies_leads_nowhere() {
+fn no_answer_of_a_lying_manager_makes_the_gateway_dial() {
     let world = World::best("a stream manager that lies", |config| config.set("origins.attempts", 1));
     let (mut client, mut questions) = (None, 0);
     let good = world.node.ip().to_string();
@@ -102,14 +102,18 @@ fn a_stream_manager_that_lies_leads_nowhere() {
             world.exchange(&mut client, &named).assert_refusal(403, "origin_not_admitted");
         }
     }
-    assert_eq!(world.manager().count(), questions, "each question once, and nothing followed");
+    assert_eq!(
+        world.manager().count(),
+        questions,
+        "each question is asked once, and no redirect is followed"
+    );
     assert!(world.manager().lines().iter().all(|line| !line.contains("admin")));
     let dials = dial_the_node(&world, &mut client);
     world.assert_only_the_node_was_dialled(dials);
 }
 
 #[test]
-fn a_node_that_redirects_leads_nowhere() {
+fn a_redirect_of_a_node_is_not_followed() {
     let bed = crate::harness::TestBed::start();
     let node = bed.whip_node(1);
     let stranger = bed.node(20);

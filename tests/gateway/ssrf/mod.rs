@@ -1,9 +1,8 @@
-//! Clients name the machine to dial, and so does the stream manager: nobody is dialled but nodes that may be, however a
-//! machine is spelt, whoever names it, and wherever it is said.
+//! Server-side request forgery: clients and the stream manager name the machine to dial, and only admitted nodes are
+//! dialled, whatever the spelling of the address and wherever in a request or answer it is.
 //!
-//! `world` has eyes on everybody else: on loopback, and between network namespaces where every address leads somewhere and
-//! the kernel's own counters tell of each attempt. In every test the node is dialled now and then, so that eyes that see
-//! nothing would be noticed.
+//! `world` watches all other addresses: on loopback, and in network namespaces where every address is reachable and the
+//! kernel counts each attempt. In every test the node is dialled now and then, which proves that the watch works.
 
 use crate::harness::whip::{delete, patch, post};
 use crate::harness::{Connection, Request, Response};
@@ -15,8 +14,8 @@ mod rebinding;
 mod spellings;
 mod world;
 
-/// Addresses that no client gets anywhere, of each kind: this machine, this network, metadata services, everybody at once,
-/// private networks, strangers.
+/// Addresses that no client may reach, of each kind: this machine, this network, metadata services, broadcast, private
+/// networks, and strangers.
 const V4: [&str; 15] = [
     "127.0.0.1",
     "127.127.1.2",
@@ -49,7 +48,7 @@ const V6: [&str; 12] = [
     "ffff::1",
 ];
 
-/// Where a client may say a host; the value goes where the H is.
+/// The requests in which a client may name a host; the value goes where the H is.
 const ROUTES: [(&str, &str); 7] = [
     ("WS", "/streammanager/?id=s&host=H&app=live"),
     ("WS", "/as/v1/proxy/ws/publish/live/s?nodeGroup=ng1&host=H"),
@@ -70,7 +69,7 @@ fn request((method, target): (&str, &str), host: &str) -> Request {
     }
 }
 
-/// Refused for what it says, before anybody was asked or dialled.
+/// Checks that the request was refused for its host, before the manager was asked or a node dialled.
 #[track_caller]
 fn assert_refused(response: &Response, what: &str) {
     let code = response.json()["code"].as_str().unwrap_or_default().to_owned();
@@ -80,7 +79,7 @@ fn assert_refused(response: &Response, what: &str) {
     assert!(matches!(response.status(), 400 | 403), "{what}: {response:?}");
 }
 
-/// The node is dialled through each door: it hangs up, and the client is told so.
+/// Dials the node through each route. It hangs up, and the client gets a 502. Returns the number of dials.
 #[track_caller]
 fn dial_the_node(world: &World, client: &mut Option<Connection>) -> usize {
     for route in ROUTES {

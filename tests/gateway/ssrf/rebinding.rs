@@ -1,5 +1,5 @@
-//! Names of nodes that the operator configured, when they move (DNS rebinding): the gateway resolves them, dials the very
-//! address that it judged, and judges again at each dial.
+//! DNS rebinding: the gateway resolves configured names of nodes, dials exactly the address that it judged, and judges
+//! again at each dial.
 
 use crate::harness::netns_link::NetnsLinks;
 use crate::harness::{
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const NAME: &str = "node.test";
 
-/// A gateway with an /etc/hosts of its own, which the test changes as it likes.
+/// A gateway with an /etc/hosts of its own, which the test can change.
 struct Scene {
     gateway: Gateway,
     hosts: PathBuf,
@@ -23,7 +23,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Nothing where there are no mount namespaces.
+    /// `None` where there are no mount namespaces.
     fn create(test: &str) -> Option<Self> {
         if !can_mount(test) {
             return None;
@@ -39,10 +39,10 @@ impl Scene {
         Some(Self { gateway, hosts, workspace, manager, node, dials: 0 })
     }
 
-    /// From now on a resolver says this; the gateway has not asked yet.
+    /// Changes the addresses of the name. The gateway does not resolve it before its next look.
     fn moves(&self, addresses: &[IpAddr]) {
         let lines = addresses.iter().map(|address| format!("{address} {NAME}\n"));
-        // in place: a new file would not be the one that the gateway sees
+        // written in place: the gateway would not see a new file
         std::fs::write(&self.hosts, lines.collect::<String>()).unwrap();
     }
 
@@ -56,7 +56,7 @@ impl Scene {
         Request::upgrade(&format!("/streammanager/?id=s&host={NAME}&app=live"))
     }
 
-    /// The name leads to the node, at the address that was judged.
+    /// Checks that the name leads to the node, at the address that was judged.
     #[track_caller]
     fn leads_to_the_node(&mut self) {
         let mut client = ClientBuilder::to(self.workspace.gateway()).connect_tls();
@@ -79,7 +79,7 @@ impl Scene {
         client.read_response()
     }
 
-    /// The name leads nowhere, and nobody is dialled.
+    /// Checks that the name is refused and no address is dialled.
     #[track_caller]
     fn leads_nowhere(&self) {
         self.answer().assert_refusal(403, "origin_not_admitted");
@@ -99,7 +99,7 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
 }
 
 #[test]
-fn a_name_that_moves_to_where_nobody_may_go_leads_nowhere() {
+fn a_name_that_moves_to_a_denied_address_is_refused() {
     let Some(mut scene) = Scene::create("a name that moves") else { return };
     let own = [scene.workspace.gateway(), scene.workspace.manager(), scene.workspace.node(20)]
         .map(|address| address.ip());
@@ -119,28 +119,28 @@ fn a_name_that_moves_to_where_nobody_may_go_leads_nowhere() {
     ]);
     for bad in all.iter().chain(&own) {
         scene.moves(&[*bad]);
-        // it is pinned: what a resolver says meanwhile counts for nothing
+        // the address is pinned: what a resolver answers meanwhile does not count
         scene.leads_to_the_node();
         scene.resolves_anew();
         scene.leads_nowhere();
         scene.moves(&[*bad, scene.node.ip()]);
         scene.resolves_anew();
-        // one that may be dialled is hidden by none that may not
+        // a denied address does not hide an admitted one
         scene.leads_to_the_node();
     }
     assert!(inner.iter().all(|listener| listener.dials() == 0));
-    // and a name that vanishes keeps what it had
+    // a name that vanishes keeps its addresses
     scene.moves(&[]);
     scene.resolves_anew();
     scene.leads_to_the_node();
-    // one that nobody configured is not even looked up
+    // a name that is not configured is not even resolved
     let mut client = ClientBuilder::to(scene.workspace.gateway()).connect_tls();
     client.send_request(&Request::upgrade("/streammanager/?id=s&host=other.test&app=live"));
     client.read_response().assert_refusal(403, "origin_not_admitted");
     scene.gateway.assert_healthy();
 }
 
-/// Whether the program can be given an /etc/hosts of its own, which is said if not.
+/// Whether the program can get an /etc/hosts of its own. Reports the test as skipped if not.
 fn can_mount(test: &str) -> bool {
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--map-root-user", "true"]);
@@ -151,7 +151,7 @@ fn can_mount(test: &str) -> bool {
     can
 }
 
-/// Runs the program with this file for its /etc/hosts.
+/// A command that runs the program with this file as its /etc/hosts.
 fn with_hosts(hosts: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--map-root-user", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
@@ -159,11 +159,11 @@ fn with_hosts(hosts: &Path) -> Command {
     command
 }
 
-/// Machines between cables, where addresses are ordinary ones: two that nodes may have, named by nobody but this file.
+/// Two ordinary addresses that nodes may have, in the network of the nodes.
 const OLD: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 8);
 const NEW: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 9);
 
-/// Nodes behind a cable. Each ends by a last dial of its own, which has to be made where it listens.
+/// Nodes in their namespace. Each of them ends by a dial to its own address, which exists only inside.
 struct Nodes<'c>(&'c NetnsLinks, Vec<NodeListener>);
 
 impl Drop for Nodes<'_> {
@@ -173,7 +173,7 @@ impl Drop for Nodes<'_> {
     }
 }
 
-/// A node is asked for by its address or its name; whoever is dialled agrees. The status that the client sees.
+/// The status that a client gets that names this host. Every node that is dialled accepts.
 fn status(Nodes(links, nodes): &Nodes<'_>, host: &str) -> u16 {
     let request = Request::upgrade(&format!("/streammanager/?id=s&host={host}&app=live"));
     let mut client =
@@ -186,8 +186,8 @@ fn status(Nodes(links, nodes): &Nodes<'_>, host: &str) -> u16 {
 }
 
 #[test]
-fn names_that_move_by_themselves_are_judged_too() {
-    let test = "names that move by themselves";
+fn addresses_that_change_without_a_reload_are_judged_too() {
+    let test = "addresses that change without a reload";
     if !can_mount(test) {
         return;
     }
@@ -213,16 +213,16 @@ fn names_that_move_by_themselves_are_judged_too() {
     let nodes = [OLD, NEW].map(|ip| links.nodes.inside(move || NodeListener::listen((ip, 5080).into())));
     let nodes = Nodes(&links, nodes.into());
     let ask = |host: &str| status(&nodes, host);
-    // both are machines like others, and the name leads to one of them
+    // both addresses are ordinary nodes, and the name leads to one of them
     assert_eq!([ask(NAME), ask("10.77.2.8"), ask("10.77.2.9")], [101; 3]);
-    assert_eq!(ask("10.77.2.2"), 403, "the stream manager is there");
+    assert_eq!(ask("10.77.2.2"), 403, "the stream manager has this address");
     says("169.254.169.254", NEW);
-    // without anybody's word
+    // without a reload
     let end = Instant::now() + Duration::from_secs(60);
     while [ask(NAME), ask("10.77.2.9")] != [403; 2] {
-        assert!(Instant::now() < end, "nobody looks where they are");
+        assert!(Instant::now() < end, "the gateway does not resolve the names again");
         std::thread::sleep(Duration::from_millis(200));
     }
-    assert_eq!(ask("10.77.2.8"), 101, "and that one is still a machine like others");
+    assert_eq!(ask("10.77.2.8"), 101, "the manager's old network neighbour is still an ordinary node");
     gateway.assert_no_panic();
 }

@@ -1,5 +1,5 @@
-//! A gateway with eyes on everything that it could dial: on loopback, where whoever runs the tests may listen, and in
-//! network namespaces, where every address there is leads to somebody who listens, and the kernel counts each attempt.
+//! A gateway, and a watch on every address that it could dial: on loopback, where the tests may listen, and in network
+//! namespaces, where every address is a listener and the kernel counts each attempt.
 
 use crate::harness::netns_link::NetnsLinks;
 use crate::harness::{
@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Ports of machines inside that are worth a try.
+/// Ports of internal machines that are worth a try.
 const PORTS: [u16; 5] = [22, 80, 443, 5080, 8080];
 
-/// Somebody listens wherever the gateway could be sent, takes down who was dialled, and hangs up.
+/// Listeners wherever the gateway could be sent. They record each dialled address and close the connection.
 pub struct Watch {
     listeners: Arc<Vec<TcpListener>>,
     dialled: Arc<Mutex<Vec<SocketAddr>>>,
@@ -44,7 +44,7 @@ impl Watch {
         Self { listeners, dialled, gone, thread: Some(thread) }
     }
 
-    /// Whom somebody dialled since the last look. Who was connected to waits in a queue, so nobody is missed.
+    /// The addresses dialled since the last call. Connections wait in a queue, so none is missed.
     pub fn dialled(&self) -> Vec<SocketAddr> {
         accept(&self.listeners, &self.dialled);
         std::mem::take(&mut *self.dialled.lock().unwrap())
@@ -59,7 +59,7 @@ impl Drop for Watch {
 }
 
 fn accept(listeners: &[TcpListener], dialled: &Mutex<Vec<SocketAddr>>) {
-    // held over both steps: who is accepted is noted before anybody else looks
+    // held over both steps: an accepted connection is recorded before another thread looks
     let mut dialled = dialled.lock().unwrap();
     for listener in listeners {
         while let Ok((tcp, _)) = listener.accept() {
@@ -69,30 +69,30 @@ fn accept(listeners: &[TcpListener], dialled: &Mutex<Vec<SocketAddr>>) {
     }
 }
 
-/// A gateway that may dial one node, and everybody else whom it must not dial.
+/// A gateway that may dial one node, and many addresses that it must not dial.
 pub struct World {
     pub gateway: Arc<Gateway>,
     manager: Option<HttpPeer>,
     pub watch: Watch,
     /// The node that may be dialled.
     pub node: SocketAddr,
-    /// Who is denied, besides what is denied everywhere: the gateway itself, its stream manager, its neighbours.
+    /// Addresses that are denied besides the general ones: the gateway itself, its stream manager, its neighbours.
     pub denied: Vec<IpAddr>,
     address: SocketAddr,
     links: Option<NetnsLinks>,
-    /// Connections that the gateway had opened before, as its kernel counts.
+    /// Connections that the gateway had opened before the test, as its kernel counts.
     opened: u64,
     datagrams: u64,
     _workspace: Workspace,
 }
 
 impl World {
-    /// Every world that there can be here, with a changed configuration.
+    /// Every world that is available here, with a changed configuration.
     pub fn all(test: &str, change: impl Fn(&mut Config)) -> Vec<Self> {
         [Some(Self::on_loopback(&change)), Self::in_namespaces(test, &change)].into_iter().flatten().collect()
     }
 
-    /// The one that sees most.
+    /// The world that sees most.
     pub fn best(test: &str, change: impl Fn(&mut Config)) -> Self {
         Self::in_namespaces(test, &change).unwrap_or_else(|| Self::on_loopback(&change))
     }
@@ -119,7 +119,7 @@ impl World {
             listeners.extend(ports.map(|port| TcpListener::bind((*ip, *port)).expect("free")));
         }
         listeners.push(shared);
-        listeners.push(TcpListener::bind((Ipv6Addr::LOCALHOST, port)).expect("free for IPv6 too"));
+        listeners.push(TcpListener::bind((Ipv6Addr::LOCALHOST, port)).expect("a free port on IPv6 too"));
         denied.push(Ipv4Addr::LOCALHOST.into());
         let mut config = Config::new(&workspace);
         config.set("origins.port", i64::from(port));
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// Behind one cable of the gateway is everything: whatever it dials that is not itself, somebody takes it down.
+    /// All addresses are behind one link of the gateway: each dial to another machine reaches a listener that records it.
     fn in_namespaces(test: &str, change: &impl Fn(&mut Config)) -> Option<Self> {
         let links = NetnsLinks::create(test)?;
         for words in [
@@ -194,7 +194,7 @@ impl World {
     }
 
     pub fn manager(&self) -> &HttpPeer {
-        self.manager.as_ref().expect("there until the end")
+        self.manager.as_ref().expect("the manager lives as long as the world")
     }
 
     pub fn client(&self) -> Connection {
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Says something on a connection that is kept as long as it may be.
+    /// Sends a request on a connection that is kept as long as possible.
     pub fn exchange(&self, client: &mut Option<Connection>, request: &Request) -> Response {
         let mut connection = client.take().unwrap_or_else(|| self.client());
         connection.send_request(request);
@@ -215,18 +215,18 @@ impl World {
         response
     }
 
-    /// Nobody was dialled but the node, so often; and where the kernel tells, nothing else was even tried: no other
-    /// connection, and no question to a resolver.
+    /// Checks that only the node was dialled, this many times; and where the kernel counts, that nothing else was
+    /// attempted: no other connection, and no question to a resolver.
     #[track_caller]
     pub fn assert_only_the_node_was_dialled(&self, times: usize) {
         let dialled = self.watch.dialled();
-        assert!(dialled.iter().all(|at| *at == self.node), "{dialled:?}, and only {} may be", self.node);
+        assert!(dialled.iter().all(|at| *at == self.node), "dialled {dialled:?}, only {} may be", self.node);
         assert_eq!(dialled.len(), times, "dials of the node");
         if let Some(links) = &self.links {
             let (opened, datagrams) = links.gateway.inside(attempts);
             let known = (times + self.manager().connections()) as u64;
             assert_eq!(opened - self.opened, known, "connections that the gateway tried to open");
-            assert_eq!(datagrams, self.datagrams, "datagrams that it sent");
+            assert_eq!(datagrams, self.datagrams, "datagrams that the gateway sent");
         }
         self.gateway.assert_no_panic();
     }
@@ -234,7 +234,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // it says goodbye to itself, at its own address
+        // it ends by a dial to its own address, which exists only inside the namespace
         let manager = self.manager.take();
         if let Some(links) = &self.links {
             links.nodes.inside(move || drop(manager));
@@ -242,7 +242,7 @@ impl Drop for World {
     }
 }
 
-/// A listener on every address that this network takes for its own, which is every one there is.
+/// A listener on every address that this namespace treats as local, which is every address.
 fn listen_everywhere(port: u16) -> TcpListener {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
     socket.set_only_v6(false).unwrap();
@@ -252,21 +252,21 @@ fn listen_everywhere(port: u16) -> TcpListener {
     socket.into()
 }
 
-/// Whoever is dialled from the gateway's network is there, and is taken down.
+/// Checks that dials from the gateway's namespace to any address are recorded.
 #[track_caller]
 fn assert_watch_sees_all(links: &NetnsLinks, watch: &Watch) {
     for ip in
         ["169.254.169.254", "203.0.113.7", "100.100.100.200", "10.77.2.3", "fd00:ec2::254", "2001:db8::5"]
     {
         let address = SocketAddr::new(ip.parse().unwrap(), 80);
-        links
-            .gateway
-            .inside(move || TcpStream::connect_timeout(&address, DEADLINE).expect("somebody listens"));
+        links.gateway.inside(move || {
+            TcpStream::connect_timeout(&address, DEADLINE).expect("every address is a listener")
+        });
         assert_eq!(watch.dialled(), [address]);
     }
 }
 
-/// Connections opened and datagrams sent from this network so far, whether anybody answered or not.
+/// Connections opened and datagrams sent from this namespace so far, answered or not.
 fn attempts() -> (u64, u64) {
     let table = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let value = |protocol: &str, name: &str| {

@@ -1,4 +1,4 @@
-//! TLS as clients meet it: versions, certificates, resumption, deadlines, and records no decent client sends.
+//! TLS handshakes: versions, certificates, resumption and deadlines.
 
 use super::connection;
 use crate::harness::certs::{ECDSA, NAME, RSA, RSA_NAME};
@@ -53,30 +53,30 @@ fn the_oldest_version_is_the_configured_one() {
 }
 
 #[test]
-fn the_name_chooses_the_certificate_in_both_versions() {
+fn the_server_name_chooses_the_certificate_in_both_versions() {
     let bed = TestBed::start();
     for versions in [ONLY_12, ONLY_13] {
         let builder = bed.client_builder().with(Arc::new(config(versions)));
-        // An address sends no name: the first certificate answers.
+        // an address sends no name: the first certificate answers
         for (name, identity) in [(NAME, &ECDSA), (RSA_NAME, &RSA), ("127.0.0.1", &ECDSA)] {
             let tls = builder.clone().sni(name).connect_tls_stream();
             assert_eq!(tls.conn.peer_certificates().unwrap()[0], identity.der, "{name}");
         }
-        // So it does for a name nobody has; this client then minds, but it was shown one.
+        // the first certificate answers for an unknown name too; this client rejects it, but the gateway sent one
         let refused = builder.sni("nobody.test").try_connect_tls_stream().unwrap_err().to_string();
         assert!(refused.contains("not valid for name"), "{refused}");
     }
 }
 
 #[test]
-fn the_key_exchange_is_ready_for_quantum_computers() {
+fn the_key_exchange_is_post_quantum() {
     let bed = TestBed::start();
     let tls = bed.client_tls();
     assert_eq!(tls.conn.negotiated_key_exchange_group().unwrap().name(), NamedGroup::X25519MLKEM768);
 }
 
 #[test]
-fn http_1_1_is_what_we_speak() {
+fn alpn_offers_http_1_1_only() {
     let bed = TestBed::start();
     for (offer, answer) in [(&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])), (&[], None)] {
         let tls = bed.client_builder().with(speaking(offer)).connect_tls_stream();
@@ -84,15 +84,15 @@ fn http_1_1_is_what_we_speak() {
         assert_eq!(connection(tls).get("/nowhere").status(), 404);
     }
     let refused = bed.client_builder().with(speaking(&["h2"])).try_connect_tls_stream();
-    assert!(refused.is_err(), "nothing in common");
+    assert!(refused.is_err(), "no common protocol");
 }
 
 #[test]
-fn sessions_are_resumed_whichever_worker_answers() {
+fn sessions_are_resumed_on_any_worker() {
     let bed = TestBed::start();
     for versions in [ONLY_13, ONLY_12] {
         let builder = bed.client_builder().with(Arc::new(config(versions)));
-        // An answer read means that the tickets before it are read too.
+        // once an answer is read, the tickets before it are read too
         assert_eq!(connection(builder.connect_tls_stream()).get("/nowhere").status(), 404);
         for n in 0..12 {
             let tls = builder.connect_tls_stream();
@@ -105,14 +105,14 @@ fn sessions_are_resumed_whichever_worker_answers() {
 }
 
 #[test]
-fn a_handshake_has_a_deadline() {
+fn a_handshake_ends_after_its_timeout() {
     let bed = TestBed::with(|config, _| config.set("tls.handshake_timeout", "300ms"));
     let silent = bed.client_builder().connect_tcp();
     let mut half = bed.client_builder().connect_tcp();
     half.write_all(&client_hello()[..40]).unwrap();
     for mut tcp in [silent, half] {
         let mut rest = Vec::new();
-        // An alert is fine, hanging is not.
+        // an alert is fine, hanging is not
         if let Err(e) = tcp.read_to_end(&mut rest) {
             assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
         }
@@ -128,7 +128,7 @@ fn client_hello() -> Vec<u8> {
 }
 
 #[test]
-fn a_hello_may_come_byte_by_byte() {
+fn a_client_hello_may_arrive_byte_by_byte() {
     let bed = TestBed::start();
     let name = rustls::pki_types::ServerName::try_from(NAME).unwrap();
     let mut connection = ClientConnection::new(Arc::new(config(ONLY_13)), name).unwrap();
@@ -153,7 +153,7 @@ fn drip(connection: &mut ClientConnection, tcp: &mut TcpStream) {
 }
 
 #[test]
-fn what_is_no_tls_is_shown_the_door() {
+fn bytes_that_are_no_tls_end_the_connection() {
     let mut bed = TestBed::with(|config, _| config.set("gateway.workers", 1));
     let nonsense: [&[u8]; 5] = [
         b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n",

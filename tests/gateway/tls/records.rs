@@ -24,18 +24,18 @@ fn a_client_may_renew_its_keys_in_mid_session() {
 }
 
 #[test]
-fn a_cut_tls_stream_is_a_lost_client() {
+fn a_tls_stream_without_close_notify_is_a_lost_client() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (client, mut node) = bed.relay(&listener);
-    // FIN without close_notify.
+    // FIN without close_notify
     drop(client);
     assert_eq!(node.read_close().0, Some(1001));
     node.expect_end();
     bed.gateway.wait_for_metric("tidegate_ends_total", &[("by", "client"), ("how", "lost")], 1.0);
 }
 
-/// A town with one worker, and an open session on it whose TLS records are ours to write.
+/// A test bed with one worker, and an open session on it whose TLS records the test writes.
 fn raw_session() -> (TestBed, NodeListener, TlsRecords, Connection) {
     let bed = TestBed::with(|config, _| config.set("gateway.workers", 1));
     let listener = bed.node(1);
@@ -44,11 +44,11 @@ fn raw_session() -> (TestBed, NodeListener, TlsRecords, Connection) {
     (bed, listener, TlsRecords::take_over(client), node)
 }
 
-/// KeyUpdate, not asking for one back (RFC 8446, 4.6.3).
+/// A KeyUpdate that does not request one (RFC 8446, 4.6.3).
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
 #[test]
-fn records_by_hand_are_understood() {
+fn records_written_by_hand_are_understood() {
     let (_town, _origin, mut records, mut node) = raw_session();
     records.write_record(APPLICATION_DATA, &Frame::text("by hand").masked([1, 2, 3, 4]));
     assert_eq!(node.read_frame(), Frame::text("by hand"));
@@ -57,11 +57,11 @@ fn records_by_hand_are_understood() {
 }
 
 #[test]
-fn a_part_of_a_key_update_harms_nobody() {
+fn a_partial_key_update_disturbs_no_session() {
     for part in 1..KEY_UPDATE.len() {
         let (mut bed, listener, mut records, mut node) = raw_session();
         records.write_record(HANDSHAKE, &KEY_UPDATE[..part]);
-        // The gateway has to write while half a message is waiting: here rustls panics if it is asked carelessly.
+        // the gateway has to write while half a message is waiting: a careless call makes rustls panic here
         node.send_frame(Frame::text("meanwhile"));
         assert_eq!(records.read_record(), (APPLICATION_DATA, Frame::text("meanwhile").bare()));
         records.write_record(HANDSHAKE, &KEY_UPDATE[part..]);
@@ -79,7 +79,7 @@ fn records_that_break_tls_end_only_their_own_session() {
     let cases: [(&str, u8, &[u8]); 5] = [
         ("an unknown handshake message", HANDSHAKE, &[99, 0, 0, 0]),
         ("a second hello", HANDSHAKE, &[1, 0, 0, 1, 0]),
-        ("a key update of the wrong size", HANDSHAKE, &[24, 0, 0, 2, 0, 0]),
+        ("a KeyUpdate of the wrong size", HANDSHAKE, &[24, 0, 0, 2, 0, 0]),
         ("an unknown content type", 99, b"x"),
         ("a fatal alert", 21, &[2, 40]),
     ];
@@ -96,7 +96,7 @@ fn records_that_break_tls_end_only_their_own_session() {
 }
 
 #[test]
-fn empty_records_are_nothing() {
+fn empty_records_are_ignored() {
     let (_town, _origin, mut records, mut node) = raw_session();
     for byte in Frame::text("slowly").masked([1, 2, 3, 4]) {
         records.write_record(APPLICATION_DATA, b"");

@@ -1,4 +1,4 @@
-//! Certificates that change while we serve: by a reload, or by files that change under the gateway.
+//! Certificates that change while the gateway serves: by a reload, or by files that change under it.
 
 use crate::harness::certs::{ECDSA, Identity};
 use crate::harness::client::{config, trusting};
@@ -11,14 +11,14 @@ use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
-/// A client that trusts what the town trusts and another certificate too, and has no tickets.
+/// A client that trusts the certificates of the tests and another one, and has no tickets.
 fn trusting_too(identity: &Identity) -> Arc<ClientConfig> {
     let mut roots = crate::harness::certs::roots();
     roots.add(identity.der.clone()).unwrap();
     Arc::new(trusting(rustls::ALL_VERSIONS, roots))
 }
 
-/// The certificate that a client without tickets is shown.
+/// The certificate that a client without tickets receives.
 #[track_caller]
 fn shown(builder: &ClientBuilder, other: &Identity) -> CertificateDer<'static> {
     let tls = builder.clone().with(trusting_too(other)).connect_tls_stream();
@@ -41,7 +41,7 @@ fn a_reload_serves_the_new_certificate_and_old_sessions_go_on() {
 }
 
 #[test]
-fn a_renewal_is_seen_without_a_signal() {
+fn a_renewed_certificate_is_served_without_a_signal() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -56,9 +56,9 @@ fn a_renewal_is_seen_without_a_signal() {
     assert_eq!(bed.gateway.revision(), 2, "once");
 }
 
-/// certbot points `live/NAME/*.pem` to new files below `archive/`, one link after the other.
+/// certbot points the links `live/NAME/*.pem` to new files below `archive/`, one after the other.
 #[test]
-fn links_of_certbot_are_followed_and_halves_are_waited_for() {
+fn certbots_links_are_followed_and_half_a_renewal_is_not_served() {
     let bed = TestBed::with(|config, workspace| {
         for (n, identity) in [(1, &*ECDSA), (2, &Identity::renewed())] {
             write_pair(workspace, &format!("archive{n}"), identity);
@@ -78,14 +78,16 @@ fn links_of_certbot_are_followed_and_halves_are_waited_for() {
     let pem = std::fs::read_to_string(bed.workspace.file("archive2.chain.pem")).unwrap();
     point("chain");
     eventually("a complaint", || bed.gateway.admin_get("/api/status").json()["reload"]["good"] == false);
-    // the log has a thread of its own
+    // the log is written by a thread of its own
     eventually("the reason", || bed.gateway.stderr().contains("is not the key of that certificate"));
-    assert_eq!(shown(&bed.client_builder(), &ECDSA), ECDSA.der, "the old one stays");
+    assert_eq!(shown(&bed.client_builder(), &ECDSA), ECDSA.der, "the old certificate stays");
     assert_eq!(bed.gateway.revision(), 1);
     point("key");
     bed.gateway.wait_for_revision(2);
-    let served =
-        bed.client_builder().try_connect_tls_stream().expect_err("this client does not know the new one");
+    let served = bed
+        .client_builder()
+        .try_connect_tls_stream()
+        .expect_err("this client does not trust the new certificate");
     assert!(served.to_string().contains("certificate"), "{served}");
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
@@ -93,18 +95,18 @@ fn links_of_certbot_are_followed_and_halves_are_waited_for() {
     assert_eq!(bed.gateway.admin_get("/api/status").json()["reload"]["good"], true);
 }
 
-/// One connection, ended in order; whether it was resumed.
+/// Opens one connection and ends it cleanly. Returns whether it was resumed.
 #[track_caller]
 fn resumes(builder: &ClientBuilder) -> bool {
     let tls = builder.connect_tls_stream();
     let kind = tls.conn.handshake_kind();
-    // an answer read means that the tickets before it are read too
+    // once an answer is read, the tickets before it are read too
     assert_eq!(Connection::new(Box::new(tls), Side::Client).get("/nowhere").status(), 404);
     kind == Some(HandshakeKind::Resumed)
 }
 
 #[test]
-fn tickets_survive_a_renewal_but_not_the_end_of_a_name() {
+fn tickets_survive_a_renewal_but_not_the_removal_of_a_name() {
     let mut kept: Option<Config> = None;
     let bed = TestBed::with(|config, _| kept = Some(config.clone()));
     let builder = bed.client_builder().with(Arc::new(config(rustls::ALL_VERSIONS)));
@@ -113,16 +115,16 @@ fn tickets_survive_a_renewal_but_not_the_end_of_a_name() {
     write_pair(&bed.workspace, "ecdsa", &renewed);
     assert_eq!(bed.gateway.reload().0, Some(0));
     assert!(resumes(&builder), "after a reload with another certificate");
-    // now the second name is served no more
-    let mut config = kept.expect("it was called");
+    // now the second name is not served any more
+    let mut config = kept.expect("the closure was called");
     let pair = write_pair(&bed.workspace, "ecdsa", &ECDSA);
     config.set("tls.certificates", vec![toml::Value::Table(pair)]);
     config.write(&bed.workspace);
     assert_eq!(bed.gateway.reload().0, Some(0));
-    assert!(!resumes(&builder), "tickets of before are worth nothing");
+    assert!(!resumes(&builder), "earlier tickets are rejected");
     assert!(resumes(&builder));
     config.set("tls.min_version", "1.3");
     config.write(&bed.workspace);
     assert_eq!(bed.gateway.reload().0, Some(0));
-    assert!(!resumes(&builder), "neither are those of before another oldest version");
+    assert!(!resumes(&builder), "tickets from before a change of the oldest version are rejected too");
 }

@@ -1,4 +1,4 @@
-//! A new process that can't take over: the old one says why, and serves on as if nothing had been.
+//! A successor that cannot take over: the running process logs why, and goes on serving.
 
 use crate::harness::connection::Connection;
 use crate::harness::takeover::{self, Takeover};
@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A gateway that was started by a link, which a test can lead elsewhere.
+/// A gateway that was started through a symbolic link, which a test can replace.
 struct Linked {
     takeover: Takeover,
     symlink_path: PathBuf,
@@ -25,11 +25,11 @@ impl Linked {
         Self { takeover: Takeover::from_parts(TestBed { workspace, manager, gateway }, config), symlink_path }
     }
 
-    /// In the place of the program there is a script now.
+    /// Replaces the program by a script.
     fn script(&self, text: &str) {
         std::fs::remove_file(&self.symlink_path).ok();
-        // written aside and by another process: one that is open for writing anywhere, in a child of another test too,
-        // can't be run
+        // written under another name and by another process: a file that is open for writing anywhere, also in a child of
+        // another test, can't be executed
         let written = Command::new("/bin/bash")
             .args([
                 "-c",
@@ -46,7 +46,7 @@ impl Linked {
         symlink(env!("CARGO_BIN_EXE_tidegate"), &self.symlink_path).unwrap();
     }
 
-    /// Asks for a successor: there is none, the log says why in these words, and nobody notices.
+    /// Asks for a successor: it fails, the log gives this reason, and no client notices.
     #[track_caller]
     fn fails(&self, why: &str, (client, node): &mut (Connection, Connection)) {
         let reports = |word: &str| self.takeover.bed.gateway.stderr().matches(word).count();
@@ -55,7 +55,7 @@ impl Linked {
         eventually(why, || reports("serving on") > before);
         let log = self.takeover.bed.gateway.stderr();
         let line = log.lines().rfind(|line| line.contains("serving on")).unwrap();
-        assert!(line.contains(why), "waited for {why:?}, heard {line:?}");
+        assert!(line.contains(why), "expected {why:?}, found {line:?}");
         assert_eq!(self.takeover.serving_pid(), self.takeover.bed.gateway.pid());
         client.send_frame(Frame::text(why));
         assert_eq!(node.read_frame(), Frame::text(why));
@@ -64,7 +64,7 @@ impl Linked {
 }
 
 #[test]
-fn whatever_stands_in_the_place_of_the_program_the_old_one_serves_on() {
+fn whatever_replaces_the_program_the_old_process_goes_on_serving() {
     let linked = Linked::start();
     let listener = linked.takeover.bed.node(1);
     let mut session = linked.takeover.bed.relay(&listener);
@@ -85,7 +85,7 @@ fn whatever_stands_in_the_place_of_the_program_the_old_one_serves_on() {
 }
 
 #[test]
-fn a_configuration_that_can_not_be_served_is_refused_by_the_new_process() {
+fn a_successor_refuses_a_configuration_that_it_cannot_serve() {
     let linked = Linked::start();
     let listener = linked.takeover.bed.node(1);
     let mut session = linked.takeover.bed.relay(&listener);
@@ -97,7 +97,7 @@ fn a_configuration_that_can_not_be_served_is_refused_by_the_new_process() {
     let taken = std::net::TcpListener::bind(second).unwrap();
     linked.takeover.configure(|config| {
         config.set("gateway.listen", vec![good.to_string(), second.to_string()]);
-        // it binds these too before it fails: who connects must not end up there
+        // the successor binds these too before it fails: no client may end up in their queues
         config.set("gateway.workers", 6);
     });
     linked.fails("another program listens there", &mut session);
@@ -109,7 +109,7 @@ fn a_configuration_that_can_not_be_served_is_refused_by_the_new_process() {
 }
 
 #[test]
-fn a_new_process_that_takes_its_time_hinders_nothing() {
+fn a_slow_successor_hinders_nothing() {
     let linked = Linked::start();
     let listener = linked.takeover.bed.node(1);
     let (mut client, mut node) = linked.takeover.bed.relay(&listener);
@@ -121,25 +121,25 @@ fn a_new_process_that_takes_its_time_hinders_nothing() {
     client.send_frame(Frame::text("still here"));
     assert_eq!(node.read_frame(), Frame::text("still here"));
     assert_eq!(linked.takeover.running_pids().len(), 2);
-    // the end of the old one is the end of the new one too: nobody would be left to let it go
+    // the end of the old process is the end of the successor too: no other process could admit it
     takeover::signal(linked.takeover.serving_pid(), Signal::TERM);
     client.expect_close(1001);
     client.answer_close(1001);
     let mut linked = linked;
     assert_eq!(linked.takeover.bed.gateway.wait_for_first_process().code(), Some(0));
-    eventually("nothing is left", || linked.takeover.running_pids().is_empty());
+    eventually("no process is left", || linked.takeover.running_pids().is_empty());
 }
 
 #[test]
-fn a_new_process_that_is_killed_before_its_turn_is_no_harm() {
+fn a_successor_that_is_killed_before_it_serves_does_no_harm() {
     let linked = Linked::start();
     let listener = linked.takeover.bed.node(1);
     let mut session = linked.takeover.bed.relay(&listener);
-    // it says who it is, and comes no further
+    // it reports its process id, and comes no further
     linked.script("#!/bin/bash\nLINE=${TIDEGATE_HANDOVER##*report=}; eval \"echo pid $$ >&${LINE%%:*}\"; exec sleep 60\n");
     linked.takeover.request_successor();
     let mut pid = None;
-    eventually("the new process", || {
+    eventually("the successor runs", || {
         let first = linked.takeover.bed.gateway.pid();
         pid = takeover::children(first).first().copied();
         pid.is_some_and(|pid| {

@@ -1,4 +1,4 @@
-//! Who waits in the queue of a listener is let in, whoever that listener belongs to afterwards.
+//! Clients that wait in the queue of a listener are accepted, whichever process owns the listener afterwards.
 
 use crate::harness::systemd::{Activation, ServiceManager};
 use crate::harness::takeover::Takeover;
@@ -16,12 +16,12 @@ fn listener(address: SocketAddr) -> OwnedFd {
     socket.into()
 }
 
-/// So many clients connect; the kernel has let them in, nobody else.
+/// Connects this many clients. Only the kernel has accepted them.
 fn queue_up(address: SocketAddr, clients: usize) -> Vec<TcpStream> {
     (0..clients).map(|_| ClientBuilder::to(address).connect_tcp()).collect()
 }
 
-/// Each of them is served.
+/// Checks that each of them is served.
 #[track_caller]
 fn all_are_served(address: SocketAddr, waiting: Vec<TcpStream>) {
     for tcp in waiting {
@@ -31,10 +31,10 @@ fn all_are_served(address: SocketAddr, waiting: Vec<TcpStream>) {
 }
 
 #[test]
-fn all_queues_are_emptied_whoever_owns_them() {
+fn all_inherited_accept_queues_are_served() {
     let workspace = Workspace::claim();
     let (served, dropped) = (workspace.gateway(), workspace.second_gateway());
-    // more sockets than workers, and one of an address that is not served any more
+    // more sockets than workers, and one with an address that is not configured any more
     let sockets = [served, served, served, dropped].map(listener);
     let waiting = [queue_up(served, 60), queue_up(dropped, 60)];
     let config = Config::new(&workspace);
@@ -48,12 +48,12 @@ fn all_queues_are_emptied_whoever_owns_them() {
     all_are_served(served, at_served);
     all_are_served(dropped, at_dropped);
     all_are_served(served, queue_up(served, 60));
-    eventually("the address is given up", || TcpStream::connect(dropped).is_err());
+    eventually("the address is closed", || TcpStream::connect(dropped).is_err());
     drop(bed);
 }
 
 #[test]
-fn workers_may_become_more_and_fewer() {
+fn the_number_of_workers_may_grow_and_shrink() {
     let takeover = Takeover::start(|config, _| config.set("gateway.drain", "1s"));
     let address = takeover.bed.workspace.gateway();
     for workers in [4, 1, 3] {
@@ -61,13 +61,13 @@ fn workers_may_become_more_and_fewer() {
         takeover.upgrade();
         let status = takeover.bed.gateway.admin_get("/api/status").json();
         assert_eq!(status["workers"].as_array().unwrap().len(), workers as usize);
-        // the kernel spreads them over all sockets there are: one that nobody accepts from would show
+        // the kernel spreads connections over all sockets: one that no worker accepts from would show
         all_are_served(address, queue_up(address, 60));
     }
 }
 
 #[test]
-fn addresses_may_come_and_go() {
+fn listen_addresses_may_be_added_and_removed() {
     let takeover = Takeover::start(|_, _| {});
     let (first, second) = (takeover.bed.workspace.gateway(), takeover.bed.workspace.second_gateway());
     takeover.configure(|config| config.set("gateway.listen", vec![first.to_string(), second.to_string()]));
@@ -80,11 +80,11 @@ fn addresses_may_come_and_go() {
     inside.send_request(&Request::get("/nowhere"));
     inside.read_response().assert_refusal(404, "no_such_route");
     all_are_served(first, queue_up(first, 10));
-    eventually("the address is given up", || TcpStream::connect(second).is_err());
+    eventually("the address is closed", || TcpStream::connect(second).is_err());
 }
 
 #[test]
-fn a_restart_by_systemd_refuses_nobody() {
+fn a_restart_by_systemd_refuses_no_client() {
     let workspace = Workspace::claim();
     let address = workspace.gateway();
     let config = Config::new(&workspace);
@@ -94,7 +94,7 @@ fn a_restart_by_systemd_refuses_nobody() {
     manager.wait_for("READY=1");
     manager.wait_until("both sockets are stored", |manager| manager.stored.len() == 2);
     let mut bed = TestBed { workspace, manager: peer, gateway };
-    // somebody to wait for, so that there is a drain to come into
+    // an open session, so that the drain lasts until the new clients have connected
     let listener = bed.node(1);
     let (mut client, _node) = bed.relay(&listener);
     bed.gateway.terminate();
@@ -105,7 +105,7 @@ fn a_restart_by_systemd_refuses_nobody() {
     let TestBed { workspace, manager: peer, .. } = bed;
     let gateway = manager.service().start(&workspace, &config);
     all_are_served(address, waiting);
-    // a crash is no other thing
+    // a crash works the same way
     drop(gateway);
     let waiting = queue_up(address, 60);
     let _gateway = manager.service().start(&workspace, &config);
@@ -114,7 +114,7 @@ fn a_restart_by_systemd_refuses_nobody() {
 }
 
 #[test]
-fn what_is_not_served_any_more_is_not_stored_any_more() {
+fn sockets_that_are_not_served_any_more_are_not_stored_any_more() {
     let workspace = Workspace::claim();
     let (first, second) = (workspace.gateway(), workspace.second_gateway());
     let mut config = Config::new(&workspace);
@@ -130,6 +130,6 @@ fn what_is_not_served_any_more_is_not_stored_any_more() {
     let [at_first, at_second] = waiting;
     all_are_served(first, at_first);
     all_are_served(second, at_second);
-    manager.wait_until("only those that are served", |manager| manager.stored.len() == 2);
-    eventually("the address is given up", || TcpStream::connect(second).is_err());
+    manager.wait_until("only served sockets are stored", |manager| manager.stored.len() == 2);
+    eventually("the address is closed", || TcpStream::connect(second).is_err());
 }

@@ -1,11 +1,12 @@
-//! What systemd hears when one process takes over from another: who is the service now, and nothing that would end it.
+//! What systemd is told when one process takes over from another: which process is the service now, and nothing that
+//! would end the service.
 
 use crate::harness::systemd::ServiceManager;
 use crate::harness::takeover::{self, Takeover};
 use crate::harness::{Config, HttpPeer, TestBed, Workspace};
 use rustix::process::Signal;
 
-/// The program as a service; `line` is of shell, and prepares it.
+/// The program as a service, started after a line of shell.
 fn begin(line: &str, watchdog: Option<&str>) -> (Takeover, ServiceManager) {
     let workspace = Workspace::claim();
     let config = Config::new(&workspace);
@@ -28,7 +29,7 @@ fn the_new_process_becomes_the_service() {
     let second = takeover.upgrade();
     let main = manager.wait_for(&format!("MAINPID={second}"));
     let ready = manager.wait_for("READY=1");
-    assert!(main < ready, "or the new one would not be listened to: {:?}", manager.said);
+    assert!(main < ready, "otherwise systemd would ignore the new process: {:?}", manager.said);
     assert_eq!(manager.senders[main], first);
     assert_eq!(manager.senders[ready], second);
     assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
@@ -44,13 +45,13 @@ fn the_new_process_becomes_the_service() {
 }
 
 #[test]
-fn the_watchdog_is_fed_by_whoever_serves() {
+fn the_serving_process_notifies_the_watchdog() {
     // systemd names the first process in it, but means the service
     for line in [":", "export WATCHDOG_PID=$$"] {
         let (takeover, mut manager) = begin(line, Some("1000000"));
         manager.wait_for("WATCHDOG=1");
         let second = takeover.upgrade();
-        manager.wait_until("the new one feeds it", |manager| {
+        manager.wait_until("the new process notifies the watchdog", |manager| {
             let mut fed = manager.said.iter().zip(&manager.senders);
             fed.any(|(message, sender)| *sender == second && message.contains("WATCHDOG=1"))
         });

@@ -1,4 +1,4 @@
-//! A new process takes the place of the running one: clients go on, nobody is refused, nothing is left behind.
+//! A successor takes over from the running process: sessions go on, no client is refused, nothing is left behind.
 
 use crate::harness::connection::{End, Side};
 use crate::harness::takeover::{self, Takeover};
@@ -19,18 +19,18 @@ fn talk(client: &mut Connection, node: &mut Connection) {
 }
 
 #[test]
-fn a_new_process_serves_and_the_old_one_drains() {
+fn a_successor_serves_and_the_old_process_drains() {
     let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
     let listener = takeover.bed.node(1);
     let (mut client, mut node, rest) = takeover.bed.relay_mid_frame(&listener);
     let first = takeover.bed.gateway.pid();
     let second = takeover.upgrade();
     assert_ne!(first, second);
-    // systemd's to wait for, not the old one's
+    // the parent must be systemd, not the old process
     assert_eq!(takeover::parent(second), std::process::id());
     let (mut newcomer, mut its_node) = takeover.bed.relay(&listener);
     talk(&mut newcomer, &mut its_node);
-    assert!(takeover::is_running(first), "it still drains");
+    assert!(takeover::is_running(first), "the old process still drains");
     node.send(&rest);
     assert_eq!(client.read_bytes(rest.len()), rest);
     assert!(client.expect_close(1001).starts_with("draining"));
@@ -49,7 +49,7 @@ fn a_new_process_serves_and_the_old_one_drains() {
 }
 
 #[test]
-fn who_was_just_let_in_is_seen_through_its_beginning() {
+fn a_client_accepted_before_an_upgrade_is_served_through_its_first_request() {
     let takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
     let listener = takeover.bed.node(1);
     let mut fresh = takeover.bed.client();
@@ -58,18 +58,18 @@ fn who_was_just_let_in_is_seen_through_its_beginning() {
     let mut monitor = plain(takeover.bed.workspace.admin());
     assert_eq!(monitor.exchange(&Request::get("/livez").instead("Host", "localhost")).status(), 200);
     takeover.upgrade();
-    // the old process has nothing more to wait for but them
+    // the old process waits for these clients only
     assert_eq!(monitor.expect_end(), End::Clean);
     asks_later.send_request(&Request::upgrade(&takeover.bed.websocket_target(1)));
     let mut node = listener.accept();
     node.accept_upgrade();
-    assert_eq!(asks_later.read_response().status(), 101, "no newcomer is refused because of an upgrade");
+    assert_eq!(asks_later.read_response().status(), 101, "no new client is refused because of an upgrade");
     fresh.send(b"nowhere HTTP/1.1\r\nHost: gateway.test:8443\r\n\r\n");
     fresh.read_response().assert_refusal(404, "no_such_route");
 }
 
 #[test]
-fn what_clients_were_told_before_holds_afterwards() {
+fn learned_nodes_are_known_to_the_successor() {
     let takeover = Takeover::start(|config, _| config.set("origins.strict", true));
     let (known, unknown) = (takeover.bed.node(1), takeover.bed.node(2));
     takeover.bed.manager.answer("/stream1", Reply::node(known.ip()));
@@ -84,7 +84,7 @@ fn what_clients_were_told_before_holds_afterwards() {
 }
 
 #[test]
-fn whip_sessions_find_their_node_again() {
+fn whip_sessions_still_reach_their_node_after_an_upgrade() {
     let takeover = Takeover::start(|_, _| {});
     let node = takeover.bed.whip_node(1);
     let made = |n| Reply::created(&format!("/live/whip/resource/made{n}"), ANSWER);
@@ -104,7 +104,7 @@ fn whip_sessions_find_their_node_again() {
 }
 
 #[test]
-fn the_old_process_holds_no_listener_any_more() {
+fn the_old_process_holds_no_public_listener_any_more() {
     let takeover = Takeover::start(|config, workspace| {
         config.set("gateway.drain", "30s");
         config.set(
@@ -114,15 +114,15 @@ fn the_old_process_holds_no_listener_any_more() {
     });
     let listener = takeover.bed.node(1);
     let first = takeover.bed.gateway.pid();
-    assert_eq!(listeners(first).len(), 5, "two workers, two addresses, and the admin page");
+    assert_eq!(listeners(first).len(), 5, "two workers with two addresses each, and the admin listener");
     let _held = takeover.bed.relay_mid_frame(&listener);
     let second = takeover.upgrade();
     let aside = aside(&takeover);
-    eventually("only its own admin page", || listeners(first) == [aside]);
+    eventually("only its own admin listener", || listeners(first) == [aside]);
     assert_eq!(listeners(second).len(), 5);
 }
 
-/// The addresses a process listens on.
+/// The addresses on which a process listens.
 fn listeners(pid: u32) -> Vec<SocketAddr> {
     let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
@@ -145,7 +145,7 @@ fn plain(address: SocketAddr) -> Connection {
     Connection::new(Box::new(TcpStream::connect(address).unwrap()), Side::Client)
 }
 
-/// Where the old process shows its pages during its drain.
+/// The address of the old process's admin listener during its drain.
 #[track_caller]
 fn aside(takeover: &Takeover) -> SocketAddr {
     let find = || {
@@ -155,7 +155,7 @@ fn aside(takeover: &Takeover) -> SocketAddr {
             addresses.map(|(_, rest)| rest.trim_end_matches('/').parse::<SocketAddr>().unwrap());
         addresses.find(|address| *address != takeover.bed.workspace.admin())
     };
-    eventually("an admin page aside", || find().is_some());
+    eventually("a separate admin listener", || find().is_some());
     find().unwrap()
 }
 
@@ -177,7 +177,7 @@ fn monitoring_sees_no_gap_and_can_watch_the_drain() {
         });
         let before = takeover.serving_pid();
         takeover.request_successor();
-        eventually("another one serves", || takeover.serving_pid() != before);
+        eventually("the successor serves", || takeover.serving_pid() != before);
         done.store(true, std::sync::atomic::Ordering::SeqCst);
         assert!(looking.join().unwrap() > 0);
     });
@@ -190,13 +190,13 @@ fn monitoring_sees_no_gap_and_can_watch_the_drain() {
 }
 
 #[test]
-fn a_socket_file_of_the_admin_listener_stays() {
+fn the_socket_file_of_the_admin_listener_stays() {
     use std::io::{Read, Write};
     let takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
     let file = takeover.bed.workspace.file("admin.sock");
     let setting = format!("unix:{}", file.display());
     takeover.configure(|config| config.set("admin.listen", setting));
-    // the first one still has its own; from the second one on it is the file
+    // the first process still has its TCP address; from the second one on it is the file
     let listener = takeover.bed.node(1);
     let first = takeover.bed.gateway.pid();
     takeover.request_successor();
@@ -208,20 +208,20 @@ fn a_socket_file_of_the_admin_listener_stays() {
         let (_, body) = answer.split_once("\r\n\r\n")?;
         Some(serde_json::from_str::<serde_json::Value>(body).ok()?["pid"].as_u64()? as u32)
     };
-    eventually("the second one serves", || pid().is_some_and(|pid| pid != first));
+    eventually("the second process serves", || pid().is_some_and(|pid| pid != first));
     let second = pid().unwrap();
     let _held = takeover.bed.relay_mid_frame(&listener);
     takeover::signal(second, Signal::USR2);
-    eventually("the third one serves", || pid().expect("never refused") != second);
+    eventually("the third process serves", || pid().expect("the file is never refused") != second);
     let aside = takeover.bed.workspace.file(&format!("admin.sock.{second}"));
-    eventually("a file aside", || aside.exists());
+    eventually("a separate socket file", || aside.exists());
     takeover::signal(second, Signal::TERM);
-    eventually("and it is removed", || !aside.exists());
+    eventually("the separate file is removed", || !aside.exists());
     assert!(pid().is_some(), "the file itself stays");
 }
 
 #[test]
-fn a_replaced_binary_is_what_comes_next() {
+fn an_upgrade_starts_the_binary_that_replaced_the_running_one() {
     let workspace = crate::harness::Workspace::claim();
     let (program, next) = (workspace.file("tidegate"), workspace.file("next"));
     std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
@@ -245,7 +245,7 @@ fn a_replaced_binary_is_what_comes_next() {
 }
 
 #[test]
-fn only_so_many_old_processes_drain_and_none_is_cut_for_another() {
+fn at_most_two_old_processes_drain_and_none_is_cut_for_another() {
     let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "60s"));
     let listener = takeover.bed.node(1);
     let first = takeover.bed.gateway.pid();
@@ -257,7 +257,7 @@ fn only_so_many_old_processes_drain_and_none_is_cut_for_another() {
     takeover.wait_for_log("still drain");
     assert!(takeover.bed.gateway.stderr().contains(&format!("{first} and {second} still drain")));
     assert_eq!(takeover.serving_pid(), third);
-    // somebody decides which one has drained long enough
+    // the operator decides which one has drained long enough
     takeover::signal(first, Signal::TERM);
     assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
     let fourth = takeover.upgrade();
@@ -266,14 +266,14 @@ fn only_so_many_old_processes_drain_and_none_is_cut_for_another() {
 }
 
 #[test]
-fn the_last_one_waits_for_those_that_drain() {
+fn the_serving_process_exits_after_the_draining_ones() {
     let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
     let listener = takeover.bed.node(1);
     let (mut client, mut node, rest) = takeover.bed.relay_mid_frame(&listener);
     let second = takeover.upgrade();
     takeover::signal(second, Signal::TERM);
     takeover.wait_for_log("drained");
-    assert!(takeover::is_running(second), "systemd would cut the other one with it");
+    assert!(takeover::is_running(second), "systemd would kill the draining process with it");
     node.send(&rest);
     client.read_bytes(rest.len());
     node.expect_close(1001);

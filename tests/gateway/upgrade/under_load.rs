@@ -1,5 +1,5 @@
-//! One upgrade after the other under a storm of connections, counted: nobody is refused, nobody is reset, and whoever has
-//! to go is told so between two frames.
+//! Upgrades one after the other while many clients connect, counted: no client is refused, no connection is reset, and
+//! sessions are closed between two frames.
 
 use crate::harness::node::EchoNode;
 use crate::harness::takeover::{self, Takeover};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Clients of each kind that run all the time.
 const CLIENTS_PER_KIND: usize = 4;
 
-/// How many upgrades: `TIDEGATE_TEST_UPGRADES`, for those who have the time.
+/// The number of upgrades; `TIDEGATE_TEST_UPGRADES` sets it for long runs.
 fn upgrades() -> usize {
     std::env::var("TIDEGATE_TEST_UPGRADES").map_or(5, |upgrades| upgrades.parse().expect("a number"))
 }
@@ -32,7 +32,7 @@ impl Counts {
         !self.over.load(SeqCst)
     }
 
-    /// One message there and back, whole and unchanged. False if the gateway said goodbye instead, in order.
+    /// Sends one message and expects it back unchanged. Returns false if the gateway closed the session in order instead.
     fn echo(&self, client: &mut Connection, n: usize) -> bool {
         let size = n * 7919 % 20_000;
         let frame = Frame::binary((0..size).map(|at| (at + n) as u8).collect::<Vec<_>>());
@@ -54,7 +54,7 @@ impl Counts {
     }
 }
 
-/// A client that is let in; whatever goes wrong on the way in fails the test.
+/// Opens a session; any failure fails the test.
 fn open_session(bed: &TestBed) -> Connection {
     let mut client = bed.client();
     client.send_request(&Request::upgrade(&bed.websocket_target(1)));
@@ -62,7 +62,7 @@ fn open_session(bed: &TestBed) -> Connection {
     client
 }
 
-/// Comes, asks one question and goes.
+/// Opens connections one after the other, with one question each.
 fn ask_questions(bed: &TestBed, counts: &Counts) {
     while counts.is_running() {
         let answer = bed.get("/streammanager/api/4.0/event/live/stream1?action=broadcast");
@@ -71,7 +71,7 @@ fn ask_questions(bed: &TestBed, counts: &Counts) {
     }
 }
 
-/// Comes, says a few things and goes.
+/// Opens short sessions one after the other, with a few messages each.
 fn run_short_sessions(bed: &TestBed, counts: &Counts) {
     while counts.is_running() {
         let mut client = open_session(bed);
@@ -84,7 +84,7 @@ fn run_short_sessions(bed: &TestBed, counts: &Counts) {
     }
 }
 
-/// Stays until it is told to go, and comes back at once.
+/// Holds a session until the gateway closes it, and opens the next one at once.
 fn run_long_sessions(bed: &TestBed, counts: &Counts) {
     while counts.is_running() {
         let mut client = open_session(bed);
@@ -92,25 +92,25 @@ fn run_long_sessions(bed: &TestBed, counts: &Counts) {
         let mut n = 0;
         while counts.is_running() && counts.echo(&mut client, n) {
             n += 1;
-            // a publisher has a rhythm; that makes room for the others on this machine
+            // a publisher sends at intervals too; the pause leaves the machine to the other clients
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
 
 #[test]
-fn upgrades_under_a_storm_of_connections_harm_nobody() {
+fn upgrades_under_load_disturb_no_client() {
     upgrade_under_load(|_, _| {});
 }
 
 #[test]
-fn so_do_upgrades_that_change_the_number_of_workers() {
+fn upgrades_that_change_the_number_of_workers_disturb_no_client() {
     upgrade_under_load(|takeover, n| {
         takeover.configure(|config| config.set("gateway.workers", [4, 1, 3, 2][n % 4]))
     });
 }
 
-/// Upgrades while clients of all kinds come and go; `prepare` is called before each.
+/// Upgrades while clients of all kinds run; `prepare` is called before each upgrade.
 fn upgrade_under_load(prepare: impl Fn(&Takeover, usize)) {
     let mut takeover = Takeover::start(|config, _| {
         config.set("gateway.drain", "2s");
@@ -130,7 +130,7 @@ fn upgrade_under_load(prepare: impl Fn(&Takeover, usize)) {
         {
             scope.spawn(move || client(bed, counts));
         }
-        // also when this fails: the others would go on for ever
+        // also if this fails: otherwise the other threads would never end
         let _end = StopOnDrop(&counts.over);
         for n in 0..upgrades() {
             prepare(&takeover, n);
@@ -151,11 +151,11 @@ fn upgrade_under_load(prepare: impl Fn(&Takeover, usize)) {
     .map(|count| count.load(SeqCst));
     eprintln!(
         "{} upgrades in {seconds:.1} s: {} connections ({questions} questions, {short} short and {long} long sessions), \
-         {messages} messages of {bytes} bytes echoed, {told} sessions told to go; 0 refused, 0 reset, 0 lost",
+         {messages} messages of {bytes} bytes echoed, {told} sessions closed for the drain; 0 refused, 0 reset, 0 lost",
         upgrades(),
         questions + short + long,
     );
-    assert!(told >= upgrades(), "somebody was there each time");
+    assert!(told >= upgrades(), "each drain closed a session");
     let last = processes.pop().unwrap();
     assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
     for pid in &processes[1..] {
@@ -164,7 +164,7 @@ fn upgrade_under_load(prepare: impl Fn(&Takeover, usize)) {
     assert_eq!(takeover.bed.gateway.metric("tidegate_panics_total", &[]), 0.0);
     takeover::signal(last, Signal::TERM);
     assert_eq!(takeover.wait_for_exit_of(last), Some(0));
-    assert!(!takeover.bed.gateway.stderr().contains("the drain is over"), "nobody was cut");
+    assert!(!takeover.bed.gateway.stderr().contains("the drain is over"), "no session was cut");
 }
 
 struct StopOnDrop<'t>(&'t AtomicBool);

@@ -1,13 +1,13 @@
-//! Slow and silent peers: held back without loss and with bounded memory, pinged, and let go in time.
+//! Backpressure: a peer that does not read holds the other side back, without loss and with bounded memory.
 
 use crate::harness::{Connection, Frame, Request, TestBed, eventually};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Waits until the count stands still for a while; says where.
+/// Waits until the count does not change for half a second, and returns it.
 fn wait_until_stuck(count: &AtomicUsize) -> usize {
     let (mut last, mut since) = (usize::MAX, Instant::now());
-    eventually("the writer stands still", || {
+    eventually("the writer is held back", || {
         let now = count.load(Ordering::SeqCst);
         if now != last {
             (last, since) = (now, Instant::now());
@@ -17,22 +17,22 @@ fn wait_until_stuck(count: &AtomicUsize) -> usize {
     last
 }
 
-/// What a peer that does not listen may cost on average. It costs some buffers, but allocators take memory in steps of
-/// several megabytes; without a bound it would cost all that was said, 12 MB and more.
+/// Average memory for a peer that does not read. It costs some buffers, but allocators take memory in steps of several
+/// megabytes; without a bound it would cost everything that was sent, 12 MB and more.
 const SLOW_PEER_MAX: u64 = 4 << 20;
 
-/// Which end of a session talks; the other one does not listen.
+/// Orders the two ends of a session as (writer, reader). The reader does not read.
 type Pick = fn((Connection, Connection)) -> (Connection, Connection);
 
-/// Talkers are held back by bounded memory, and nothing of what they said is lost.
+/// Checks that writers are held back with bounded memory, and that nothing they sent is lost.
 #[track_caller]
 fn assert_held_back(pick: Pick) {
     const FRAMES: usize = 400;
     const SIZE: usize = 48 << 10;
-    // Who does not listen does not answer pings either.
+    // a peer that does not read does not answer pings either
     let bed = TestBed::with(|config, _| {
         config.set("websocket.ping_interval", "off");
-        // with two, the later sessions might be the first ones of a worker and bring what it needs once
+        // with two workers, the later sessions might be the first ones of a worker and cost what it allocates once
         config.set("gateway.workers", 1);
     });
     let listener = bed.node(1);
@@ -46,14 +46,14 @@ fn assert_held_back(pick: Pick) {
     std::thread::scope(|scope| {
         let mut readers = Vec::new();
         let mut memory = Vec::new();
-        // The first sessions bring what each worker needs once; what counts is what further ones add.
+        // the first sessions also cost what each worker allocates once; what counts is what further ones add
         for sessions in [4, 8] {
             while readers.len() < sessions {
                 let (mut writer, reader) = pick(bed.relay(&listener));
                 readers.push(reader);
                 scope.spawn(move || write(&mut writer));
             }
-            assert!(wait_until_stuck(&sent) < sessions * FRAMES, "never held back");
+            assert!(wait_until_stuck(&sent) < sessions * FRAMES, "the writers were never held back");
             memory.push(bed.gateway.memory());
         }
         let each = memory[1].saturating_sub(memory[0]) / 4;
@@ -77,7 +77,7 @@ fn a_node_that_stops_reading_stops_the_client_and_loses_nothing() {
 }
 
 #[test]
-fn a_client_that_talks_before_its_101_is_held_back_and_loses_nothing() {
+fn a_client_that_sends_before_its_101_is_held_back_and_loses_nothing() {
     const FRAMES: usize = 200;
     let bed = TestBed::with(|config, _| {
         config.set("origins.upgrade_timeout", "60s");
@@ -105,7 +105,7 @@ fn a_client_that_talks_before_its_101_is_held_back_and_loses_nothing() {
                     assert_eq!(client.read_response().status(), 101);
                 });
             }
-            assert!(wait_until_stuck(&sent) < sessions * FRAMES, "never held back");
+            assert!(wait_until_stuck(&sent) < sessions * FRAMES, "the clients were never held back");
             memory.push(bed.gateway.memory());
         }
         let each = memory[1].saturating_sub(memory[0]) / 4;
@@ -115,12 +115,12 @@ fn a_client_that_talks_before_its_101_is_held_back_and_loses_nothing() {
                 assert!(node.read_frame() == Frame::binary(vec![n as u8; 60_000]), "frame {n}");
             }
         }
-        assert!(each < SLOW_PEER_MAX, "{each} bytes for one hasty client");
+        assert!(each < SLOW_PEER_MAX, "{each} bytes for one client that sends early");
     });
 }
 
 #[test]
-fn a_client_that_asks_and_never_reads_is_held_back() {
+fn a_client_that_sends_requests_and_never_reads_is_held_back() {
     const QUESTIONS: usize = 20_000;
     let bed = TestBed::start();
     let mut client = bed.client();
@@ -128,7 +128,7 @@ fn a_client_that_asks_and_never_reads_is_held_back() {
     let before = bed.gateway.memory();
     let questions = Request::get("/nowhere").bytes().repeat(QUESTIONS / 100);
     let asked = AtomicUsize::new(0);
-    // It never listens, so it can be stopped only from outside.
+    // the client never reads, so it can be stopped only from outside
     let tcp = client.tcp().try_clone().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -136,7 +136,7 @@ fn a_client_that_asks_and_never_reads_is_held_back() {
                 asked.fetch_add(1, Ordering::SeqCst);
             }
         });
-        assert!(wait_until_stuck(&asked) < 1000, "never held back");
+        assert!(wait_until_stuck(&asked) < 1000, "the client was never held back");
         let grown = bed.gateway.memory().saturating_sub(before);
         tcp.shutdown(std::net::Shutdown::Both).unwrap();
         assert!(grown < 6 << 20, "{grown} bytes for one client that never reads");

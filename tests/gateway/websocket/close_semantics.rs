@@ -1,4 +1,4 @@
-//! How a session ends: a Close passes byte for byte, a loss is told to whoever is left.
+//! The end of a session: a Close passes byte for byte, and the loss of one side is reported to the other.
 
 use crate::harness::connection::End;
 use crate::harness::{Frame, Request, TestBed};
@@ -46,7 +46,7 @@ fn the_last_frame_reaches_the_node_before_the_close() {
 }
 
 #[test]
-fn a_node_that_vanishes_between_frames_is_told_as_1014() {
+fn a_node_lost_between_frames_is_reported_as_1014() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     for reset in [false, true] {
@@ -66,7 +66,7 @@ fn a_node_that_vanishes_between_frames_is_told_as_1014() {
 }
 
 #[test]
-fn a_node_that_vanishes_inside_a_frame_cuts_the_connection() {
+fn a_node_lost_inside_a_frame_cuts_the_clients_connection() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -74,12 +74,12 @@ fn a_node_that_vanishes_inside_a_frame_cuts_the_connection() {
     node.send(&frame[..7]);
     drop(node);
     let (rest, _) = client.read_to_end();
-    assert!(frame.starts_with(&rest) && rest.len() < frame.len(), "{rest:?}: nothing may be made up");
+    assert!(frame.starts_with(&rest) && rest.len() < frame.len(), "{rest:?}: no byte may be invented");
     bed.gateway.wait_for_metric("tidegate_ends_total", &[("how", "torn")], 1.0);
 }
 
 #[test]
-fn a_client_that_vanishes_is_told_to_the_node_at_once() {
+fn a_lost_client_is_reported_to_the_node_at_once() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     for reset in [false, true] {
@@ -99,7 +99,7 @@ fn a_client_that_vanishes_is_told_to_the_node_at_once() {
 }
 
 #[test]
-fn a_client_that_vanishes_inside_a_frame_leaves_the_node_only_a_fin() {
+fn a_client_lost_inside_a_frame_ends_the_nodes_connection_without_a_close() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -107,11 +107,11 @@ fn a_client_that_vanishes_inside_a_frame_leaves_the_node_only_a_fin() {
     client.send(&frame[..9]);
     client.shutdown_write();
     let (rest, _) = node.read_to_end();
-    assert!(frame.starts_with(&rest) && rest.len() < frame.len(), "{rest:?}: nothing may be made up");
+    assert!(frame.starts_with(&rest) && rest.len() < frame.len(), "{rest:?}: no byte may be invented");
 }
 
 #[test]
-fn after_its_close_a_client_may_shut_its_half_and_still_hears_the_rest() {
+fn after_its_close_a_client_may_shut_its_sending_half_and_still_receives_the_rest() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -127,7 +127,7 @@ fn after_its_close_a_client_may_shut_its_half_and_still_hears_the_rest() {
 }
 
 #[test]
-fn after_its_close_a_node_may_shut_its_half_and_still_hears_the_rest() {
+fn after_its_close_a_node_may_shut_its_sending_half_and_still_receives_the_rest() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -142,7 +142,7 @@ fn after_its_close_a_node_may_shut_its_half_and_still_hears_the_rest() {
 }
 
 #[test]
-fn a_close_that_nobody_answers_ends_after_the_close_timeout() {
+fn an_unanswered_close_ends_the_session_after_the_close_timeout() {
     let bed = TestBed::with(|config, _| config.set("websocket.close_timeout", "200ms"));
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -153,7 +153,7 @@ fn a_close_that_nobody_answers_ends_after_the_close_timeout() {
 }
 
 #[test]
-fn the_reason_of_a_close_we_make_names_the_session() {
+fn the_reason_of_a_close_by_the_gateway_names_the_session() {
     let bed = TestBed::with(|config, _| config.set("websocket.lifetime", "200ms"));
     let listener = bed.node(1);
     let mut client = bed.client();
@@ -166,11 +166,11 @@ fn the_reason_of_a_close_we_make_names_the_session() {
 }
 
 #[test]
-fn what_a_node_said_before_it_broke_off_arrives_though_it_takes_nothing_more() {
+fn frames_sent_by_a_node_before_its_reset_reach_the_client() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
-    // a node that refuses a publisher: it says why, closes, and resets what the client still sends
+    // a node that refuses a publisher: it sends the reason, closes, and resets while the client still sends
     bed.gateway.pause();
     client.send_frame(Frame::text("a candidate"));
     node.send_frame(Frame::text("why not"));
@@ -184,11 +184,11 @@ fn what_a_node_said_before_it_broke_off_arrives_though_it_takes_nothing_more() {
 }
 
 #[test]
-fn what_a_client_said_before_it_broke_off_arrives_though_it_takes_nothing_more() {
+fn frames_sent_by_a_client_before_its_reset_reach_the_node() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
-    // a client that does not read, until the gateway holds something back for it
+    // a client that does not read, until the gateway holds bytes back for it
     node.tcp().set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
     while node.try_send(&Frame::binary([7; 60_000]).bare()).is_ok() {}
     bed.gateway.pause();

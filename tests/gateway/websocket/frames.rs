@@ -1,9 +1,9 @@
-//! An open session: frames pass as they are, both ways, whole or in pieces.
+//! An open session: frames pass unchanged, both ways, whole or in pieces.
 
 use crate::harness::node::EchoNode;
 use crate::harness::{Connection, Frame, Request, TestBed};
 
-/// A message in three pieces with control frames between them, and everything else that is legal.
+/// A message in three fragments with control frames between them, and other legal frames.
 fn conversation() -> Vec<Frame> {
     vec![
         Frame::text(r#"{"isAvailable":"stream1","bundle":true}"#),
@@ -31,7 +31,7 @@ fn frames_of_every_kind_pass_both_ways() {
 }
 
 #[test]
-fn bytes_pass_verbatim_with_their_mask() {
+fn bytes_pass_unchanged_including_their_mask() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -43,14 +43,14 @@ fn bytes_pass_verbatim_with_their_mask() {
 }
 
 #[test]
-fn frames_may_be_cut_anywhere_on_their_way_to_the_node() {
+fn frames_to_the_node_may_be_cut_anywhere() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
     let bytes: Vec<u8> = conversation().iter().flat_map(|frame| client.encode(frame)).collect();
     for cut in 1..bytes.len() {
         client.send(&bytes[..cut]);
-        // The same worker carries this back, so it has seen the first piece before the second one comes.
+        // the same worker carries this back, so it has seen the first piece before the second one arrives
         node.send_frame(Frame::text("go on"));
         assert_eq!(client.read_frame(), Frame::text("go on"));
         client.send(&bytes[cut..]);
@@ -61,7 +61,7 @@ fn frames_may_be_cut_anywhere_on_their_way_to_the_node() {
 }
 
 #[test]
-fn frames_may_be_cut_anywhere_on_their_way_to_the_client() {
+fn frames_to_the_client_may_be_cut_anywhere() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -78,7 +78,7 @@ fn frames_may_be_cut_anywhere_on_their_way_to_the_client() {
 }
 
 #[test]
-fn a_message_of_exactly_the_limit_passes_whole_or_in_pieces() {
+fn a_message_of_exactly_the_limit_passes_whole_or_in_fragments() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -107,7 +107,7 @@ fn without_a_limit_a_megabyte_passes() {
 }
 
 #[test]
-fn many_sessions_do_not_mix() {
+fn the_frames_of_many_sessions_do_not_mix() {
     let bed = TestBed::start();
     let _echo = EchoNode::listen(bed.workspace.node(1));
     let mut clients: Vec<Connection> = (0..40).map(|_| bed.client()).collect();

@@ -1,4 +1,4 @@
-//! The opening: what the node is asked, what the client is told, and every way it can go wrong.
+//! The opening handshake: the request to the node, the answer to the client, and every way it can fail.
 
 use crate::harness::client::ACCEPT;
 use crate::harness::connection::End;
@@ -6,7 +6,7 @@ use crate::harness::node::{FullBacklog, upgrade_response};
 use crate::harness::{Frame, Head, Request, TestBed};
 
 #[test]
-fn the_node_is_asked_what_the_vendors_proxy_would_ask() {
+fn the_node_gets_the_request_that_the_vendors_proxy_would_send() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let host = listener.ip();
@@ -84,7 +84,7 @@ fn the_client_gets_a_101_of_its_own_without_a_subprotocol() {
 }
 
 #[test]
-fn every_session_asks_with_a_key_of_its_own() {
+fn every_session_has_a_websocket_key_of_its_own() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let keys = [(); 3].map(|()| {
@@ -97,7 +97,7 @@ fn every_session_asks_with_a_key_of_its_own() {
 }
 
 #[test]
-fn the_client_hears_nothing_until_the_node_agreed() {
+fn the_client_gets_no_answer_before_the_node_accepts() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node, head) =
@@ -146,10 +146,10 @@ fn the_origin_field_and_the_subprotocol_follow_the_configuration() {
 }
 
 #[test]
-fn bytes_that_come_with_a_101_are_not_lost() {
+fn bytes_sent_together_with_a_101_are_not_lost() {
     let bed = TestBed::start();
     let listener = bed.node(1);
-    // The client does not wait for its 101, the node sends its first frame and a half together with its own.
+    // the client does not wait for its 101, and the node sends one and a half frames together with its own
     let mut client = bed.client();
     let early = client.encode(&Frame::text("early client"));
     client.send(&[Request::upgrade(&bed.websocket_target(1)).bytes(), early].concat());
@@ -165,7 +165,7 @@ fn bytes_that_come_with_a_101_are_not_lost() {
 }
 
 #[test]
-fn a_node_may_say_goodbye_together_with_its_101() {
+fn a_node_may_send_a_close_together_with_its_101() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node, head) =
@@ -178,7 +178,7 @@ fn a_node_may_say_goodbye_together_with_its_101() {
 }
 
 #[test]
-fn the_head_of_a_node_may_come_in_pieces() {
+fn the_head_of_a_node_may_arrive_in_pieces() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node, head) =
@@ -191,7 +191,7 @@ fn the_head_of_a_node_may_come_in_pieces() {
 }
 
 #[test]
-fn a_node_that_answers_anything_but_a_proper_101_is_a_bad_handshake() {
+fn any_answer_of_a_node_but_a_valid_101_is_a_bad_handshake() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let plain = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n10.0.");
@@ -215,8 +215,8 @@ fn a_node_that_answers_anything_but_a_proper_101_is_a_bad_handshake() {
         ("no upgrade", edited("Upgrade: websocket\r\n", "")),
         ("another upgrade", edited("Upgrade: websocket", "Upgrade: h2c")),
         ("no connection", edited("Connection: Upgrade\r\n", "")),
-        ("an unasked subprotocol", added("Sec-WebSocket-Protocol: chat")),
-        ("an unasked extension", added("Sec-WebSocket-Extensions: permessage-deflate")),
+        ("an unrequested subprotocol", added("Sec-WebSocket-Protocol: chat")),
+        ("an unrequested extension", added("Sec-WebSocket-Extensions: permessage-deflate")),
         ("an endless head", added(Box::leak(format!("X-Long: {}", "x".repeat(100_000)).into_boxed_str()))),
     ];
     let total = cases.len();
@@ -227,7 +227,7 @@ fn a_node_that_answers_anything_but_a_proper_101_is_a_bad_handshake() {
         node.try_send(answer(&head).as_bytes()).ok();
         let response = client.read_response();
         response.assert_refusal(502, "origin_bad_handshake");
-        assert!(!response.text().contains(&listener.ip().to_string()), "no node is named");
+        assert!(!response.text().contains(&listener.ip().to_string()), "the node is not named");
         assert!(response.field("x-tidegate-session").is_some());
         node.read_to_end();
     }
@@ -254,11 +254,11 @@ fn a_node_that_hangs_up_instead_of_answering_is_a_502() {
 }
 
 #[test]
-fn a_node_where_nobody_listens_is_refused() {
+fn a_node_that_does_not_listen_is_a_502() {
     let bed = TestBed::start();
     let response = bed.exchange(&Request::upgrade(&bed.websocket_target(1)));
     response.assert_refusal(502, "origin_refused");
-    assert!(!response.text().contains("127."), "no node is named");
+    assert!(!response.text().contains("127."), "the node is not named");
     assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "refused")]), 1.0);
 }
 
@@ -277,14 +277,14 @@ fn a_node_that_never_answers_the_upgrade_is_a_504() {
     let listener = bed.node(1);
     let (mut client, mut node, head) =
         bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
-    // Half an answer is no answer.
+    // half an answer is no answer
     node.send(&upgrade_response(&head).as_bytes()[..20]);
     client.read_response().assert_refusal(504, "origin_timeout");
     node.expect_end();
 }
 
 #[test]
-fn after_a_refusal_of_the_node_the_connection_still_serves() {
+fn after_a_failed_upgrade_the_client_connection_still_serves() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node, _) =
@@ -320,7 +320,7 @@ fn a_client_that_leaves_cancels_the_dial() {
 }
 
 #[test]
-fn a_client_that_leaves_cancels_a_dial_that_is_not_even_connected() {
+fn a_client_that_leaves_cancels_an_unfinished_connect() {
     let bed = TestBed::with(|config, _| config.set("origins.connect_timeout", "60s"));
     let _unresponsive = FullBacklog::listen(bed.workspace.node(1));
     let mut client = bed.client();
@@ -332,7 +332,7 @@ fn a_client_that_leaves_cancels_a_dial_that_is_not_even_connected() {
 }
 
 #[test]
-fn an_upgrade_that_is_none_is_refused_before_any_dial() {
+fn an_invalid_upgrade_is_refused_before_any_dial() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let good = Request::upgrade(&bed.websocket_target(1));

@@ -1,9 +1,9 @@
-//! Everything at once for a while: random messages both ways, pings, closes, clients and nodes that break off, reloads, and
-//! at the end of each round a drain. Every frame that arrives is compared with the one that was said.
+//! Everything at once for a while: random messages both ways, pings, closes, clients and nodes that break off, reloads,
+//! and a drain at the end of each round. Every frame that arrives is compared with the one that was sent.
 //!
-//! Both sides of a session make the same script from its number, so each knows what the other one will say. They take
-//! turns: each says its part, then hears the other's. `TIDEGATE_TEST_SOAK` is how many seconds it lasts, and
-//! `TIDEGATE_TEST_SEED` repeats a run; a run that fails prints its seed.
+//! Both sides of a session derive the same script from its number, so each knows what the other one will send. They take
+//! turns: each sends its part, then reads the other's. `TIDEGATE_TEST_SOAK` sets the duration in seconds, and
+//! `TIDEGATE_TEST_SEED` repeats a run; the test prints its seed.
 
 use crate::harness::connection::{End, Side};
 use crate::harness::{Connection, Frame, Request, TestBed};
@@ -22,7 +22,7 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// Random numbers that can be had again (splitmix64).
+/// Reproducible random numbers (splitmix64).
 struct Random(u64);
 
 impl Random {
@@ -46,9 +46,9 @@ impl Random {
 /// How a session ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Ending {
-    /// A Close behind the last words.
+    /// A Close after the last frames.
     Close,
-    /// The connection ends inside or behind the last words, with or without a reset.
+    /// The connection ends inside or after the last frames, with or without a reset.
     Break { reset: bool },
     /// Not before the gateway drains.
     UntilDrain,
@@ -68,7 +68,7 @@ impl Script {
         let turns = random.below(8);
         let by = if random.below(2) == 0 { Side::Client } else { Side::Node };
         let ending = match random.below(32) {
-            // most clients of a round come to one of these in the end
+            // most clients of a round reach one of these in the end
             0 => Ending::UntilDrain,
             1..=8 => Ending::Break { reset: true },
             9..=12 => Ending::Break { reset: false },
@@ -81,7 +81,7 @@ impl Script {
         Random(Random(self.seed ^ turn << 32 ^ ((side == Side::Node) as u64) << 63).next())
     }
 
-    /// What a side says in a turn: messages whole and in pieces, with pings and pongs between the pieces.
+    /// The frames of a side in a turn: messages whole and in fragments, with pings and pongs between the fragments.
     fn words(&self, side: Side, turn: u64) -> Vec<Frame> {
         let mut random = self.random(side, turn);
         let mut frames = Vec::new();
@@ -108,7 +108,7 @@ impl Script {
     }
 }
 
-/// How it came out, for one side.
+/// How a session went for one side.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Outcome {
     Arrived,
@@ -156,10 +156,10 @@ impl Actor<'_> {
                 Ending::Close if mine => said.extend(self.connection.encode(&Frame::close(4000, "enough"))),
                 _ => {}
             }
-            // who can't be reached any more says why
+            // if sending fails, reading gives the reason
             let _ = self.connection.try_send(&said);
             let words = self.script.words(self.other(), turn);
-            // a reset takes along what it overtakes, also of the turn before
+            // a reset may destroy unread frames, also those of the turn before
             let near = turn + 1 >= self.script.turns;
             for frame in &words {
                 match self.expect(frame, near) {
@@ -172,12 +172,12 @@ impl Actor<'_> {
                 return self.close(&close, mine);
             }
             if last {
-                // it broke off behind its last word
-                let nothing = Frame::new(Frame::CLOSE, "never said");
+                // the other side broke off after its last frame
+                let nothing = Frame::new(Frame::CLOSE, "never sent");
                 return self.expect(&nothing, near);
             }
         }
-        unreachable!("somebody ends it")
+        unreachable!("a turn ends the session")
     }
 
     fn break_off(mut self, said: &[u8], reset: bool) -> Outcome {
@@ -189,7 +189,7 @@ impl Actor<'_> {
         Outcome::Broke
     }
 
-    /// A Close, from the one who closes or as its answer, and then the end.
+    /// Expects a Close, either the first one or its answer, and then the end.
     fn close(mut self, close: &Frame, mine: bool) -> Outcome {
         if let Outcome::Drained = self.expect(close, true) {
             return Outcome::Drained;
@@ -199,11 +199,11 @@ impl Actor<'_> {
             let _ = self.connection.try_send(&answer);
         }
         let (rest, _) = self.connection.read_to_end();
-        assert!(rest.is_empty(), "nothing comes behind a Close");
+        assert!(rest.is_empty(), "nothing follows a Close");
         Outcome::Closed
     }
 
-    /// Hears this frame, and nothing else that was not to be expected.
+    /// Expects this frame, or an event that is allowed at this point.
     fn expect(&mut self, frame: &Frame, last: bool) -> Outcome {
         let seed = self.script.seed;
         let may_break =
@@ -221,13 +221,13 @@ impl Actor<'_> {
                 }
                 Ok(heard) => {
                     let (code, reason) = heard.as_close().unwrap_or_else(|| {
-                        panic!("session {seed}: {:?} heard {heard:?} instead of {frame:?}", self.me)
+                        panic!("session {seed}: {:?} read {heard:?} instead of {frame:?}", self.me)
                     });
                     let drained = code == Some(DRAIN_CODE) && reason.starts_with("draining");
                     let lost = may_break && matches!(code, Some(1001 | 1014)) && reason.contains(" lost ");
                     assert!(
                         lost || drained && self.round.draining.load(SeqCst),
-                        "session {seed}: {:?} was told {code:?} {reason:?} instead of {frame:?}",
+                        "session {seed}: {:?} was closed with {code:?} {reason:?} instead of {frame:?}",
                         self.me
                     );
                     let answer = self.connection.encode(&heard);
@@ -238,7 +238,7 @@ impl Actor<'_> {
                 Err((end, begun)) => {
                     let whole =
                         if self.me == Side::Client { frame.bare() } else { masked_as_clients_do(frame) };
-                    assert!(whole.starts_with(&begun), "session {seed}: something else was begun");
+                    assert!(whole.starts_with(&begun), "session {seed}: the bytes belong to another frame");
                     assert!(
                         may_break,
                         "session {seed} ({:?} by {:?} after {} turns, draining {:?}): {:?} lost the connection, {end:?}, instead of {frame:?}",
@@ -246,7 +246,7 @@ impl Actor<'_> {
                     );
                     assert!(
                         self.me == Side::Node || end == End::Abrupt || begun.is_empty(),
-                        "session {seed}: a cut that looks well"
+                        "session {seed}: a cut frame must not look like a clean end"
                     );
                     return Outcome::Lost;
                 }
@@ -255,7 +255,7 @@ impl Actor<'_> {
     }
 }
 
-/// As `Link::encode` has it on the other side.
+/// The bytes that `Connection::encode` makes on the client's side.
 fn masked_as_clients_do(frame: &Frame) -> Vec<u8> {
     frame.masked([0x37, 0xfa, 0x21, 0x3d])
 }
@@ -294,17 +294,17 @@ impl Node {
         Self { threads, address, listener }
     }
 
-    /// Ends it, and passes on what went wrong in a session.
+    /// Ends the node, and fails if one of its sessions failed.
     fn end(self) {
         drop(TcpStream::connect(self.address));
         self.listener.join().unwrap();
         for thread in std::mem::take(&mut *self.threads.lock().unwrap()) {
-            thread.join().expect("a session at the node");
+            thread.join().expect("a session at the node does not fail");
         }
     }
 }
 
-/// One client after the other, until the round drains.
+/// Runs one client after the other, until the round drains.
 fn run_clients(bed: &TestBed, round: &Round, mut random: Random) {
     while !round.draining.load(SeqCst) {
         let seed = random.next();
@@ -315,7 +315,7 @@ fn run_clients(bed: &TestBed, round: &Round, mut random: Random) {
             connection.next_head().filter(|head| head.line.contains(" 101 ")).map(|_| connection)
         };
         let Some(connection) = opened() else {
-            assert!(round.draining.load(SeqCst), "session {seed}: nobody is turned away");
+            assert!(round.draining.load(SeqCst), "session {seed}: no client is refused before the drain");
             return;
         };
         let outcome = Actor { round, script: Script::new(seed), me: Side::Client, connection }.run();
@@ -329,7 +329,7 @@ fn run_round(seed: u64) -> Round {
         config.set("gateway.drain_close_code", i64::from(DRAIN_CODE));
         config.set("websocket.message_max", "off");
         config.set("websocket.close_timeout", "10s");
-        // so often that one falls between other frames all the time
+        // short, so that pings fall between other frames all the time
         config.set("websocket.ping_interval", "50ms");
     });
     let round = Arc::new(Round::default());
@@ -343,7 +343,7 @@ fn run_round(seed: u64) -> Round {
         let end = Instant::now() + ROUND;
         while Instant::now() < end {
             std::thread::sleep(ROUND / 10);
-            // whether it reloads or says that it can't, nobody may notice
+            // a reload may succeed or be refused, but no client may notice it
             bed.gateway.send_sighup();
         }
         bed.gateway.assert_no_panic();
@@ -353,11 +353,11 @@ fn run_round(seed: u64) -> Round {
     assert_eq!(bed.gateway.wait_for_exit().code(), Some(0));
     node.end();
     bed.gateway.assert_no_panic();
-    Arc::into_inner(round).expect("everybody has left")
+    Arc::into_inner(round).expect("all threads have ended")
 }
 
 #[test]
-fn nothing_is_lost_whatever_happens_at_once() {
+fn no_frame_is_lost_or_changed_whatever_happens_at_once() {
     let seed = variable("TIDEGATE_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 16);
     let time = Duration::from_secs(variable("TIDEGATE_TEST_SOAK").unwrap_or(15));
     println!("TIDEGATE_TEST_SEED={seed}");
@@ -376,7 +376,7 @@ fn nothing_is_lost_whatever_happens_at_once() {
     println!("{frames} frames with {bytes} bytes compared; (at the node, outcome): {all:?}");
     for side in [false, true] {
         for outcome in [Outcome::Closed, Outcome::Broke, Outcome::Lost, Outcome::Drained] {
-            assert!(all.contains_key(&(side, outcome)), "{outcome:?} never came up: {all:?}");
+            assert!(all.contains_key(&(side, outcome)), "{outcome:?} never occurred: {all:?}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Frames that are illegal or too big: each side is told in its own words, and nothing of them passes.
+//! Illegal and oversized frames: each side gets its own Close, and no part of such a frame passes.
 
 use crate::harness::connection::End;
 use crate::harness::{Frame, TestBed};
 
-/// Each violation on a session of its own: what was right before it passes, then both sides hear of the end.
+/// Runs each violation in a session of its own: valid frames before it pass, then both sides are closed.
 #[track_caller]
 fn violations(cases: &[(&str, Vec<u8>)], by_client: bool) {
     let bed = TestBed::start();
@@ -22,7 +22,7 @@ fn violations(cases: &[(&str, Vec<u8>)], by_client: bool) {
     bed.gateway.wait_for_metric("tidegate_ends_total", &[("how", "violation")], cases.len() as f64);
 }
 
-/// What no side may send; `encode` masks or not.
+/// Frames that no side may send; `encode` masks or not.
 fn illegal(encode: impl Fn(&Frame) -> Vec<u8>) -> Vec<(&'static str, Vec<u8>)> {
     let mut cases: Vec<_> = [3, 4, 5, 6, 7, 11, 12, 13, 14, 15]
         .map(|opcode| ("a reserved opcode", encode(&Frame::new(opcode, "x"))))
@@ -40,7 +40,7 @@ fn illegal(encode: impl Fn(&Frame) -> Vec<u8>) -> Vec<(&'static str, Vec<u8>)> {
             [encode(&Frame::text("x").unfinished()), encode(&Frame::text("y"))].concat(),
         ),
     ]);
-    // The other violations of length: the minimal form is not used, or the top bit is set.
+    // the other violations of length: the minimal form is not used, or the top bit is set
     let mut short_as_16 = encode(&Frame::text("x"));
     short_as_16.splice(1..2, [short_as_16[1] & 0x80 | 126, 0, 1]);
     let mut short_as_64 = encode(&Frame::text("x"));
@@ -52,16 +52,16 @@ fn illegal(encode: impl Fn(&Frame) -> Vec<u8>) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn illegal_frames_of_a_client_end_with_1002() {
+fn illegal_frames_of_a_client_end_the_session_with_1002() {
     let mut cases = illegal(|frame| frame.masked([1, 2, 3, 4]));
-    // A message that was begun stays begun at the node; that case has its own test.
+    // the node keeps an unfinished message; that case has its own test
     cases.retain(|(name, _)| *name != "a message inside a message");
     cases.push(("no mask", Frame::text("x").bare()));
     violations(&cases, true);
 }
 
 #[test]
-fn illegal_frames_of_a_node_end_with_1002() {
+fn illegal_frames_of_a_node_end_the_session_with_1002() {
     let mut cases = illegal(Frame::bare);
     cases.retain(|(name, _)| *name != "a message inside a message");
     cases.push(("a mask", Frame::text("x").masked([1, 2, 3, 4])));
@@ -69,7 +69,7 @@ fn illegal_frames_of_a_node_end_with_1002() {
 }
 
 #[test]
-fn a_message_inside_a_message_ends_with_1002_after_its_first_piece() {
+fn a_message_inside_a_message_ends_the_session_after_the_first_fragment() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -81,12 +81,12 @@ fn a_message_inside_a_message_ends_with_1002_after_its_first_piece() {
 }
 
 #[test]
-fn a_client_message_over_the_limit_ends_with_1009() {
+fn a_client_message_over_the_limit_ends_the_session_with_1009() {
     let bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
     client.send_frame(Frame::text("fine"));
-    // Its header says enough; the payload never comes.
+    // the header is enough; the payload is never sent
     client.send(&client.encode(&Frame::binary(vec![0; (64 << 10) + 1]))[..14]);
     client.expect_close(1009);
     assert_eq!(node.read_frame(), Frame::text("fine"));
@@ -96,7 +96,7 @@ fn a_client_message_over_the_limit_ends_with_1009() {
 }
 
 #[test]
-fn fragments_count_together_against_the_limit() {
+fn fragments_of_a_message_count_together_against_the_limit() {
     let bed = TestBed::with(|config, _| config.set("websocket.message_max", "1KiB"));
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
@@ -105,12 +105,12 @@ fn fragments_count_together_against_the_limit() {
     client.send_frame(Frame::new(Frame::CONTINUATION, vec![1; 25]));
     client.expect_close(1009);
     assert_eq!(node.read_frame().payload.len(), 1000);
-    assert_eq!(node.read_frame().opcode, Frame::PING, "control frames are no part of the message");
+    assert_eq!(node.read_frame().opcode, Frame::PING, "control frames do not count as part of the message");
     node.expect_close(1001);
 }
 
 #[test]
-fn a_node_message_over_the_limit_ends_with_1009() {
+fn a_node_message_over_the_limit_ends_the_session_with_1009() {
     let bed = TestBed::with(|config, _| config.set("websocket.message_max", "1KiB"));
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);

@@ -1,4 +1,4 @@
-//! PATCH and DELETE reach the node that took the POST, whatever the client remembers and wherever it comes in.
+//! PATCH and DELETE reach the node that took the POST, on any connection and with any form of address.
 
 use crate::harness::whip::{FORMS, Form, delete, empty_post, patch, post};
 use crate::harness::{Config, Gateway, HttpPeer, Reply, TestBed, eventually};
@@ -46,7 +46,7 @@ fn a_location_leads_to_its_node_from_any_connection() {
 }
 
 #[test]
-fn a_client_that_follows_no_location_is_recognised() {
+fn a_client_that_ignores_location_is_recognised() {
     for form in [Form::Proxy, Form::Direct] {
         let bed = TestBed::start();
         let [one, two] = two_nodes(&bed);
@@ -72,7 +72,7 @@ fn players_of_one_stream_are_told_apart_by_their_request_id() {
         let nodes = [1, 2].map(|n| bed.whip_node(n));
         for (n, id) in [(1, "subscriber-a"), (2, "subscriber-b")] {
             bed.manager.answer("", Reply::nodes(&[bed.ip(n)]));
-            // another placement is another question, so no kept answer stands in
+            // another placement is another question, so no stored answer is used
             let more = format!("&requestId={id}&region=r{n}");
             bed.created(&empty_post(&form.endpoint("whep", "s", bed.ip(n), &more)));
         }
@@ -92,7 +92,7 @@ fn players_of_one_stream_are_told_apart_by_their_request_id() {
 }
 
 #[test]
-fn the_host_that_the_client_repeats_leads_there_too() {
+fn the_host_that_the_client_repeats_leads_to_its_node_too() {
     let bed = TestBed::start();
     let nodes = two_nodes(&bed);
     for (n, stream) in [(1, "one"), (2, "two")] {
@@ -114,7 +114,7 @@ fn the_host_that_the_client_repeats_leads_there_too() {
 }
 
 #[test]
-fn a_host_leads_there_although_the_gateway_remembers_nothing() {
+fn a_named_host_is_used_although_the_gateway_knows_no_session() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     for (resource, expected) in [
@@ -135,7 +135,7 @@ fn a_host_leads_there_although_the_gateway_remembers_nothing() {
 }
 
 #[test]
-fn a_host_is_admitted_or_refused_like_any_other() {
+fn a_named_host_is_admitted_or_refused_like_any_other() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let created = bed.created(&post(&Form::Proxy.endpoint("whip", "s", bed.ip(1), "")));
@@ -155,7 +155,7 @@ fn a_host_is_admitted_or_refused_like_any_other() {
 }
 
 #[test]
-fn what_nobody_made_is_not_found() {
+fn an_unknown_resource_is_not_found() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);
@@ -182,7 +182,7 @@ fn a_handle_opens_only_its_own_session() {
     let location = created.location().to_owned();
     let asked = node.count();
     let (_, handle) = location.rsplit_once("/s").expect("the stream's own segment");
-    assert!(handle.len() > 16, "nobody guesses it: {handle}");
+    assert!(handle.len() > 16, "the handle is too long to guess: {handle}");
     for other in [
         format!("/live/whip/resource/t{handle}"),
         format!("/live/room/whip/resource/s{handle}"),
@@ -198,7 +198,7 @@ fn a_handle_opens_only_its_own_session() {
 }
 
 #[test]
-fn a_delete_is_the_end_of_it() {
+fn a_delete_ends_the_session_for_every_later_request() {
     for form in FORMS {
         let bed = TestBed::start();
         let node = bed.whip_node(1);
@@ -219,7 +219,7 @@ fn a_delete_is_the_end_of_it() {
 }
 
 #[test]
-fn a_delete_without_a_location_is_the_end_of_the_location_too() {
+fn a_delete_without_the_location_invalidates_the_location_too() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let created = bed.created(&post(&Form::Direct.endpoint("whip", "s", bed.ip(1), "")));
@@ -240,19 +240,19 @@ fn a_late_delete_does_not_end_the_next_session() {
     let first = bed.created(&post(&endpoint));
     bed.manager_names(2);
     let second = bed.created(&post(&endpoint));
-    // the page of before goes at last
+    // the earlier page leaves late
     assert_eq!(bed.exchange(&delete(first.location())).status(), 200);
     assert_eq!(one.last().line(), "DELETE /live/whip/resource/s-1");
     assert_eq!(bed.exchange(&delete(first.location())).status(), 404);
-    assert_eq!(two.count(), 1, "the second session lives");
-    // and whoever knows no handle means the latest session
+    assert_eq!(two.count(), 1, "the second session is untouched");
+    // a request without a handle means the latest session
     assert_eq!(bed.exchange(&patch(&Form::Proxy.resource("whip", "s", bed.ip(1), ""))).status(), 204);
     assert_eq!(two.last().line(), "PATCH /live/whip/resource/s-2");
     assert_eq!(bed.exchange(&delete(second.location())).status(), 200);
 }
 
 #[test]
-fn a_refused_offer_is_no_session() {
+fn a_refused_offer_creates_no_session() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     node.answer("POST ", Reply::typed(409, "text/plain", "in use"));
@@ -262,7 +262,7 @@ fn a_refused_offer_is_no_session() {
 }
 
 #[test]
-fn a_name_in_use_does_not_take_the_session_from_its_owner() {
+fn a_refused_duplicate_name_leaves_the_existing_session_alone() {
     let bed = TestBed::start();
     let [one, two] = [1, 2].map(|n| bed.whip_node(n));
     two.answer("POST ", Reply::typed(409, "text/plain", "in use"));
@@ -270,7 +270,7 @@ fn a_name_in_use_does_not_take_the_session_from_its_owner() {
     bed.manager_names(1);
     bed.created(&post(&endpoint));
     bed.manager_names(2);
-    // a second answer, if the first one was kept
+    // the question differs, so that no stored answer is used
     eventually("the other node is asked", || {
         bed.exchange(&post(&format!("{endpoint}&n={}", two.count()))).status() == 409
     });
@@ -279,7 +279,7 @@ fn a_name_in_use_does_not_take_the_session_from_its_owner() {
 }
 
 #[test]
-fn many_sessions_are_told_apart() {
+fn many_sessions_of_one_stream_are_told_apart() {
     let bed = TestBed::with(|config, _| config.set("answers.subscribe_ttl", "60s"));
     let node = bed.whip_node(1);
     let replies = (0..100).map(|n| Reply::created(&format!("/live/whip/resource/r{n}"), "v=0"));
@@ -300,7 +300,7 @@ fn many_sessions_are_told_apart() {
 }
 
 #[test]
-fn after_a_restart_a_host_still_leads_a_location_to_its_node() {
+fn after_a_restart_a_named_host_still_leads_a_location_to_its_node() {
     let mut bed = TestBed::start();
     let node = bed.whip_node(1);
     let created = bed.created(&post(&Form::Proxy.endpoint("whip", "s", bed.ip(1), "")));
@@ -315,7 +315,7 @@ fn after_a_restart_a_host_still_leads_a_location_to_its_node() {
 }
 
 #[test]
-fn sessions_made_at_once_are_told_apart() {
+fn concurrent_sessions_are_told_apart() {
     let bed = TestBed::start();
     let nodes = [1, 2].map(|n| bed.whip_node(n));
     for n in 0..64_usize {
@@ -332,7 +332,7 @@ fn sessions_made_at_once_are_told_apart() {
                 let created =
                     bed.created(&post(&Form::Direct.endpoint("whip", &format!("s{n}"), bed.ip(1), "")));
                 let location = created.location();
-                // every other one follows no Location
+                // every other client ignores Location
                 let resource =
                     if n % 4 < 2 { location.to_owned() } else { format!("/live/whip/resource/s{n}") };
                 assert_eq!(bed.exchange(&patch(&resource)).status(), 204);
@@ -354,7 +354,7 @@ fn sessions_made_at_once_are_told_apart() {
 }
 
 #[test]
-fn a_client_that_names_its_node_again_reaches_it_when_the_manager_named_it_long_ago() {
+fn a_client_that_names_its_node_reaches_it_after_the_node_was_forgotten() {
     let bed = TestBed::with(|config, _| {
         config.set("origins.strict", true);
         config.set("answers.learned_ttl", "300ms");
@@ -371,7 +371,7 @@ fn a_client_that_names_its_node_again_reaches_it_when_the_manager_named_it_long_
     for resource in [format!("{}?{named}", created.location()), format!("/as/v1/proxy/whip/live/s?{named}")] {
         assert_eq!(bed.exchange(&patch(&resource)).status(), 204, "{resource}");
     }
-    // who made no session there gains nothing
+    // a client without a session there gains nothing
     let other = format!("/as/v1/proxy/whip/live/other?{named}");
     bed.exchange(&patch(&other)).assert_refusal(403, "origin_not_admitted");
     assert_eq!(node.count(), count + 2);

@@ -1,4 +1,4 @@
-//! Bodies of WHIP and WHEP: every framing both ways, with limits, and the connection is worth as much as before.
+//! Bodies of WHIP and WHEP: every framing both ways, with limits, and the connection stays usable.
 
 use crate::harness::reply::chunks;
 use crate::harness::whip::{ANSWER, FORMS, Form, OFFER, SDP, empty_post, post};
@@ -12,7 +12,7 @@ fn long(size: usize) -> String {
 }
 
 #[test]
-fn a_body_arrives_whatever_its_framing() {
+fn a_body_arrives_in_any_framing() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let mut client = bed.client();
@@ -31,7 +31,7 @@ fn a_body_arrives_whatever_its_framing() {
 }
 
 #[test]
-fn a_body_may_be_cut_anywhere_by_the_network() {
+fn the_network_may_cut_a_body_anywhere() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     for request in [post(ENDPOINT), Request::new("POST", ENDPOINT).chunked_body(SDP, OFFER, 9)] {
@@ -50,7 +50,7 @@ fn a_body_may_be_cut_anywhere_by_the_network() {
 }
 
 #[test]
-fn an_empty_chunked_body_is_an_empty_one() {
+fn an_empty_chunked_body_is_an_empty_body() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let endpoint = Form::Proxy.endpoint("whep", "s", bed.ip(1), "");
@@ -65,7 +65,7 @@ fn an_empty_chunked_body_is_an_empty_one() {
 }
 
 #[test]
-fn an_answer_arrives_whatever_its_framing() {
+fn an_answer_arrives_in_any_framing() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     for form in FORMS {
@@ -85,8 +85,8 @@ fn an_answer_arrives_whatever_its_framing() {
 }
 
 #[test]
-fn an_answer_that_is_cut_short_is_never_a_whole_one() {
-    // the node of the raw reply keeps its connection: the gateway's patience has to end before the test's
+fn an_answer_that_is_cut_short_never_looks_complete() {
+    // the node of the raw reply keeps its connection open: the gateway has to time out before the test does
     let bed = TestBed::with(|config, _| config.set("limits.body_timeout", "1s"));
     let node = bed.whip_node(1);
     let half_chunk =
@@ -105,7 +105,7 @@ fn an_answer_that_is_cut_short_is_never_a_whole_one() {
 }
 
 #[test]
-fn answers_that_are_no_http_are_a_bad_gateway() {
+fn answers_that_are_not_http_are_a_bad_gateway() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     for bytes in [
@@ -127,7 +127,7 @@ fn answers_that_are_no_http_are_a_bad_gateway() {
 }
 
 #[test]
-fn a_node_that_changes_the_protocol_unasked_is_a_bad_gateway() {
+fn an_unrequested_protocol_switch_of_a_node_is_a_bad_gateway() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let bytes = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
@@ -136,7 +136,7 @@ fn a_node_that_changes_the_protocol_unasked_is_a_bad_gateway() {
 }
 
 #[test]
-fn provisional_answers_are_read_over() {
+fn provisional_answers_are_skipped() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let last = "HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\nContent-Length: 3\r\n\r\nv=0";
@@ -148,7 +148,7 @@ fn provisional_answers_are_read_over() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_refused_and_the_node_sees_no_whole_one() {
+fn a_body_over_the_limit_is_refused_and_the_node_gets_no_complete_one() {
     let bed = TestBed::with(|config, _| {
         config.set("limits.body_max", "8KiB");
         config.set("cors.allow_origins", vec!["https://app.example"]);
@@ -170,7 +170,7 @@ fn a_body_that_is_too_large_is_refused_and_the_node_sees_no_whole_one() {
 }
 
 #[test]
-fn an_answer_that_is_too_large_does_not_get_through_half() {
+fn an_answer_over_the_limit_is_a_502() {
     let bed = TestBed::with(|config, _| config.set("limits.body_max", "8KiB"));
     let node = bed.whip_node(1);
     for reply in [
@@ -184,7 +184,7 @@ fn an_answer_that_is_too_large_does_not_get_through_half() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_a_408() {
+fn a_body_that_does_not_arrive_is_a_408() {
     let bed = TestBed::with(|config, _| {
         config.set("limits.body_timeout", "300ms");
         config.set("cors.allow_origins", vec!["https://app.example"]);
@@ -203,7 +203,7 @@ fn a_body_that_does_not_come_is_a_408() {
 }
 
 #[test]
-fn a_body_that_drips_has_no_more_time_than_one_that_does_not() {
+fn a_body_sent_byte_by_byte_gets_no_extra_time() {
     let bed = TestBed::with(|config, _| config.set("limits.body_timeout", "500ms"));
     let _node = bed.whip_node(1);
     let bytes = post(ENDPOINT).bytes();
@@ -222,7 +222,7 @@ fn a_body_that_drips_has_no_more_time_than_one_that_does_not() {
 }
 
 #[test]
-fn a_refused_request_takes_its_body_along() {
+fn the_body_of_a_refused_request_is_not_read_as_a_request() {
     let bed = TestBed::start();
     let _node = bed.whip_node(1);
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
@@ -243,14 +243,14 @@ fn a_refused_request_takes_its_body_along() {
     }
 }
 
-/// Sends these bytes and takes everything until the end.
+/// Sends these bytes and returns everything until the end.
 fn whole_answer(mut client: Connection, bytes: &[u8]) -> String {
     client.try_send(bytes).ok();
     String::from_utf8_lossy(&client.read_to_end().0).into_owned()
 }
 
 #[test]
-fn bodies_that_two_readers_could_read_differently_are_refused() {
+fn bodies_with_ambiguous_framing_are_refused() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let head = |fields: &str| {

@@ -1,4 +1,4 @@
-//! What clients of WHIP do with their connection: ask one thing after the other, talk on, leave.
+//! How WHIP clients use their connection: several requests, early bytes, leaving.
 
 use crate::harness::whip::{ANSWER, FORMS, Form, OFFER, SDP, delete, patch, post};
 use crate::harness::{Gate, Reply, Request, TestBed, eventually};
@@ -22,7 +22,7 @@ fn a_client_that_leaves_in_mid_body_leaves_nothing_at_the_node() {
 }
 
 #[test]
-fn a_session_that_nobody_waited_for_is_deleted() {
+fn a_session_whose_client_left_is_deleted() {
     for form in FORMS {
         let bed = TestBed::start();
         let node = bed.whip_node(1);
@@ -41,7 +41,7 @@ fn a_session_that_nobody_waited_for_is_deleted() {
 }
 
 #[test]
-fn requests_follow_each_other_on_a_connection_also_without_waiting() {
+fn requests_may_follow_each_other_without_waiting() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let replies =
@@ -63,12 +63,12 @@ fn requests_follow_each_other_on_a_connection_also_without_waiting() {
     let texts = [0, 1, 3].map(|n| answers[n].text());
     assert_eq!(texts, ["answer 0", "answer 1", "answer 2"]);
     assert_eq!(node.lines().pop().unwrap(), "DELETE /live/whip/resource/r2");
-    // and it still is a connection like any other
+    // the connection still is usable
     assert_eq!(client.get("/nowhere").status(), 404);
 }
 
 #[test]
-fn a_client_that_waits_for_a_100_gets_it() {
+fn a_client_that_expects_100_continue_gets_it() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let bytes = post(ENDPOINT).with("Expect", "100-continue").bytes();
@@ -80,7 +80,7 @@ fn a_client_that_waits_for_a_100_gets_it() {
     assert_eq!(client.read_response().status(), 201);
     assert_eq!(node.last().text(), OFFER);
     assert_eq!(node.last().field("expect"), None);
-    // who is refused anyway is told so instead, and keeps its body
+    // a request that is refused anyway is refused at once, and its body is not read
     for (target, length, status) in [("/nowhere", "9", 404), (ENDPOINT, "9999999", 413)] {
         let wrong = Request::new("POST", target).with("Content-Type", SDP).with("Expect", "100-continue");
         let mut client = bed.client();
@@ -92,7 +92,7 @@ fn a_client_that_waits_for_a_100_gets_it() {
 }
 
 #[test]
-fn an_offer_of_a_client_that_shut_its_half_is_answered_or_undone() {
+fn an_offer_of_a_client_that_shut_its_sending_half_is_answered_or_undone() {
     for form in FORMS {
         let bed = TestBed::start();
         let node = bed.whip_node(1);
@@ -103,9 +103,9 @@ fn an_offer_of_a_client_that_shut_its_half_is_answered_or_undone() {
         node.wait_for_requests(1);
         client.shutdown_write();
         gate.open();
-        // a browser that closes a tab says the same as a tool that has nothing more to ask
+        // a browser that closes a tab and a tool that has nothing more to send look the same
         let answered = client.next_head().is_some_and(|head| head.line.starts_with("HTTP/1.1 201"));
-        eventually("no session without an owner", || {
+        eventually("every session has an owner", || {
             let deletes = node.lines().iter().filter(|line| line.starts_with("DELETE ")).count();
             answered || deletes == node.count() - deletes
         });
@@ -128,7 +128,7 @@ fn the_delete_of_a_page_that_leaves_at_once_reaches_the_node() {
     }
 }
 
-/// A client that goes on talking while its first request waits is held back, and costs bounded memory.
+/// Checks that a client that sends on while its first request waits is held back, and costs bounded memory.
 #[track_caller]
 fn send_while_first_request_waits(request: &Request, waits_at: impl FnOnce(&TestBed)) {
     const SENT_MAX: usize = 64 << 20;
@@ -138,7 +138,7 @@ fn send_while_first_request_waits(request: &Request, waits_at: impl FnOnce(&Test
     client.send_request(request);
     waits_at(&bed);
     let before = bed.gateway.memory();
-    // rustls reads where it can't write
+    // rustls reads when it can't write
     let short = Some(std::time::Duration::from_millis(300));
     client.tcp().set_write_timeout(short).unwrap();
     client.tcp().set_read_timeout(short).unwrap();
@@ -146,12 +146,12 @@ fn send_while_first_request_waits(request: &Request, waits_at: impl FnOnce(&Test
     let said =
         (0..SENT_MAX / piece.len()).take_while(|_| client.try_send(&piece).is_ok()).count() * piece.len();
     let after = bed.gateway.memory();
-    assert!(said < SENT_MAX, "never held back, and ended neither");
-    assert!(after < before + (8 << 20), "{before} bytes became {after} after {said}");
+    assert!(said < SENT_MAX, "the client was neither held back nor ended");
+    assert!(after < before + (8 << 20), "memory grew from {before} to {after} bytes after {said} bytes");
 }
 
 #[test]
-fn who_talks_on_while_a_node_thinks_is_held_back() {
+fn a_client_that_sends_on_while_its_node_is_silent_is_held_back() {
     let kept = std::cell::OnceCell::new();
     send_while_first_request_waits(&post(ENDPOINT), |bed| {
         let node = bed.node(1);
@@ -172,7 +172,7 @@ fn who_talks_on_while_a_node_thinks_is_held_back() {
 }
 
 #[test]
-fn a_long_name_works_to_the_end() {
+fn a_long_stream_name_works_until_the_delete() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     for form in FORMS {

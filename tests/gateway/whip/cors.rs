@@ -1,4 +1,5 @@
-//! Pages of other origins and WHIP: preflights, and that every answer can be read by the page that asked, and no other.
+//! WHIP and pages of other web origins: preflights, and that every answer can be read by the page that asked, and by no
+//! other.
 
 use crate::harness::whip::{FORMS, Form, delete, empty_post, patch, post};
 use crate::harness::{Reply, Request, Response, TestBed};
@@ -13,21 +14,21 @@ fn bed_with_pages() -> TestBed {
     })
 }
 
-/// What a browser asks before the first request that is not a simple one.
+/// What a browser sends before the first request that is not a simple one.
 fn preflight(target: &str, method: &str) -> Request {
     Request::new("OPTIONS", target)
         .with("Access-Control-Request-Method", method)
         .with("Access-Control-Request-Headers", "content-type")
 }
 
-/// The words of a field that is a list.
+/// The elements of a field that is a list, in lower case.
 #[track_caller]
 fn list(response: &Response, name: &str) -> Vec<String> {
     let value = response.field(name).unwrap_or_else(|| panic!("{name}: {response:?}"));
     value.split(',').map(|word| word.trim().to_ascii_lowercase()).collect()
 }
 
-/// This page, and no other, may read this answer and all it needs of its fields.
+/// Checks that this page, and no other, may read this answer and all the fields that it needs.
 #[track_caller]
 fn assert_readable(response: &Response, page: &str) {
     assert_eq!(response.field("access-control-allow-origin"), Some(page), "{response:?}");
@@ -40,7 +41,7 @@ fn assert_readable(response: &Response, page: &str) {
 }
 
 #[test]
-fn a_preflight_is_answered_here() {
+fn a_preflight_is_answered_by_the_gateway() {
     let bed = bed_with_pages();
     let node = bed.whip_node(1);
     for form in FORMS {
@@ -67,7 +68,7 @@ fn a_preflight_is_answered_here() {
 }
 
 #[test]
-fn a_preflight_allows_what_others_clients_send() {
+fn a_preflight_allows_the_fields_that_other_clients_send() {
     let bed = bed_with_pages();
     let endpoint = Form::Proxy.endpoint("whip", "s", bed.ip(1), "");
     let request = preflight(&endpoint, "PATCH")
@@ -95,7 +96,7 @@ fn a_preflight_of_a_foreign_page_permits_nothing() {
 }
 
 #[test]
-fn an_options_of_another_page_without_the_preflights_mark_is_real() {
+fn an_options_without_the_preflight_fields_reaches_the_node() {
     let bed = bed_with_pages();
     let node = bed.whip_node(1);
     for form in FORMS {
@@ -108,7 +109,7 @@ fn an_options_of_another_page_without_the_preflights_mark_is_real() {
 }
 
 #[test]
-fn every_answer_of_the_course_can_be_read() {
+fn every_answer_of_a_session_can_be_read_by_its_page() {
     let bed = bed_with_pages();
     let node = bed.whip_node(1);
     let theirs = |reply: Reply| {
@@ -140,7 +141,7 @@ fn every_answer_of_the_course_can_be_read() {
 }
 
 #[test]
-fn every_no_can_be_read() {
+fn every_refusal_can_be_read_by_its_page() {
     let bed = bed_with_pages();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);
@@ -169,7 +170,7 @@ fn every_no_can_be_read() {
 }
 
 #[test]
-fn a_foreign_page_gets_nothing_done() {
+fn requests_of_a_foreign_page_are_refused() {
     let bed = bed_with_pages();
     let node = bed.whip_node(1);
     let created = bed.created(&post(&Form::Direct.endpoint("whip", "s", bed.ip(1), "")));
@@ -194,10 +195,10 @@ fn a_foreign_page_gets_nothing_done() {
 }
 
 #[test]
-fn who_is_no_page_is_served_without_cors() {
+fn a_client_without_a_web_origin_is_served_without_cors() {
     let bed = TestBed::with(|config, _| {
         config.set("cors.allow_origins", vec![PAGE]);
-        // that one is about WebSockets
+        // this key applies to WebSockets only
         config.set("cors.allow_missing", false);
     });
     let _node = bed.whip_node(1);
@@ -217,7 +218,7 @@ fn by_default_only_pages_of_the_same_host_are_served() {
 }
 
 #[test]
-fn anyone_may_be_allowed() {
+fn all_web_origins_may_be_allowed() {
     let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["*"]));
     let _node = bed.whip_node(1);
     for page in ["https://whoever.example", "null"] {
@@ -228,7 +229,7 @@ fn anyone_may_be_allowed() {
 }
 
 #[test]
-fn who_is_turned_away_can_read_why() {
+fn a_page_over_the_limits_can_read_its_refusal() {
     let bed = TestBed::with(|config, _| {
         config.set("cors.allow_origins", vec![PAGE]);
         config.set("limits.sessions_per_ip", 1);

@@ -1,4 +1,4 @@
-//! WHIP and WHEP when something fails: a node, the manager, the gateway itself.
+//! WHIP and WHEP when a node, the manager or the gateway itself fails.
 
 use crate::harness::node::FullBacklog;
 use crate::harness::whip::{ANSWER, FORMS, Form, delete, empty_post, patch, post};
@@ -7,7 +7,7 @@ use crate::harness::{Gate, HttpPeer, NodeListener, Reply, Request, TestBed, even
 const WHIP: &str = "/as/v1/proxy/whip/live/stream1?nodeGroup=ng1";
 const WHEP: &str = "/as/v1/proxy/whep/live/stream1?nodeGroup=ng1&requestId=r";
 
-/// The manager names these nodes, one at each question.
+/// The manager names these nodes, one in each answer.
 fn name_nodes(bed: &TestBed, nodes: &[u8]) {
     bed.manager.answer_in_turn("/as/", nodes.iter().map(|n| Reply::nodes(&[bed.ip(*n)])));
 }
@@ -40,7 +40,7 @@ fn a_node_that_cannot_be_reached_in_time_is_invisible_too() {
 }
 
 #[test]
-fn nothing_is_said_twice_once_a_node_has_read_of_it() {
+fn a_request_is_never_repeated_once_a_node_has_read_it() {
     for request in [post(WHIP), empty_post(WHEP)] {
         let bed = TestBed::start();
         let [bad, good] = [1, 2].map(|n| bed.whip_node(n));
@@ -54,7 +54,7 @@ fn nothing_is_said_twice_once_a_node_has_read_of_it() {
 }
 
 #[test]
-fn the_word_of_a_node_is_final() {
+fn an_error_of_a_node_is_final() {
     for status in [404, 409, 500, 503] {
         let bed = TestBed::start();
         let [bad, good] = [1, 2].map(|n| bed.whip_node(n));
@@ -66,7 +66,7 @@ fn the_word_of_a_node_is_final() {
 }
 
 #[test]
-fn there_are_so_many_attempts_and_no_more() {
+fn no_more_nodes_are_tried_than_configured() {
     let bed = TestBed::with(|config, _| config.set("origins.attempts", 2));
     let node = bed.whip_node(3);
     name_nodes(&bed, &[1, 2, 3]);
@@ -85,7 +85,7 @@ fn a_node_that_the_client_named_is_not_replaced() {
 }
 
 #[test]
-fn a_node_that_is_gone_is_said_so_to_those_it_had() {
+fn the_loss_of_a_node_is_reported_to_its_clients() {
     for form in FORMS {
         let bed = TestBed::start();
         let node = bed.whip_node(1);
@@ -98,8 +98,8 @@ fn a_node_that_is_gone_is_said_so_to_those_it_had() {
             response.assert_refusal(502, "origin_refused");
             response.assert_names_no_node(bed.ip(1));
         }
-        assert_eq!(other.dials(), 0, "nobody else has the session");
-        // it comes back, and so does the session
+        assert_eq!(other.dials(), 0, "no other node has the session");
+        // the node comes back, and so does the session
         let node = bed.whip_node(1);
         assert_eq!(bed.exchange(&delete(created.location())).status(), 200);
         assert_eq!(node.count(), 1);
@@ -107,7 +107,7 @@ fn a_node_that_is_gone_is_said_so_to_those_it_had() {
 }
 
 #[test]
-fn a_node_that_says_nothing_is_a_504() {
+fn a_silent_node_is_a_504() {
     let bed = TestBed::with(|config, _| {
         config.set("origins.upgrade_timeout", "300ms");
         config.set("limits.body_timeout", "300ms");
@@ -123,7 +123,7 @@ fn a_node_that_says_nothing_is_a_504() {
 }
 
 #[test]
-fn a_node_that_failed_is_forgotten_and_avoided_by_everybody() {
+fn a_failed_node_is_forgotten_and_avoided_by_all_clients() {
     let bed = TestBed::with(|config, _| {
         for key in ["answers.subscribe_ttl", "answers.broadcast_ttl", "origins.quarantine"] {
             config.set(key, "60s");
@@ -144,7 +144,7 @@ fn a_node_that_failed_is_forgotten_and_avoided_by_everybody() {
 }
 
 #[test]
-fn the_no_of_the_manager_is_the_no_of_the_gateway() {
+fn an_error_of_the_manager_is_passed_to_the_client() {
     let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["https://app.example"]));
     let node = bed.whip_node(1);
     for (status, body) in
@@ -164,7 +164,7 @@ fn the_no_of_the_manager_is_the_no_of_the_gateway() {
 }
 
 #[test]
-fn a_manager_that_fails_is_said_so() {
+fn a_failing_manager_is_answered_with_502_or_504() {
     let mut bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "300ms"));
     let node = bed.whip_node(1);
     let gate = Gate::default();
@@ -179,7 +179,7 @@ fn a_manager_that_fails_is_said_so() {
 }
 
 #[test]
-fn each_publisher_is_a_decision_and_players_share_one() {
+fn each_publisher_gets_its_own_answer_and_players_share_one() {
     let bed = TestBed::with(|config, _| config.set("answers.subscribe_ttl", "60s"));
     let _node = bed.whip_node(1);
     for n in 1..=3 {
@@ -193,7 +193,7 @@ fn each_publisher_is_a_decision_and_players_share_one() {
 }
 
 #[test]
-fn a_stranger_that_the_manager_names_is_not_dialled() {
+fn a_node_outside_the_admitted_networks_is_not_dialled() {
     let bed = TestBed::start();
     let _node = bed.whip_node(1);
     let stranger = NodeListener::listen(bed.workspace.node(10));
@@ -222,7 +222,7 @@ fn a_drain_lets_an_exchange_finish_and_takes_no_new_session() {
     gate.open();
     let created = client.read_response();
     assert_eq!((created.status(), created.text().as_str()), (201, ANSWER), "{created:?}");
-    // a connection of before either ends or is told
+    // an earlier connection either ends or is refused
     if idle.try_send(&post(WHIP).bytes()).is_ok()
         && let Some(head) = idle.next_head()
     {

@@ -1,10 +1,10 @@
-//! Which fields of WHIP and WHEP pass to the node and back, and which stay behind.
+//! Which fields of WHIP and WHEP pass to the node and back, and which do not.
 
 use crate::harness::whip::{ANSWER, FORMS, Form, ICE, SDP, TRICKLE, delete, post};
 use crate::harness::{Reply, TestBed};
 
 #[test]
-fn the_node_is_told_who_asks_and_nothing_that_is_not_its_business() {
+fn the_node_gets_the_clients_address_and_only_permitted_fields() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     for form in FORMS {
@@ -56,7 +56,7 @@ fn the_node_is_told_who_asks_and_nothing_that_is_not_its_business() {
 }
 
 #[test]
-fn the_client_is_told_what_is_its_business() {
+fn the_client_gets_only_permitted_fields() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let created = Reply::created("/live/whip/resource/s", ANSWER)
@@ -81,7 +81,11 @@ fn the_client_is_told_what_is_its_business() {
             assert_eq!(response.field(name), None, "{response:?}");
         }
         for name in ["access-control-allow-origin", "access-control-allow-credentials"] {
-            assert_eq!(response.field(name), None, "nobody asked: {response:?}");
+            assert_eq!(
+                response.field(name),
+                None,
+                "a request without an Origin gets no CORS fields: {response:?}"
+            );
         }
         response.assert_names_no_node(bed.ip(1));
     }
@@ -103,7 +107,7 @@ fn secrets_of_ice_servers_and_accounts_are_not_logged() {
 }
 
 #[test]
-fn the_origin_that_a_node_sees_is_the_configured_one() {
+fn the_origin_field_that_a_node_gets_is_the_configured_one() {
     let page = "https://gateway.test:8443";
     for (configured, seen) in [
         ("none", None),

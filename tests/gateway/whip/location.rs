@@ -1,10 +1,10 @@
-//! `Location`: whatever a node says, no node address, no mixed content and no foreign host leaves the gateway.
+//! `Location`: no node address, no mixed content and no foreign host leaves the gateway, whatever a node sends.
 
 use crate::harness::whip::{ANSWER, FORMS, delete, patch, post};
 use crate::harness::{Reply, TestBed, eventually};
 
 #[test]
-fn whatever_the_node_says_the_client_gets_a_path_of_ours_that_works() {
+fn every_location_of_a_node_becomes_a_working_path_on_the_gateway() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);
@@ -42,7 +42,7 @@ fn whatever_the_node_says_the_client_gets_a_path_of_ours_that_works() {
 }
 
 #[test]
-fn without_one_it_is_the_usual_path() {
+fn without_a_location_the_usual_path_is_used() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     for reply in [Reply::typed(201, "application/sdp", ANSWER), Reply::created("", ANSWER)] {
@@ -56,7 +56,7 @@ fn without_one_it_is_the_usual_path() {
 }
 
 #[test]
-fn one_that_cannot_be_meant_is_refused_and_its_session_is_not_left_behind() {
+fn an_invalid_location_is_refused_and_its_session_deleted() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);
@@ -101,7 +101,7 @@ fn one_that_cannot_be_meant_is_refused_and_its_session_is_not_left_behind() {
 }
 
 #[test]
-fn only_a_new_session_has_one() {
+fn only_a_new_session_has_a_location() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);
@@ -125,7 +125,7 @@ fn only_a_new_session_has_one() {
 }
 
 #[test]
-fn nobody_is_sent_elsewhere() {
+fn redirects_of_a_node_are_not_passed() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);

@@ -1,4 +1,4 @@
-//! WHIP and WHEP: all three ways to write a path lead to the same node, and what both sides say arrives.
+//! WHIP and WHEP: all three forms of path lead to the same node, and both sides receive what the other one sends.
 
 use crate::harness::whip::{
     ANSWER, CANDIDATES, FORMS, Form, ICE, OFFER, SDP, TRICKLE, delete, empty_post, patch, post,
@@ -6,7 +6,7 @@ use crate::harness::whip::{
 use crate::harness::{NodeListener, Reply, Request, TestBed};
 
 #[test]
-fn a_publisher_takes_the_whole_course_in_each_form() {
+fn a_publisher_completes_a_session_in_each_form() {
     for form in FORMS {
         let bed = TestBed::start();
         let node = bed.whip_node(1);
@@ -40,7 +40,7 @@ fn a_publisher_takes_the_whole_course_in_each_form() {
 }
 
 #[test]
-fn a_player_takes_the_whole_course_in_each_form() {
+fn a_player_completes_a_session_in_each_form() {
     for form in FORMS {
         let bed = TestBed::start();
         let node = bed.whip_node(1);
@@ -49,7 +49,7 @@ fn a_player_takes_the_whole_course_in_each_form() {
         assert_eq!(client.exchange(&Request::new("OPTIONS", &endpoint)).status(), 204);
         let created = client.exchange(&empty_post(&endpoint));
         assert_eq!((created.status(), created.text().as_str()), (201, OFFER), "{created:?}");
-        // SDKs put their endpoint's parameters behind a relative Location
+        // SDKs append the parameters of their endpoint to a relative Location
         let (_, query) = endpoint.split_once('?').unwrap();
         let resource = format!("{}?{query}", created.location());
         let answer = Request::new("PATCH", &resource).body(SDP, ANSWER);
@@ -71,7 +71,7 @@ fn a_player_takes_the_whole_course_in_each_form() {
 }
 
 #[test]
-fn both_generations_of_managers_are_asked_in_their_own_words() {
+fn each_generation_of_managers_is_asked_on_its_own_route() {
     for (endpoint, question) in [
         (
             "/as/v1/proxy/whip/live/room/s?nodeGroup=ng1&region=us&strict=true&a=b",
@@ -111,7 +111,7 @@ fn the_app_may_have_a_context_in_each_form() {
 }
 
 #[test]
-fn what_is_not_ours_reaches_the_node_byte_for_byte() {
+fn unknown_parameters_reach_the_node_byte_for_byte() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let opaque = "username=u&password=p%20a+ss&x=y&q=%e3%82%ab&flag&token=a:b=c";
@@ -123,7 +123,7 @@ fn what_is_not_ours_reaches_the_node_byte_for_byte() {
 }
 
 #[test]
-fn odd_letters_pass_or_are_refused_but_always_the_same() {
+fn unusual_characters_pass_or_are_refused_consistently() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let statuses: Vec<u16> =
@@ -136,7 +136,7 @@ fn odd_letters_pass_or_are_refused_but_always_the_same() {
 }
 
 #[test]
-fn a_real_options_reaches_the_node_and_brings_its_ice_servers() {
+fn an_options_request_reaches_the_node_and_returns_its_ice_servers() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let other = "<turn:turn.example?transport=udp>; rel=\"ice-server\"; username=\"u\"; credential=\"YQ==\"";
@@ -146,7 +146,7 @@ fn a_real_options_reaches_the_node_and_brings_its_ice_servers() {
     );
     for form in FORMS {
         let request = Request::new("OPTIONS", &form.endpoint("whip", "s", bed.ip(1), "&signal=true"));
-        // a page of our own origin sends one without asking for permission first
+        // a page of the gateway's own web origin sends one without a preflight
         let request = request.by_page("https://gateway.test:8443");
         let response = bed.exchange(&request);
         assert_eq!(response.status(), 200, "{response:?}");
@@ -157,7 +157,7 @@ fn a_real_options_reaches_the_node_and_brings_its_ice_servers() {
 }
 
 #[test]
-fn the_node_that_the_client_shall_name_is_in_session_host() {
+fn session_host_holds_the_node_that_the_client_shall_name() {
     let bed = TestBed::start();
     let _node = bed.whip_node(1);
     let endpoint = Form::Proxy.endpoint("whip", "s", bed.ip(1), "");
@@ -190,7 +190,7 @@ fn every_status_of_the_node_passes_with_its_body() {
 }
 
 #[test]
-fn each_method_has_its_route_and_each_body_its_type() {
+fn each_route_has_its_methods_and_each_body_its_type() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);
@@ -223,7 +223,7 @@ fn each_method_has_its_route_and_each_body_its_type() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_before_anybody_is_asked() {
+fn invalid_requests_are_refused_before_the_manager_is_asked() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let stranger = NodeListener::listen(bed.workspace.node(10));
@@ -281,7 +281,7 @@ fn a_node_that_the_client_names_is_used_without_a_question() {
 }
 
 #[test]
-fn it_is_counted_as_http() {
+fn whip_sessions_are_counted_as_http() {
     let bed = TestBed::start();
     let _node = bed.whip_node(1);
     let mut client = bed.client();
@@ -295,7 +295,7 @@ fn it_is_counted_as_http() {
 }
 
 #[test]
-fn a_type_may_have_parameters_and_capitals() {
+fn a_content_type_may_have_parameters_and_capitals() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let endpoint = Form::Proxy.endpoint("whip", "s", bed.ip(1), "");
@@ -306,7 +306,7 @@ fn a_type_may_have_parameters_and_capitals() {
 }
 
 #[test]
-fn every_status_on_a_resource_passes_and_only_the_end_is_the_end() {
+fn every_status_of_a_resource_passes_and_only_a_successful_delete_ends_it() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     for form in FORMS {
@@ -325,7 +325,7 @@ fn every_status_on_a_resource_passes_and_only_the_end_is_the_end() {
             }
         }
         node.answer("DELETE ", Reply::empty(204));
-        assert_eq!(bed.exchange(&delete(location)).status(), 204, "after all those failures");
+        assert_eq!(bed.exchange(&delete(location)).status(), 204, "the session survives the failures");
         bed.exchange(&delete(location)).assert_refusal(404, "no_such_resource");
     }
 }
@@ -339,7 +339,7 @@ fn a_second_question_mark_is_part_of_the_query() {
 }
 
 #[test]
-fn the_group_of_those_who_name_none_is_the_configured_one() {
+fn a_client_without_a_node_group_gets_the_configured_one() {
     let bed = TestBed::with(|config, _| config.set("stream_manager.node_group", "ng7"));
     let _node = bed.whip_node(1);
     for rest in ["", "?nodeGroup=default", "?nodeGroup=ng1"] {
@@ -350,7 +350,7 @@ fn the_group_of_those_who_name_none_is_the_configured_one() {
 }
 
 #[test]
-fn a_client_that_wants_no_more_gets_its_answer_and_the_end() {
+fn a_client_that_asks_for_close_gets_its_answer_and_the_end() {
     let bed = TestBed::start();
     let _node = bed.whip_node(1);
     let mut client = bed.client();

@@ -1,4 +1,4 @@
-//! Cases as they are written in `tests/data/front_door`: readable, one entry each, every byte of them meant.
+//! The format of the cases in `tests/data/front_door`: readable, one entry each, every byte explicit.
 //!
 //! ```text
 //! [name of the case]
@@ -6,49 +6,49 @@
 //! | GET {event} HTTP/1.1        a line of the request; its end is CR LF,
 //! | X-A: 1\r2                   escapes: \r \n \t \0 \xHH \\ \{ \}
 //! | no line end here\           … unless it ends with a backslash
-//! node:                         (where something passes: who hears what)
+//! node:                         (where something passes: the peer that receives it, and what)
 //! => 400 bad_request, closed    the only acceptable outcome
 //! ```
 //!
-//! In braces: a value that the scene knows, `{*N text}` for N copies, `{fill N}` for so many x that the request is N bytes
-//! long, `{length NAME}` and `{hex NAME}` for the length of a value, `{stall}` where the client says nothing more, and
-//! `{drip}` where it goes on byte by byte.
+//! In braces: a value that the test provides, `{*N text}` for N copies, `{fill N}` for as many x as make the request N
+//! bytes long, `{length NAME}` and `{hex NAME}` for the length of a value, `{stall}` where the client sends nothing more,
+//! and `{drip}` where it goes on byte by byte.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Values for the words in braces.
+/// The values for the names in braces.
 pub type Words = HashMap<&'static str, String>;
 
-/// One entry.
+/// One case.
 pub struct Case {
     pub name: String,
     pub why: String,
-    /// What the client says at once.
+    /// What the client sends at once.
     pub request: Vec<u8>,
-    /// What it says byte by byte after that; nothing at all if it stalls.
+    /// What it sends byte by byte after that; empty if it stalls.
     pub drip: Vec<u8>,
-    /// It says nothing more, not even another request.
+    /// Whether the client sends nothing more, not even another request.
     pub stalls: bool,
-    /// Who hears something of it, and what.
+    /// The peer that receives something of the request, and the bytes.
     pub heard: Option<(String, Vec<u8>)>,
-    /// Status and code word of each answer; the word may be missing.
+    /// Status and refusal code of each answer; the code may be missing.
     pub answers: Vec<(u16, String)>,
     pub after: After,
 }
 
-/// What becomes of the connection.
+/// What happens to the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum After {
-    /// It ends after the answers, in order, whatever was sent behind.
+    /// It ends cleanly after the answers, whatever was sent after the request.
     Closed,
-    /// What comes behind is answered as if nothing had been.
+    /// The next request is answered as if this one had not been sent.
     InSync,
     /// The outcome does not say.
     Open,
 }
 
-/// Every entry of a file, or of all files of a folder in the order of their names.
+/// All cases of a file, or of all files of a folder in the order of their names.
 pub fn read(path: &str, words: &Words) -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path);
     let mut files = vec![path.clone()];
@@ -69,13 +69,13 @@ fn entries(text: &str, words: &Words) -> Vec<Case> {
             entry.clear();
         }
     }
-    assert!(entry.is_empty(), "no outcome: {entry:?}");
+    assert!(entry.is_empty(), "a case without an outcome: {entry:?}");
     cases
 }
 
 fn case(lines: &[&str], outcome: &str, words: &Words) -> Case {
     let name = lines[0].strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let name = name.unwrap_or_else(|| panic!("no name: {}", lines[0]));
+    let name = name.unwrap_or_else(|| panic!("a case without a name: {}", lines[0]));
     let heard = lines.iter().position(|line| line.ends_with(':') && !line.starts_with('|'));
     let end = lines.len() - 1;
     let heard = heard.map(|at| (lines[at].trim_end_matches(':').to_owned(), at));
@@ -94,7 +94,7 @@ fn case(lines: &[&str], outcome: &str, words: &Words) -> Case {
     }
 }
 
-/// Marks of the places where a request goes on in another way; no request holds them.
+/// Marks where the way of sending changes; no request contains them.
 const STALL: &[u8] = b"\0stall\0";
 const DRIP: &[u8] = b"\0drip\0";
 
@@ -119,32 +119,33 @@ fn read_outcome(outcome: &str) -> (Vec<(u16, String)>, After) {
                 let (times, answer) = part.split_once(" x ").unwrap_or(("1", part));
                 let (status, code) = answer.split_once(' ').unwrap_or((answer, ""));
                 let answer = (status.parse().expect("a status"), code.to_owned());
-                answers.extend(vec![answer; times.parse().expect("how often")]);
+                answers.extend(vec![answer; times.parse().expect("a number of answers")]);
             }
         }
     }
     (answers, after)
 }
 
-/// The bytes of some lines.
+/// The bytes of these lines.
 fn bytes(lines: &[&str], words: &Words) -> Vec<u8> {
     let mut text = Vec::new();
     for line in lines {
-        let line = line.strip_prefix('|').unwrap_or_else(|| panic!("no part of a request: {line}"));
+        let line =
+            line.strip_prefix('|').unwrap_or_else(|| panic!("expected a line of a request, found {line}"));
         let line = line.strip_prefix(' ').unwrap_or(line);
         let bare = line.len() - line.trim_end_matches('\\').len();
         if bare % 2 == 1 {
             expand(&line[..line.len() - 1], words, &mut text);
         } else {
             expand(line, words, &mut text);
-            // nothing follows a client that says nothing more
+            // nothing follows where a client stalls
             text.extend(b"\r\n");
         }
     }
     fill(text)
 }
 
-/// Appends a line with its escapes undone and its words replaced.
+/// Appends a line with its escapes undone and its names replaced.
 fn expand(line: &str, words: &Words, text: &mut Vec<u8>) {
     let mut rest = line.chars();
     while let Some(letter) = rest.next() {
@@ -171,19 +172,19 @@ fn escape(rest: &mut std::str::Chars<'_>, text: &mut Vec<u8>) {
             u8::from_str_radix(&digits, 16).expect("two digits")
         }
         plain @ ('\\' | '{' | '}') => plain as u8,
-        other => panic!("no escape: {other}"),
+        other => panic!("unknown escape: {other}"),
     });
 }
 
-/// Stands where `{fill N}` was until the rest is known.
+/// Stands for `{fill N}` until the rest of the request is known.
 const FILL: &[u8] = b"\0fill ";
 
 fn word_bytes(word: &str, words: &Words, text: &mut Vec<u8>) {
-    let value = |name: &str| words.get(name).unwrap_or_else(|| panic!("no such word: {name}"));
+    let value = |name: &str| words.get(name).unwrap_or_else(|| panic!("unknown name: {name}"));
     if let Some((times, part)) = word.strip_prefix('*').and_then(|rest| rest.split_once(' ')) {
         let mut once = Vec::new();
         expand(part, words, &mut once);
-        text.extend(once.repeat(times.parse().expect("how often")));
+        text.extend(once.repeat(times.parse().expect("a number of copies")));
     } else if let Some(size) = word.strip_prefix("fill ") {
         text.extend([FILL, format!("{size}\0").as_bytes()].concat());
     } else if let Some(name) = word.strip_prefix("length ") {
@@ -202,7 +203,7 @@ fn word_bytes(word: &str, words: &Words, text: &mut Vec<u8>) {
 fn fill(text: Vec<u8>) -> Vec<u8> {
     let Some(at) = text.windows(FILL.len()).position(|window| window == FILL) else { return text };
     let digits = &text[at + FILL.len()..];
-    let end = digits.iter().position(|byte| *byte == 0).expect("its end");
+    let end = digits.iter().position(|byte| *byte == 0).expect("the end of the fill mark");
     let size: usize = std::str::from_utf8(&digits[..end]).unwrap().parse().expect("a size");
     let (before, after) = (&text[..at], &digits[end + 1..]);
     [before, &vec![b'x'; size - before.len() - after.len()], after].concat()

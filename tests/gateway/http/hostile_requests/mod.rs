@@ -1,8 +1,9 @@
-//! The front door: hostile requests over TLS, each with its only acceptable outcome, and nothing of them goes any further.
+//! Hostile requests over TLS, each with its only acceptable outcome; no byte of them reaches a node or the stream
+//! manager.
 //!
-//! The corpus is `tests/data/front_door`; `corpus` says how it is written. For each case three things are looked at: the
-//! answers, down to what becomes of a good request behind them; the counter of refusals; and that no node and no stream
-//! manager heard of it. What passes is in `tests/data/front_door_passes.txt`, with the very bytes that the other side gets.
+//! The corpus is `tests/data/front_door`; `corpus` documents its format. For each case the test checks the answers,
+//! including the answer to a valid request after it; the counter of refusals; and that no node and no stream manager was
+//! dialled. Cases that pass are in `tests/data/front_door_passes.txt`, with the exact bytes that the other side receives.
 
 use crate::harness::client::KEY;
 use crate::harness::connection::{End, printable};
@@ -19,7 +20,7 @@ mod recorder;
 const OWN_PAGE: &str = "https://gateway.test:8443";
 const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
 
-/// Words that both corpora know.
+/// The values that both corpora use.
 fn words(workspace: &Workspace) -> Words {
     let smuggled = String::from_utf8(Request::get(&EVENT.replace("stream1", "smuggled")).bytes()).unwrap();
     let ws = format!(
@@ -36,14 +37,14 @@ fn words(workspace: &Workspace) -> Words {
         ("ws", ws),
         ("key", KEY.to_owned()),
         ("smuggled", smuggled),
-        // of the other side, known only when it has heard something
+        // values of the other side, known only once it has received something
         ("client", "<client>".to_owned()),
         ("port", "<port>".to_owned()),
         ("fresh", "<fresh>".to_owned()),
     ])
 }
 
-/// A request that follows a case on its connection. No case is answered like that: it is a preflight of our own page.
+/// A request that follows a case on its connection: a preflight of the gateway's own page. No case has the same answer.
 fn probe() -> Request {
     let preflight = Request::new("OPTIONS", &EVENT.replace("stream1", "probe")).by_page(OWN_PAGE);
     preflight.with("Access-Control-Request-Method", "GET").with("Connection", "close")
@@ -53,7 +54,7 @@ fn is_answer_to_probe(response: &Response) -> bool {
     response.status() == 204 && response.field("access-control-allow-origin") == Some(OWN_PAGE)
 }
 
-/// Everything until the end, taken apart as a client would. Only a 100 is followed by another answer to the same request.
+/// All answers until the end, separated as a client would. Only a 100 is followed by another answer to the same request.
 #[track_caller]
 fn answers(client: &mut Connection) -> Vec<Response> {
     let (mut bytes, end) = client.read_to_end();
@@ -63,19 +64,19 @@ fn answers(client: &mut Connection) -> Vec<Response> {
         let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
         let head = crate::harness::Head::parse(&bytes.drain(..head).collect::<Vec<u8>>());
         let length = head.field("content-length").map_or(0, |length| length.parse().expect("a length"));
-        assert!(bytes.len() >= length, "half an answer: {head:?}");
+        assert!(bytes.len() >= length, "an incomplete answer: {head:?}");
         answers.push(Response { head, body: bytes.drain(..length).collect() });
     }
     answers
 }
 
-/// Says what a case says, in its own time, and gives what came back.
+/// Sends the bytes of a case at its pace, and returns the answers.
 #[track_caller]
 fn run_case(bed: &TestBed, case: &Case) -> Vec<Response> {
     let mut client = bed.client();
     let request =
         if case.stalls { case.request.clone() } else { [&case.request[..], &probe().bytes()].concat() };
-    // who is refused early may be cut off early
+    // the gateway may close early after a refusal
     client.try_send(&request).ok();
     for byte in &case.drip {
         if client.receives_within(Duration::from_millis(20)) || client.try_send(&[*byte]).is_err() {
@@ -85,12 +86,12 @@ fn run_case(bed: &TestBed, case: &Case) -> Vec<Response> {
     answers(&mut client)
 }
 
-/// The answers are those of the case, and nothing was answered that was no request.
+/// Checks the answers of a case, and that nothing else was answered.
 #[track_caller]
 fn check_answers(bed: &TestBed, case: &Case, mut answers: Vec<Response>) {
     if case.after == After::InSync {
         let last = answers.pop().expect("an answer");
-        assert!(is_answer_to_probe(&last), "not the answer to what came behind: {last:?}");
+        assert!(is_answer_to_probe(&last), "the last answer does not belong to the probe: {last:?}");
     }
     assert_eq!(answers.len(), case.answers.len(), "{answers:?}");
     for (response, (status, code)) in answers.iter().zip(&case.answers) {
@@ -103,12 +104,12 @@ fn check_answers(bed: &TestBed, case: &Case, mut answers: Vec<Response>) {
         }
         let told = format!("{response:?}");
         for secret in [bed.workspace.node(1).ip().to_string(), bed.workspace.manager().to_string()] {
-            assert!(!told.contains(&secret), "an address: {told}");
+            assert!(!told.contains(&secret), "an address in the answer: {told}");
         }
     }
 }
 
-/// All refusals that were counted so far.
+/// All refusals that the gateway has counted so far.
 fn refusals(gateway: &Gateway) -> BTreeMap<String, u64> {
     let page = gateway.admin_get("/metrics").text();
     let counted = page.lines().filter_map(|line| {
@@ -124,7 +125,7 @@ fn add(counted: &mut BTreeMap<String, u64>, case: &Case) {
     }
 }
 
-/// What one case has to show; fails with its name.
+/// Runs the checks of one case. Prints its name if they fail.
 fn case_passes(case: &Case, look: impl FnOnce()) -> bool {
     let passed = catch_unwind(AssertUnwindSafe(look)).is_ok();
     if !passed {
@@ -139,7 +140,7 @@ fn limits(config: &mut Config) {
 }
 
 #[test]
-fn every_hostile_request_has_its_outcome_and_reaches_nobody() {
+fn every_hostile_request_has_its_outcome_and_reaches_no_peer() {
     let mut bed = TestBed::with(|config, _| limits(config));
     let node = bed.http_node(1);
     let cases = corpus::read("front_door", &words(&bed.workspace));
@@ -154,12 +155,12 @@ fn every_hostile_request_has_its_outcome_and_reaches_nobody() {
             let answers = run_case(&bed, case);
             counted = refusals(&bed.gateway);
             check_answers(&bed, case, answers);
-            assert_eq!(counted, expected, "refusals that were counted");
-            assert_eq!(dialled(), before, "somebody was dialled");
+            assert_eq!(counted, expected, "counted refusals");
+            assert_eq!(dialled(), before, "a peer was dialled");
         })
     };
     let mut failures: Vec<_> = quick.iter().filter(failed).map(|case| &case.name).collect();
-    // those that take their time take it together
+    // slow cases run at the same time
     let late = std::thread::scope(|scope| {
         let look = |case: &&Case| !case_passes(case, || check_answers(&bed, case, run_case(&bed, case)));
         let played: Vec<_> = slow.iter().map(|case| (case, scope.spawn(move || look(case)))).collect();
@@ -172,8 +173,8 @@ fn every_hostile_request_has_its_outcome_and_reaches_nobody() {
     slow.iter().for_each(|case| add(&mut counted, case));
     assert_eq!(failures, Vec::<&String>::new(), "of {} cases", cases.len());
     assert_eq!(refusals(&bed.gateway), counted);
-    assert_eq!((node.dials(), bed.manager.dials()), (0, 0), "somebody was dialled");
-    // the same eyes see what is served
+    assert_eq!((node.dials(), bed.manager.dials()), (0, 0), "a peer was dialled");
+    // the same checks see requests that are served
     bed.manager.answer("/stream1", Reply::node(bed.ip(1)));
     assert_eq!(bed.get(EVENT).status(), 200);
     bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(502, "origin_bad_handshake");
@@ -181,12 +182,12 @@ fn every_hostile_request_has_its_outcome_and_reaches_nobody() {
     bed.gateway.assert_healthy();
 }
 
-/// Every case is one of its own, has a reason, and there are enough of them.
+/// Checks that every case is unique and has a reason, and that there are enough of them.
 fn assert_distinct(cases: &[Case]) {
     let names: HashSet<_> = cases.iter().map(|case| &case.name).collect();
-    assert_eq!(names.len(), cases.len(), "a name twice");
+    assert_eq!(names.len(), cases.len(), "two cases with the same name");
     let requests: HashSet<_> = cases.iter().map(|case| (&case.request, &case.drip)).collect();
-    assert_eq!(requests.len(), cases.len(), "a request twice");
+    assert_eq!(requests.len(), cases.len(), "two cases with the same request");
     assert!(cases.len() >= 400, "{} cases", cases.len());
     for case in cases {
         assert!(!case.why.is_empty() && case.after != After::Open && case.heard.is_none(), "[{}]", case.name);
@@ -194,7 +195,7 @@ fn assert_distinct(cases: &[Case]) {
 }
 
 #[test]
-fn what_passes_is_written_anew() {
+fn requests_that_pass_reach_the_peer_in_a_canonical_form() {
     let workspace = Workspace::claim();
     let node = Recorder::listen(workspace.node(1), workspace.node(1));
     let manager = Recorder::listen(workspace.manager(), workspace.node(1));
@@ -222,7 +223,7 @@ fn what_passes_is_written_anew() {
                 expected.replace("<client>", &workspace.client_ip(1).to_string()).replace("<port>", &port);
             assert_eq!(said, expected.replace("<fresh>", fresh.unwrap_or_default()));
         }
-        assert!(node.is_silent() && manager.is_silent(), "and nobody else heard of it");
+        assert!(node.is_silent() && manager.is_silent(), "no other peer received a request");
     }
     gateway.assert_no_panic();
 }

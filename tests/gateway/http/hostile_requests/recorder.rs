@@ -1,4 +1,4 @@
-//! A node or a stream manager that keeps every byte it is told, down to the whitespace, and agrees to everything.
+//! A node or a stream manager that records every byte it receives, whitespace included, and accepts everything.
 
 use crate::harness::eventually;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Listens, and answers questions of the stream manager with this node.
+    /// Listens, and answers questions to the stream manager with this node.
     pub fn listen(address: SocketAddr, node: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
         let (heard, gone) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(AtomicBool::new(false)));
@@ -34,7 +34,7 @@ impl Recorder {
         Self { address, heard, gone, thread: Some(thread) }
     }
 
-    /// What was heard since the last time: exactly one message.
+    /// The bytes received since the last call: exactly one message.
     #[track_caller]
     pub fn take(&self) -> Vec<u8> {
         eventually("a message", || !self.heard.lock().unwrap().is_empty());
@@ -43,7 +43,7 @@ impl Recorder {
         heard.remove(0)
     }
 
-    /// Whether nothing was heard that was not taken.
+    /// Whether nothing was received since the last call of `take`.
     pub fn is_silent(&self) -> bool {
         self.heard.lock().unwrap().is_empty()
     }
@@ -57,7 +57,7 @@ impl Drop for Recorder {
     }
 }
 
-/// Messages of one connection, each with its answer, until it ends.
+/// Serves one connection: records each message and answers it.
 fn converse(mut tcp: TcpStream, node: SocketAddr, heard: &Mutex<Vec<Vec<u8>>>) {
     let mut bytes = Vec::new();
     let mut room = [0; 4096];
@@ -77,7 +77,7 @@ fn converse(mut tcp: TcpStream, node: SocketAddr, heard: &Mutex<Vec<Vec<u8>>>) {
     }
 }
 
-/// The value of a field of ours, which are written in one way.
+/// The value of a field that the gateway writes in one form.
 fn field<'m>(message: &'m str, name: &str) -> Option<&'m str> {
     message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
