@@ -59,10 +59,10 @@ fn session(bed: &TestBed, listener: &NodeListener, tcp: TcpStream) -> (Connectio
 /// Checks that the gateway ends this connection without sending a byte.
 #[track_caller]
 fn assert_dropped(mut tcp: TcpStream) {
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     // a connection with unread bytes is reset
-    let _ = tcp.read_to_end(&mut said);
-    assert!(said.is_empty(), "{said:?}");
+    let _ = tcp.read_to_end(&mut received);
+    assert!(received.is_empty(), "{received:?}");
 }
 
 fn failures(bed: &TestBed, how: &str) -> f64 {
@@ -162,9 +162,9 @@ fn without_the_proxy_protocol_its_header_is_no_tls() {
     let bed = TestBed::start();
     let mut tcp = bed.client_builder().connect_tcp();
     tcp.write_all(&v1(CLIENT.parse().unwrap())).unwrap();
-    let mut said = Vec::new();
-    tcp.read_to_end(&mut said).unwrap();
-    assert_eq!(said.first(), Some(&21), "an alert: {said:?}");
+    let mut received = Vec::new();
+    tcp.read_to_end(&mut received).unwrap();
+    assert_eq!(received.first(), Some(&21), "an alert: {received:?}");
     bed.gateway.wait_for_metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")], 1.0);
 }
 

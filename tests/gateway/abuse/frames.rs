@@ -49,7 +49,7 @@ fn floods_of_the_smallest_client_frames_do_not_starve_other_sessions() {
     let _node = ScriptedNode::silent(flood.bed.workspace.node(2));
     for (name, first, frame) in floods {
         let outcome = "none; `frames{from=\"client\"}`";
-        let attack = Attack { name, attackers: size(2, 4), each: BUSY_KIB, outcome };
+        let attack = Attack { name, attackers: size(2, 4), kib_each: BUSY_KIB, outcome };
         let before = passed(&flood, "client");
         flood.run(&attack, || {
             all_at_once(&attack, || {
@@ -78,7 +78,7 @@ fn floods_of_the_smallest_node_frames_do_not_starve_other_sessions() {
             send_while(|| began.elapsed() < 2 * flood_duration(), || node.try_send(&batch).map(|()| BATCH));
         });
         let outcome = "none; `frames{from=\"origin\"}`";
-        let attack = Attack { name, attackers: size(2, 4), each: BUSY_KIB, outcome };
+        let attack = Attack { name, attackers: size(2, 4), kib_each: BUSY_KIB, outcome };
         let before = passed(&flood, "origin");
         flood.run(&attack, || {
             // the node ends the session when its flood is over
@@ -112,11 +112,11 @@ fn clients_that_never_read_are_ended_in_time() {
     let outcome = "silent; `ends{by=\"gateway\",how=\"silent\"}`, or `{by=\"client\",how=\"lost\"}`";
     // half a megabyte that arrived at once, and the allocator's overhead
     let attack =
-        Attack { name: "clients never read, a node sends without pause", attackers, each: 1024, outcome };
+        Attack { name: "clients never read, a node sends without pause", attackers, kib_each: 1024, outcome };
     let began = Instant::now();
     flood.run(&attack, || {
-        let crowd: Vec<Connection> = (0..attackers).map(|_| flood.relay(&flood.attacker())).collect();
-        ended(&flood, crowd);
+        let connections: Vec<Connection> = (0..attackers).map(|_| flood.relay(&flood.attacker())).collect();
+        ended(&flood, connections);
     });
     let making = Duration::from_millis(50 * attackers as u64);
     assert!(began.elapsed() < Duration::from_millis(1900) + TOLERANCE + making, "{:?}", began.elapsed());
@@ -127,12 +127,12 @@ fn clients_that_never_read_are_ended_in_time() {
 }
 
 /// Waits until only the sessions of regular clients are left. The attackers keep their connections open until then.
-fn ended(flood: &FloodBed, crowd: Vec<Connection>) {
+fn ended(flood: &FloodBed, connections: Vec<Connection>) {
     eventually("the gateway ends the sessions", || {
         // regular clients hold one long session and one short one at a time
         flood.bed.gateway.metric("tidegate_sessions_active", &[]) <= 2.0
     });
-    drop(crowd);
+    drop(connections);
 }
 
 #[test]
@@ -142,8 +142,12 @@ fn nodes_that_never_read_are_ended_in_time() {
     let _node = ScriptedNode::listen(flood.bed.workspace.node(2), move |node| drop(hold.send(node)));
     let attackers = size(10, 100);
     let outcome = "ended; `ends{by=\"origin\",how=\"lost\"}`";
-    let attack =
-        Attack { name: "a node never reads, clients send without pause", attackers, each: BUSY_KIB, outcome };
+    let attack = Attack {
+        name: "a node never reads, clients send without pause",
+        attackers,
+        kib_each: BUSY_KIB,
+        outcome,
+    };
     let began = Instant::now();
     flood.run(&attack, || {
         let frame = Frame::binary(vec![7; 16_000]).masked([1, 2, 3, 4]);
@@ -170,7 +174,7 @@ fn a_close_without_an_end_of_the_connection_ends_after_the_close_timeout() {
     });
     let attackers = size(40, 400);
     let outcome = "`close_timeout`; `ends{by=\"client\",how=\"close\"}`";
-    let attack = Attack { name: "Close, and the connection stays open", attackers, each: 64, outcome };
+    let attack = Attack { name: "Close, and the connection stays open", attackers, kib_each: 64, outcome };
     let labels = [("by", "client"), ("how", "close")];
     let took = flood.run(&attack, || {
         let said = |_| {
@@ -178,9 +182,9 @@ fn a_close_without_an_end_of_the_connection_ends_after_the_close_timeout() {
             client.send_frame(Frame::close(1000, "bye"));
             client.tcp().try_clone().map(|tcp| (client, tcp)).unwrap()
         };
-        let (crowd, tcps): (Vec<Connection>, Vec<TcpStream>) = (0..attackers).map(said).unzip();
+        let (connections, tcps): (Vec<Connection>, Vec<TcpStream>) = (0..attackers).map(said).unzip();
         let took = wait_until_ended(&tcps);
-        ended(&flood, crowd);
+        ended(&flood, connections);
         took
     });
     assert!(took < Duration::from_millis(500) + TOLERANCE, "{took:?}");

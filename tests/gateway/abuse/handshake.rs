@@ -62,9 +62,10 @@ fn connections_without_a_byte_end_after_the_handshake_timeout() {
     let flood = with_short_timeouts();
     let attackers = size(200, 1900);
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
-    let took = flood.run(&Attack { name: "connect and send nothing", attackers, each: 16, outcome }, || {
-        wait_until_ended(&flood.silent_connections(attackers))
-    });
+    let took = flood
+        .run(&Attack { name: "connect and send nothing", attackers, kib_each: 16, outcome }, || {
+            wait_until_ended(&flood.silent_connections(attackers))
+        });
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
     flood.wait_for_failures("timeout", attackers);
 }
@@ -75,7 +76,7 @@ fn a_client_hello_sent_byte_by_byte_gets_no_extra_time() {
     let attackers = size(40, 400);
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
     let hello = pending_output(&mut client(ONLY_13));
-    let attack = Attack { name: "a ClientHello byte by byte", attackers, each: 24, outcome };
+    let attack = Attack { name: "a ClientHello byte by byte", attackers, kib_each: 24, outcome };
     let (took, dripped) = flood.run(&attack, || {
         let (began, connections) = (Instant::now(), flood.silent_connections(attackers));
         connections.iter().for_each(|tcp| tcp.set_nonblocking(true).unwrap());
@@ -129,7 +130,7 @@ fn a_handshake_that_stops_at_any_flight_ends_in_time() {
     let attackers = 2 * flights.len() * each;
     let outcome = "deadline; `tls_handshake_failures{how=\"timeout\"}`";
     // a handshake that is half done holds keys and a transcript
-    let attack = Attack { name: "stop after each flight, TLS 1.2 and 1.3", attackers, each: 48, outcome };
+    let attack = Attack { name: "stop after each flight, TLS 1.2 and 1.3", attackers, kib_each: 48, outcome };
     let took = flood.run(&attack, || {
         let began = Instant::now();
         let mut stopped = Vec::new();
@@ -151,7 +152,7 @@ fn floods_of_whole_handshakes_do_not_starve_other_clients() {
     let flood = FloodBed::start(|_| {});
     let outcome = "clients leave; `tls_handshakes{resumed=\"false\"}`";
     let threads = size(2, 4);
-    let attack = Attack { name: "whole handshakes in sequence", attackers: threads, each: 64, outcome };
+    let attack = Attack { name: "whole handshakes in sequence", attackers: threads, kib_each: 64, outcome };
     let done = AtomicUsize::new(0);
     flood.run(&attack, || {
         std::thread::scope(|scope| {
@@ -183,7 +184,7 @@ fn an_address_over_its_session_limit_is_refused_and_no_other() {
     let flood = FloodBed::start(|config| config.set("limits.sessions_per_ip", slots as i64));
     let attackers = size(100, 2000);
     let outcome = "429; `refusals{code=\"too_many\"}`";
-    let attack = Attack { name: "sessions over the limit of one address", attackers, each: 32, outcome };
+    let attack = Attack { name: "sessions over the limit of one address", attackers, kib_each: 32, outcome };
     flood.run(&attack, || {
         let mut inside: Vec<_> = (0..slots).map(|_| flood.attacker().connect_tls()).collect();
         for client in &mut inside {
@@ -210,7 +211,7 @@ fn one_address_cannot_take_all_slots_of_unfinished_handshakes() {
     let attack = Attack {
         name: "unfinished handshakes over `handshakes`, from one address",
         attackers,
-        each: 16,
+        kib_each: 16,
         outcome,
     };
     flood.run(&attack, || {
@@ -236,7 +237,7 @@ fn connections_that_are_reset_at_once_only_count_as_lost() {
     let flood = FloodBed::start(|_| {});
     let attackers = size(500, 20_000);
     let outcome = "clients leave; `tls_handshake_failures{how=\"lost\"}`";
-    let attack = Attack { name: "connect and reset", attackers, each: 1, outcome };
+    let attack = Attack { name: "connect and reset", attackers, kib_each: 1, outcome };
     flood.run(&attack, || {
         for n in 0..attackers {
             let mut tcp = flood.attacker().connect_tcp();
@@ -264,7 +265,7 @@ fn messages_that_tls_forbids_during_a_handshake_end_it() {
     let attackers = 2 * cases.len() * size(2, 50);
     let outcome = "alert; `tls_handshake_failures{how=\"protocol\"}`";
     let attack =
-        Attack { name: "messages that TLS forbids during a handshake", attackers, each: 208, outcome };
+        Attack { name: "messages that TLS forbids during a handshake", attackers, kib_each: 208, outcome };
     flood.run(&attack, || {
         let mut connections = Vec::new();
         for (_, kind, content) in &cases {

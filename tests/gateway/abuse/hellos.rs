@@ -54,8 +54,12 @@ fn client_hellos_that_never_end_cost_one_buffer_each() {
     let attackers = size(40, 400);
     let outcome = "deadline, alert; `tls_handshake_failures{how=\"timeout\"}`, `\"protocol\"`";
     // a message announces its length in 24 bits; up to 80 KiB of it are kept, and a growing vector doubles
-    let attack =
-        Attack { name: "ClientHellos of 64 KiB less a byte, and of 16 MiB", attackers, each: 208, outcome };
+    let attack = Attack {
+        name: "ClientHellos of 64 KiB less a byte, and of 16 MiB",
+        attackers,
+        kib_each: 208,
+        outcome,
+    };
     let endless = [(0xffff_u32, 0xfffe), (0x00ff_ffff, 1 << 20)].map(|(length, comes)| {
         let mut message = vec![0; 4 + comes];
         message[..4].copy_from_slice(&(0x0100_0000 | length).to_be_bytes());
@@ -175,7 +179,8 @@ fn absurd_client_hellos_are_answered_or_ended_without_harm_to_other_clients() {
     let cases = absurd_hellos();
     let attackers = cases.len() * size(1, 20);
     let outcome = "alert, deadline; `tls_handshake_failures`";
-    let attack = Attack { name: "absurd ClientHellos: names, tickets, keys", attackers, each: 208, outcome };
+    let attack =
+        Attack { name: "absurd ClientHellos: names, tickets, keys", attackers, kib_each: 208, outcome };
     flood.run(&attack, || {
         for _ in 0..size(1, 20) {
             let said = |(_, hello): &(&str, Vec<u8>)| {

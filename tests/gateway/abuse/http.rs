@@ -30,12 +30,12 @@ fn drip(flood: &FloodBed, attackers: usize, beginning: &[u8]) -> Duration {
         let tcp = client.tcp().try_clone().unwrap();
         (client, tcp)
     };
-    let mut crowd: Vec<(Connection, TcpStream)> = (0..attackers).map(begun).collect();
+    let mut connections: Vec<(Connection, TcpStream)> = (0..attackers).map(begun).collect();
     let began = Instant::now();
-    crowd.iter().for_each(|(_, tcp)| tcp.set_nonblocking(true).unwrap());
+    connections.iter().for_each(|(_, tcp)| tcp.set_nonblocking(true).unwrap());
     eventually("the gateway ends the connections", || {
-        crowd.retain_mut(|(client, tcp)| client.try_send(b"x").is_ok() && !has_ended(tcp));
-        crowd.is_empty()
+        connections.retain_mut(|(client, tcp)| client.try_send(b"x").is_ok() && !has_ended(tcp));
+        connections.is_empty()
     });
     began.elapsed()
 }
@@ -45,7 +45,7 @@ fn heads_sent_byte_by_byte_end_after_the_head_timeout() {
     let flood = FloodBed::start(|config| config.set("limits.head_timeout", "700ms"));
     let attackers = size(40, 400);
     let outcome = "408; `refusals{code=\"head_timeout\"}`";
-    let attack = Attack { name: "heads byte by byte", attackers, each: 48, outcome };
+    let attack = Attack { name: "heads byte by byte", attackers, kib_each: 48, outcome };
     let took = flood.run(&attack, || drip(&flood, attackers, b"GET /nowhere HTTP/1.1\r\nHost: a\r\nX: "));
     assert!(took < TIMEOUT + TOLERANCE, "{took:?}");
     flood.wait_for_refusals("head_timeout", attackers);
@@ -56,7 +56,7 @@ fn bodies_sent_byte_by_byte_end_after_the_body_timeout() {
     let flood = FloodBed::start(|config| config.set("limits.body_timeout", "700ms"));
     let attackers = size(40, 400);
     let outcome = "408; `refusals{code=\"body_timeout\"}`";
-    let attack = Attack { name: "bodies byte by byte", attackers, each: 48, outcome };
+    let attack = Attack { name: "bodies byte by byte", attackers, kib_each: 48, outcome };
     let post = Request::new("POST", "/as/v1/proxy/whip/live/s?nodeGroup=ng1");
     let post = post.with("Content-Type", SDP).with("Content-Length", "200000");
     let took = flood.run(&attack, || drip(&flood, attackers, &post.bytes()));
@@ -71,7 +71,7 @@ fn requests_ahead_of_their_answers_do_not_starve_other_clients() {
     for (name, reads) in [("requests without waiting for answers", true), ("the same, never reading", false)]
     {
         let outcome = "none; `refusals{code=\"no_such_route\"}`";
-        let attack = Attack { name, attackers: size(2, 4), each: BUSY_KIB, outcome };
+        let attack = Attack { name, attackers: size(2, 4), kib_each: BUSY_KIB, outcome };
         flood.run(&attack, || {
             std::thread::scope(|scope| {
                 for _ in 0..attack.attackers {
@@ -106,7 +106,7 @@ fn requests_ahead_of_their_answers_do_not_starve_other_clients() {
 fn a_connection_with_endless_requests_costs_no_more_memory_than_another() {
     let flood = FloodBed::start(|_| {});
     let outcome = "none; `refusals{code=\"no_such_route\"}`";
-    let attack = Attack { name: "one request after the other", attackers: size(2, 4), each: 64, outcome };
+    let attack = Attack { name: "one request after the other", attackers: size(2, 4), kib_each: 64, outcome };
     let requests_sent = AtomicUsize::new(0);
     flood.run(&attack, || {
         std::thread::scope(|scope| {

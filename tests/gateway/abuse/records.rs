@@ -17,7 +17,7 @@ fn flood_with_silent_node() -> (FloodBed, ScriptedNode) {
 
 fn attack(name: &'static str, outcome: &'static str) -> Attack {
     // enough attackers to make other clients wait for seconds, if a turn of the worker had no bound
-    Attack { name, attackers: 4, each: BUSY_KIB, outcome }
+    Attack { name, attackers: 4, kib_each: BUSY_KIB, outcome }
 }
 
 /// Runs every attacker on a thread of its own.

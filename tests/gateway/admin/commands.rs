@@ -27,7 +27,7 @@ fn done(gateway: &Gateway, method: &str, target: &str) -> Value {
 }
 
 #[track_caller]
-fn said(output: &Output, code: i32) -> String {
+fn text_of(output: &Output, code: i32) -> String {
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
     assert_eq!(output.status.code(), Some(code), "{out}{err}");
     out + &err
@@ -112,7 +112,7 @@ fn many_sessions_are_listed_in_pages() {
         assert_eq!(bed.gateway.admin_get(&format!("/api/sessions?{wrong}")).status(), 400, "{wrong}");
     }
     let listed: Value =
-        serde_json::from_str(&said(&bed.gateway.command(&["sessions", "--json"]), 0)).unwrap();
+        serde_json::from_str(&text_of(&bed.gateway.command(&["sessions", "--json"]), 0)).unwrap();
     assert!(listed["sessions"].as_array().unwrap().iter().map(id_of).eq(ids));
 }
 
@@ -153,24 +153,24 @@ fn commands_act_like_the_api_and_print_the_result() {
     let listener = bed.node(1);
     let (mut client, _node) = bed.relay(&listener);
     let (mut drained, _drained_node) = bed.relay(&listener);
-    let table = said(&bed.gateway.command(&["sessions"]), 0);
+    let table = text_of(&bed.gateway.command(&["sessions"]), 0);
     assert!(table.starts_with("SESSION ") && table.lines().count() == 3, "{table}");
     let row = table.lines().find(|row| row.contains(&client.tcp().local_addr().unwrap().to_string()));
     let row: Vec<_> = row.expect("a row for the client").split_whitespace().collect();
     assert_eq!(row[1..4], ["two_step", "open", "live/stream1"], "{table}");
-    assert_eq!(said(&bed.gateway.command(&["kick", row[0]]), 0), format!("kicked {}\n", row[0]));
+    assert_eq!(text_of(&bed.gateway.command(&["kick", row[0]]), 0), format!("kicked {}\n", row[0]));
     assert!(client.expect_close(1001).starts_with("kicked "));
     client.answer_close(1001);
     eventually("the session leaves the list", || listed(&bed.gateway).len() == 1);
-    let no = said(&bed.gateway.command(&["kick", row[0]]), 1);
+    let no = text_of(&bed.gateway.command(&["kick", row[0]]), 1);
     assert!(no.contains("no such session"), "{no}");
-    assert!(said(&bed.gateway.command(&["kick", "me"]), 64).contains("sixteen hexadecimal digits"));
-    assert_eq!(said(&bed.gateway.command(&["drain"]), 0), "draining: 1 sessions, for at most 5.0 s\n");
+    assert!(text_of(&bed.gateway.command(&["kick", "me"]), 64).contains("sixteen hexadecimal digits"));
+    assert_eq!(text_of(&bed.gateway.command(&["drain"]), 0), "draining: 1 sessions, for at most 5.0 s\n");
     drained.expect_close(1001);
     drained.answer_close(1001);
     assert_eq!(bed.gateway.wait_for_exit().code(), Some(0));
-    let unknown = said(&bed.gateway.command(&["drain"]), 71);
-    assert!(unknown.contains("no gateway answers on"), "{unknown}");
+    let unreachable = text_of(&bed.gateway.command(&["drain"]), 71);
+    assert!(unreachable.contains("no gateway answers on"), "{unreachable}");
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn commands_reach_an_admin_socket_file() {
         command.args(words).args(["--admin", &admin]).output().unwrap()
     };
     eventually("the gateway answers", || ask(&["sessions"]).status.success());
-    assert!(said(&ask(&["sessions", "--json"]), 0).contains("\"sessions\":[]"));
-    said(&ask(&["drain"]), 0);
+    assert!(text_of(&ask(&["sessions", "--json"]), 0).contains("\"sessions\":[]"));
+    text_of(&ask(&["drain"]), 0);
     assert_eq!(gateway.wait_for_exit().code(), Some(0));
 }
 
@@ -237,21 +237,21 @@ fn pages_of_other_sites_cannot_use_the_admin_api() {
     let (mut client, mut node) = bed.relay(&listener);
     let id = id_of(&listed(&bed.gateway)[0]);
     let target = format!("/api/sessions/{id}");
-    let orders = [("POST", "/api/drain"), ("DELETE", target.as_str()), ("DELETE", "/api/answers")];
-    for (method, target) in orders {
-        let order = bed.gateway.admin_request(method, target);
+    let actions = [("POST", "/api/drain"), ("DELETE", target.as_str()), ("DELETE", "/api/answers")];
+    for (method, target) in actions {
+        let action = bed.gateway.admin_request(method, target);
         let foreign = [
-            order.clone().with("Origin", "https://evil.example"),
-            order.clone().with("Origin", "null"),
-            order.clone().with("Sec-Fetch-Site", "cross-site"),
-            order.clone().with("Sec-Fetch-Site", "same-site"),
+            action.clone().with("Origin", "https://evil.example"),
+            action.clone().with("Origin", "null"),
+            action.clone().with("Sec-Fetch-Site", "cross-site"),
+            action.clone().with("Sec-Fetch-Site", "same-site"),
         ];
         for request in foreign {
             assert_eq!(bed.gateway.send_admin(&request).status(), 403, "{method} {target}");
         }
         // DNS rebinding: a name of the attacker points to this address now. The page is same-site, but the host is
         // foreign
-        let rebound = order.instead("Host", "evil.example:9180").with("Origin", "http://evil.example:9180");
+        let rebound = action.instead("Host", "evil.example:9180").with("Origin", "http://evil.example:9180");
         assert_eq!(bed.gateway.send_admin(&rebound).status(), 421, "{method} {target}");
         // a link or an image sends GET
         let get = bed.gateway.send_admin(&bed.gateway.admin_request("GET", target));

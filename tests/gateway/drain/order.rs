@@ -53,13 +53,13 @@ fn quiet_sessions_are_closed_first_and_not_all_at_once() {
     // older than a quarter of the time in which all are closed: no session counts as negotiating any more
     wait_until_idle_for(&bed, 0.8);
     bed.gateway.terminate();
-    let told: Vec<_> = std::thread::scope(|scope| {
+    let times: Vec<_> = std::thread::scope(|scope| {
         let waiting: Vec<_> =
             sessions.iter_mut().map(|(client, _)| scope.spawn(|| close_time(client))).collect();
         waiting.into_iter().map(|one| one.join().unwrap()).collect()
     });
-    assert!(told.is_sorted_by(|later, sooner| later > sooner), "{told:?}");
-    assert!(told[0] - told[3] >= Duration::from_millis(600), "{told:?}");
+    assert!(times.is_sorted_by(|later, sooner| later > sooner), "{times:?}");
+    assert!(times[0] - times[3] >= Duration::from_millis(600), "{times:?}");
 }
 
 #[test]
@@ -159,24 +159,24 @@ fn sessions_left_at_the_end_of_the_drain_are_cut_and_counted() {
         config.set("log.access", "stderr");
     });
     let listener = bed.node(1);
-    let (mut told, mut told_node) = bed.relay(&listener);
+    let (mut idle_client, mut idle_node) = bed.relay(&listener);
     let (mut client, mut node) = bed.relay(&listener);
     let half = &Frame::text("one half and the other").bare()[..10];
     node.send(half);
     client.read_bytes(10);
     bed.gateway.terminate();
-    told.expect_close(1001);
-    told_node.expect_close(1001);
-    told.answer_close(1001);
-    drop((told, told_node));
+    idle_client.expect_close(1001);
+    idle_node.expect_close(1001);
+    idle_client.answer_close(1001);
+    drop((idle_client, idle_node));
     assert_eq!(bed.gateway.wait_for_exit().code(), Some(0));
     assert_eq!(client.read_to_end().1, End::Abrupt, "a cut is an abrupt end");
-    let said = bed.gateway.stderr();
-    assert!(said.contains("told=1 cut=1"), "{said}");
+    let log = bed.gateway.stderr();
+    assert!(log.contains("told=1 cut=1"), "{log}");
     for how in ["drain", "cut"] {
         assert!(
-            said.contains(&format!("by=\"gateway\" how=\"{how}\"")),
-            "each session has its line in the access log: {said}"
+            log.contains(&format!("by=\"gateway\" how=\"{how}\"")),
+            "each session has its line in the access log: {log}"
         );
     }
 }

@@ -23,9 +23,9 @@ const BASE_GROWTH_MAX: u64 = 16 << 20;
 /// Number of lines that an attack of any size may leave in the log.
 const LOG_LINES_MAX: usize = 8;
 
-/// The size of an attack in this run: `usual`, or `flood` for full runs.
-pub fn size(usual: usize, flood: usize) -> usize {
-    if std::env::var_os("TIDEGATE_TEST_FLOOD").is_some() { flood } else { usual }
+/// The size of an attack in this run: `usual`, or `full` with `TIDEGATE_TEST_FLOOD`.
+pub fn size(usual: usize, full: usize) -> usize {
+    if std::env::var_os("TIDEGATE_TEST_FLOOD").is_some() { full } else { usual }
 }
 
 /// Duration of a flood that has no number of attackers or requests.
@@ -45,7 +45,7 @@ pub struct Attack {
     pub name: &'static str,
     pub attackers: usize,
     /// Bound of the gateway's memory in KiB for each attacker.
-    pub each: u64,
+    pub kib_each: u64,
     /// What happens to the attackers, and the metric that counts it. The test checks both.
     pub outcome: &'static str,
 }
@@ -70,18 +70,18 @@ fn percentile(waits: &[Duration], of_hundred: usize) -> f64 {
 /// Regular clients: one long session, and short sessions one after the other, until this is dropped.
 struct RegularClients {
     waits: Arc<Mutex<Waits>>,
-    gone: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl RegularClients {
     fn start(builder: ClientBuilder, target: String) -> Self {
-        let (waits, gone) = (Arc::new(Mutex::new(Waits::default())), Arc::new(AtomicBool::new(false)));
+        let (waits, stop) = (Arc::new(Mutex::new(Waits::default())), Arc::new(AtomicBool::new(false)));
         let thread = std::thread::spawn({
-            let (waits, gone) = (waits.clone(), gone.clone());
+            let (waits, stop) = (waits.clone(), stop.clone());
             move || {
                 let mut long_client = open_session(&builder, &target);
-                while !gone.load(SeqCst) {
+                while !stop.load(SeqCst) {
                     let echo = timed(|| echo(&mut long_client));
                     let session = timed(|| {
                         let mut short_client = open_session(&builder, &target);
@@ -98,7 +98,7 @@ impl RegularClients {
                 close(&mut long_client);
             }
         });
-        Self { waits, gone, thread: Some(thread) }
+        Self { waits, stop, thread: Some(thread) }
     }
 
     /// Waits until this many short sessions were served, and returns and clears the measured waits.
@@ -114,7 +114,7 @@ impl RegularClients {
 
 impl Drop for RegularClients {
     fn drop(&mut self) {
-        self.gone.store(true, SeqCst);
+        self.stop.store(true, SeqCst);
         self.thread.take().map(JoinHandle::join);
     }
 }
@@ -226,11 +226,11 @@ impl FloodBed {
             let wait = percentile(waits, 99);
             assert!(wait < wait_max, "{}: {what} of a regular client took {wait:.0} ms", attack.name);
         }
-        let bound = attack.attackers as u64 * (attack.each << 10) + BASE_GROWTH_MAX;
+        let bound = attack.attackers as u64 * (attack.kib_each << 10) + BASE_GROWTH_MAX;
         assert!(grown <= bound, "{}: memory grew by {grown} bytes, the bound is {bound}", attack.name);
-        let said = self.bed.gateway.stderr();
-        let more = said.lines().count() - lines;
-        assert!(more <= LOG_LINES_MAX, "{}: {more} log lines:\n{said}", attack.name);
+        let log = self.bed.gateway.stderr();
+        let more = log.lines().count() - lines;
+        assert!(more <= LOG_LINES_MAX, "{}: {more} log lines:\n{log}", attack.name);
         self.bed.gateway.assert_no_panic();
         outcome
     }
@@ -280,19 +280,19 @@ pub fn has_ended(mut tcp: &TcpStream) -> bool {
 /// A node that accepts every session and runs `serve` with it, until this is dropped.
 pub struct ScriptedNode {
     address: SocketAddr,
-    gone: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ScriptedNode {
     pub fn listen(address: SocketAddr, serve: impl Fn(Connection) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
-        let (gone, serve) = (Arc::new(AtomicBool::new(false)), Arc::new(serve));
+        let (stop, serve) = (Arc::new(AtomicBool::new(false)), Arc::new(serve));
         let thread = std::thread::spawn({
-            let gone = gone.clone();
+            let stop = stop.clone();
             move || {
                 for tcp in listener.incoming().map_while(Result::ok) {
-                    if gone.load(SeqCst) {
+                    if stop.load(SeqCst) {
                         return;
                     }
                     let serve = serve.clone();
@@ -306,7 +306,7 @@ impl ScriptedNode {
                 }
             }
         });
-        Self { address, gone, thread: Some(thread) }
+        Self { address, stop, thread: Some(thread) }
     }
 
     /// A node that reads everything and sends nothing.
@@ -317,7 +317,7 @@ impl ScriptedNode {
 
 impl Drop for ScriptedNode {
     fn drop(&mut self) {
-        self.gone.store(true, SeqCst);
+        self.stop.store(true, SeqCst);
         TcpStream::connect(self.address).ok();
         self.thread.take().map(JoinHandle::join);
     }

@@ -20,7 +20,7 @@ struct State {
     scripts: Mutex<Vec<Script>>,
     asked: Mutex<Vec<ReceivedRequest>>,
     connections: AtomicUsize,
-    gone: AtomicBool,
+    stop: AtomicBool,
 }
 
 pub struct HttpPeer {
@@ -52,7 +52,7 @@ impl HttpPeer {
             let state = state.clone();
             move || {
                 for tcp in listener.incoming().map_while(Result::ok) {
-                    if state.gone.load(Ordering::SeqCst) {
+                    if state.stop.load(Ordering::SeqCst) {
                         return;
                     }
                     state.connections.fetch_add(1, Ordering::SeqCst);
@@ -124,7 +124,7 @@ impl HttpPeer {
 
 impl Drop for HttpPeer {
     fn drop(&mut self) {
-        self.state.gone.store(true, Ordering::SeqCst);
+        self.state.stop.store(true, Ordering::SeqCst);
         TcpStream::connect(self.address).ok();
         self.thread.take().map(JoinHandle::join);
     }
@@ -134,7 +134,7 @@ impl State {
     /// Serves one connection until either side ends it.
     fn converse(&self, mut connection: Connection) {
         while connection.receives_within(3 * super::DEADLINE) {
-            if self.gone.load(Ordering::SeqCst) {
+            if self.stop.load(Ordering::SeqCst) {
                 return;
             }
             let Some(asked) = connection.next_request() else { return };

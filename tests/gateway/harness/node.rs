@@ -15,7 +15,7 @@ pub struct NodeListener {
     address: SocketAddr,
     dials: Arc<AtomicUsize>,
     queue: Receiver<TcpStream>,
-    gone: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -23,20 +23,20 @@ impl NodeListener {
     pub fn listen(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
         let address = listener.local_addr().unwrap();
-        let (dials, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (dials, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (sender, queue) = channel();
         let thread = std::thread::spawn({
-            let (dials, gone) = (dials.clone(), gone.clone());
+            let (dials, stop) = (dials.clone(), stop.clone());
             move || {
                 for tcp in listener.incoming().map_while(Result::ok) {
-                    if gone.load(Ordering::SeqCst) || sender.send(tcp).is_err() {
+                    if stop.load(Ordering::SeqCst) || sender.send(tcp).is_err() {
                         return;
                     }
                     dials.fetch_add(1, Ordering::SeqCst);
                 }
             }
         });
-        Self { address, dials, queue, gone, thread: Some(thread) }
+        Self { address, dials, queue, stop, thread: Some(thread) }
     }
 
     pub fn ip(&self) -> IpAddr {
@@ -78,7 +78,7 @@ impl NodeListener {
 
 impl Drop for NodeListener {
     fn drop(&mut self) {
-        self.gone.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
         TcpStream::connect(self.address).ok();
         self.thread.take().map(JoinHandle::join);
     }
@@ -87,26 +87,26 @@ impl Drop for NodeListener {
 /// A node that accepts every session and sends every frame back, until it is dropped.
 pub struct EchoNode {
     address: SocketAddr,
-    gone: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl EchoNode {
     pub fn listen(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
-        let gone = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
-            let gone = gone.clone();
+            let stop = stop.clone();
             move || {
                 for tcp in listener.incoming().map_while(Result::ok) {
-                    if gone.load(Ordering::SeqCst) {
+                    if stop.load(Ordering::SeqCst) {
                         return;
                     }
                     std::thread::spawn(move || Self::serve(Connection::new(Box::new(tcp), Side::Node)));
                 }
             }
         });
-        Self { address, gone, thread: Some(thread) }
+        Self { address, stop, thread: Some(thread) }
     }
 
     fn serve(mut node: Connection) {
@@ -124,7 +124,7 @@ impl EchoNode {
 
 impl Drop for EchoNode {
     fn drop(&mut self) {
-        self.gone.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
         TcpStream::connect(self.address).ok();
         self.thread.take().map(JoinHandle::join);
     }

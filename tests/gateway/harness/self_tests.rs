@@ -58,7 +58,7 @@ fn a_manager_answers_in_both_framings_and_counts_requests() {
     let whole = client.get("/whole");
     assert_eq!(whole.body, client.get("/chunked").body);
     assert_eq!(whole.json()["serverAddress"], workspace.node(1).ip().to_string());
-    assert_eq!(client.get("/nobody").status(), 404);
+    assert_eq!(client.get("/unknown").status(), 404);
     client.send_request(&Request::get("/held"));
     manager.wait_for_requests(4);
     gate.open();

@@ -16,7 +16,7 @@ pub struct ServiceManager {
     socket: UnixDatagram,
     path: PathBuf,
     /// Every message, and the process that sent it.
-    pub said: Vec<String>,
+    pub messages: Vec<String>,
     pub senders: Vec<u32>,
     /// The sockets that are stored under the name that a gateway uses.
     pub stored: Vec<OwnedFd>,
@@ -30,7 +30,7 @@ impl ServiceManager {
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         set_socket_passcred(&socket, true).unwrap();
-        Self { socket, path, said: Vec::new(), senders: Vec::new(), stored: Vec::new() }
+        Self { socket, path, messages: Vec::new(), senders: Vec::new(), stored: Vec::new() }
     }
 
     /// The service with every stored socket.
@@ -73,7 +73,7 @@ impl ServiceManager {
                 _ => {}
             }
         }
-        self.said.push(text);
+        self.messages.push(text);
         self.senders.push(sender);
         true
     }
@@ -81,7 +81,7 @@ impl ServiceManager {
     /// Forgets all messages so far.
     pub fn forget(&mut self) {
         while self.take() {}
-        self.said.clear();
+        self.messages.clear();
         self.senders.clear();
     }
 
@@ -94,7 +94,7 @@ impl ServiceManager {
             if done(self) {
                 return;
             }
-            assert!(std::time::Instant::now() < end, "timed out: {what}; messages: {:?}", self.said);
+            assert!(std::time::Instant::now() < end, "timed out: {what}; messages: {:?}", self.messages);
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
@@ -102,7 +102,8 @@ impl ServiceManager {
     /// Waits for a message with this line and returns its index.
     #[track_caller]
     pub fn wait_for(&mut self, line: &str) -> usize {
-        let find = |manager: &Self| manager.said.iter().position(|text| text.lines().any(|one| one == line));
+        let find =
+            |manager: &Self| manager.messages.iter().position(|text| text.lines().any(|one| one == line));
         eventually(line, || {
             while self.take() {}
             find(self).is_some()

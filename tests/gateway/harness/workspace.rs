@@ -18,8 +18,8 @@ impl Workspace {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
             let n = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
-            let (block, lane) = (n / 250 % 200, n % 250);
-            let subnet = [127, 20 + block as u8, 1 + lane as u8];
+            let (block, index) = (n / 250 % 200, n % 250);
+            let subnet = [127, 20 + block as u8, 1 + index as u8];
             let guard = SocketAddr::from(([subnet[0], subnet[1], subnet[2], 254], 1));
             if let Ok(guard) = TcpListener::bind(guard) {
                 let folder = std::env::temp_dir().join(format!("tidegate-test-{}-{n}", std::process::id()));

@@ -152,9 +152,9 @@ fn without_descriptors_new_clients_wait_and_each_accepted_one_gets_a_node() {
     assert_eq!(served.into_inner(), CLIENTS, "all clients are served in the end");
     assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "exhausted")]), 0.0);
     assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[]), 0.0);
-    let said = bed.gateway.stderr();
-    assert!(said.contains("no new clients are taken for now"), "{said}");
-    let lines = said.matches("no new clients").count();
+    let log = bed.gateway.stderr();
+    assert!(log.contains("no new clients are taken for now"), "{log}");
+    let lines = log.matches("no new clients").count();
     assert!(lines <= 4, "{lines} lines for two workers in less than {DEADLINE:?}");
     eventually("the log reports the recovery", || {
         bed.gateway.stderr().contains("new clients are taken again")
@@ -186,27 +186,27 @@ fn nodes_that_flood_clients_that_do_not_read_cost_bounded_memory() {
     });
     let listener = bed.node(1);
     let mut pairs: Vec<_> = (0..clients).map(|_| bed.relay(&listener)).collect();
-    let (before, said) = (bed.gateway.memory(), AtomicU64::new(0));
+    let (before, sent) = (bed.gateway.memory(), AtomicU64::new(0));
     let listeners = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for (client, mut node) in pairs.drain(..) {
             listeners.lock().unwrap().push(client);
-            let said = &said;
+            let sent = &sent;
             scope.spawn(move || {
                 for n in 0..FRAMES {
                     node.send_frame(Frame::binary(vec![n as u8; FRAME]));
-                    said.fetch_add(FRAME as u64, SeqCst);
+                    sent.fetch_add(FRAME as u64, SeqCst);
                 }
                 // on two busy cores a gigabyte takes long
                 node.tcp().set_read_timeout(Some(6 * DEADLINE)).unwrap();
                 assert_eq!(node.read_frame(), Frame::text("all of it"));
             });
         }
-        wait_until_stuck(&said);
+        wait_until_stuck(&sent);
         let grown = bed.gateway.memory().saturating_sub(before);
         let lent = bed.gateway.metric("tidegate_worker_buffers_lent_bytes", &[]) as u64;
         let (each, all) = ((256 << 10) * clients, FRAMES as u64 * FRAME as u64 * clients);
-        assert!(said.load(SeqCst) < all, "the nodes were not held back");
+        assert!(sent.load(SeqCst) < all, "the nodes were not held back");
         for client in listeners.into_inner().unwrap() {
             scope.spawn(move || {
                 let mut client = client;

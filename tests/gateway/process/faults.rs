@@ -77,8 +77,8 @@ fn a_full_disk_costs_lines_of_the_access_log_and_nothing_else() {
     eventually("the log reports the failure", || {
         bed.gateway.stderr().contains("the access log can't be written")
     });
-    let said = bed.gateway.stderr().matches("the access log can't be written").count();
-    assert_eq!(said, 1, "reported once, not for each line");
+    let reports = bed.gateway.stderr().matches("the access log can't be written").count();
+    assert_eq!(reports, 1, "reported once, not for each line");
     assert_eq!(bed.gateway.metric("tidegate_panics_total", &[]), 0.0);
 }
 
@@ -122,9 +122,9 @@ fn clocks_that_jump_change_nothing_for_sessions_and_answers() {
 }
 
 /// Stops one thread of the program until this is dropped. The other threads go on.
-struct Held(Pid);
+struct StoppedThread(Pid);
 
-impl Held {
+impl StoppedThread {
     fn hold(thread: i32) -> nix::Result<Self> {
         let thread = Pid::from_raw(thread);
         ptrace::seize(thread, ptrace::Options::empty())?;
@@ -134,17 +134,18 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for StoppedThread {
     fn drop(&mut self) {
         ptrace::detach(self.0, None).ok();
     }
 }
 
 /// All messages to systemd so far.
-fn told(systemd: &UnixDatagram) -> Vec<String> {
-    let mut letter = [0; 4096];
-    let letters = std::iter::from_fn(|| systemd.recv(&mut letter).ok().map(|size| letter[..size].to_vec()));
-    letters.map(|letter| String::from_utf8(letter).unwrap()).collect()
+fn messages_to(systemd: &UnixDatagram) -> Vec<String> {
+    let mut message = [0; 4096];
+    let messages =
+        std::iter::from_fn(|| systemd.recv(&mut message).ok().map(|size| message[..size].to_vec()));
+    messages.map(|message| String::from_utf8(message).unwrap()).collect()
 }
 
 #[test]
@@ -159,23 +160,23 @@ fn an_unresponsive_worker_is_noticed_and_the_others_go_on() {
         config.set_env("WATCHDOG_USEC", "2000000");
     });
     let systemd = systemd.unwrap();
-    let fed = || told(&systemd).iter().any(|letter| letter.contains("WATCHDOG=1"));
-    let still = || bed.gateway.stderr().matches("a worker stands still").count();
+    let notified = || messages_to(&systemd).iter().any(|message| message.contains("WATCHDOG=1"));
+    let reports = || bed.gateway.stderr().matches("a worker stands still").count();
     let listener = bed.node(1);
     // enough sessions that each worker has some
     let mut sessions: Vec<_> = (0..24).map(|_| bed.relay(&listener)).collect();
-    eventually("the watchdog is notified", fed);
+    eventually("the watchdog is notified", notified);
     assert_eq!(bed.gateway.admin_get("/livez").status(), 200);
 
-    let held = match Held::hold(bed.gateway.thread_id("tidegate-1")) {
+    let held = match StoppedThread::hold(bed.gateway.thread_id("tidegate-1")) {
         Ok(held) => held,
         Err(e) => return skipped("an unresponsive worker", &format!("threads can't be stopped here ({e})")),
     };
-    let before = still();
-    eventually("the worker is noticed", || still() > before);
-    told(&systemd);
-    eventually("the worker is noticed again", || still() > before + 1);
-    assert!(!fed(), "the watchdog is withheld, so that systemd restarts the service");
+    let before = reports();
+    eventually("the worker is noticed", || reports() > before);
+    messages_to(&systemd);
+    eventually("the worker is noticed again", || reports() > before + 1);
+    assert!(!notified(), "the watchdog is withheld, so that systemd restarts the service");
     assert_eq!(bed.gateway.admin_get("/livez").status(), 503);
     let mut served = 0;
     for (client, node) in &mut sessions {
@@ -188,12 +189,12 @@ fn an_unresponsive_worker_is_noticed_and_the_others_go_on() {
     for (_, node) in &mut sessions {
         assert_eq!(node.read_frame(), Frame::text("are you there?"), "nothing was lost");
     }
-    eventually("the watchdog is notified again", fed);
+    eventually("the watchdog is notified again", notified);
     eventually("the gateway is alive again", || bed.gateway.admin_get("/livez").status() == 200);
 }
 
 /// Runs `work` on a thread where the kernel refuses io_uring. Processes that it starts inherit the filter.
-fn without_rings<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+fn without_io_uring<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let refuse = std::thread::spawn(|| {
         let arch = std::env::consts::ARCH.try_into().expect("a filter for this CPU");
         let rules = [(libc::SYS_io_uring_setup, Vec::new())].into_iter().collect();
@@ -209,12 +210,12 @@ fn without_rings<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 
 #[test]
 fn if_seccomp_refuses_io_uring_the_gateway_serves_on_epoll_and_logs_why() {
-    let mut bed = without_rings(|| TestBed::with(|config, _| config.set("gateway.driver", "auto")));
+    let mut bed = without_io_uring(|| TestBed::with(|config, _| config.set("gateway.driver", "auto")));
     assert_eq!(bed.gateway.metric("tidegate_info", &[("driver", "epoll")]), 1.0);
     // the log is written by a thread of its own
     eventually("the reason in the log", || {
-        let said = bed.gateway.stderr();
-        said.contains("io_uring can't be had") && said.contains("seccomp")
+        let log = bed.gateway.stderr();
+        log.contains("io_uring can't be had") && log.contains("seccomp")
     });
     let listener = bed.node(1);
     talk(&mut bed.relay(&listener));
@@ -224,13 +225,13 @@ fn if_seccomp_refuses_io_uring_the_gateway_serves_on_epoll_and_logs_why() {
 
 #[test]
 fn a_start_that_requires_io_uring_fails_and_says_what_refuses_it() {
-    let (code, said) = without_rings(|| {
+    let (code, log) = without_io_uring(|| {
         let workspace = Workspace::claim();
         let mut config = Config::new(&workspace);
         config.set("gateway.driver", "io_uring");
         let mut gateway = Gateway::spawn(&workspace, &config);
         (gateway.wait_for_exit().code(), gateway.stderr())
     });
-    assert_eq!(code, Some(71), "{said}");
-    assert!(said.contains("seccomp") && said.contains("driver = \"epoll\""), "{said}");
+    assert_eq!(code, Some(71), "{log}");
+    assert!(log.contains("seccomp") && log.contains("driver = \"epoll\""), "{log}");
 }

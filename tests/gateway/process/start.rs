@@ -16,12 +16,12 @@ fn failed_start(workspace: &Workspace, change: impl FnOnce(&mut Config)) -> (Opt
 #[test]
 fn an_invalid_configuration_ends_the_start_with_78_and_its_reason() {
     let workspace = Workspace::claim();
-    let (code, said) = failed_start(&workspace, |config| config.set("origins.strickt", true));
-    assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("strickt") && said.contains("strict"), "{said}");
-    let (code, said) = failed_start(&workspace, |config| config.set("answers.subscribe_ttl", "soon"));
-    assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("subscribe_ttl") && said.contains("soon"), "{said}");
+    let (code, output) = failed_start(&workspace, |config| config.set("origins.strickt", true));
+    assert_eq!(code, Some(78), "{output}");
+    assert!(output.contains("strickt") && output.contains("strict"), "{output}");
+    let (code, output) = failed_start(&workspace, |config| config.set("answers.subscribe_ttl", "soon"));
+    assert_eq!(code, Some(78), "{output}");
+    assert!(output.contains("subscribe_ttl") && output.contains("soon"), "{output}");
 }
 
 #[test]
@@ -29,8 +29,8 @@ fn a_taken_port_ends_the_start_with_71_and_its_address() {
     let workspace = Workspace::claim();
     for address in [workspace.gateway(), workspace.admin()] {
         let _taken = TcpListener::bind(address).unwrap();
-        let (code, said) = failed_start(&workspace, |_| {});
-        assert_eq!(code, Some(71), "{said}");
-        assert!(said.contains(&address.to_string()), "{said}");
+        let (code, output) = failed_start(&workspace, |_| {});
+        assert_eq!(code, Some(71), "{output}");
+        assert!(output.contains(&address.to_string()), "{output}");
     }
 }

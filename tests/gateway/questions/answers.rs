@@ -242,7 +242,7 @@ fn stored_answers_expire() {
         config.set("answers.missing_ttl", "100ms");
     });
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()));
-    let missing = SUBSCRIBE.replace("stream1", "nobody");
+    let missing = SUBSCRIBE.replace("stream1", "missing");
     for target in [BROADCAST, SUBSCRIBE, &missing] {
         let before = bed.manager.count();
         let mut client = bed.client();

@@ -155,7 +155,7 @@ fn invalid_answers_are_never_stored_and_never_passed_in_part() {
 }
 
 /// A stream manager that accepts connections and never answers. The connections go to the test.
-fn mute(bed: &Workspace) -> Receiver<TcpStream> {
+fn silent_manager(bed: &Workspace) -> Receiver<TcpStream> {
     let listener = TcpListener::bind((bed.ip(3), 5080)).expect("a free address");
     let (sender, queue) = channel();
     // the thread ends with the test program, since it waits for further connections
@@ -169,7 +169,7 @@ fn mute(bed: &Workspace) -> Receiver<TcpStream> {
 fn a_question_of_a_single_client_ends_when_the_client_leaves() {
     let mut asked = None;
     let bed = TestBed::with(|config, workspace| {
-        asked = Some(mute(workspace));
+        asked = Some(silent_manager(workspace));
         config.set("stream_manager.url", format!("http://{}:5080", workspace.ip(3)));
         config.set("stream_manager.timeout", "60s");
     });
@@ -188,7 +188,7 @@ fn a_question_of_a_single_client_ends_when_the_client_leaves() {
 fn a_slow_manager_gets_a_bounded_number_of_questions() {
     let mut asked = None;
     let bed = TestBed::with(|config, workspace| {
-        asked = Some(mute(workspace));
+        asked = Some(silent_manager(workspace));
         config.set("stream_manager.url", format!("http://{}:5080", workspace.ip(3)));
         config.set("stream_manager.timeout", "60s");
         config.set("limits.sessions_per_ip", "off");

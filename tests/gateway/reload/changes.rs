@@ -21,8 +21,8 @@ impl TestBed {
     #[track_caller]
     fn reload(&self, config: &Config) {
         config.write(&self.workspace);
-        let (code, said) = self.gateway.reload();
-        assert_eq!(code, Some(0), "{said}");
+        let (code, output) = self.gateway.reload();
+        assert_eq!(code, Some(0), "{output}");
     }
 }
 
@@ -125,21 +125,21 @@ fn a_refused_reload_says_why_and_changes_nothing() {
     let (mut bed, good) = bed_with_config(|_| {});
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
-    for (what, spoil, told) in MISTAKES {
+    for (what, spoil, expected) in MISTAKES {
         let mut config = good.clone();
         // visible if any part of the configuration were applied
         config.set("origins.apps", vec!["other"]);
         spoil(&mut config, &bed.workspace);
         config.write(&bed.workspace);
-        let (code, said) = bed.gateway.reload();
-        assert_eq!(code, Some(78), "{what}: {said}");
-        assert!(said.contains(told) && said.contains("nothing has changed"), "{what}: {said}");
+        let (code, output) = bed.gateway.reload();
+        assert_eq!(code, Some(78), "{what}: {output}");
+        assert!(output.contains(expected) && output.contains("nothing has changed"), "{what}: {output}");
         let status = bed.gateway.admin_get("/api/status").json();
         assert_eq!((&status["revision"], &status["reload"]["good"]), (&1.into(), &false.into()), "{what}");
-        assert!(status["reload"]["problems"].to_string().contains(told), "{what}: {status}");
+        assert!(status["reload"]["problems"].to_string().contains(expected), "{what}: {status}");
         let shown = String::from_utf8(bed.gateway.command(&["status"]).stdout).unwrap();
-        assert!(shown.contains("reload      refused: ") && shown.contains(told), "{shown}");
-        eventually("a line in the log", || bed.gateway.stderr().contains(told));
+        assert!(shown.contains("reload      refused: ") && shown.contains(expected), "{shown}");
+        eventually("a line in the log", || bed.gateway.stderr().contains(expected));
         bed.relay(&listener);
         client.send_frame(Frame::text(what));
         assert_eq!(node.read_frame(), Frame::text(what));
@@ -269,9 +269,9 @@ fn keys_that_need_a_restart_are_reported_and_all_others_change() {
     config.set("admin.listen", "127.0.0.1:1");
     config.set("origins.apps", vec!["other"]);
     config.write(&bed.workspace);
-    let (code, said) = bed.gateway.reload();
+    let (code, output) = bed.gateway.reload();
     assert_eq!(code, Some(0));
-    assert!(said.contains("gateway.workers differs: it needs a restart"), "{said}");
+    assert!(output.contains("gateway.workers differs: it needs a restart"), "{output}");
     let status = bed.gateway.admin_get("/api/status").json();
     assert_eq!(status["needs_restart"], serde_json::json!(["gateway.workers", "admin.listen"]));
     assert_eq!(status["workers"].as_array().map(Vec::len), Some(2));
@@ -318,9 +318,9 @@ fn systemd_is_notified_when_a_reload_begins_and_ends() {
         let mut room = [0; 4096];
         loop {
             let n = systemd.recv(&mut room).unwrap_or_else(|e| panic!("{e}, waiting for {what}"));
-            let said = String::from_utf8(room[..n].to_vec()).unwrap();
-            if said.contains(what) {
-                return said;
+            let output = String::from_utf8(room[..n].to_vec()).unwrap();
+            if output.contains(what) {
+                return output;
             }
         }
     };
@@ -347,8 +347,8 @@ fn a_draining_gateway_refuses_a_reload() {
     bed.gateway.terminate();
     client.expect_close(1001);
     assert_eq!(bed.gateway.send_admin(&bed.gateway.admin_request("POST", "/api/reload")).status(), 503);
-    let (code, said) = bed.gateway.reload();
-    assert!(code == Some(71) && said.contains("the gateway is draining"), "{said}");
+    let (code, output) = bed.gateway.reload();
+    assert!(code == Some(71) && output.contains("the gateway is draining"), "{output}");
     assert_eq!(bed.gateway.revision(), 1);
     bed.gateway.terminate();
     bed.gateway.wait_for_exit();

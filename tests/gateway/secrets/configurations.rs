@@ -58,19 +58,19 @@ pub fn wrong_configurations(scene: &mut Scene) {
         let text = text.replace("SECRET", &secret);
         std::fs::write(&file, &text).unwrap();
         for words in [&["check"][..], &["check", "--effective"], &["run"], &["doctor"]] {
-            let said = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
                 .args(words)
                 .arg("--config")
                 .arg(&file)
                 .output()
                 .unwrap();
-            assert!(!said.status.success() || words == ["doctor"], "{words:?} of {text}");
-            scene.markers.saw(Channel::Commands, [said.stdout, said.stderr].concat());
+            assert!(!output.status.success() || words == ["doctor"], "{words:?} of {text}");
+            scene.markers.record(Channel::Commands, [output.stdout, output.stderr].concat());
         }
         std::fs::write(folder.join("tidegate.toml"), &text).unwrap();
-        let (code, said) = scene.takeover.bed.gateway.reload();
-        assert_ne!(code, Some(0), "{said}");
-        scene.markers.saw(Channel::Commands, said);
+        let (code, output) = scene.takeover.bed.gateway.reload();
+        assert_ne!(code, Some(0), "{output}");
+        scene.markers.record(Channel::Commands, output);
     }
     std::fs::write(folder.join("tidegate.toml"), &good).unwrap();
 }
@@ -101,8 +101,8 @@ fn show(scene: &mut Scene, secret: &str) {
     for words in [&["check"][..], &["check", "--effective"], &["doctor"]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(words).arg("--config").arg(scene.takeover.bed.workspace.file("tidegate.toml"));
-        let said = command.env("TIDEGATE_TEST_SECRET", secret).output().unwrap();
-        assert!(said.status.success() || words == ["doctor"], "{said:?}");
-        scene.markers.saw(Channel::Commands, [said.stdout, said.stderr].concat());
+        let output = command.env("TIDEGATE_TEST_SECRET", secret).output().unwrap();
+        assert!(output.status.success() || words == ["doctor"], "{output:?}");
+        scene.markers.record(Channel::Commands, [output.stdout, output.stderr].concat());
     }
 }

@@ -50,7 +50,7 @@ impl Markers {
         text
     }
 
-    pub fn saw(&mut self, channel: Channel, bytes: impl AsRef<[u8]>) {
+    pub fn record(&mut self, channel: Channel, bytes: impl AsRef<[u8]>) {
         let seen = self.seen.entry(channel).or_default();
         seen.extend_from_slice(bytes.as_ref());
         seen.push(b'\n');
@@ -62,7 +62,7 @@ impl Markers {
 
     /// Checks that every marker appeared in its channels, so it was really sent, and in no others.
     #[track_caller]
-    pub fn assert_kept(&self) {
+    pub fn assert_no_leak(&self) {
         let mut wrong = String::new();
         // all forms are in lower case
         let seen: BTreeMap<_, _> =

@@ -64,11 +64,11 @@ pub fn broken(scene: &mut Scene) {
         client.try_send(head.as_bytes()).ok();
         let (rest, _) = client.read_to_end();
         assert!(rest.starts_with(b"HTTP/1.1 4"), "{head}");
-        scene.markers.saw(Channel::Sender, rest);
+        scene.markers.record(Channel::Sender, rest);
     }
     let mut plain =
         Connection::new(Box::new(scene.takeover.bed.client_builder().connect_tcp()), Side::Client);
     plain.send(format!("GET /?token={secret} HTTP/1.1\r\n\r\n").as_bytes());
     let (rest, _) = plain.read_to_end();
-    scene.markers.saw(Channel::Sender, rest);
+    scene.markers.record(Channel::Sender, rest);
 }

@@ -85,7 +85,7 @@ impl Scene {
     pub fn exchange(&mut self, request: &Request, status: u16) -> crate::harness::Response {
         let response = self.takeover.bed.exchange(request);
         assert_eq!(response.status(), status, "{response:?}");
-        self.markers.saw(Channel::Sender, everything(&response));
+        self.markers.record(Channel::Sender, everything(&response));
         response
     }
 
@@ -97,7 +97,7 @@ impl Scene {
             "/streammanager/?id=s&app=live",
         ] {
             let response = self.takeover.bed.get(target);
-            self.markers.saw(Channel::Others, everything(&response));
+            self.markers.record(Channel::Others, everything(&response));
         }
     }
 }
@@ -123,7 +123,7 @@ pub fn look_at_operator_views(scene: &mut Scene) {
     {
         seen.extend(everything(&bed.gateway.send_admin(&bed.gateway.admin_request(method, page))));
     }
-    scene.markers.saw(Channel::Admin, seen);
+    scene.markers.record(Channel::Admin, seen);
     for words in [
         &["status"][..],
         &["status", "--json"],
@@ -133,13 +133,13 @@ pub fn look_at_operator_views(scene: &mut Scene) {
         &["reload"],
     ] {
         let said = scene.takeover.bed.gateway.command(words);
-        scene.markers.saw(Channel::Commands, [said.stdout, said.stderr].concat());
+        scene.markers.record(Channel::Commands, [said.stdout, said.stderr].concat());
     }
     for pid in scene.takeover.running_pids() {
         // a draining process may have exited meanwhile
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        scene.markers.saw(Channel::Process, read("cmdline"));
-        scene.markers.saw(Channel::Environment, read("environ"));
+        scene.markers.record(Channel::Process, read("cmdline"));
+        scene.markers.record(Channel::Environment, read("environ"));
     }
     scene.exchange_as_others();
 }
@@ -153,8 +153,8 @@ pub fn collect(scene: &mut Scene) {
             .flatten()
             .collect::<Vec<u8>>()
     };
-    scene.markers.saw(Channel::Manager, text(&scene.takeover.bed.manager));
-    scene.markers.saw(Channel::Node, text(&scene.node));
+    scene.markers.record(Channel::Manager, text(&scene.takeover.bed.manager));
+    scene.markers.record(Channel::Node, text(&scene.node));
     // the last lines are written by a thread of their own
     eventually("the log of the last question", || {
         let file =
@@ -162,9 +162,9 @@ pub fn collect(scene: &mut Scene) {
         (scene.takeover.bed.gateway.stderr() + &file).contains("/after?action=subscribe")
     });
     let log = scene.takeover.bed.gateway.stderr();
-    scene.markers.saw(Channel::Log, &log);
+    scene.markers.record(Channel::Log, &log);
     if let Ok(file) = std::fs::read(scene.takeover.bed.workspace.file("access.log")) {
-        scene.markers.saw(Channel::AccessLog, file);
+        scene.markers.record(Channel::AccessLog, file);
     }
     // the private key of the test bed's certificate
     let der: String = ECDSA.key_pem.lines().filter(|line| !line.starts_with('-')).collect();

@@ -23,10 +23,10 @@ pub fn sockets(scene: &mut Scene) {
         client.send_request(&request);
         let mut node = scene.listener.accept();
         let head = node.accept_upgrade_with(&format!("Set-Cookie: {cookie}\r\nX-Debug: {cookie}\r\n"));
-        scene.markers.saw(Channel::Node, format!("{head:?}"));
+        scene.markers.record(Channel::Node, format!("{head:?}"));
         let response = client.read_response();
         assert_eq!(response.status(), 101);
-        scene.markers.saw(Channel::Sender, everything(&response));
+        scene.markers.record(Channel::Sender, everything(&response));
         talk(scene, what, &mut client, &mut node);
         look_at_operator_views(scene);
         end(scene, what, client, node);
@@ -38,10 +38,10 @@ pub fn sockets(scene: &mut Scene) {
 fn talk(scene: &mut Scene, what: &str, client: &mut Connection, node: &mut Connection) {
     let to_node = scene.mark(format!("a frame of a client on {what}"), &[Channel::Node]);
     client.send_frame(Frame::text(&format!("{{\"ice-pwd\":\"{to_node}\"}}")));
-    scene.markers.saw(Channel::Node, node.read_frame().payload);
+    scene.markers.record(Channel::Node, node.read_frame().payload);
     let to_client = scene.mark(format!("a frame of a node on {what}"), &[Channel::Sender]);
     node.send_frame(Frame::text(&to_client));
-    scene.markers.saw(Channel::Sender, client.read_frame().payload);
+    scene.markers.record(Channel::Sender, client.read_frame().payload);
 }
 
 /// Ends a two-step session with a reason in its Close, and a one-step session with an invalid frame.
@@ -50,12 +50,12 @@ fn end(scene: &mut Scene, what: &str, mut client: Connection, mut node: Connecti
         .mark(format!("the last frame on {what}"), if what.contains("two") { &[Channel::Node] } else { &[] });
     if what.contains("two") {
         client.send_frame(Frame::close(1000, &secret));
-        scene.markers.saw(Channel::Node, node.read_frame().payload);
+        scene.markers.record(Channel::Node, node.read_frame().payload);
         return;
     }
     client.send(&Frame { rsv: 4, ..Frame::text(&secret) }.masked([0; 4]));
-    scene.markers.saw(Channel::Sender, client.expect_close(1002));
-    scene.markers.saw(Channel::Node, node.expect_close(1001));
+    scene.markers.record(Channel::Sender, client.expect_close(1002));
+    scene.markers.record(Channel::Node, node.expect_close(1001));
 }
 
 /// WebSockets that are refused by the gateway or by a node.
@@ -74,7 +74,7 @@ fn refused_sockets(scene: &mut Scene) {
         scene.exchange(&request, status);
         if status == 504 {
             let head = scene.listener.accept().read_head();
-            scene.markers.saw(Channel::Node, format!("{head:?}"));
+            scene.markers.record(Channel::Node, format!("{head:?}"));
         }
     }
     let secret = scene.mark("a node's refusal of a WebSocket", &[]);
@@ -91,7 +91,7 @@ fn refused_sockets(scene: &mut Scene) {
     );
     let response = client.read_response();
     assert_eq!(response.status(), 502);
-    scene.markers.saw(Channel::Sender, everything(&response));
+    scene.markers.record(Channel::Sender, everything(&response));
 }
 
 /// A whole WHIP session in each form of path, and then failures.
@@ -169,7 +169,7 @@ fn failing_whip(scene: &mut Scene) {
         } else {
             let response = client.read_response();
             assert_eq!(response.status(), 408);
-            scene.markers.saw(Channel::Sender, everything(&response));
+            scene.markers.record(Channel::Sender, everything(&response));
         }
     }
 }

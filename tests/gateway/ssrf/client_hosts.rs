@@ -132,14 +132,14 @@ fn no_node_is_learned_from_the_text_of_a_question() {
             format!("serverAddress={stranger}"),
         ];
         for name in &names {
-            let said = percent_encoding::percent_decode_str(name).decode_utf8().unwrap().into_owned();
+            let text = percent_encoding::percent_decode_str(name).decode_utf8().unwrap().into_owned();
             for (n, body) in [
-                serde_json::json!({"name": said, "scope": said, "serverAddress": world.node.ip().to_string()}),
-                serde_json::json!([{"name": said, said.clone(): stranger, "note": format!("serverAddress {stranger}")}]),
-                serde_json::json!({"errorMessage": said, "serverAddress": {"serverAddress": stranger}}),
+                serde_json::json!({"name": text, "scope": text, "serverAddress": world.node.ip().to_string()}),
+                serde_json::json!([{"name": text, text.clone(): stranger, "note": format!("serverAddress {stranger}")}]),
+                serde_json::json!({"errorMessage": text, "serverAddress": {"serverAddress": stranger}}),
             ].into_iter().enumerate() {
                 // the client's text is a key here; as `serverAddress` itself it would count
-                if n == 1 && said == "serverAddress" {
+                if n == 1 && text == "serverAddress" {
                     continue;
                 }
                 world.manager().answer("", Reply::json(200, body.to_string()));

@@ -40,13 +40,13 @@ impl Scene {
     }
 
     /// Changes the addresses of the name. The gateway does not resolve it before its next look.
-    fn moves(&self, addresses: &[IpAddr]) {
+    fn set_addresses(&self, addresses: &[IpAddr]) {
         let lines = addresses.iter().map(|address| format!("{address} {NAME}\n"));
         // written in place: the gateway would not see a new file
         std::fs::write(&self.hosts, lines.collect::<String>()).unwrap();
     }
 
-    fn resolves_anew(&self) {
+    fn reload_names(&self) {
         let revision = self.gateway.revision();
         self.gateway.send_sighup();
         self.gateway.wait_for_revision(revision + 1);
@@ -118,20 +118,20 @@ fn a_name_that_moves_to_a_denied_address_is_refused() {
         "fe80::1",
     ]);
     for bad in all.iter().chain(&own) {
-        scene.moves(&[*bad]);
+        scene.set_addresses(&[*bad]);
         // the address is pinned: what a resolver answers meanwhile does not count
         scene.leads_to_the_node();
-        scene.resolves_anew();
+        scene.reload_names();
         scene.leads_nowhere();
-        scene.moves(&[*bad, scene.node.ip()]);
-        scene.resolves_anew();
+        scene.set_addresses(&[*bad, scene.node.ip()]);
+        scene.reload_names();
         // a denied address does not hide an admitted one
         scene.leads_to_the_node();
     }
     assert!(inner.iter().all(|listener| listener.dials() == 0));
     // a name that vanishes keeps its addresses
-    scene.moves(&[]);
-    scene.resolves_anew();
+    scene.set_addresses(&[]);
+    scene.reload_names();
     scene.leads_to_the_node();
     // a name that is not configured is not even resolved
     let mut client = ClientBuilder::to(scene.workspace.gateway()).connect_tls();

@@ -20,19 +20,19 @@ const PORTS: [u16; 5] = [22, 80, 443, 5080, 8080];
 pub struct Watch {
     listeners: Arc<Vec<TcpListener>>,
     dialled: Arc<Mutex<Vec<SocketAddr>>>,
-    gone: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watch {
-    fn keep(listeners: Vec<TcpListener>) -> Self {
+    fn start(listeners: Vec<TcpListener>) -> Self {
         listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
         let (listeners, dialled) = (Arc::new(listeners), Arc::<Mutex<Vec<_>>>::default());
-        let gone = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
-            let (listeners, dialled, gone) = (listeners.clone(), dialled.clone(), gone.clone());
+            let (listeners, dialled, stop) = (listeners.clone(), dialled.clone(), stop.clone());
             move || {
-                while !gone.load(Ordering::SeqCst) {
+                while !stop.load(Ordering::SeqCst) {
                     let mut waits: Vec<_> =
                         listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
                     let time = Timespec::try_from(Duration::from_millis(100)).unwrap();
@@ -41,7 +41,7 @@ impl Watch {
                 }
             }
         });
-        Self { listeners, dialled, gone, thread: Some(thread) }
+        Self { listeners, dialled, stop, thread: Some(thread) }
     }
 
     /// The addresses dialled since the last call. Connections wait in a queue, so none is missed.
@@ -53,7 +53,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.gone.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
         self.thread.take().map(JoinHandle::join);
     }
 }
@@ -79,11 +79,15 @@ pub struct World {
     /// Addresses that are denied besides the general ones: the gateway itself, its stream manager, its neighbours.
     pub denied: Vec<IpAddr>,
     address: SocketAddr,
-    links: Option<NetnsLinks>,
-    /// Connections that the gateway had opened before the test, as its kernel counts.
-    opened: u64,
-    datagrams: u64,
+    /// Where this world is made of network namespaces.
+    namespaces: Option<Namespaces>,
     _workspace: Workspace,
+}
+
+struct Namespaces {
+    links: NetnsLinks,
+    /// Connections opened and datagrams sent by the gateway before the test, as its kernel counts.
+    before: (u64, u64),
 }
 
 impl World {
@@ -127,19 +131,8 @@ impl World {
         change(&mut config);
         let manager = Some(HttpPeer::start(workspace.manager()));
         let gateway = Arc::new(Gateway::start(&workspace, &config));
-        let (watch, address) = (Watch::keep(listeners), workspace.gateway());
-        Self {
-            gateway,
-            manager,
-            watch,
-            node,
-            denied,
-            address,
-            links: None,
-            opened: 0,
-            datagrams: 0,
-            _workspace: workspace,
-        }
+        let (watch, address) = (Watch::start(listeners), workspace.gateway());
+        Self { gateway, manager, watch, node, denied, address, namespaces: None, _workspace: workspace }
     }
 
     /// All addresses are behind one link of the gateway: each dial to another machine reaches a listener that records it.
@@ -168,29 +161,17 @@ impl World {
         config.set("origins.networks", vec![node.ip().to_string()]);
         change(&mut config);
         let (manager, watch) = links.nodes.inside(move || {
-            (Some(HttpPeer::start(manager)), Watch::keep(PORTS.map(listen_everywhere).into()))
+            (Some(HttpPeer::start(manager)), Watch::start(PORTS.map(listen_everywhere).into()))
         });
         let (gateway, workspace) =
             links.gateway.inside(move || (Gateway::start(&workspace, &config), workspace));
         let denied = ["10.77.1.1", "10.77.2.1", "10.77.2.3", "127.0.0.1", "fd77:2::1"];
         let denied = denied.map(|ip| ip.parse().unwrap()).into();
         let (address, gateway) = (SocketAddr::from((NetnsLinks::GATEWAY, 8443)), Arc::new(gateway));
-        let mut world = Self {
-            gateway,
-            manager,
-            watch,
-            node,
-            denied,
-            address,
-            links: None,
-            opened: 0,
-            datagrams: 0,
-            _workspace: workspace,
-        };
-        assert_watch_sees_all(&links, &world.watch);
-        (world.opened, world.datagrams) = links.gateway.inside(attempts);
-        world.links = Some(links);
-        Some(world)
+        assert_watch_sees_all(&links, &watch);
+        let before = links.gateway.inside(attempts);
+        let namespaces = Some(Namespaces { links, before });
+        Some(Self { gateway, manager, watch, node, denied, address, namespaces, _workspace: workspace })
     }
 
     pub fn manager(&self) -> &HttpPeer {
@@ -199,8 +180,8 @@ impl World {
 
     pub fn client(&self) -> Connection {
         let client = ClientBuilder::to(self.address);
-        match &self.links {
-            Some(links) => links.clients.inside(move || client.connect_tls()),
+        match &self.namespaces {
+            Some(Namespaces { links, .. }) => links.clients.inside(move || client.connect_tls()),
             None => client.connect_tls(),
         }
     }
@@ -222,11 +203,11 @@ impl World {
         let dialled = self.watch.dialled();
         assert!(dialled.iter().all(|at| *at == self.node), "dialled {dialled:?}, only {} may be", self.node);
         assert_eq!(dialled.len(), times, "dials of the node");
-        if let Some(links) = &self.links {
+        if let Some(Namespaces { links, before }) = &self.namespaces {
             let (opened, datagrams) = links.gateway.inside(attempts);
             let known = (times + self.manager().connections()) as u64;
-            assert_eq!(opened - self.opened, known, "connections that the gateway tried to open");
-            assert_eq!(datagrams, self.datagrams, "datagrams that the gateway sent");
+            assert_eq!(opened - before.0, known, "connections that the gateway tried to open");
+            assert_eq!(datagrams, before.1, "datagrams that the gateway sent");
         }
         self.gateway.assert_no_panic();
     }
@@ -236,7 +217,7 @@ impl Drop for World {
     fn drop(&mut self) {
         // it ends by a dial to its own address, which exists only inside the namespace
         let manager = self.manager.take();
-        if let Some(links) = &self.links {
+        if let Some(Namespaces { links, .. }) = &self.namespaces {
             links.nodes.inside(move || drop(manager));
         }
     }
@@ -266,7 +247,7 @@ fn assert_watch_sees_all(links: &NetnsLinks, watch: &Watch) {
     }
 }
 
-/// Connections opened and datagrams sent from this namespace so far, answered or not.
+/// Connections opened and datagrams sent from this namespace so far, whether they were answered or not.
 fn attempts() -> (u64, u64) {
     let table = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let value = |protocol: &str, name: &str| {

@@ -63,7 +63,7 @@ fn the_server_name_chooses_the_certificate_in_both_versions() {
             assert_eq!(tls.conn.peer_certificates().unwrap()[0], identity.der, "{name}");
         }
         // the first certificate answers for an unknown name too; this client rejects it, but the gateway sent one
-        let refused = builder.sni("nobody.test").try_connect_tls_stream().unwrap_err().to_string();
+        let refused = builder.sni("unknown.test").try_connect_tls_stream().unwrap_err().to_string();
         assert!(refused.contains("not valid for name"), "{refused}");
     }
 }

@@ -49,7 +49,7 @@ const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
 #[test]
 fn records_written_by_hand_are_understood() {
-    let (_town, _origin, mut records, mut node) = raw_session();
+    let (_bed, _listener, mut records, mut node) = raw_session();
     records.write_record(APPLICATION_DATA, &Frame::text("by hand").masked([1, 2, 3, 4]));
     assert_eq!(node.read_frame(), Frame::text("by hand"));
     node.send_frame(Frame::text("heard"));
@@ -97,7 +97,7 @@ fn records_that_break_tls_end_only_their_own_session() {
 
 #[test]
 fn empty_records_are_ignored() {
-    let (_town, _origin, mut records, mut node) = raw_session();
+    let (_bed, _listener, mut records, mut node) = raw_session();
     for byte in Frame::text("slowly").masked([1, 2, 3, 4]) {
         records.write_record(APPLICATION_DATA, b"");
         records.write_record(APPLICATION_DATA, &[byte]);

@@ -29,16 +29,16 @@ fn the_new_process_becomes_the_service() {
     let second = takeover.upgrade();
     let main = manager.wait_for(&format!("MAINPID={second}"));
     let ready = manager.wait_for("READY=1");
-    assert!(main < ready, "otherwise systemd would ignore the new process: {:?}", manager.said);
+    assert!(main < ready, "otherwise systemd would ignore the new process: {:?}", manager.messages);
     assert_eq!(manager.senders[main], first);
     assert_eq!(manager.senders[ready], second);
     assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
     manager.wait_until("the same sockets are stored", |manager| {
-        let again = manager.said.iter().skip(ready).filter(|message| message.contains("FDSTORE=1"));
+        let again = manager.messages.iter().skip(ready).filter(|message| message.contains("FDSTORE=1"));
         again.count() == 1 && manager.stored.len() == 2
     });
-    let stopping = manager.said.iter().filter(|message| message.contains("STOPPING=1"));
-    assert_eq!(stopping.count(), 0, "the service goes on: {:?}", manager.said);
+    let stopping = manager.messages.iter().filter(|message| message.contains("STOPPING=1"));
+    assert_eq!(stopping.count(), 0, "the service goes on: {:?}", manager.messages);
     takeover::signal(second, Signal::TERM);
     assert_eq!(takeover.wait_for_exit_of(second), Some(0));
     manager.wait_for("STOPPING=1");
@@ -52,7 +52,7 @@ fn the_serving_process_notifies_the_watchdog() {
         manager.wait_for("WATCHDOG=1");
         let second = takeover.upgrade();
         manager.wait_until("the new process notifies the watchdog", |manager| {
-            let mut fed = manager.said.iter().zip(&manager.senders);
+            let mut fed = manager.messages.iter().zip(&manager.senders);
             fed.any(|(message, sender)| *sender == second && message.contains("WATCHDOG=1"))
         });
     }

@@ -28,8 +28,8 @@ fn a_successor_serves_and_the_old_process_drains() {
     assert_ne!(first, second);
     // the parent must be systemd, not the old process
     assert_eq!(takeover::parent(second), std::process::id());
-    let (mut newcomer, mut its_node) = takeover.bed.relay(&listener);
-    talk(&mut newcomer, &mut its_node);
+    let (mut new_client, mut its_node) = takeover.bed.relay(&listener);
+    talk(&mut new_client, &mut its_node);
     assert!(takeover::is_running(first), "the old process still drains");
     node.send(&rest);
     assert_eq!(client.read_bytes(rest.len()), rest);
@@ -39,12 +39,12 @@ fn a_successor_serves_and_the_old_process_drains() {
     node.answer_close(1001);
     drop((client, node));
     assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
-    talk(&mut newcomer, &mut its_node);
+    talk(&mut new_client, &mut its_node);
     takeover::signal(second, Signal::TERM);
-    newcomer.expect_close(1001);
-    newcomer.answer_close(1001);
+    new_client.expect_close(1001);
+    new_client.answer_close(1001);
     its_node.expect_close(1001);
-    drop((newcomer, its_node));
+    drop((new_client, its_node));
     assert_eq!(takeover.wait_for_exit_of(second), Some(0));
 }
 
@@ -117,8 +117,8 @@ fn the_old_process_holds_no_public_listener_any_more() {
     assert_eq!(listeners(first).len(), 5, "two workers with two addresses each, and the admin listener");
     let _held = takeover.bed.relay_mid_frame(&listener);
     let second = takeover.upgrade();
-    let aside = aside(&takeover);
-    eventually("only its own admin listener", || listeners(first) == [aside]);
+    let separate_admin = separate_admin(&takeover);
+    eventually("only its own admin listener", || listeners(first) == [separate_admin]);
     assert_eq!(listeners(second).len(), 5);
 }
 
@@ -147,7 +147,7 @@ fn plain(address: SocketAddr) -> Connection {
 
 /// The address of the old process's admin listener during its drain.
 #[track_caller]
-fn aside(takeover: &Takeover) -> SocketAddr {
+fn separate_admin(takeover: &Takeover) -> SocketAddr {
     let find = || {
         let log = takeover.bed.gateway.stderr();
         let addresses = log.lines().filter_map(|line| line.split_once("admin page on http://"));
@@ -181,7 +181,7 @@ fn monitoring_sees_no_gap_and_can_watch_the_drain() {
         done.store(true, std::sync::atomic::Ordering::SeqCst);
         assert!(looking.join().unwrap() > 0);
     });
-    let mut old = plain(aside(&takeover));
+    let mut old = plain(separate_admin(&takeover));
     let request = Request::get("/readyz").instead("Host", "localhost");
     eventually("not ready any more", || old.exchange(&request).status() == 503);
     let request = Request::get("/api/status").instead("Host", "localhost");
@@ -213,10 +213,10 @@ fn the_socket_file_of_the_admin_listener_stays() {
     let _held = takeover.bed.relay_mid_frame(&listener);
     takeover::signal(second, Signal::USR2);
     eventually("the third process serves", || pid().expect("the file is never refused") != second);
-    let aside = takeover.bed.workspace.file(&format!("admin.sock.{second}"));
-    eventually("a separate socket file", || aside.exists());
+    let separate_admin = takeover.bed.workspace.file(&format!("admin.sock.{second}"));
+    eventually("a separate socket file", || separate_admin.exists());
     takeover::signal(second, Signal::TERM);
-    eventually("the separate file is removed", || !aside.exists());
+    eventually("the separate file is removed", || !separate_admin.exists());
     assert!(pid().is_some(), "the file itself stays");
 }
 

@@ -13,7 +13,7 @@ fn the_node_gets_the_request_that_the_vendors_proxy_would_send() {
     let target =
         format!("/streammanager/?id=stream1&host={host}&app=live%2Froom1&password=a%2Bb%20c&x=&y=%C5%BB&z");
     let request = Request::upgrade(&target)
-        .with("User-Agent", "Mozilla/5.0 (X11) Town/1.0")
+        .with("User-Agent", "Mozilla/5.0 (X11) Test/1.0")
         .with("Origin", "https://gateway.test:8443")
         .with("Cookie", "secret=1")
         .with("Authorization", "Basic c2VjcmV0")
@@ -37,7 +37,7 @@ fn the_node_gets_the_request_that_the_vendors_proxy_would_send() {
         ("x-forwarded-for-meta-port", port),
         ("x-forwarded-for-meta-type", "WEB".to_owned()),
         ("x-forwarded-for-meta-secure", "true".to_owned()),
-        ("user-agent", "Mozilla/5.0 (X11) Town/1.0".to_owned()),
+        ("user-agent", "Mozilla/5.0 (X11) Test/1.0".to_owned()),
         ("sec-websocket-protocol", "json".to_owned()),
         ("sec-websocket-version", "13".to_owned()),
     ];

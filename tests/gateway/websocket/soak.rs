@@ -82,7 +82,7 @@ impl Script {
     }
 
     /// The frames of a side in a turn: messages whole and in fragments, with pings and pongs between the fragments.
-    fn words(&self, side: Side, turn: u64) -> Vec<Frame> {
+    fn frames_of(&self, side: Side, turn: u64) -> Vec<Frame> {
         let mut random = self.random(side, turn);
         let mut frames = Vec::new();
         for _ in 0..=random.below(3) {
@@ -145,23 +145,23 @@ impl Actor<'_> {
         for turn in 0.. {
             let last = turn == self.script.turns && self.script.ending != Ending::UntilDrain;
             let mine = last && self.script.by == self.me;
-            let mut said: Vec<u8> = self
+            let mut sent: Vec<u8> = self
                 .script
-                .words(self.me, turn)
+                .frames_of(self.me, turn)
                 .iter()
                 .flat_map(|frame| self.connection.encode(frame))
                 .collect();
             match self.script.ending {
-                Ending::Break { reset } if mine => return self.break_off(&said, reset),
-                Ending::Close if mine => said.extend(self.connection.encode(&Frame::close(4000, "enough"))),
+                Ending::Break { reset } if mine => return self.break_off(&sent, reset),
+                Ending::Close if mine => sent.extend(self.connection.encode(&Frame::close(4000, "enough"))),
                 _ => {}
             }
             // if sending fails, reading gives the reason
-            let _ = self.connection.try_send(&said);
-            let words = self.script.words(self.other(), turn);
+            let _ = self.connection.try_send(&sent);
+            let frames = self.script.frames_of(self.other(), turn);
             // a reset may destroy unread frames, also those of the turn before
             let near = turn + 1 >= self.script.turns;
-            for frame in &words {
+            for frame in &frames {
                 match self.expect(frame, near) {
                     Outcome::Arrived => {}
                     outcome => return outcome,
@@ -180,9 +180,9 @@ impl Actor<'_> {
         unreachable!("a turn ends the session")
     }
 
-    fn break_off(mut self, said: &[u8], reset: bool) -> Outcome {
-        let cut = self.script.random(self.me, u64::MAX >> 32).below(said.len() as u64 + 1) as usize;
-        let _ = self.connection.try_send(&said[..cut]);
+    fn break_off(mut self, sent: &[u8], reset: bool) -> Outcome {
+        let cut = self.script.random(self.me, u64::MAX >> 32).below(sent.len() as u64 + 1) as usize;
+        let _ = self.connection.try_send(&sent[..cut]);
         if reset {
             self.connection.reset();
         }

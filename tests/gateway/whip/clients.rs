@@ -143,11 +143,11 @@ fn send_while_first_request_waits(request: &Request, waits_at: impl FnOnce(&Test
     client.tcp().set_write_timeout(short).unwrap();
     client.tcp().set_read_timeout(short).unwrap();
     let piece = vec![b'x'; 64 << 10];
-    let said =
+    let sent =
         (0..SENT_MAX / piece.len()).take_while(|_| client.try_send(&piece).is_ok()).count() * piece.len();
     let after = bed.gateway.memory();
-    assert!(said < SENT_MAX, "the client was neither held back nor ended");
-    assert!(after < before + (8 << 20), "memory grew from {before} to {after} bytes after {said} bytes");
+    assert!(sent < SENT_MAX, "the client was neither held back nor ended");
+    assert!(after < before + (8 << 20), "memory grew from {before} to {after} bytes after {sent} bytes");
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn every_location_of_a_node_becomes_a_working_path_on_the_gateway() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);
-    for (said, meant) in [
+    for (given, expected) in [
         ("/live/whip/resource/stream1".to_owned(), "/live/whip/resource/stream1"),
         (
             "/live/whip/resource/1b4e-28ba?host=10.0.0.7".to_owned(),
@@ -23,20 +23,20 @@ fn every_location_of_a_node_becomes_a_working_path_on_the_gateway() {
         ("../resource/x".to_owned(), "/live/whip/resource/x"),
         ("/other/path".to_owned(), "/other/path"),
     ] {
-        node.answer("POST ", Reply::created(&said, ANSWER));
+        node.answer("POST ", Reply::created(&given, ANSWER));
         for form in FORMS {
             let created = bed.created(&post(&form.endpoint("whip", "s", ip, "")));
             created.assert_names_no_node(ip);
             let location = created.location().to_owned();
-            assert!(!location.contains("10.0.0") && !location.contains("fd00"), "{said}: {location}");
+            assert!(!location.contains("10.0.0") && !location.contains("fd00"), "{given}: {location}");
             assert!(
                 location.starts_with("/as/v1/proxy/whip/live/s")
                     || location.starts_with("/live/whip/resource/s")
             );
-            assert_eq!(bed.exchange(&patch(&location)).status(), 204, "{form:?}: {said} became {location}");
-            assert_eq!(node.last().line(), format!("PATCH {meant}"), "{form:?}: {said}");
+            assert_eq!(bed.exchange(&patch(&location)).status(), 204, "{form:?}: {given} became {location}");
+            assert_eq!(node.last().line(), format!("PATCH {expected}"), "{form:?}: {given}");
             assert_eq!(bed.exchange(&delete(&location)).status(), 200);
-            assert_eq!(node.last().line(), format!("DELETE {meant}"), "{form:?}: {said}");
+            assert_eq!(node.last().line(), format!("DELETE {expected}"), "{form:?}: {given}");
         }
     }
 }
@@ -60,7 +60,7 @@ fn an_invalid_location_is_refused_and_its_session_deleted() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
     let ip = bed.ip(1);
-    for said in [
+    for given in [
         "//evil.example/x".to_owned(),
         "httpfoo".to_owned(),
         "http:/x".to_owned(),
@@ -75,10 +75,10 @@ fn an_invalid_location_is_refused_and_its_session_deleted() {
         "/live\\x".to_owned(),
         "\\\\evil.example\\x".to_owned(),
     ] {
-        node.answer("POST ", Reply::created(&said, ANSWER));
+        node.answer("POST ", Reply::created(&given, ANSWER));
         for form in FORMS {
             let response = bed.exchange(&post(&form.endpoint("whip", "s", ip, "")));
-            assert_eq!(response.status(), 502, "{said}: {response:?}");
+            assert_eq!(response.status(), 502, "{given}: {response:?}");
             response.assert_refusal(502, "origin_bad_handshake");
             response.assert_names_no_node(ip);
             assert_eq!(response.field("location"), None);

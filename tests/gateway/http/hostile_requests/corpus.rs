@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The values for the names in braces.
-pub type Words = HashMap<&'static str, String>;
+pub type Placeholders = HashMap<&'static str, String>;
 
 /// One case.
 pub struct Case {
@@ -31,7 +31,7 @@ pub struct Case {
     /// Whether the client sends nothing more, not even another request.
     pub stalls: bool,
     /// The peer that receives something of the request, and the bytes.
-    pub heard: Option<(String, Vec<u8>)>,
+    pub received: Option<(String, Vec<u8>)>,
     /// Status and refusal code of each answer; the code may be missing.
     pub answers: Vec<(u16, String)>,
     pub after: After,
@@ -49,7 +49,7 @@ pub enum After {
 }
 
 /// All cases of a file, or of all files of a folder in the order of their names.
-pub fn read(path: &str, words: &Words) -> Vec<Case> {
+pub fn read(path: &str, placeholders: &Placeholders) -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path);
     let mut files = vec![path.clone()];
     if path.is_dir() {
@@ -57,15 +57,15 @@ pub fn read(path: &str, words: &Words) -> Vec<Case> {
         files.sort();
     }
     let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-    texts.flat_map(|text| entries(&text, words)).collect()
+    texts.flat_map(|text| entries(&text, placeholders)).collect()
 }
 
-fn entries(text: &str, words: &Words) -> Vec<Case> {
+fn entries(text: &str, placeholders: &Placeholders) -> Vec<Case> {
     let (mut cases, mut entry) = (Vec::new(), Vec::new());
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         entry.push(line);
         if let Some(outcome) = line.strip_prefix("=> ") {
-            cases.push(case(&entry, outcome, words));
+            cases.push(case(&entry, outcome, placeholders));
             entry.clear();
         }
     }
@@ -73,13 +73,13 @@ fn entries(text: &str, words: &Words) -> Vec<Case> {
     cases
 }
 
-fn case(lines: &[&str], outcome: &str, words: &Words) -> Case {
+fn case(lines: &[&str], outcome: &str, placeholders: &Placeholders) -> Case {
     let name = lines[0].strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let name = name.unwrap_or_else(|| panic!("a case without a name: {}", lines[0]));
-    let heard = lines.iter().position(|line| line.ends_with(':') && !line.starts_with('|'));
+    let received = lines.iter().position(|line| line.ends_with(':') && !line.starts_with('|'));
     let end = lines.len() - 1;
-    let heard = heard.map(|at| (lines[at].trim_end_matches(':').to_owned(), at));
-    let request = bytes(&lines[2..heard.as_ref().map_or(end, |(_, at)| *at)], words);
+    let received = received.map(|at| (lines[at].trim_end_matches(':').to_owned(), at));
+    let request = bytes(&lines[2..received.as_ref().map_or(end, |(_, at)| *at)], placeholders);
     let (request, drip, stalls) = parts(request);
     let (answers, after) = read_outcome(outcome);
     Case {
@@ -88,7 +88,7 @@ fn case(lines: &[&str], outcome: &str, words: &Words) -> Case {
         request,
         drip,
         stalls,
-        heard: heard.map(|(peer, at)| (peer, bytes(&lines[at + 1..end], words))),
+        received: received.map(|(peer, at)| (peer, bytes(&lines[at + 1..end], placeholders))),
         answers,
         after,
     }
@@ -127,7 +127,7 @@ fn read_outcome(outcome: &str) -> (Vec<(u16, String)>, After) {
 }
 
 /// The bytes of these lines.
-fn bytes(lines: &[&str], words: &Words) -> Vec<u8> {
+fn bytes(lines: &[&str], placeholders: &Placeholders) -> Vec<u8> {
     let mut text = Vec::new();
     for line in lines {
         let line =
@@ -135,9 +135,9 @@ fn bytes(lines: &[&str], words: &Words) -> Vec<u8> {
         let line = line.strip_prefix(' ').unwrap_or(line);
         let bare = line.len() - line.trim_end_matches('\\').len();
         if bare % 2 == 1 {
-            expand(&line[..line.len() - 1], words, &mut text);
+            expand(&line[..line.len() - 1], placeholders, &mut text);
         } else {
-            expand(line, words, &mut text);
+            expand(line, placeholders, &mut text);
             // nothing follows where a client stalls
             text.extend(b"\r\n");
         }
@@ -146,14 +146,14 @@ fn bytes(lines: &[&str], words: &Words) -> Vec<u8> {
 }
 
 /// Appends a line with its escapes undone and its names replaced.
-fn expand(line: &str, words: &Words, text: &mut Vec<u8>) {
+fn expand(line: &str, placeholders: &Placeholders, text: &mut Vec<u8>) {
     let mut rest = line.chars();
     while let Some(letter) = rest.next() {
         match letter {
             '\\' => escape(&mut rest, text),
             '{' => {
-                let (word, after) = rest.as_str().split_once('}').expect("a closing brace");
-                word_bytes(word, words, text);
+                let (placeholder, after) = rest.as_str().split_once('}').expect("a closing brace");
+                expand_placeholder(placeholder, placeholders, text);
                 rest = after.chars();
             }
             _ => text.extend(letter.encode_utf8(&mut [0; 4]).bytes()),
@@ -179,23 +179,23 @@ fn escape(rest: &mut std::str::Chars<'_>, text: &mut Vec<u8>) {
 /// Stands for `{fill N}` until the rest of the request is known.
 const FILL: &[u8] = b"\0fill ";
 
-fn word_bytes(word: &str, words: &Words, text: &mut Vec<u8>) {
-    let value = |name: &str| words.get(name).unwrap_or_else(|| panic!("unknown name: {name}"));
-    if let Some((times, part)) = word.strip_prefix('*').and_then(|rest| rest.split_once(' ')) {
+fn expand_placeholder(placeholder: &str, placeholders: &Placeholders, text: &mut Vec<u8>) {
+    let value = |name: &str| placeholders.get(name).unwrap_or_else(|| panic!("unknown name: {name}"));
+    if let Some((times, part)) = placeholder.strip_prefix('*').and_then(|rest| rest.split_once(' ')) {
         let mut once = Vec::new();
-        expand(part, words, &mut once);
+        expand(part, placeholders, &mut once);
         text.extend(once.repeat(times.parse().expect("a number of copies")));
-    } else if let Some(size) = word.strip_prefix("fill ") {
+    } else if let Some(size) = placeholder.strip_prefix("fill ") {
         text.extend([FILL, format!("{size}\0").as_bytes()].concat());
-    } else if let Some(name) = word.strip_prefix("length ") {
+    } else if let Some(name) = placeholder.strip_prefix("length ") {
         text.extend(value(name).len().to_string().bytes());
-    } else if let Some(name) = word.strip_prefix("hex ") {
+    } else if let Some(name) = placeholder.strip_prefix("hex ") {
         text.extend(format!("{:x}", value(name).len()).bytes());
     } else {
-        match word {
+        match placeholder {
             "stall" => text.extend(STALL),
             "drip" => text.extend(DRIP),
-            _ => text.extend(value(word).bytes()),
+            _ => text.extend(value(placeholder).bytes()),
         }
     }
 }

@@ -8,7 +8,7 @@
 use crate::harness::client::KEY;
 use crate::harness::connection::{End, printable};
 use crate::harness::{Config, Connection, Gateway, Reply, Request, Response, TestBed, Workspace};
-use corpus::{After, Case, Words};
+use corpus::{After, Case, Placeholders};
 use recorder::Recorder;
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,13 +21,13 @@ const OWN_PAGE: &str = "https://gateway.test:8443";
 const EVENT: &str = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
 
 /// The values that both corpora use.
-fn words(workspace: &Workspace) -> Words {
+fn placeholders(workspace: &Workspace) -> Placeholders {
     let smuggled = String::from_utf8(Request::get(&EVENT.replace("stream1", "smuggled")).bytes()).unwrap();
     let ws = format!(
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13"
     );
     let node = workspace.node(1).ip();
-    Words::from([
+    Placeholders::from([
         ("host", "Host: gateway.test:8443".to_owned()),
         ("event", EVENT.to_owned()),
         ("socket", format!("/streammanager/?id=stream1&host={node}&app=live")),
@@ -102,9 +102,9 @@ fn check_answers(bed: &TestBed, case: &Case, mut answers: Vec<Response>) {
         for name in ["x-injected", "location", "set-cookie", "access-control-allow-origin"] {
             assert_eq!(response.field(name), None, "{response:?}");
         }
-        let told = format!("{response:?}");
+        let printed = format!("{response:?}");
         for secret in [bed.workspace.node(1).ip().to_string(), bed.workspace.manager().to_string()] {
-            assert!(!told.contains(&secret), "an address in the answer: {told}");
+            assert!(!printed.contains(&secret), "an address in the answer: {printed}");
         }
     }
 }
@@ -143,7 +143,7 @@ fn limits(config: &mut Config) {
 fn every_hostile_request_has_its_outcome_and_reaches_no_peer() {
     let mut bed = TestBed::with(|config, _| limits(config));
     let node = bed.http_node(1);
-    let cases = corpus::read("front_door", &words(&bed.workspace));
+    let cases = corpus::read("front_door", &placeholders(&bed.workspace));
     assert_distinct(&cases);
     let (slow, quick): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.stalls);
     let dialled = || node.connections() + bed.manager.connections();
@@ -190,7 +190,11 @@ fn assert_distinct(cases: &[Case]) {
     assert_eq!(requests.len(), cases.len(), "two cases with the same request");
     assert!(cases.len() >= 400, "{} cases", cases.len());
     for case in cases {
-        assert!(!case.why.is_empty() && case.after != After::Open && case.heard.is_none(), "[{}]", case.name);
+        assert!(
+            !case.why.is_empty() && case.after != After::Open && case.received.is_none(),
+            "[{}]",
+            case.name
+        );
     }
 }
 
@@ -203,7 +207,7 @@ fn requests_that_pass_reach_the_peer_in_a_canonical_form() {
     config.set("answers.subscribe_ttl", "1ms");
     let gateway = Gateway::start(&workspace, &config);
     let builder = crate::harness::ClientBuilder::to(workspace.gateway());
-    for case in corpus::read("front_door_passes.txt", &words(&workspace)) {
+    for case in corpus::read("front_door_passes.txt", &placeholders(&workspace)) {
         eprintln!("[{}] {}", case.name, case.why);
         let mut client = builder.clone().from(workspace.client_ip(1)).connect_tls();
         let port = client.tcp().local_addr().unwrap().port().to_string();
@@ -213,15 +217,15 @@ fn requests_that_pass_reach_the_peer_in_a_canonical_form() {
             response = client.read_response();
         }
         assert_eq!(response.status(), case.answers[0].0, "{response:?}");
-        if let Some((peer_name, expected)) = &case.heard {
+        if let Some((peer_name, expected)) = &case.received {
             let peer = if peer_name == "node" { &node } else { &manager };
-            let said = String::from_utf8(peer.take()).unwrap();
-            let fresh = said.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
-            assert!(fresh.is_none_or(|key| key.len() == KEY.len() && key != KEY), "{said}");
+            let received = String::from_utf8(peer.take()).unwrap();
+            let fresh = received.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+            assert!(fresh.is_none_or(|key| key.len() == KEY.len() && key != KEY), "{received}");
             let expected = String::from_utf8(expected.clone()).unwrap();
             let expected =
                 expected.replace("<client>", &workspace.client_ip(1).to_string()).replace("<port>", &port);
-            assert_eq!(said, expected.replace("<fresh>", fresh.unwrap_or_default()));
+            assert_eq!(received, expected.replace("<fresh>", fresh.unwrap_or_default()));
         }
         assert!(node.is_silent() && manager.is_silent(), "no other peer received a request");
     }

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 
 pub struct Recorder {
     address: SocketAddr,
-    heard: Arc<Mutex<Vec<Vec<u8>>>>,
-    gone: Arc<AtomicBool>,
+    received: Arc<Mutex<Vec<Vec<u8>>>>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -18,54 +18,54 @@ impl Recorder {
     /// Listens, and answers questions to the stream manager with this node.
     pub fn listen(address: SocketAddr, node: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("a free address");
-        let (heard, gone) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (received, stop) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(AtomicBool::new(false)));
         let thread = std::thread::spawn({
-            let (heard, gone) = (heard.clone(), gone.clone());
+            let (received, stop) = (received.clone(), stop.clone());
             move || {
                 for tcp in listener.incoming().map_while(Result::ok) {
-                    if gone.load(Ordering::SeqCst) {
+                    if stop.load(Ordering::SeqCst) {
                         return;
                     }
-                    let heard = heard.clone();
-                    std::thread::spawn(move || converse(tcp, node, &heard));
+                    let received = received.clone();
+                    std::thread::spawn(move || converse(tcp, node, &received));
                 }
             }
         });
-        Self { address, heard, gone, thread: Some(thread) }
+        Self { address, received, stop, thread: Some(thread) }
     }
 
     /// The bytes received since the last call: exactly one message.
     #[track_caller]
     pub fn take(&self) -> Vec<u8> {
-        eventually("a message", || !self.heard.lock().unwrap().is_empty());
-        let mut heard = std::mem::take(&mut *self.heard.lock().unwrap());
-        assert_eq!(heard.len(), 1, "one message");
-        heard.remove(0)
+        eventually("a message", || !self.received.lock().unwrap().is_empty());
+        let mut received = std::mem::take(&mut *self.received.lock().unwrap());
+        assert_eq!(received.len(), 1, "one message");
+        received.remove(0)
     }
 
     /// Whether nothing was received since the last call of `take`.
     pub fn is_silent(&self) -> bool {
-        self.heard.lock().unwrap().is_empty()
+        self.received.lock().unwrap().is_empty()
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.gone.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
         TcpStream::connect(self.address).ok();
         self.thread.take().map(JoinHandle::join);
     }
 }
 
 /// Serves one connection: records each message and answers it.
-fn converse(mut tcp: TcpStream, node: SocketAddr, heard: &Mutex<Vec<Vec<u8>>>) {
+fn converse(mut tcp: TcpStream, node: SocketAddr, received: &Mutex<Vec<Vec<u8>>>) {
     let mut bytes = Vec::new();
     let mut room = [0; 4096];
     loop {
         if let Some(end) = end(&bytes) {
             let message: Vec<u8> = bytes.drain(..end).collect();
             let answer = answer(&message, node);
-            heard.lock().unwrap().push(message);
+            received.lock().unwrap().push(message);
             if tcp.write_all(answer.as_bytes()).is_err() {
                 return;
             }
