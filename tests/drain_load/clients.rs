@@ -25,7 +25,7 @@ pub struct Observation {
     pub kind: Kind,
     pub opened: Instant,
     /// When its Close arrived, with code and reason.
-    pub told: Option<(Instant, u16, String)>,
+    pub close: Option<(Instant, u16, String)>,
     /// Whether the client was in the middle of a message at that time.
     pub interrupted: bool,
 }
@@ -60,8 +60,8 @@ impl Clients {
         }
     }
 
-    pub fn told_count(&self) -> usize {
-        self.observations.iter().filter(|observation| observation.told.is_some()).count()
+    pub fn closed_count(&self) -> usize {
+        self.observations.iter().filter(|observation| observation.close.is_some()).count()
     }
 
     fn observation(&mut self, session: &Session) -> &mut Observation {
@@ -98,7 +98,7 @@ impl Script for Clients {
         session.sent = (number as u64) << 32;
         session.got = session.sent;
         let kind = (self.kind_of_next)(number);
-        self.observations.push(Observation { kind, opened: Instant::now(), told: None, interrupted: false });
+        self.observations.push(Observation { kind, opened: Instant::now(), close: None, interrupted: false });
         Ok(())
     }
 
@@ -120,13 +120,13 @@ impl Script for Clients {
             }
             CLOSE => {
                 let (code, reason) = payload.split_first_chunk().ok_or("a Close without a code")?;
-                let told = (Instant::now(), u16::from_be_bytes(*code), String::from_utf8(reason.to_vec())?);
+                let close = (Instant::now(), u16::from_be_bytes(*code), String::from_utf8(reason.to_vec())?);
                 if !self.drained {
-                    return Err(format!("Close before the drain: {told:?}").into());
+                    return Err(format!("Close before the drain: {close:?}").into());
                 }
                 let rest = std::mem::take(&mut session.inbox);
                 let observation = self.observation(session);
-                (observation.told, observation.interrupted) = (Some(told), !rest.is_empty());
+                (observation.close, observation.interrupted) = (Some(close), !rest.is_empty());
                 session.done = true;
                 session.link.send(&rest)?;
                 session.say(CLOSE, code)

@@ -198,35 +198,36 @@ fn run(plan: &Plan) -> Result<()> {
     let took = began.elapsed();
 
     assert_eq!((fleet.faults, &fleet.first_fault), (0, &None), "clients");
-    assert_eq!(clients.told_count(), plan.sessions, "every client receives a Close");
+    assert_eq!(clients.closed_count(), plan.sessions, "every client receives a Close");
     let seen = |count: &std::sync::atomic::AtomicU64| count.load(Relaxed);
     assert_eq!(seen(&node.counts.closed), plan.sessions as u64, "every node receives a Close");
     assert_eq!((seen(&node.counts.torn), seen(&node.counts.faults)), (0, 0), "nodes");
     assert_eq!(status.code(), Some(0));
-    let said = gateway.stderr();
-    assert!(said.contains(&format!("told={} cut=0", plan.sessions)), "{said}");
+    let log = gateway.stderr();
+    assert!(log.contains(&format!("told={} cut=0", plan.sessions)), "{log}");
     check_times(plan, &clients.observations, began, took);
     Ok(())
 }
 
 /// Checks the times at which the clients received their Closes.
 fn check_times(plan: &Plan, observations: &[Observation], began: Instant, took: Duration) {
-    for (_, code, reason) in observations.iter().flat_map(|observation| &observation.told) {
+    for (_, code, reason) in observations.iter().flat_map(|observation| &observation.close) {
         assert!(*code == 1001 && reason.starts_with("draining "), "{code} {reason:?}");
     }
     let at =
-        |observation: &Observation| observation.told.as_ref().map_or(Duration::MAX, |(at, ..)| *at - began);
-    let told = |is: &dyn Fn(&Observation) -> bool| {
-        let mut told: Vec<_> = observations.iter().filter(|observation| is(observation)).map(at).collect();
-        told.sort_unstable();
-        told
+        |observation: &Observation| observation.close.as_ref().map_or(Duration::MAX, |(at, ..)| *at - began);
+    let close_times = |is: &dyn Fn(&Observation) -> bool| {
+        let mut times: Vec<_> = observations.iter().filter(|observation| is(observation)).map(at).collect();
+        times.sort_unstable();
+        times
     };
-    let all = told(&|_| true);
+    let all = close_times(&|_| true);
     let middle = all[all.len() / 20 * 19] - all[all.len() / 20];
     let seconds = (0..=plan.window).map(|second| all.iter().filter(|at| at.as_secs() == second).count());
     let busiest = seconds.max().unwrap_or_default();
     let even = all.len() as f64 / plan.span().as_secs_f64();
-    let [quiet, busy] = [Kind::Quiet, Kind::Busy].map(|kind| told(&|observation| observation.kind == kind));
+    let [quiet, busy] =
+        [Kind::Quiet, Kind::Busy].map(|kind| close_times(&|observation| observation.kind == kind));
     let before = quiet.iter().filter(|at| **at < busy[busy.len() / 2]).count();
     let young = observations.iter().filter(|observation| observation.kind == Kind::Young);
     let youngest =
