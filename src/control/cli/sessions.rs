@@ -61,7 +61,7 @@ const HEAD: [&str; 10] =
 fn table(sessions: &[Value]) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let seconds = |value: &Value| format!("{:.0}s", value.as_f64().unwrap_or_default());
-    let sides = |value: &Value| format!("{}/{}", value["client"], value["origin"]);
+    let sides = |value: &Value| format!("{}/{}", value["client"], value["node"]);
     let cells = |session: &Value| {
         let stream = match session["app"].as_str() {
             Some(app) => format!("{app}/{}", text(&session["stream"])),
