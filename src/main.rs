@@ -9,5 +9,5 @@ use tidegate::control;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    control::cli::command_line::main(|launch| control::workers::launch::launch(launch, Vec::new()))
+    control::cli::command_line::main(|launch| control::workers::launch::launch(launch, None))
 }

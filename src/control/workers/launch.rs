@@ -9,7 +9,7 @@ use crate::control::stream_manager::flights;
 use crate::control::stream_manager::flights::Manager;
 use crate::control::workers::interface::{Launch, Revise, Workers};
 use crate::control::workers::parts::RevisionParts;
-use crate::shared::gateway::{Gateway, Page};
+use crate::shared::gateway::{Fallback, Gateway};
 use crate::shared::revision::Names;
 use crate::shared::transfer;
 use crate::worker;
@@ -124,13 +124,13 @@ impl Revise for Reviser {
     }
 }
 
-/// Starts every worker. `pages` are served beside the gateway's own routes: for programs that embed it.
-pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Workers>, String> {
+/// Starts every worker. `fallback` answers what matches no route of the gateway, for programs that embed it.
+pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Workers>, String> {
     let Launch { shared, parts, specs, control } = launch;
     let config = parts.config.clone();
     let (revision, roots) = parts.into_revision();
     let revision = Arc::new(revision);
-    let (gateway, questions) = Gateway::new(revision.clone(), shared.metrics.clone(), pages);
+    let (gateway, questions) = Gateway::new(revision.clone(), shared.metrics.clone(), fallback);
     let gateway = Arc::new(gateway);
     let counted = gateway.clone();
     // the first and only launch of this process sets it

@@ -4,6 +4,7 @@
 
 use crate::metrics::Route;
 use crate::proto::millis::Millis;
+use crate::shared::session_id::SessionId;
 use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 
@@ -87,7 +88,7 @@ impl SessionInfo {
 /// One session as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSnapshot {
-    pub id: u64,
+    pub id: SessionId,
     pub worker: usize,
     pub route: Route,
     pub state: State,
@@ -127,7 +128,7 @@ impl State {
 
 impl SessionSnapshot {
     /// A session as it is at `now`; `None` while it has asked for nothing.
-    pub(crate) fn of(id: u64, worker: usize, info: &SessionInfo, now: Millis) -> Option<Self> {
+    pub(crate) fn of(id: SessionId, worker: usize, info: &SessionInfo, now: Millis) -> Option<Self> {
         let route = info.route.get()?;
         let relayed = info.relayed.get();
         let name = |of: fn(&Names) -> &str| relayed.map(|relayed| of(&relayed.names).to_owned());
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn a_card_tells_the_life_of_a_session() {
         let info = SessionInfo::new(SocketAddr::from(([127, 0, 0, 1], 5)), 10);
-        let row = || SessionSnapshot::of(7, 0, &info, 100);
+        let row = || SessionSnapshot::of(SessionId(7), 0, &info, 100);
         assert_eq!(row(), None, "it has asked for nothing");
         info.route.set(Some(Route::TwoStep));
         assert_eq!(row().map(|row| (row.state, row.node, row.age)), Some((State::Opening, None, 90)));

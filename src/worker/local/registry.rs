@@ -2,6 +2,7 @@
 
 use crate::metrics::{Route, WorkerMetrics};
 use crate::proto::millis::Millis;
+use crate::shared::session_id::SessionId;
 use crate::worker::local::info::{SessionInfo, SessionSnapshot};
 use crate::worker::local::wake::{Wake, WakeHandle};
 use std::cell::RefCell;
@@ -9,17 +10,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// All sessions of one worker, by the number that is their id.
+/// All sessions of one worker, by their id.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    all: RefCell<HashMap<u64, Rc<WakeHandle>>>,
+    all: RefCell<HashMap<SessionId, Rc<WakeHandle>>>,
 }
 
 /// A session's place among them; leaves when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Registration<'w> {
     sessions: &'w Registry,
-    pub(crate) id: u64,
+    pub(crate) id: SessionId,
     pub(crate) wake_handle: Rc<WakeHandle>,
 }
 
@@ -27,7 +28,7 @@ impl Registry {
     /// Enters a new session under an id that nobody has.
     pub(crate) fn register(&self, info: SessionInfo, mut random: impl FnMut() -> u64) -> Registration<'_> {
         let mut all = self.all.borrow_mut();
-        let id = std::iter::repeat_with(&mut random).find(|id| !all.contains_key(id));
+        let id = std::iter::repeat_with(|| SessionId(random())).find(|id| !all.contains_key(id));
         let id = id.expect("an endless iterator");
         let wake_handle = Rc::new(WakeHandle::new(info));
         all.insert(id, wake_handle.clone());
@@ -35,7 +36,7 @@ impl Registry {
     }
 
     /// Ids of those who do not relay now.
-    pub(crate) fn without_relay(&self) -> Vec<u64> {
+    pub(crate) fn without_relay(&self) -> Vec<SessionId> {
         let all = self.all.borrow();
         all.iter()
             .filter(|(_, wake_handle)| wake_handle.info.relayed.get().is_none())
@@ -44,7 +45,7 @@ impl Registry {
     }
 
     /// What `of` makes of each relay that goes on, with its id.
-    pub(crate) fn relays<T>(&self, mut of: impl FnMut(u64, &SessionInfo) -> Option<T>) -> Vec<T> {
+    pub(crate) fn relays<T>(&self, mut of: impl FnMut(SessionId, &SessionInfo) -> Option<T>) -> Vec<T> {
         let all = self.all.borrow();
         let goes_on = |wake_handle: &WakeHandle| {
             wake_handle.end_reason().is_none()
@@ -60,16 +61,16 @@ impl Registry {
     /// At most `limit` sessions whose ids follow `after`, by id. Looks at every id, but makes no more rows than that.
     pub(crate) fn page(
         &self,
-        after: Option<u64>,
+        after: Option<SessionId>,
         limit: usize,
         worker: usize,
         now: Millis,
     ) -> Vec<SessionSnapshot> {
         let all = self.all.borrow();
-        let is_listed = |(id, wake_handle): &(&u64, &Rc<WakeHandle>)| {
+        let is_listed = |(id, wake_handle): &(&SessionId, &Rc<WakeHandle>)| {
             after.is_none_or(|after| **id > after) && wake_handle.info.route.get().is_some()
         };
-        let mut ids: Vec<u64> = all.iter().filter(is_listed).map(|(id, _)| *id).collect();
+        let mut ids: Vec<SessionId> = all.iter().filter(is_listed).map(|(id, _)| *id).collect();
         if ids.len() > limit {
             ids.select_nth_unstable(limit);
             ids.truncate(limit);
@@ -79,7 +80,7 @@ impl Registry {
     }
 
     /// Tells one session something; false if there is none.
-    pub(crate) fn wake(&self, id: u64, event: Wake) -> bool {
+    pub(crate) fn wake(&self, id: SessionId, event: Wake) -> bool {
         let wake_handle = self.all.borrow().get(&id).cloned();
         wake_handle.inspect(|wake_handle| wake_handle.wake(event)).is_some()
     }
@@ -170,13 +171,13 @@ mod tests {
         let first = sessions.register(info(), || 7);
         let mut numbers = [7, 7, 8].into_iter();
         let second = sessions.register(info(), || numbers.next().expect("enough"));
-        assert_eq!((first.id, second.id), (7, 8));
+        assert_eq!((first.id, second.id), (SessionId(7), SessionId(8)));
         drop(first);
-        assert!(!sessions.wake(7, Wake::Kick) && sessions.wake(8, Wake::Kick));
+        assert!(!sessions.wake(SessionId(7), Wake::Kick) && sessions.wake(SessionId(8), Wake::Kick));
         assert_eq!(second.wake_handle.end_reason(), Some(Wake::Kick));
-        sessions.wake(8, Wake::Drain);
+        sessions.wake(SessionId(8), Wake::Drain);
         assert_eq!(second.wake_handle.end_reason(), Some(Wake::Kick), "the first word counts");
-        sessions.wake(8, Wake::Abort);
+        sessions.wake(SessionId(8), Wake::Abort);
         assert_eq!(second.wake_handle.end_reason(), Some(Wake::Abort));
     }
 }

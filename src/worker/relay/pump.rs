@@ -28,14 +28,12 @@ use std::task::{Context, Poll};
 
 /// A session whose handshakes are done on both legs.
 pub(crate) struct RelayStart {
-    pub origin: Sock,
+    pub node_sock: Sock,
     pub node: SocketAddr,
     /// App and stream, for people.
     pub names: Names,
-    /// Bytes that came with the client's head.
-    pub from_client: Vec<u8>,
     /// Bytes that came with the node's 101.
-    pub from_origin: Vec<u8>,
+    pub from_node: Vec<u8>,
     /// As configured when the session began, and whether extensions were agreed on end to end.
     pub rules: RelayRules,
     pub active: ActiveGuard,
@@ -48,12 +46,12 @@ const STEPS: u32 = 4;
 /// Forwards frames both ways until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
     // boxed: what a future was given stays in it for as long as it lives
-    let RelayStart { origin, node, names, from_client, from_origin, rules, active } = *ready;
+    let RelayStart { node_sock: origin, node, names, from_node, rules, active } = *ready;
     session.wake_handle.info.relays(node, names, session.worker.now());
     let (client, origin) = (conn.sock.clone(), Rc::new(origin));
     keepalive::configure(origin.descriptor(), &session.revision().config.websocket);
     let mut pump = Pump::new(session, conn, origin.clone(), rules);
-    pump.begin(from_client, from_origin);
+    pump.begin(from_node);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
     let (mut origin_in, mut origin_out) = (pin!(None), pin!(None));
     let mut steps = 0;
@@ -169,7 +167,8 @@ impl<'s> Pump<'s> {
     }
 
     /// Bytes that came together with the heads go first.
-    fn begin(&mut self, from_client: Vec<u8>, from_origin: Vec<u8>) {
+    fn begin(&mut self, from_origin: Vec<u8>) {
+        let from_client = std::mem::take(&mut self.conn.inbox);
         let now = self.session.worker.now();
         buffers::with(|scratch| {
             let plain = self.splicer(now).splice(Side::Node, &from_origin, &mut scratch.gather, false);
@@ -264,7 +263,7 @@ impl<'s> Pump<'s> {
             Received::End => self.relay.eof(Side::Client, now),
             Received::Broken => self.lose(Side::Client, now),
             Received::Fault(fault) => {
-                tracing::debug!(session = self.session.id, %fault, "TLS broken by the client");
+                tracing::debug!(session = &*self.session.id.text(), %fault, "TLS broken by the client");
                 self.lose(Side::Client, now);
             }
         }
@@ -324,7 +323,7 @@ impl<'s> Pump<'s> {
             return;
         }
         let mut frame = Vec::new();
-        self.relay.insert(to, &self.session.id, self.session.mask(), now, &mut frame);
+        self.relay.insert(to, &self.session.id.text(), self.session.mask(), now, &mut frame);
         let sent = match to {
             Side::Client => self.conn.send(&frame),
             Side::Node => self.origin_outbox.send(&self.origin_sock, &frame),
