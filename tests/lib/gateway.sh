@@ -2,8 +2,9 @@
 # A gateway for the scripts that let a foreign suite test it (tests/autobahn/run.sh, tests/testssl/run.sh). They source this
 # file in the root of the repository, after `set -euo pipefail`, and set `work` to a directory for their files.
 #
-# Everything started here ends when the script ends.
+# Everything started here ends when the script ends. TIDEGATE_PROGRAM names a program that is tested instead of a new build.
 
+# shellcheck disable=SC2034,SC2154  # subnet is used by the scripts, work is set by them
 target=$(cargo metadata --no-deps --format-version 1 --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 # The first three numbers of addresses for this process only: the tests of cargo use other ones, and so does another script
@@ -50,7 +51,7 @@ start() {
 start_gateway() {
   local address=$1 manager=$2 name
   shift 2
-  cargo build --locked --quiet --bin tidegate
+  [ -n "${TIDEGATE_PROGRAM:-}" ] || cargo build --locked --quiet --bin tidegate
   {
     printf '# made by a script below tests/\n[gateway]\nlisten = ["%s:8443"]\npin = false\n' "$address"
     printf '[stream_manager]\nurl = "http://%s:5080"\n[admin]\nlisten = "off"\n' "$manager"
@@ -59,7 +60,7 @@ start_gateway() {
     done
     cat
   } >"$work/tidegate.toml"
-  start tidegate "$address" 8443 "$target/debug/tidegate" run --config "$work/tidegate.toml"
+  start tidegate "$address" 8443 "${TIDEGATE_PROGRAM:-$target/debug/tidegate}" run --config "$work/tidegate.toml"
   gateway=${started[-1]}
 }
 
