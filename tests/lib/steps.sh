@@ -7,9 +7,10 @@
 logs=$(mktemp -d)
 results=$logs/results
 : >"$results"
-child=''   # the process id of the step that runs now
-beside=()  # the process ids of subshells that run beside the rest
-servers=() # the process ids of what steps talk to
+child=''    # the process id of the step that runs now
+beside=()   # the process ids of subshells that run beside the rest
+servers=()  # the process ids of what steps talk to
+last_log='' # the output of the last step
 
 end() {
   local pid
@@ -36,8 +37,9 @@ read_cpu() {
 
 # step SECONDS TITLE COMMAND...: runs a command, at most for so many seconds. Shows its output only if it fails.
 step() {
-  local limit=$1 title=$2 code=0 began=$SECONDS log=$logs/step.$BASHPID seconds cpu cpu_before
+  local limit=$1 title=$2 code=0 began=$SECONDS log seconds cpu cpu_before
   shift 2
+  log=$logs/step.$BASHPID last_log=$log
   printf '   %-60s' "$title"
   read_cpu
   cpu_before=$cpu
@@ -75,7 +77,7 @@ checks_of() {
 # checked_step SECONDS TITLE COMMAND...: a step that fails if it made no check, for example because no test has that name.
 checked_step() {
   step "$@" || return 1
-  if [ "$(checks_of "$logs/step.$BASHPID")" != 0 ]; then return 0; fi
+  if [ "$(checks_of "$last_log")" != 0 ]; then return 0; fi
   complain "$2: no test has such a name"
   return 1
 }
