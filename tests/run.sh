@@ -51,7 +51,7 @@ prepare() {
   all=(/etc/ssl/certs/ca-certificates.crt=ca-certificates)
   # shellcheck disable=SC2206  # words
   for name in "$@"; do all+=(${needs[$name]}); done
-  install "${all[@]}"
+  install_packages "${all[@]}"
   rust_component rustfmt fmt
   rust_component clippy clippy
   printf '   %s, %s cores, into %s\n' "$(rustc --version)" "$(nproc)" "$target"
@@ -68,7 +68,7 @@ quick() {
   prepare format clippy units
   heading 'Quick'
   suite_format || true
-  step 1200 'check' cargo check --workspace --locked --quiet || true
+  step 1200 'check, all targets' cargo check --workspace --all-targets --locked --quiet || true
   step 1200 'clippy of the library' cargo clippy --lib --locked --quiet -- --deny warnings || true
   suite_units || true
 }

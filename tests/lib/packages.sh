@@ -4,8 +4,8 @@
 root=()
 if [ "$(id -u)" -ne 0 ]; then root=(sudo); fi
 
-# install NEED=PACKAGE...: installs the Debian packages whose command, or file if it begins with a slash, is missing.
-install() {
+# install_packages NEED=PACKAGE...: installs the Debian packages whose command, or file if it begins with a slash, is missing.
+install_packages() {
   local pair missing=()
   for pair in "$@"; do has "${pair%%=*}" || missing+=("${pair#*=}"); done
   if [ ${#missing[@]} -eq 0 ]; then return 0; fi

@@ -40,7 +40,7 @@ step() {
   local limit=$1 title=$2 code=0 began=$SECONDS log seconds cpu cpu_before
   shift 2
   log=$logs/step.$BASHPID last_log=$log
-  printf '   %-60s' "$title"
+  printf '   %-60s ' "$title"
   read_cpu
   cpu_before=$cpu
   timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 </dev/null &
@@ -97,7 +97,7 @@ in_background() {
     trap 'kill $child 2>/dev/null; exit 143' TERM
     trap - EXIT INT
     beside=()
-    renice --priority "$niceness" "$BASHPID" >/dev/null
+    [ "$niceness" -eq 0 ] || renice --priority "$niceness" "$BASHPID" >/dev/null
     for function in "$@"; do "$function" || true; done
     exit 0
   ) >"$logs/beside.${#beside[@]}" 2>&1 </dev/null &

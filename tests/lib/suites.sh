@@ -4,7 +4,7 @@
 
 # --- the table --------------------------------------------------------------------------------------------------------
 # suite NAME SECONDS FILTERS NEEDS ABOUT: SECONDS is what it takes on two cores when everything is built, FILTERS is "yes" if
-# the suite takes FILTERs, and NEEDS are pairs for `install`.
+# the suite takes FILTERs, and NEEDS are pairs for `install_packages`.
 
 suites=()
 declare -A typical=() filters=() needs=() about=()
