@@ -31,7 +31,7 @@ for file in tests/*.rs tests/*/main.rs; do
     # network namespaces that cut links, and a clock that jumps
     gateway) suite gateway 180 yes "$c ip=iproute2 faketime=faketime unshare=util-linux mount=mount" \
       'the program from outside, on io_uring and then on epoll' ;;
-    drain_load | herd) suite "$name" 10 yes "$c" 'a drain of 1500 sessions under traffic' ;;
+    drain_load) suite "$name" 10 yes "$c" 'a drain of 1500 sessions under traffic' ;;
     interleavings) suite "$name" 30 yes "$c" 'what workers share without locks, in every interleaving' ;;
     properties) suite "$name" 20 yes "$c" 'properties over generated inputs' ;;
     *) suite "$name" 5 yes "$c" "$(sed -n '1s|^//! ||p' "$file" | cut -c 1-90)" ;;
@@ -84,8 +84,10 @@ suite_fuzz() {
     cargo check --manifest-path fuzz/Cargo.toml --target-dir "$target" --locked --quiet
 }
 
+built=no
 build_tests() {
-  step 3600 'tests, examples and the program compile' cargo test --workspace --no-run --locked --quiet
+  [ "$built" = no ] || return 0
+  step 3600 'tests, examples and the program compile' cargo test --workspace --no-run --locked --quiet && built=yes
 }
 
 suite_units() { checked_step 900 'unit tests' cargo test --workspace --lib --bins --locked --quiet -- "$@"; }
@@ -129,7 +131,7 @@ suite_testssl() { step 600 'tests/testssl/run.sh' tests/testssl/run.sh "$@"; }
 # The program is not where the unit expects it, so a copy of the unit names the one that was built here.
 suite_systemd() {
   local unit units=$logs/units
-  [ -x "$target/debug/tidegate" ] || step 3600 'the program compiles' cargo build --bin tidegate --locked --quiet || return 1
+  [ -x "$target/debug/tidegate" ] || build_tests || return 1
   mkdir "$units"
   for unit in systemd/*.service systemd/*.socket; do
     if [ -e "$unit" ]; then sed "s|/usr/bin/tidegate|$target/debug/tidegate|" "$unit" >"$units/$(basename "$unit")"; fi
@@ -178,7 +180,7 @@ stop_demo() {
 suite_browser() {
   local ports page code=0
   newer_node && npm_packages || return 1
-  [ -x "$target/debug/examples/demo" ] || build_tests || return 1
+  build_tests || return 1
   ports=$(free_ports)
   # shellcheck disable=SC2086  # two words
   start_demo $ports || return 1
