@@ -1,4 +1,4 @@
-//! A memory that has one answer, and one node that was learned from it.
+//! Stored answers: one answer, and one node that was learned from it.
 
 use super::sample::{ANSWER, EVENT, NODE};
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use tidegate::shared::answers::{Answer, Answers};
 use tidegate::shared::counters::UseCount;
 use tidegate::shared::nodes::Nodes;
 
-/// The defaults.
+/// The default configuration.
 pub fn config() -> config::Config {
-    let least = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
+    let minimal = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
         [[tls.certificates]]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n";
-    config::read(least).expect("the least that a configuration has to say")
+    config::read(minimal).expect("a configuration with the required keys")
 }
 
-/// The memory of a gateway with the defaults, which has been asked [`EVENT`] lately.
+/// The stored answers of a gateway with the default configuration, among them the answer to [`EVENT`].
 pub fn answers() -> Answers {
     memory().0
 }
@@ -33,7 +33,7 @@ fn memory() -> (Answers, Arc<Nodes>) {
     (answers, nodes)
 }
 
-/// What a stream manager said to [`EVENT`]. It is fresh for longer than any bench takes, and never used up.
+/// The stream manager's answer to [`EVENT`]. It stays fresh for longer than any bench takes, and its uses do not run out.
 fn answer(answers: &Answers) -> Answer {
     Answer {
         status: 200,

@@ -1,8 +1,8 @@
-// WHIP after RFC 9725 and WHEP after its draft, with nothing of any vendor: an offer in the POST, an answer in the 201, candidates
-// trickled with If-Match, DELETE at the end. Runs in the browser.
+// A client that implements only the standards: WHIP (RFC 9725) and the draft of WHEP. The offer is in the POST, the answer in the
+// 201, candidates are trickled with If-Match, and DELETE ends the session. Runs in the browser.
 'use strict'
 
-class PlainClient {
+class StandardClient {
   constructor (url) {
     Object.assign(this, { url, requests: [], candidates: [] })
     const pc = this.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' })
@@ -15,12 +15,12 @@ class PlainClient {
   }
 
   async play (video) {
-    this.into(video)
+    this.showIn(video)
     for (const kind of ['audio', 'video']) this.pc.addTransceiver(kind, { direction: 'recvonly' })
     await this.negotiate()
   }
 
-  into (video) {
+  showIn (video) {
     const stream = video.srcObject = new MediaStream()
     this.pc.ontrack = ({ track }) => stream.addTrack(track)
   }
@@ -39,7 +39,7 @@ class PlainClient {
     const answer = await response.text()
     if (response.status !== 201) throw Object.assign(new Error(answer), { status: response.status })
     const location = response.headers.get('location')
-    if (!location) throw new Error('201 without a Location that the page may read')
+    if (!location) throw new Error('expected a Location in the 201 that the page may read')
     this.resource = new URL(location, response.url).href
     this.etag = response.headers.get('etag')
     await pc.setRemoteDescription({ type: 'answer', sdp: answer })
@@ -56,13 +56,13 @@ class PlainClient {
     const fragment = [`a=ice-ufrag:${ufrag.trim()}`, `a=ice-pwd:${pwd.trim()}`, 'm=audio 9 UDP/TLS/RTP/SAVPF 0', `a=mid:${sdpMid}`, ...lines, 'a=end-of-candidates', '']
     const headers = this.etag ? { 'If-Match': this.etag } : {}
     const { status } = await this.request(this.resource, 'PATCH', 'application/trickle-ice-sdpfrag', fragment.join('\r\n'), headers)
-    if (status !== 200 && status !== 204) throw new Error(`PATCH got ${status}`)
+    if (status !== 200 && status !== 204) throw new Error(`expected status 200 or 204 for PATCH, found ${status}`)
   }
 
   async stop () {
     const { status } = await this.request(this.resource, 'DELETE')
     this.pc.close()
-    if (status !== 200) throw new Error(`DELETE got ${status}`)
+    if (status !== 200) throw new Error(`expected status 200 for DELETE, found ${status}`)
   }
 
   async request (url, method, type, body, headers = {}) {
@@ -71,4 +71,4 @@ class PlainClient {
     return response
   }
 }
-window.PlainClient = PlainClient
+window.StandardClient = StandardClient

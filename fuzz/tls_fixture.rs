@@ -1,5 +1,5 @@
-//! The two ends that `tls_records` plays with: the gateway's own settings over a committed key. Shared by the fuzz target
-//! and `tests/corpus.rs`.
+//! The two ends of the TLS connection for `tls_records`: the gateway's own TLS settings with a committed key, and a client
+//! that trusts it. Shared by the fuzz target, `tests/corpus.rs` and `tests/properties`.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -13,20 +13,20 @@ use tidegate::oracles::tls::TlsFixture;
 const CERTIFICATE: &[u8] = include_bytes!("keys/certificate.der");
 const KEY: &[u8] = include_bytes!("keys/key.der");
 
-/// Plays one input.
+/// Runs the oracle of TLS records on one input of the fuzz target.
 pub(crate) fn records(input: &[u8]) {
-    static PARTIES: LazyLock<TlsFixture> = LazyLock::new(parties);
-    tidegate::oracles::tls::records(&PARTIES, input);
+    static FIXTURE: LazyLock<TlsFixture> = LazyLock::new(fixture);
+    tidegate::oracles::tls::records(&FIXTURE, input);
 }
 
-fn parties() -> TlsFixture {
-    let least = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
+fn fixture() -> TlsFixture {
+    let minimal = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
         [[tls.certificates]]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n";
-    let tls = config::read(least).expect("the least that a configuration has to say").tls;
+    let tls = config::read(minimal).expect("a configuration with the required keys").tls;
     let chain = vec![CertificateDer::from(CERTIFICATE)];
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(KEY));
-    let key = CertifiedKey::from_der(chain, key, &provider()).expect("a key of the certificate");
+    let key = CertifiedKey::from_der(chain, key, &provider()).expect("a key that belongs to the certificate");
     let facts = Facts { chain: PathBuf::new(), names: vec!["localhost".into()], not_before: 0, not_after: 0 };
-    let server = server_config(&tls, vec![Loaded { key: Arc::new(key), facts }]).expect("settings");
+    let server = server_config(&tls, vec![Loaded { key: Arc::new(key), facts }]).expect("valid TLS settings");
     TlsFixture::new(server, CERTIFICATE, "localhost")
 }

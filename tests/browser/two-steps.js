@@ -1,13 +1,13 @@
-// What the vendor's proxy pages do, with nothing added: ask the stream manager which node, then hand that node to the SDK.
-// Runs in the browser; run.mjs calls window.twoSteps.* and reads what comes back.
+// Does what the vendor's proxy pages do: asks the stream manager for a node, then passes the node to the SDK.
+// Runs in the browser; run.mjs calls the functions of window.twoSteps and reads their results.
 'use strict'
 
 const settings = new URLSearchParams(location.search)
-// Without a gateway the SDK goes to the node itself, as vendor pages without the proxy do.
+// Without a gateway the SDK connects to the node directly, as on the vendor's pages without the proxy.
 const direct = settings.get('direct')
 const frames = []
 
-// Every signalling frame with its time, for the report of a failed run.
+// All signalling frames, for the report of a failed run.
 const RealSocket = window.WebSocket
 window.WebSocket = class extends RealSocket {
   constructor (...args) {
@@ -26,7 +26,7 @@ window.WebSocket = class extends RealSocket {
 const stepOne = async (action, name) => {
   const answer = await fetch(`/streammanager/api/4.0/event/live/${name}?action=${action}`)
   const type = answer.headers.get('content-type') || ''
-  if (!type.toLowerCase().includes('application/json')) throw new Error('could not properly parse response')
+  if (!type.toLowerCase().includes('application/json')) throw new Error(`expected a JSON answer, found content type ${type}`)
   const json = await answer.json()
   if (json.errorMessage) throw new Error(json.errorMessage)
   return json
@@ -83,7 +83,7 @@ const subscribe = async (name, id) => {
   return { node: node.serverAddress, seen }
 }
 
-// Decoded frames and the clock of the playing element.
+// The number of decoded frames, and the time of the playing element.
 const playing = async () => {
   const video = document.getElementById('red5pro-subscriber')
   let decoded = 0
