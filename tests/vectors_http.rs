@@ -238,9 +238,7 @@ fn a_preflight_is_recognised_by_its_field() {
 #[test]
 fn a_client_that_ignores_the_location_is_found_by_its_key() {
     let key = |method: &str, target: &str| {
-        let Ok(Route::Whip(route)) = route::route(target) else {
-            panic!("expected a WHIP target: {target}")
-        };
+        let Ok(Route::Whip(route)) = route::route(target) else { panic!("expected a WHIP target: {target}") };
         let method = Method::read(method, &route).unwrap();
         Request::read(&route, method, &param_rules(), "").unwrap().affinity_key()
     };
@@ -264,9 +262,7 @@ fn turn_credentials_are_masked_in_logs() {
 #[test]
 fn each_whip_route_accepts_its_own_methods() {
     let allow = |method: &str, target: &str| {
-        let Ok(Route::Whip(route)) = route::route(target) else {
-            panic!("expected a WHIP target: {target}")
-        };
+        let Ok(Route::Whip(route)) = route::route(target) else { panic!("expected a WHIP target: {target}") };
         Method::read(method, &route)
     };
     for method in ["GET", "PUT", "HEAD", "post"] {
