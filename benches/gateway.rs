@@ -1,7 +1,8 @@
-//! What the worker's pieces cost without sockets: a handshake, records in and out, an answer from the memory.
+//! Measures parts of a worker without sockets: a handshake, TLS records in and out, a stored answer.
 //!
-//! `cargo bench --bench gateway`. Each stands beside a floor: the bare cryptography of a handshake or a record, a copy of the
-//! record's bytes, a map without bounds, ages or threads. The readers stand in `proto.rs`, the whole relay in `relay.rs`.
+//! `cargo bench --bench gateway`. Beside each bench is its floor, the least work that could do the same: the bare cryptography
+//! of a handshake or a record, a copy of the record's bytes, a plain map. Parsers are in `proto.rs`, the whole relay is in
+//! `relay.rs`.
 
 mod measured;
 
@@ -13,15 +14,15 @@ fn main() {
     divan::main();
 }
 
-/// The dear half of a full handshake: a connection made, a ClientHello answered.
+/// The expensive half of a full handshake: making a connection and answering a ClientHello.
 mod hellos {
-    use super::measured::records::{Exchange, Settings};
+    use super::measured::records::{BareHandshake, Settings};
     use super::*;
 
     #[divan::bench]
     fn floor_crypto(bencher: Bencher<'_, '_>) {
-        let exchange = Exchange::new();
-        bencher.bench_local(|| exchange.once());
+        let handshake = BareHandshake::new();
+        bencher.bench_local(|| handshake.run());
     }
 
     #[divan::bench]
@@ -33,7 +34,7 @@ mod hellos {
 
 /// One record at a time, as a relay of small messages sees them.
 mod records {
-    use super::measured::records::{Bare, Pair, ROOM, SIZES, Settings, TAG};
+    use super::measured::records::{BareCipher, Pair, RECORDS_MAX, SIZES, Settings, TAG};
     use super::*;
     use std::cell::RefCell;
 
@@ -47,7 +48,7 @@ mod records {
 
     #[divan::bench(args = SIZES)]
     fn floor_open(bencher: Bencher<'_, '_>, size: usize) {
-        let (key, mut sealed) = (Bare::new(), vec![b'x'; size + 1 + TAG]);
+        let (key, mut sealed) = (BareCipher::new(), vec![b'x'; size + 1 + TAG]);
         key.seal(&mut sealed);
         let inputs = bencher.counter(BytesCount::new(size)).with_inputs(|| sealed.clone());
         inputs.bench_local_refs(|record| key.open(record));
@@ -55,7 +56,7 @@ mod records {
 
     #[divan::bench(args = SIZES)]
     fn floor_seal(bencher: Bencher<'_, '_>, size: usize) {
-        let (key, mut record) = (Bare::new(), vec![b'x'; size + 1 + TAG]);
+        let (key, mut record) = (BareCipher::new(), vec![b'x'; size + 1 + TAG]);
         bencher.counter(BytesCount::new(size)).bench_local(|| key.seal(black_box(&mut record)));
     }
 
@@ -68,21 +69,21 @@ mod records {
             let fed = pair.borrow_mut().gateway.feed(record, &mut out, |plain| {
                 black_box(plain);
             });
-            fed.expect("a right record");
+            fed.expect("a valid record");
         });
     }
 
     #[divan::bench(args = SIZES)]
     fn outgoing(bencher: Bencher<'_, '_>, size: usize) {
         let mut pair = Pair::new(&Settings::new());
-        let (plain, mut out) = (vec![b'x'; size], vec![0; ROOM]);
-        bencher
-            .counter(BytesCount::new(size))
-            .bench_local(|| pair.gateway.encrypt(black_box(&plain), &mut out).expect("room"));
+        let (plain, mut out) = (vec![b'x'; size], vec![0; RECORDS_MAX]);
+        bencher.counter(BytesCount::new(size)).bench_local(|| {
+            pair.gateway.encrypt(black_box(&plain), &mut out).expect("a large enough buffer")
+        });
     }
 }
 
-/// The answer to a question that was asked lately, and whether a node was named lately.
+/// A stored answer to a question, and whether a node was learned.
 mod memories {
     use super::sample::{ANSWER, EVENT, NODE, PAGE, SESSION, admission_rules};
     use super::*;
@@ -108,15 +109,15 @@ mod memories {
     fn answer(bencher: Bencher<'_, '_>) {
         let answers = memory::answers();
         bencher.bench_local(|| {
-            answer_from_memory(&answers, black_box(EVENT), SESSION, PAGE).expect("remembered")
+            answer_from_memory(&answers, black_box(EVENT), SESSION, PAGE).expect("a stored answer")
         });
     }
 
     #[divan::bench]
     fn learned_node(bencher: Bencher<'_, '_>) {
-        let (answers, rules) = (memory::answers(), admission_rules());
+        let (nodes, rules) = (memory::nodes(), admission_rules());
         bencher.bench_local(|| {
-            let learned = answers.is_learned(black_box(NODE.ip()));
+            let learned = nodes.is_learned(black_box(NODE.ip()));
             admission::admit(&rules, NODE.ip(), learned).is_ok()
         });
     }

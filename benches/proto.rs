@@ -1,9 +1,9 @@
-//! What the readers cost for one session, each beside a floor: the same bytes copied, or the same answer known.
+//! Measures the parsers for one session, each beside a floor: a copy of the same bytes, or a constant result.
 //!
-//! `cargo bench --no-default-features --bench proto`. No sockets here: TLS and the memory of answers stand in `gateway.rs`,
-//! the whole relay in `relay.rs`.
+//! `cargo bench --no-default-features --bench proto`. Uses no sockets. TLS and stored answers are in `gateway.rs`, the whole
+//! relay is in `relay.rs`.
 
-#![allow(clippy::unwrap_used)] // inputs are written here
+#![allow(clippy::unwrap_used)] // all inputs are constants and valid
 
 #[allow(dead_code, unreachable_pub)] // shared with other benches
 #[path = "measured/sample.rs"]
@@ -50,7 +50,7 @@ fn scan_in_segments(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// The floor of the scanner: the same bytes copied once.
+/// The floor of the scanner: copying the same bytes once.
 #[divan::bench(args = [64, 256, 1024, 65_536])]
 fn scan_floor_copy(bencher: Bencher<'_, '_>, size: usize) {
     let bytes = frames(size);
@@ -61,27 +61,27 @@ fn scan_floor_copy(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// The floor: these bytes copied once.
+/// The floor: copying the text once.
 fn copy(bencher: Bencher<'_, '_>, text: &str) {
-    let mut room = vec![0; text.len()];
+    let mut copied = vec![0; text.len()];
     bencher.counter(divan::counter::BytesCount::of_str(text)).bench_local(|| {
-        room.copy_from_slice(black_box(text.as_bytes()));
-        black_box(&mut room);
+        copied.copy_from_slice(black_box(text.as_bytes()));
+        black_box(&mut copied);
     });
 }
 
 mod heads {
     use super::*;
 
-    /// By a script, by a browser, and by a browser with 3.4 KiB of cookies.
+    /// The head of a script, of a browser, and of a browser with 3.4 KiB of cookies.
     #[derive(Debug)]
-    enum From {
+    enum Sender {
         Script,
         Browser,
         Cookies,
     }
 
-    impl From {
+    impl Sender {
         fn head(&self) -> String {
             match self {
                 Self::Script => SMALL.to_owned(),
@@ -91,20 +91,20 @@ mod heads {
         }
     }
 
-    #[divan::bench(args = [From::Script, From::Browser, From::Cookies])]
-    fn floor_copy(bencher: Bencher<'_, '_>, from: &From) {
+    #[divan::bench(args = [Sender::Script, Sender::Browser, Sender::Cookies])]
+    fn floor_copy(bencher: Bencher<'_, '_>, from: &Sender) {
         copy(bencher, &from.head());
     }
 
-    #[divan::bench(args = [From::Script, From::Browser, From::Cookies])]
-    fn request(bencher: Bencher<'_, '_>, from: &From) {
+    #[divan::bench(args = [Sender::Script, Sender::Browser, Sender::Cookies])]
+    fn request(bencher: Bencher<'_, '_>, from: &Sender) {
         let head = from.head();
         bencher
             .counter(divan::counter::BytesCount::of_str(&head))
             .bench(|| head::request(black_box(head.as_bytes()), 0, &LIMITS).unwrap().unwrap().1);
     }
 
-    /// One byte at a time: what a slow client costs in all.
+    /// One byte at a time: the whole cost of a slow client.
     #[divan::bench]
     fn request_dripping(bencher: Bencher<'_, '_>) {
         let bytes = UPGRADE.as_bytes();
@@ -168,7 +168,7 @@ mod params {
         bencher.bench(|| ConnectionParams::read(black_box("/"), black_box(QUERY), &rules).unwrap());
     }
 
-    /// The worst that the limits let through.
+    /// The most expensive query that the limits allow.
     #[divan::bench]
     fn many_pairs(bencher: Bencher<'_, '_>) {
         let rules = param_rules();
@@ -177,7 +177,7 @@ mod params {
     }
 }
 
-/// One request of each of today's clients: route, parameters, and what the node is asked.
+/// One request of each kind of client: route, parameters, and the request to the node.
 mod requests {
     use super::*;
 
@@ -215,11 +215,11 @@ mod requests {
     }
 }
 
-/// The heads that a node and a client get from us.
+/// The heads that the gateway writes to a node and to a client.
 mod rewriting {
     use super::*;
 
-    /// With few parameters, and with a digest token.
+    /// A query with few parameters, and one with a digest token.
     const QUERIES: [&str; 2] = [PLAIN_QUERY, QUERY];
 
     #[divan::bench(args = [0, 1])]
@@ -248,7 +248,7 @@ mod rewriting {
     }
 }
 
-/// An SDP of the size that browsers make, in chunks and in one piece.
+/// A body of the size of a browser's SDP, in chunks and in one piece.
 mod bodies {
     use super::*;
 

@@ -1,8 +1,8 @@
-//! What one worker costs, end to end: CPU time per message, MiB, session and answer, and memory per idle session.
+//! Measures the cost of one worker end to end: CPU time per message, MiB, session and answer, and memory per idle session.
 //!
-//! `cargo bench --bench relay`, with `-- --help` for the flags; `docs/performance.md` says how to read the figures.
+//! `cargo bench --bench relay`, with `-- --help` for the flags; `docs/performance.md` explains the figures.
 
-#![allow(unreachable_pub)] // in a bench `pub` marks what modules of the load offer each other
+#![allow(unreachable_pub)] // the shared modules of the load use `pub` for each other
 
 mod load;
 
@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Measures tidegate with one worker, and beside it a floor: a relay without TLS that knows nothing of frames.
+/// Measures tidegate with one worker, and as a floor a relay without TLS and WebSocket.
 #[derive(Parser)]
 #[command(name = "relay", bin_name = "cargo bench --bench relay --")]
 struct Flags {
-    /// Rows to measure; all without this
+    /// Rows to measure; default: all
     #[arg(long, value_enum, value_delimiter = ',')]
     rows: Vec<Row>,
     /// How often each row is measured; rounds of all rows are interleaved
@@ -40,19 +40,19 @@ struct Flags {
     /// The core of the gateway
     #[arg(long, default_value_t = 0)]
     gateway_core: usize,
-    /// The core of clients and node
+    /// The core of the clients and the node
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// Another tidegate binary to be measured in the same rounds; may be given several times
+    /// Another tidegate binary to measure in the same rounds; may be given several times
     #[arg(long)]
     also: Vec<PathBuf>,
     /// Leave the floor out
     #[arg(long)]
     no_floor: bool,
-    /// Given by `cargo bench`
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
-    /// Be the floor: listen at the first address, relay to the second
+    /// Run as the floor: listen on the first address, relay to the second
     #[arg(long, hide = true, num_args = 2)]
     floor: Vec<SocketAddr>,
 }
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     run::ended("relay", ran)
 }
 
-/// True when every figure could be given.
+/// Runs the bench. True if every row has a figure.
 fn bench(flags: &Flags) -> Result<bool> {
     process::raise_descriptors()?;
     process::pin(flags.load_core)?;
@@ -88,14 +88,14 @@ fn bench(flags: &Flags) -> Result<bool> {
     Ok(report(flags, &measured))
 }
 
-/// tidegate as it was just built, the others that were asked for, and the floor.
+/// The tidegate that was just built, the binaries of `--also`, and the floor.
 fn targets(flags: &Flags, room: &Path, node: SocketAddr, manager: SocketAddr) -> Result<Vec<Target>> {
     let mut binaries = vec![("tidegate".to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_tidegate")))];
     for also in &flags.also {
         binaries.push((also.file_name().unwrap_or_default().to_string_lossy().into_owned(), also.clone()));
     }
     let mut targets = Vec::new();
-    for (place, (name, binary)) in binaries.into_iter().enumerate() {
+    for (index, (name, binary)) in binaries.into_iter().enumerate() {
         let build = Build {
             binary: &binary,
             chain: room.join("chain.pem"),
@@ -105,7 +105,7 @@ fn targets(flags: &Flags, room: &Path, node: SocketAddr, manager: SocketAddr) ->
             workers: 1,
             message_max: "64KiB",
         };
-        targets.push(build.target(&name, &room.join(format!("{place}.toml")))?);
+        targets.push(build.target(&name, &room.join(format!("{index}.toml")))?);
     }
     if !flags.no_floor {
         targets.push(floor::target(node)?);
@@ -125,7 +125,7 @@ fn measure(flags: &Flags, scene: &Scene, targets: &[Target], rows: &[Row]) -> Re
     for round in 1..=flags.rounds {
         for row in rows {
             for target in targets.iter().filter(|target| row.has_floor() || target.tls) {
-                // a process of its own each time: no row inherits another's memory
+                // a new process each time, so that no row starts with the memory of another
                 let running = target.start(flags.gateway_core, flags.load_core)?;
                 let sample = row.measure(&running, scene).unwrap_or_else(Sample::from);
                 eprintln!(
@@ -136,43 +136,43 @@ fn measure(flags: &Flags, scene: &Scene, targets: &[Target], rows: &[Row]) -> Re
                     row.unit(),
                     sample.note
                 );
-                let place = measured.iter().position(|one| one.row == *row && one.name == target.name);
-                let place = place.unwrap_or_else(|| {
+                let index = measured.iter().position(|one| one.row == *row && one.name == target.name);
+                let index = index.unwrap_or_else(|| {
                     measured.push(Measured { row: *row, name: target.name.clone(), samples: Vec::new() });
                     measured.len() - 1
                 });
-                measured[place].samples.push(sample);
+                measured[index].samples.push(sample);
             }
         }
     }
     Ok(measured)
 }
 
-/// Prints the table; true when every figure could be given.
+/// Prints the table. True if every row has a figure.
 fn report(flags: &Flags, measured: &[Measured]) -> bool {
     println!(
         "\nmedians of {} interleaved rounds of {} s; gateway (one worker) on core {}, clients and node on core {};\n\
          CPU time of the gateway's process from /proc/PID/task/*/schedstat; TLS 1.3, AES-128-GCM, X25519, ECDSA P-256;\n\
-         every byte compared; `busy` is the gateway's share of its core\n",
+         every byte is compared; `busy` is the share of its core that the gateway used\n",
         flags.rounds, flags.seconds, flags.gateway_core, flags.load_core
     );
-    println!("{:<33} {:<10} {:>10}  {:<21} {:>5}  unit", "row", "gateway", "median", "least .. most", "busy");
-    let mut whole = true;
+    println!("{:<33} {:<10} {:>10}  {:<21} {:>5}  unit", "row", "gateway", "median", "min .. max", "busy");
+    let mut complete = true;
     for Measured { row, name, samples } in measured {
         match summary(samples) {
             Ok(sum) => println!(
                 "{:<33} {name:<10} {:>10.2}  {:<21} {:>4.0}%  {}",
                 row.title(),
                 sum.median,
-                format!("{:.2} .. {:.2}", sum.least, sum.most),
+                format!("{:.2} .. {:.2}", sum.min, sum.max),
                 sum.busy * 100.0,
                 row.unit()
             ),
             Err(why) => {
-                whole = false;
+                complete = false;
                 println!("{:<33} {name:<10} no figure: {why}", row.title());
             }
         }
     }
-    whole
+    complete
 }

@@ -1,6 +1,6 @@
-//! The whole thing on one machine without any set-up: a certificate made on the spot, a sandbox cluster with real WebRTC, the
-//! gateway in front of it, and a page that publishes and plays. It knows the gateway only as an operator does: by its
-//! configuration.
+//! Runs everything on one machine without any set-up: makes a certificate, starts a sandbox cluster with real WebRTC, starts
+//! the gateway in front of it, and offers a page that publishes and plays. The gateway gets a configuration file like an
+//! operator's.
 
 use std::error::Error;
 use std::fs;
@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,10 +17,10 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::control;
-use tidegate::shared::gateway::{Fallback, FallbackAnswer};
+use tidegate::shared::gateway::FallbackAnswer;
 use tidegate_sandbox::{Cluster, ClusterConfig, Group};
 
-/// Publishes and plays through tidegate on this machine.
+/// Publish and play through tidegate on this machine
 #[derive(Parser)]
 #[command(name = "demo")]
 struct Flags {
@@ -35,23 +36,23 @@ struct Flags {
     /// The sandbox nodes' signalling port; 0 takes a free one
     #[arg(long, default_value_t = 5080)]
     nodes_port: u16,
-    /// Pages of this origin may use the gateway as well; may be given several times
+    /// Let pages of this web origin use the gateway too; may be given several times
     #[arg(long)]
     allow_origin: Vec<String>,
 }
 
-/// The nodes, each on an address of its own with one port, as in a real cluster.
+/// The addresses of the nodes. As in a real cluster, each node has its own address and all have the same port.
 const NODES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))];
 
-/// The node group that Stream Manager 2.0's requests mean here.
+/// The node group for requests of Stream Manager 2.0 that name none.
 const GROUP: &str = "demo";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let flags = Flags::parse();
-    // Taken before anything starts, so that no moment is left in which Ctrl-C would leave files behind; the gateway hears
-    // them too, and drains.
+    // Registered before anything starts, so that Ctrl-C can at no time end the process and leave files behind. The gateway
+    // receives these signals too, and drains.
     let _signals = Signals::new([SIGINT, SIGTERM])?;
-    let room = Room::new()?;
+    let dir = TempDir::new()?;
     let cluster = Cluster::start(ClusterConfig {
         nodes: NODES.to_vec(),
         nodes_port: flags.nodes_port,
@@ -59,14 +60,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         ..ClusterConfig::default()
     })
     .map_err(|why| {
-        format!("the sandbox nodes can't have port {}: {why}; try --nodes-port 0", flags.nodes_port)
+        format!("the sandbox nodes can't use port {}: {why}; try --nodes-port 0", flags.nodes_port)
     })?;
-    certificate(&room.0)?;
-    let config = room.0.join("tidegate.toml");
-    fs::write(&config, configuration(&flags, &room.0, &cluster))?;
-    let gateway = start_gateway(config, page(&flags));
+    write_certificate(&dir.0)?;
+    let config = dir.0.join("tidegate.toml");
+    fs::write(&config, configuration(&flags, &dir.0, &cluster))?;
+    PAGE.get_or_init(|| build_page(&flags));
+    let gateway = start_gateway(config);
     while !gateway.is_finished() && TcpStream::connect((Ipv4Addr::LOCALHOST, flags.port)).is_err() {
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(POLL_INTERVAL);
     }
     if !gateway.is_finished() {
         announce(&flags, &cluster)?;
@@ -74,15 +76,18 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             open_browser(&address(&flags));
         }
     }
-    let ended = gateway.join().map_err(|_| "the gateway panicked");
+    let exit_code = gateway.join().map_err(|_| "the gateway panicked");
     cluster.stop();
-    Ok(ended?)
+    Ok(exit_code?)
 }
 
-/// A directory for this run, gone at its end.
-struct Room(PathBuf);
+/// How often the start of the gateway is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-impl Room {
+/// A directory for this run, which is removed at the end.
+struct TempDir(PathBuf);
+
+impl TempDir {
     fn new() -> io::Result<Self> {
         let path = std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
         fs::create_dir(&path)?;
@@ -90,17 +95,19 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for TempDir {
     fn drop(&mut self) {
-        // Nothing can be done about a directory that somebody else holds.
+        // A directory that can't be removed stays; that is no reason to fail.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Runs the gateway with that configuration file and one page of our own, until a signal ends it.
-fn start_gateway(config: PathBuf, page: Fallback) -> JoinHandle<ExitCode> {
+/// Runs the gateway with this configuration file until a signal ends it. The gateway also serves the demo's page.
+fn start_gateway(config: PathBuf) -> JoinHandle<ExitCode> {
     thread::spawn(move || {
-        control::run::run(&config, |launch| control::workers::launch::launch(launch, Some(page)))
+        control::run::run(&config, |launch| {
+            control::workers::launch::launch(launch, Some(Box::new(answer_for)))
+        })
     })
 }
 
@@ -109,34 +116,43 @@ fn address(flags: &Flags) -> String {
     format!("https://localhost:{}/", flags.port)
 }
 
-/// One page with everything in it.
-fn page(flags: &Flags) -> Fallback {
-    let body = include_str!("demo/page.html")
+/// The demo's page, which is built once at start.
+static PAGE: OnceLock<Vec<u8>> = OnceLock::new();
+
+/// The answer to a GET for which the gateway has no route: the demo's page for `/`, with or without a query. `None` for other
+/// targets.
+fn answer_for(target: &str) -> Option<FallbackAnswer> {
+    let body = PAGE.get().filter(|_| target.split('?').next() == Some("/"))?.clone();
+    Some(FallbackAnswer { content_type: "text/html; charset=utf-8".to_owned(), body })
+}
+
+/// Builds the page: one HTML file that contains its styles and scripts.
+fn build_page(flags: &Flags) -> Vec<u8> {
+    include_str!("demo/page.html")
         .replace("/*{{style}}*/", include_str!("demo/style.css"))
         .replace("/*{{session}}*/", include_str!("demo/session.js"))
         .replace("/*{{sockets}}*/", include_str!("demo/sockets.js"))
         .replace("/*{{http}}*/", include_str!("demo/http.js"))
         .replace("/*{{picture}}*/", include_str!("demo/picture.js"))
         .replace("/*{{page}}*/", include_str!("demo/page.js"))
-        .replace("{{admin}}", &format!("http://127.0.0.1:{}/", flags.admin_port));
-    let content_type = "text/html; charset=utf-8".to_owned();
-    let page = FallbackAnswer { content_type, body: body.into_bytes() };
-    Box::new(move |target| (target.split('?').next() == Some("/")).then(|| page.clone()))
+        .replace("{{admin}}", &format!("http://127.0.0.1:{}/", flags.admin_port))
+        .into_bytes()
 }
 
-/// A certificate for this machine's own names; browsers will ask about it once.
-fn certificate(room: &Path) -> Result<(), Box<dyn Error>> {
+/// Makes a self-signed certificate for the names of the loopback addresses and writes it with its key into `dir`. A browser
+/// warns about it once.
+fn write_certificate(dir: &Path) -> Result<(), Box<dyn Error>> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names)?;
-    fs::write(room.join("chain.pem"), made.cert.pem())?;
+    fs::write(dir.join("chain.pem"), made.cert.pem())?;
     let mut key =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(room.join("key.pem"))?;
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join("key.pem"))?;
     key.write_all(made.signing_key.serialize_pem().as_bytes())?;
     Ok(())
 }
 
-/// What an operator would write for this machine. Loopback nodes have to be listed one by one.
-fn configuration(flags: &Flags, room: &Path, cluster: &Cluster) -> String {
+/// The gateway's configuration. Nodes on loopback addresses have to be listed one by one.
+fn configuration(flags: &Flags, dir: &Path, cluster: &Cluster) -> String {
     let port = flags.port;
     let mut listen = vec![format!("127.0.0.1:{port}")];
     if TcpListener::bind("[::1]:0").is_ok() {
@@ -150,8 +166,8 @@ fn configuration(flags: &Flags, room: &Path, cluster: &Cluster) -> String {
          [cors]\nallow_origins = {:?}\n\n\
          [limits]\nsessions = 1000\n\n\
          [admin]\nlisten = \"127.0.0.1:{}\"\n",
-        room.join("chain.pem"),
-        room.join("key.pem"),
+        dir.join("chain.pem"),
+        dir.join("key.pem"),
         cluster.manager_url(),
         cluster.nodes_port(),
         cluster.node_addresses().iter().map(IpAddr::to_string).collect::<Vec<_>>(),
@@ -165,7 +181,7 @@ fn announce(flags: &Flags, cluster: &Cluster) -> io::Result<()> {
         cluster.node_addresses().iter().map(|node| format!("{node}:{}", cluster.nodes_port())).collect();
     writeln!(
         io::stdout(),
-        "\n  page     {}   (your browser will ask about its certificate once)\n  \
+        "\n  page     {}   (your browser warns once about its certificate)\n  \
            admin    http://127.0.0.1:{}/\n  \
            manager  {}\n  \
            nodes    {}\n\n  Ctrl-C ends it.\n",
@@ -176,11 +192,11 @@ fn announce(flags: &Flags, cluster: &Cluster) -> io::Result<()> {
     )
 }
 
-/// Opens the page where there is a desktop; elsewhere the address that was printed has to do.
+/// Opens the page in a browser if this machine has a desktop.
 fn open_browser(address: &str) {
     let desktop = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
     if desktop {
-        // A machine without xdg-open is no reason to fail.
+        // If xdg-open is missing, the printed address is enough.
         let _ = Command::new("xdg-open").arg(address).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     }
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzzes the targets, each for so many seconds, and prints what came of it.
+# Fuzzes the targets, each for the given number of seconds, and prints a table of the results.
 #
-#   fuzz/run.sh SECONDS [TARGET...]     all targets, or those named
+#   fuzz/run.sh SECONDS [TARGET...]     all targets, or the named ones
 #
-# JOBS at a time (as many as there are cores). Stable Rust will do; cargo-fuzz is installed if it is missing. The seeds in
-# corpus/ stay as they are: what is found on the way goes to work/, what crashes to artifacts/, logs stand beside it in
-# work/. A target with a .dict file is given those words. The exit code is 1 if anything crashed, hung or grew too large.
+# The variable JOBS says how many targets run at a time (default: the number of cores). Stable Rust is enough; cargo-fuzz is
+# installed if it is missing. The seeds in corpus/ do not change: new inputs and logs go to work/, inputs that crash to
+# artifacts/. A target with a .dict file uses its tokens. The exit code is 1 if a target crashed, hung or used too much memory.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -19,14 +19,14 @@ shift
 
 command -v cargo >/dev/null || { echo 'fuzz/run.sh: no cargo: install stable Rust from https://rustup.rs' >&2; exit 71; }
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
-# the sanitizers are unstable flags of the compiler
+# allows the unstable compiler flags of the sanitizers on stable Rust
 export RUSTC_BOOTSTRAP=1
 
 mapfile -t known < <(cargo fuzz list --fuzz-dir .)
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=("${known[@]}")
 for target in "${targets[@]}"; do
-  [[ " ${known[*]} " = *" $target "* ]] || { echo "fuzz/run.sh: no such target: $target; there are: ${known[*]}" >&2; exit 64; }
+  [[ " ${known[*]} " = *" $target "* ]] || { echo "fuzz/run.sh: unknown target $target; expected one of: ${known[*]}" >&2; exit 64; }
 done
 
 triple=$(rustc -vV | sed -n 's/^host: //p')
@@ -37,7 +37,7 @@ else
   for target in "${targets[@]}"; do "${build[@]}" "$target"; done
 fi
 
-# fuzz TARGET: becomes the fuzzer; its log is work/TARGET.log.
+# fuzz TARGET: replaces this process by the fuzzer, which logs to work/TARGET.log.
 fuzz() {
   local target=$1 words=()
   mkdir -p "work/$target" "artifacts/$target"
@@ -47,10 +47,10 @@ fuzz() {
     >"work/$target.log" 2>&1 </dev/null
 }
 
-# last TARGET PATTERN: the last match of a group in its log.
+# last TARGET PATTERN: prints the last match of the pattern's group in the target's log.
 last() { sed -nE "s/$2/\\1/p" "work/$1.log" | tail -n 1; }
 
-# row TARGET CODE
+# row TARGET CODE: prints the row of a target that ended with the exit code CODE.
 row() {
   local target=$1 end='none' executions
   if [ "$2" -ne 0 ]; then end=$(last "$target" '.*Test unit written to (.*)'); fi
@@ -67,7 +67,7 @@ trap 'exit 130' INT TERM
 
 crashed=0
 printf '%-18s %12s %8s %7s %7s %7s  %s\n' target executions exec/s cov ft corpus crash
-# reap: waits for one of them and prints its row.
+# reap: waits until one running target ends and prints its row.
 reap() {
   local pid code=0
   wait -n -p pid || code=$?

@@ -1,18 +1,20 @@
-//! Replays the committed fuzzing corpora through their oracles, on stable and without a fuzzer.
+//! Replays the committed fuzzing corpora through their oracles, on stable Rust and without a fuzzer.
 //!
-//! Whatever a fuzzer once found stays found: its input is put into the corpus together with the repair.
+//! An input with which a fuzzer found a fault is added to the corpus together with the repair, so that the fault is found
+//! again if it comes back.
 
-#![allow(clippy::unwrap_used)] // a helper of tests is a test too
+#![allow(clippy::unwrap_used)] // a failed unwrap in a helper fails the test
 
 use std::path::Path;
 
 use tidegate::oracles;
 
 #[cfg(feature = "gateway")]
-#[path = "../fuzz/parties.rs"]
-mod parties;
+#[path = "../fuzz/tls_fixture.rs"]
+mod tls_fixture;
 
-/// Most files of a corpus, and bytes in each: seeds are read by people, and replayed with every test run.
+/// The largest number of files in a corpus, and of bytes in each file. The limits keep the seeds readable and the test run
+/// short.
 const FILES_MAX: usize = 64;
 const SIZE_MAX: usize = 4096;
 
@@ -28,19 +30,23 @@ fn replay(target: &str, oracle: fn(&[u8])) {
         let path = file.unwrap().path();
         println!("{}", path.display());
         let bytes = std::fs::read(path).unwrap();
-        assert!(bytes.len() <= SIZE_MAX, "a seed is small");
+        assert!(bytes.len() <= SIZE_MAX, "expected at most {SIZE_MAX} bytes, found {}", bytes.len());
         oracle(&bytes);
         count += 1;
     }
-    assert!((1..=FILES_MAX).contains(&count), "{} has {count} files", folder.display());
+    assert!(
+        (1..=FILES_MAX).contains(&count),
+        "expected 1 to {FILES_MAX} files in {}, found {count}",
+        folder.display()
+    );
 }
 
-/// One test for each target, so that a failure names it.
+/// Writes one test for each fuzz target, so that a failure names the target.
 macro_rules! replays {
     ($($(#[$only:meta])? $target:ident: $oracle:expr,)*) => {
         $($(#[$only])? #[test] fn $target() { replay(stringify!($target), $oracle); })*
 
-        /// The targets that are replayed here.
+        /// The targets that this file replays.
         const REPLAYED: &[&str] = &[$($(#[$only])? stringify!($target)),*];
     };
 }
@@ -56,7 +62,7 @@ replays! {
     proxy_protocol: oracles::proxy_protocol,
     relay: oracles::relay::relay,
     target: oracles::target,
-    #[cfg(feature = "gateway")] tls_records: parties::records,
+    #[cfg(feature = "gateway")] tls_records: tls_fixture::records,
     whip: oracles::whip,
 }
 
@@ -73,7 +79,7 @@ fn every_target_has_a_corpus_and_is_replayed() {
         let name = folder.unwrap().file_name().into_string().unwrap();
         assert!(
             manifest["bin"].as_array().unwrap().iter().any(|bin| bin["name"].as_str() == Some(&name)),
-            "{name}"
+            "fuzz/Cargo.toml has no target for the corpus {name}"
         );
     }
 }

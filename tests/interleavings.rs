@@ -1,11 +1,11 @@
-//! What all workers count without locks, under every interleaving of a few threads with up to three switches at the worst
-//! moments, and every reordering that the memory model allows (loom).
+//! Checks the lock-free counters that all workers share, with loom: every interleaving of a few threads with up to three
+//! preemptions, and every reordering that the memory model allows.
 
-#![allow(unreachable_pub, clippy::unwrap_used)] // a file of the library stands in a test here
+#![allow(unreachable_pub, clippy::unwrap_used)] // this test includes a file of the library as a module
 
 use loom::sync::Arc;
 use loom::thread;
-// plain ones: they watch, and are no moments of their own to switch threads at
+// counters of the test itself: atomics of `std`, so that loom does not switch threads at them
 use std::sync::atomic::{AtomicUsize as Count, Ordering::SeqCst};
 
 mod atomic {
@@ -17,72 +17,74 @@ mod counters;
 
 use counters::{Slots, UseCount};
 
-/// Looks at all interleavings; more than three switches against a thread's will find nothing new in two instructions.
+/// Runs `of` under all interleavings with up to three preemptions. More of them find nothing new in code of two atomic
+/// operations.
 fn model(of: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(of);
 }
 
-/// Runs these at the same time.
-fn together(tasks: Vec<Box<dyn FnOnce() + Send>>) {
+/// Runs the tasks at the same time.
+fn concurrently(tasks: Vec<Box<dyn FnOnce() + Send>>) {
     let threads: Vec<_> = tasks.into_iter().map(thread::spawn).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 #[test]
-fn no_more_places_are_taken_than_there_are() {
+fn no_more_slots_are_taken_than_exist() {
     model(|| {
-        let (places, inside) = (Arc::new(Slots::default()), Arc::new(Count::new(0)));
-        let visitor = || {
-            let (places, inside) = (places.clone(), inside.clone());
+        let (slots, inside) = (Arc::new(Slots::default()), Arc::new(Count::new(0)));
+        let session = || {
+            let (slots, inside) = (slots.clone(), inside.clone());
             Box::new(move || {
-                if places.take(1) {
-                    assert_eq!(inside.fetch_add(1, SeqCst), 0, "two in one place");
+                if slots.take(1) {
+                    assert_eq!(inside.fetch_add(1, SeqCst), 0, "two sessions in one slot");
                     inside.fetch_sub(1, SeqCst);
-                    places.give_back();
+                    slots.give_back();
                 }
             }) as Box<dyn FnOnce() + Send>
         };
-        together(vec![visitor(), visitor(), visitor()]);
-        assert_eq!(places.taken(), 0, "every place was given back");
+        concurrently(vec![session(), session(), session()]);
+        assert_eq!(slots.taken(), 0, "every slot was given back");
     });
 }
 
-/// The places above the first limit are for those of the first priority; however many others try, they get theirs.
+/// The slots above the lower limit are reserved for sessions of high priority, which get them no matter how many sessions of
+/// low priority try at the same time.
 #[test]
-fn who_is_turned_away_takes_nobody_elses_place() {
+fn a_refused_session_takes_no_slot_from_a_session_of_high_priority() {
     model(|| {
-        let places = Arc::new(Slots::default());
-        assert!(places.take(1), "the others have filled theirs");
-        let other = || {
-            let places = places.clone();
-            Box::new(move || assert!(!places.take(1), "there was none for others"))
+        let slots = Arc::new(Slots::default());
+        assert!(slots.take(1), "the first slot is free");
+        let low = || {
+            let slots = slots.clone();
+            Box::new(move || assert!(!slots.take(1), "no slot is left for low priority"))
                 as Box<dyn FnOnce() + Send>
         };
-        let first = {
-            let places = places.clone();
-            Box::new(move || assert!(places.take(2), "this one was kept"))
+        let high = {
+            let slots = slots.clone();
+            Box::new(move || assert!(slots.take(2), "a slot is reserved for high priority"))
         };
-        together(vec![other(), other(), first]);
-        assert_eq!(places.taken(), 2);
+        concurrently(vec![low(), low(), high]);
+        assert_eq!(slots.taken(), 2);
     });
 }
 
 #[test]
-fn an_answer_is_given_out_as_often_as_it_may_be() {
+fn an_answer_is_used_exactly_as_often_as_allowed() {
     model(|| {
-        let (uses, given) = (Arc::new(UseCount::new(2)), Arc::new(Count::new(0)));
-        let caller = || {
-            let (uses, given) = (uses.clone(), given.clone());
+        let (uses, used) = (Arc::new(UseCount::new(2)), Arc::new(Count::new(0)));
+        let request = || {
+            let (uses, used) = (uses.clone(), used.clone());
             Box::new(move || {
                 if uses.take() {
-                    given.fetch_add(1, SeqCst);
+                    used.fetch_add(1, SeqCst);
                 }
             }) as Box<dyn FnOnce() + Send>
         };
-        together(vec![caller(), caller(), caller()]);
-        assert_eq!(given.load(SeqCst), 2);
-        assert!(!uses.take(), "and not once more");
+        concurrently(vec![request(), request(), request()]);
+        assert_eq!(used.load(SeqCst), 2);
+        assert!(!uses.take(), "no use is left");
     });
 }

@@ -1,4 +1,5 @@
-//! What is shipped holds together: the example loads and holds every key, the pages mention every key and metric.
+//! Checks that the shipped files agree with the program: the example configuration loads and has every key, and the pages
+//! in `docs` mention every key and every metric.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,19 +10,23 @@ use tidegate::metrics::page;
 use tidegate::metrics::page::{Dialect, Facts};
 
 fn shipped(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("it is shipped")
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a shipped file")
 }
 
 #[test]
-fn the_example_holds_every_key_with_its_default() {
+fn the_example_has_every_key_with_its_default() {
     let example = shipped("examples/tidegate.toml");
     let written: BTreeSet<_> = config::written(&example).expect("TOML").into_iter().collect();
     let known: BTreeSet<_> = KEYS.iter().map(|key| format!("{}.{}", key.table, key.name)).collect();
-    assert_eq!(written, known);
+    assert_eq!(written, known, "keys in the example and keys of the program");
     let required = KEYS.iter().filter(|key| key.required);
-    let least: String =
+    let minimal: String =
         required.map(|key| format!("{}.{} = {}\n", key.table, key.name, key.default)).collect();
-    assert_eq!(config::read(&example), config::read(&least), "values beside the defaults");
+    assert_eq!(
+        config::read(&example),
+        config::read(&minimal),
+        "a value in the example differs from the default"
+    );
     assert!(config::read(&example).is_ok());
 }
 
@@ -30,7 +35,7 @@ fn every_line_of_the_example_that_sets_a_key_has_a_sentence_above() {
     let example = shipped("examples/tidegate.toml");
     let lines: Vec<_> = example.lines().collect();
     for pair in lines.windows(2).filter(|pair| pair[1].contains(" = ") && !pair[1].starts_with('#')) {
-        assert!(pair[0].starts_with("# "), "no sentence above: {}", pair[1]);
+        assert!(pair[0].starts_with("# "), "expected a line beginning with \"# \" above: {}", pair[1]);
     }
 }
 

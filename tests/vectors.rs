@@ -1,29 +1,33 @@
-//! Every vector for connection parameters, through route, rules and admission, as a request would go; and those cases of
-//! the event route that need no manager.
+//! Runs every vector for connection parameters through route, rules and admission, in the order of a real request, and the
+//! cases of the event route that need no stream manager.
 //!
-//! The file is the domain's, unchanged. It says status, node and upstream target; nothing here may know more than that.
+//! The file of vectors is part of the domain's specification and is unchanged. A vector gives status, node and upstream
+//! target, and the tests check only these.
 
-#![allow(clippy::unwrap_used)] // a helper of tests is a test too
+#![allow(clippy::unwrap_used)] // a failed unwrap in a helper fails the test
 
 use std::net::IpAddr;
 
 use serde_json::Value;
 use tidegate::proto::admission;
 use tidegate::proto::admission::AdmissionRules;
-use tidegate::proto::red5::params::{ConnectionParams, Host, ParamRules};
+use tidegate::proto::red5::params::{ConnectionParams, Host};
 use tidegate::proto::red5::route;
 use tidegate::proto::red5::route::{EventKind, Keep, Route};
+use tidegate::proto::red5::rules::ParamRules;
 use tidegate::proto::refusal::Refusal;
 
 const VECTORS: &str = include_str!("data/connection-params.json");
 
-/// What a gateway would do: which node it would dial, and what it would ask there.
+/// Returns the node that the gateway would dial and the target it would send there, or the refusal.
 fn decide(target: &str, fixture: &Value) -> Result<(String, String), Refusal> {
     let texts = |key: &str| -> Vec<String> {
         let list = fixture[key].as_array().unwrap();
         list.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
-    let Route::TwoStep { suffix, query } = route::route(target)? else { panic!("{target} is no event") };
+    let Route::TwoStep { suffix, query } = route::route(target)? else {
+        panic!("expected a two-step target: {target}")
+    };
     let rules = ParamRules {
         apps: texts("configured_apps"),
         names: texts("configured_names"),
@@ -43,7 +47,7 @@ fn decide(target: &str, fixture: &Value) -> Result<(String, String), Refusal> {
 }
 
 #[test]
-fn every_vector_comes_out_as_written() {
+fn every_vector_has_the_expected_result() {
     let file: Value = serde_json::from_str(VECTORS).unwrap();
     let vectors = file["vectors"].as_array().unwrap();
     assert_eq!(vectors.len(), 130);
@@ -60,14 +64,14 @@ fn every_vector_comes_out_as_written() {
         };
         let decided = decide(&target, &file["fixture"]);
         if decided.clone().map_err(|refusal| u64::from(refusal.status())) != expected {
-            wrong.push(format!("{} ({}): {decided:?} instead of {expected:?}", text("id"), text("why")));
+            wrong.push(format!("{} ({}): expected {expected:?}, found {decided:?}", text("id"), text("why")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn refusals_say_what_was_wrong() {
+fn a_refusal_has_the_code_of_the_broken_rule() {
     use Refusal::*;
     let expected = [
         ("V042", BadParams),
@@ -95,12 +99,12 @@ fn refusals_say_what_was_wrong() {
     }
 }
 
-/// Cases W18 to W24 of the vectors, those of the event route.
+/// Cases W18 to W24 of the vectors, which are about the event route.
 #[test]
-fn questions_to_the_manager_are_kept_only_if_they_are_plain() {
+fn only_the_answer_to_a_plain_question_is_stored() {
     let event = |rest: &str| match route::route(&format!("/streammanager/api/4.0/event/{rest}")) {
         Ok(Route::Event(event)) => Ok((event.kind, event.keep)),
-        Ok(_) => panic!("{rest} is an event"),
+        Ok(_) => panic!("expected an event target: {rest}"),
         Err(refusal) => Err(refusal.status()),
     };
     assert_eq!(

@@ -1,9 +1,9 @@
-//! Cases W01 to W17 and W25 of the vectors, as far as text decides them: Stream Manager 2.0, WHIP and WHEP.
+//! Cases W01 to W17 and W25 of the vectors, as far as the text of the request decides them: Stream Manager 2.0, WHIP, WHEP.
 //!
-//! What is dialled, and who answers a preflight, is for the tests of the gateway; here each case is a method, a target, and
-//! what has to become of it.
+//! Here a case is a method, a target and the expected decision. Which node is dialled, and how a preflight is answered, is
+//! tested in `tests/gateway`.
 
-#![allow(clippy::unwrap_used)] // a helper of tests is a test too
+#![allow(clippy::unwrap_used)] // a failed unwrap in a helper fails the test
 
 use std::net::IpAddr;
 
@@ -20,18 +20,18 @@ use tidegate::proto::red5::route::Route;
 use tidegate::proto::red5::whip::{Method, Request};
 use tidegate::proto::refusal::Refusal;
 
-/// What a gateway would do.
+/// What the gateway would do with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Decided {
-    /// The node that the client named, admitted.
+    /// The node that the client named, after admission.
     node: Option<String>,
-    /// What the node would be asked.
+    /// The target that the gateway would send to the node.
     target: String,
-    /// What the stream manager would be asked, if nobody named a node.
+    /// The question to the stream manager, if the client named no node.
     question: Option<String>,
 }
 
-/// Decides with the nodes of the vectors' fixture known, and a configured group.
+/// Decides about a request. Known are the nodes of the vectors' fixture; `group` is the configured node group.
 fn decide(method: &str, target: &str, group: &str) -> Result<Decided, Refusal> {
     let rules = param_rules();
     match route::route(target)? {
@@ -64,7 +64,7 @@ fn admit(host: Option<Host>) -> Result<Option<String>, Refusal> {
     Ok(Some(admitted.address().ip().to_string()))
 }
 
-/// Case, method, target, configured group, and what has to become of it.
+/// Case, method, target, configured group, and the expected decision.
 type Case = (&'static str, &'static str, &'static str, &'static str, Result<Expected, Refusal>);
 
 /// Node, target at the node, question.
@@ -203,7 +203,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_case_comes_out_as_written() {
+fn every_case_has_the_expected_result() {
     let mut wrong = Vec::new();
     for (id, method, target, group, expected) in CASES {
         let expected = expected.map(|(node, target, question)| Decided {
@@ -213,15 +213,15 @@ fn every_case_comes_out_as_written() {
         });
         let decided = decide(method, target, group);
         if decided != expected {
-            wrong.push(format!("{id}: {decided:?} instead of {expected:?}"));
+            wrong.push(format!("{id}: expected {expected:?}, found {decided:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// W13 and W14: what tells a browser's preflight from the SDK's own OPTIONS is one field.
+/// W13 and W14: only `Access-Control-Request-Method` distinguishes a browser's preflight from the SDK's own OPTIONS.
 #[test]
-fn a_preflight_is_known_by_its_field() {
+fn a_preflight_is_recognised_by_its_field() {
     let limits = HeadLimits { head_size_max: 1024, target_size_max: 256, headers_max: 16 };
     let acr_method = |field: &str| {
         let head = format!(
@@ -234,20 +234,21 @@ fn a_preflight_is_known_by_its_field() {
     assert_eq!(acr_method(""), None, "W14");
 }
 
-/// W15: the session that a POST made is found by a PATCH that says nothing but its `requestId`.
+/// W15: a PATCH that carries only the `requestId` finds the session that the POST created.
 #[test]
-fn a_client_that_follows_no_location_is_found_by_its_key() {
+fn a_client_that_ignores_the_location_is_found_by_its_key() {
     let key = |method: &str, target: &str| {
-        let Ok(Route::Whip(route)) = route::route(target) else { panic!("{target} is WHIP") };
+        let Ok(Route::Whip(route)) = route::route(target) else { panic!("expected a WHIP target: {target}") };
         let method = Method::read(method, &route).unwrap();
         Request::read(&route, method, &param_rules(), "").unwrap().affinity_key()
     };
-    let made = key("POST", "/live/whep/endpoint/s?requestId=subscriber-1b31&signal=true&doNotSwitch=false");
-    assert_eq!(made, key("PATCH", "/live/whep/resource/s?requestId=subscriber-1b31"));
-    assert_ne!(made, key("PATCH", "/live/whep/resource/s?requestId=subscriber-1b32"));
+    let created =
+        key("POST", "/live/whep/endpoint/s?requestId=subscriber-1b31&signal=true&doNotSwitch=false");
+    assert_eq!(created, key("PATCH", "/live/whep/resource/s?requestId=subscriber-1b31"));
+    assert_ne!(created, key("PATCH", "/live/whep/resource/s?requestId=subscriber-1b32"));
 }
 
-/// W17: what the configuration masks by default is masked on these routes too.
+/// W17: the parameters that are masked by default are masked on these routes too.
 #[test]
 fn turn_credentials_are_masked_in_logs() {
     let redact = ["ice-credential", "ice-username"].map(str::to_owned);
@@ -256,12 +257,12 @@ fn turn_credentials_are_masked_in_logs() {
     assert_eq!(redact_target(target, &redact), masked);
 }
 
-/// W25, as far as it is about WHIP: the methods of a route, and what `Allow` says of them. Those of the event route are
-/// the gateway's.
+/// W25, as far as it is about WHIP: which methods a route accepts, and the value of `Allow`. The event route is tested in
+/// `tests/gateway`.
 #[test]
-fn methods_belong_to_routes() {
+fn each_whip_route_accepts_its_own_methods() {
     let allow = |method: &str, target: &str| {
-        let Ok(Route::Whip(route)) = route::route(target) else { panic!("{target} is WHIP") };
+        let Ok(Route::Whip(route)) = route::route(target) else { panic!("expected a WHIP target: {target}") };
         Method::read(method, &route)
     };
     for method in ["GET", "PUT", "HEAD", "post"] {

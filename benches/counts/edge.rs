@@ -1,17 +1,18 @@
-//! Cases of a worker: records in and out, and answers from the memory.
+//! Cases of a worker: TLS records in and out, and stored answers.
 
-use super::measured::records::{Bare, Exchange, Pair, ROOM, SIZES, Settings, TAG};
+use super::measured::records::{BareCipher, BareHandshake, Pair, RECORDS_MAX, SIZES, Settings, TAG};
 use super::measured::{memory, sample::*};
-use super::{Cases, TIMES, WARM};
+use super::{Cases, TIMES, WARM_UP_TIMES};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use tidegate::oracles::pieces::answer_from_memory;
 use tidegate::proto::admission;
-use tidegate::shared::answers::{Key, CacheLookup};
+use tidegate::shared::answers::CacheLookup;
+use tidegate::shared::answers::Key;
 
 pub(super) fn add(cases: &mut Cases) {
-    // before anything makes keys and certificates: their lengths are a matter of luck, and the allocator remembers them
+    // before any case that makes keys and certificates: their lengths vary, and so would the state of the allocator
     answers(cases);
     hellos(cases);
     for size in SIZES {
@@ -21,67 +22,67 @@ pub(super) fn add(cases: &mut Cases) {
     }
 }
 
-/// The dear half of a full handshake: a connection made, a ClientHello answered.
+/// The expensive half of a full handshake: making a connection and answering a ClientHello.
 fn hellos(cases: &mut Cases) {
     cases.add("tls_hello/full.crypto", || {
-        let exchange = Exchange::new();
+        let handshake = BareHandshake::new();
         move || {
-            black_box(exchange.once());
+            black_box(handshake.run());
         }
     });
     cases.add("tls_hello/full", || {
         let settings = Settings::new();
-        let hellos: Vec<_> = (0..WARM + TIMES).map(|_| settings.hello()).collect();
+        let hellos: Vec<_> = (0..WARM_UP_TIMES + TIMES).map(|_| settings.hello()).collect();
         let mut hellos = hellos.into_iter();
         move || {
-            let mut hello = hellos.next().expect("enough of them");
+            let mut hello = hellos.next().expect("enough ClientHellos");
             drop(black_box(settings.answer(black_box(&mut hello))));
         }
     });
 }
 
-/// One record for each unit, opened in place as it came.
+/// One record for each unit, decrypted in place.
 fn records_in(cases: &mut Cases, name: &str, size: usize) {
     cases.copy(name, vec![b'x'; size]);
     cases.add(format!("{name}.aead"), move || {
-        let key = Bare::new();
-        // a record ends with the type of its content
+        let key = BareCipher::new();
+        // the payload of a record ends with one byte for its content type
         let mut sealed = vec![b'x'; size + 1 + TAG];
         key.seal(&mut sealed);
-        let mut records = vec![sealed; WARM + TIMES].into_iter();
+        let mut records = vec![sealed; WARM_UP_TIMES + TIMES].into_iter();
         move || {
-            let mut record = records.next().expect("enough of them");
+            let mut record = records.next().expect("enough records");
             black_box(key.open(black_box(&mut record)));
             std::mem::forget(record);
         }
     });
     cases.add(name, move || {
         let mut pair = Pair::new(&Settings::new());
-        let records: Vec<_> = (0..WARM + TIMES).map(|_| pair.message(size)).collect();
+        let records: Vec<_> = (0..WARM_UP_TIMES + TIMES).map(|_| pair.message(size)).collect();
         let (mut records, mut out) = (records.into_iter(), Vec::new());
         move || {
-            let mut record = records.next().expect("enough of them");
+            let mut record = records.next().expect("enough records");
             let fed = pair.gateway.feed(black_box(&mut record), &mut out, |plain| {
                 black_box(plain);
             });
-            fed.expect("a right record");
+            fed.expect("a valid record");
             std::mem::forget(record);
         }
     });
 }
 
-/// One payload for each unit, written as a record into the buffer of the core.
+/// One payload for each unit, encrypted as a record into the buffer of the core.
 fn records_out(cases: &mut Cases, name: &str, size: usize) {
     cases.copy(name, vec![b'x'; size]);
     cases.add(format!("{name}.aead"), move || {
-        let (key, mut record) = (Bare::new(), vec![b'x'; size + 1 + TAG]);
+        let (key, mut record) = (BareCipher::new(), vec![b'x'; size + 1 + TAG]);
         move || key.seal(black_box(&mut record))
     });
     cases.add(name, move || {
         let mut pair = Pair::new(&Settings::new());
-        let (plain, mut out) = (vec![b'x'; size], vec![0; ROOM]);
+        let (plain, mut out) = (vec![b'x'; size], vec![0; RECORDS_MAX]);
         move || {
-            black_box(pair.gateway.encrypt(black_box(&plain), &mut out).expect("room"));
+            black_box(pair.gateway.encrypt(black_box(&plain), &mut out).expect("a large enough buffer"));
         }
     });
 }
@@ -100,21 +101,21 @@ fn answers(cases: &mut Cases) {
     });
     cases.copy(
         "memory/answer",
-        answer_from_memory(&memory::answers(), EVENT, SESSION, PAGE).expect("remembered"),
+        answer_from_memory(&memory::answers(), EVENT, SESSION, PAGE).expect("a stored answer"),
     );
     cases.add("memory/answer", || {
         let answers = memory::answers();
         move || {
             drop(black_box(
-                answer_from_memory(&answers, black_box(EVENT), SESSION, PAGE).expect("remembered"),
+                answer_from_memory(&answers, black_box(EVENT), SESSION, PAGE).expect("a stored answer"),
             ));
         }
     });
-    // what a client's `host` goes through
+    // the check of a client's `host`
     cases.add("memory/learned_node", || {
-        let (answers, rules) = (memory::answers(), admission_rules());
+        let (nodes, rules) = (memory::nodes(), admission_rules());
         move || {
-            let learned = answers.is_learned(black_box(NODE.ip()));
+            let learned = nodes.is_learned(black_box(NODE.ip()));
             black_box(admission::admit(&rules, NODE.ip(), learned).expect("learned"));
         }
     });

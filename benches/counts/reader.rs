@@ -1,4 +1,4 @@
-//! Cases of `proto`: heads, targets, parameters, heads written anew, frames, admission.
+//! Cases of `proto`: heads, targets, parameters, rewritten heads, frames, admission.
 
 use super::Cases;
 use super::measured::sample::*;
@@ -37,7 +37,7 @@ fn heads(cases: &mut Cases) {
             }
         });
     }
-    // one byte at a time: what a slow client costs in all
+    // one byte at a time: the whole cost of a slow client
     cases.add("head/browser_dripping", || {
         || {
             let bytes = UPGRADE.as_bytes();
@@ -97,7 +97,7 @@ fn targets(cases: &mut Cases) {
     }
 }
 
-/// The heads that a node and a client get from us.
+/// The heads that the gateway writes to a node and to a client.
 fn rewriting(cases: &mut Cases) {
     let read_params = |query| ConnectionParams::read("/", query, &param_rules()).expect("legal");
     for (name, query) in [("rewrite/upgrade", PLAIN_QUERY), ("rewrite/upgrade_token", QUERY)] {
@@ -108,9 +108,9 @@ fn rewriting(cases: &mut Cases) {
     let upgrade = upgrade(read_params(PLAIN_QUERY));
     let agreed = Agreed { protocol: None, extensions: None };
     cases.copy("rewrite/switching", upgrade.response(&agreed, SESSION));
-    let ours = upgrade.clone();
+    let answered = upgrade.clone();
     cases.add("rewrite/switching", move || {
-        move || drop(black_box(black_box(&ours).response(&agreed, SESSION)))
+        move || drop(black_box(black_box(&answered).response(&agreed, SESSION)))
     });
     cases.add("rewrite/check", move || {
         let read = head::response(SWITCHING.as_bytes(), 0, &LIMITS).expect("legal").expect("whole");
@@ -133,11 +133,12 @@ fn answers(cases: &mut Cases) {
     }
 }
 
-/// Sixteen addresses for each unit: one alone is too little to be judged by percents.
+/// Sixteen addresses for each unit: one alone takes too few instructions for a limit in percent.
 fn admissions(cases: &mut Cases) {
-    let crowd = |third| (0..16).map(move |last| IpAddr::from([192, 168, third, last])).collect::<Vec<_>>();
+    let addresses_of =
+        |third| (0..16).map(move |last| IpAddr::from([192, 168, third, last])).collect::<Vec<_>>();
     cases.add("admission/listed_16.nothing", move || {
-        let addresses = crowd(15);
+        let addresses = addresses_of(15);
         move || {
             for address in &addresses {
                 black_box(*address);
@@ -146,7 +147,7 @@ fn admissions(cases: &mut Cases) {
     });
     for (name, third, learned) in [("admission/listed_16", 15, false), ("admission/learned_16", 99, true)] {
         cases.add(name, move || {
-            let (rules, addresses) = (admission_rules(), crowd(third));
+            let (rules, addresses) = (admission_rules(), addresses_of(third));
             move || {
                 for address in &addresses {
                     black_box(admission::admit(&rules, black_box(*address), learned).expect("known"));
@@ -156,7 +157,7 @@ fn admissions(cases: &mut Cases) {
     }
 }
 
-/// 64 KiB of frames in one piece, and as they come in packets.
+/// 64 KiB of frames in one piece, and in pieces of a packet's size.
 fn frames_of_clients(cases: &mut Cases) {
     let rules = FrameRules { message_max: 1 << 20, extensions: false };
     let sizes = [("64B", 64), ("256B", 256), ("1KiB", 1024), ("64KiB", 65_536)];

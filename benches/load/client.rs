@@ -1,7 +1,7 @@
-//! Many clients in one thread: each connects, upgrades if it is to speak WebSocket, and then does what a script says.
+//! Many clients in one thread: each connects, upgrades to WebSocket if it has a path for that, and then follows a script.
 
 use super::frames::{self, PING, PONG, Reader};
-use super::link::{Link, Look, SCRATCH};
+use super::link::{Link, Received, SCRATCH};
 use super::poll::Poll;
 use super::target::Target;
 use super::{Error, Result};
@@ -13,42 +13,42 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The key of RFC 6455's own example, and the accept value that belongs to it.
+/// The key of the example in RFC 6455, 1.3, and the accept value that belongs to it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// A session that waits so long for its next byte has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// If no session has an event for this long, the measurement fails.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Sessions that open at one time: a gateway may limit them.
+/// Sessions that open at the same time: a gateway may limit unfinished handshakes.
 const OPENING_MAX: usize = 64;
 
-/// What clients do. An error is a fault of the gateway under test and ends that session.
+/// What the clients do. An error is a fault of the gateway under test and ends that session.
 pub trait Script {
-    /// The way is open: the 101 is there, or for plain HTTP the TLS handshake is done.
+    /// The session is open: its 101 has arrived, or for plain HTTP its TLS handshake is done.
     fn opened(&mut self, session: &mut Session) -> Result<()>;
 
-    /// A Ping came.
+    /// A Ping arrived; by default it is answered with a Pong.
     fn pinged(&mut self, session: &mut Session, payload: &[u8]) -> Result<()> {
         session.say(PONG, payload)
     }
 
-    /// A frame came; pings are answered already.
+    /// A frame other than a Ping arrived.
     fn frame(&mut self, _: &mut Session, opcode: u8, _: &[u8]) -> Result<()> {
-        Err(format!("a frame {opcode} that nobody asked for").into())
+        Err(format!("expected no frame, found one with opcode {opcode}").into())
     }
 
-    /// Bytes came on a connection that speaks plain HTTP.
+    /// Bytes arrived on a connection that speaks plain HTTP.
     fn bytes(&mut self, _: &mut Session, _: &[u8]) -> Result<()> {
-        Err("bytes that nobody asked for".into())
+        Err("expected no bytes, found some".into())
     }
 
-    /// The socket takes more; true if something was sent.
+    /// The socket takes more bytes. Returns true if the script sent something.
     fn writable(&mut self, _: &mut Session) -> Result<bool> {
         Ok(false)
     }
 
-    /// The gateway ended the connection in an orderly way.
+    /// The gateway ended the connection with a close_notify, or a FIN where there is no TLS.
     fn ended(&mut self, _: &mut Session) -> Result<()> {
         Err("the gateway ended the connection".into())
     }
@@ -68,13 +68,13 @@ pub struct Session {
     phase: Phase,
     head: Vec<u8>,
     reader: Reader,
-    /// For the script: number of the next message out.
+    /// For the script: number of the next message to send.
     pub sent: u64,
-    /// For the script: number of the next message in.
+    /// For the script: number of the next message to receive.
     pub got: u64,
-    /// For the script: bytes put together.
+    /// For the script: bytes received so far of an incomplete message.
     pub inbox: Vec<u8>,
-    /// For the script: it has done what it had to, and an end is right.
+    /// For the script: true once it has finished, so that the end of the connection is not a fault.
     pub done: bool,
 }
 
@@ -85,21 +85,23 @@ pub struct Fleet {
     free: Vec<usize>,
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
-    /// The head of every upgrade; without one the sessions speak plain HTTP.
+    /// The request head of every upgrade. None: the sessions speak plain HTTP.
     upgrade: Option<String>,
     scratch: Vec<u8>,
     plain: Vec<u8>,
     ready: Vec<(usize, bool)>,
     again: Vec<usize>,
-    heard: Instant,
+    last_event: Instant,
     /// Sessions open now.
     pub open: usize,
-    /// Sessions that went wrong, and what the first of them met.
+    /// Number of sessions that failed.
     pub faults: usize,
+    /// The error of the first session that failed.
     pub first_fault: Option<String>,
 }
 
-/// How clients shake hands: the same for all gateways, so that the suites do not differ.
+/// The TLS settings of the clients: the same for all gateways, so that the cipher suites do not differ. `resume`: use session
+/// tickets.
 pub fn tls(certificate: &CertificateDer<'static>, resume: bool) -> Result<Arc<ClientConfig>> {
     let provider = CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
@@ -118,7 +120,7 @@ pub fn tls(certificate: &CertificateDer<'static>, resume: bool) -> Result<Arc<Cl
 }
 
 impl Fleet {
-    /// No client yet. `path` is the WebSocket's target; without one the sessions speak plain HTTP.
+    /// Starts without clients. `path` is the target of the WebSockets; without one the sessions speak plain HTTP.
     pub fn new(target: &Target, tls: &Arc<ClientConfig>, path: Option<&str>) -> Result<Self> {
         let address = target.address;
         let host = format!("localhost:{}", address.port());
@@ -139,20 +141,20 @@ impl Fleet {
             plain: Vec::new(),
             ready: Vec::new(),
             again: Vec::new(),
-            heard: Instant::now(),
+            last_event: Instant::now(),
             open: 0,
             faults: 0,
             first_fault: None,
         })
     }
 
-    /// Begins one more session.
+    /// Starts one more session.
     pub fn connect(&mut self) -> Result<()> {
         let name = ServerName::try_from("localhost")?;
         let mut tls =
             self.tls.as_ref().map(|config| ClientConnection::new(config.clone(), name)).transpose()?;
         if let Some(tls) = &mut tls {
-            // scripts look whether the socket is full; half a message would be of no use to them
+            // scripts check `is_flushed` themselves; a limit would let rustls take only part of a message
             tls.set_buffer_limit(None);
         }
         let number = self.free.pop().unwrap_or_else(|| {
@@ -175,7 +177,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Begins `count` sessions, few at a time, and turns until `is_done` says so.
+    /// Starts `count` sessions, at most [`OPENING_MAX`] at the same time, and runs them until `is_done` returns true.
     pub fn gather<S: Script>(
         &mut self,
         script: &mut S,
@@ -183,7 +185,7 @@ impl Fleet {
         mut is_done: impl FnMut(&S) -> bool,
     ) -> Result<()> {
         let mut begun = 0;
-        self.heard = Instant::now();
+        self.last_event = Instant::now();
         while begun < count || !is_done(script) {
             for _ in 0..OPENING_MAX.saturating_sub(self.opening()).min(count - begun) {
                 self.connect()?;
@@ -202,49 +204,49 @@ impl Fleet {
         self.sessions.iter().flatten().filter(opening).count()
     }
 
-    /// Waits at most so long and does all there is to do.
+    /// Waits for events for at most `at_most` and handles all of them. Fails when too many sessions have failed or no event
+    /// has come for [`EVENT_TIMEOUT`].
     pub fn turn(&mut self, script: &mut impl Script, at_most: Duration) -> Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         let wait = if self.again.is_empty() { at_most } else { Duration::ZERO };
         self.poll.wait(wait, &mut ready)?;
         ready.extend(self.again.drain(..).map(|number| (number, false)));
         if !ready.is_empty() {
-            self.heard = Instant::now();
-        } else if self.heard.elapsed() > PATIENCE {
-            return Err(format!("nothing came for {PATIENCE:?}; {}", self.complaint()).into());
+            self.last_event = Instant::now();
+        } else if self.last_event.elapsed() > EVENT_TIMEOUT {
+            return Err(format!("no event for {EVENT_TIMEOUT:?}; {}", self.complaint()).into());
         }
         for (number, ended) in &ready {
-            self.look(*number, *ended, script);
+            self.handle(*number, *ended, script);
         }
         self.ready = ready;
         if self.faults > 100 || self.faults > 0 && self.open == 0 {
-            return Err(format!("giving up; {}", self.complaint()).into());
+            return Err(format!("too many sessions failed; {}", self.complaint()).into());
         }
         Ok(())
     }
 
-    /// The session in a place: the first to connect has place 0, and a place that is free is taken again.
-    pub fn session(&mut self, place: usize) -> Option<&mut Session> {
-        self.sessions.get_mut(place)?.as_mut()
+    /// The session with an index: the first to connect has index 0, and the index of an ended session is used again.
+    pub fn session(&mut self, index: usize) -> Option<&mut Session> {
+        self.sessions.get_mut(index)?.as_mut()
     }
 
-    /// What went wrong, for people.
+    /// A text about the faults so far, for an error message.
     pub fn complaint(&self) -> String {
-        let first = self.first_fault.as_deref().unwrap_or("no fault was seen");
-        format!("{} faults, {} open, first: {first}", self.faults, self.open)
+        let first = self.first_fault.as_deref().unwrap_or("none");
+        format!("{} sessions failed, {} open, first fault: {first}", self.faults, self.open)
     }
 
-    fn look(&mut self, number: usize, ended: bool, script: &mut impl Script) {
+    fn handle(&mut self, number: usize, ended: bool, script: &mut impl Script) {
         let Some(session) = self.sessions[number].as_mut() else { return };
         let buffers = (&mut self.scratch[..], &mut self.plain);
-        let looked = session.look(script, self.upgrade.as_deref(), buffers, ended);
-        match looked {
-            Ok(More::Wait) => {}
-            Ok(More::Again) => self.again.push(number),
-            Ok(More::Over) => self.leave(number),
+        match session.handle(script, self.upgrade.as_deref(), buffers, ended) {
+            Ok(Next::Wait) => {}
+            Ok(Next::Again) => self.again.push(number),
+            Ok(Next::End) => self.remove(number),
             Err(why) => {
                 self.fault(&why);
-                self.leave(number);
+                self.remove(number);
             }
         }
     }
@@ -254,76 +256,76 @@ impl Fleet {
         self.first_fault.get_or_insert_with(|| why.to_string());
     }
 
-    fn leave(&mut self, number: usize) {
+    fn remove(&mut self, number: usize) {
         self.sessions[number] = None;
         self.free.push(number);
         self.open -= 1;
     }
 }
 
-/// What a look at a session left.
-enum More {
+/// What to do with a session after an event was handled.
+enum Next {
     Wait,
-    /// Its socket takes more, but others have their turn.
+    /// Handle it again after the other sessions: its socket takes or has more, and no further event will say so.
     Again,
-    Over,
+    End,
 }
 
-/// Messages that a session sends before others have their turn.
-const TURN: usize = 16;
+/// Messages that a session sends before the other sessions are handled.
+const MESSAGES_PER_TURN: usize = 16;
 
 impl Session {
-    /// Whether every frame that began to come has come.
+    /// Whether all frames received so far are complete.
     pub fn is_between_frames(&self) -> bool {
         self.reader.is_between_frames()
     }
 
-    /// Whether messages may be sent: its 101 is there.
+    /// Whether messages may be sent: the 101 has arrived.
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Frames
     }
 
-    /// Sends a frame with our mask.
+    /// Sends a masked frame.
     pub fn say(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         let mut frame = Vec::new();
         frames::write(&mut frame, opcode, payload, true);
         self.link.send(&frame)
     }
 
-    fn look(
+    fn handle(
         &mut self,
         script: &mut impl Script,
         upgrade: Option<&str>,
         (scratch, plain): (&mut [u8], &mut Vec<u8>),
         ended: bool,
-    ) -> Result<More> {
+    ) -> Result<Next> {
         self.link.flush()?;
-        // a script needs the whole session while bytes are handed out, so they are gathered first
+        // a script needs the whole session while it takes bytes, so all bytes are read first
         plain.clear();
-        let look = self.link.receive(scratch, ended, |bytes| {
+        let received = self.link.receive(scratch, ended, |bytes| {
             plain.extend_from_slice(bytes);
             Ok(())
         })?;
         self.take(script, upgrade, plain)?;
-        if look == Look::Cut && !self.done {
+        if received == Received::Cut && !self.done {
             return Err("the connection ended without a close_notify".into());
         }
-        if look == Look::More {
-            return Ok(More::Again);
+        if received == Received::More {
+            return Ok(Next::Again);
         }
-        if look != Look::Open {
-            // behind a WebSocket's Close nothing can be missing, and not every peer says more
+        if received != Received::Open {
+            // after a WebSocket Close no data can be missing, so a missing close_notify is no fault
             script.ended(self)?;
             self.link.finish()?;
-            return Ok(More::Over);
+            return Ok(Next::End);
         }
-        for _ in 0..TURN {
-            let may = matches!(self.phase, Phase::Frames | Phase::Http) && self.link.is_flushed();
-            if !may || !script.writable(self)? {
-                return Ok(More::Wait);
+        for _ in 0..MESSAGES_PER_TURN {
+            let may_send = matches!(self.phase, Phase::Frames | Phase::Http) && self.link.is_flushed();
+            if !may_send || !script.writable(self)? {
+                return Ok(Next::Wait);
             }
         }
-        Ok(More::Again)
+        Ok(Next::Again)
     }
 
     fn take(&mut self, script: &mut impl Script, upgrade: Option<&str>, bytes: &[u8]) -> Result<()> {
@@ -374,7 +376,8 @@ fn check_upgrade(head: &[u8]) -> Result<()> {
         name.eq_ignore_ascii_case("sec-websocket-accept").then(|| value.trim())
     });
     if !head.starts_with("HTTP/1.1 101 ") || accept != Some(ACCEPT) {
-        return Err(format!("no right 101: {:?}", head.lines().next().unwrap_or_default()).into());
+        let found = head.lines().next().unwrap_or_default();
+        return Err(format!("expected a 101 with the right accept value, found {found:?}").into());
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The floor: a relay that knows neither TLS nor frames. One thread, one epoll, bytes from one socket to the other. What a
-//! gateway costs above it is what it does.
+//! The floor: a relay without TLS and without WebSocket. One thread copies bytes between sockets with one epoll. What a
+//! gateway costs above the floor is the price of its work.
 
 use super::Result;
-use super::link::{Link, Look};
+use super::link::{Link, Received};
 use super::poll::Poll;
 use super::target::{Target, free_address};
 use rustix::io::Errno;
@@ -14,10 +14,10 @@ use std::time::Duration;
 
 const LISTENER: usize = usize::MAX;
 
-/// Bytes read at once: more of them leave the core's cache before they are sent.
+/// Bytes read at once: more would leave the core's cache before they are sent.
 const SCRATCH: usize = 64 * 1024;
 
-/// The floor as a gateway under test: this program once more, whose `--floor` comes to [`run`].
+/// The floor as a gateway under test: this program with the flag `--floor`, which calls [`run`].
 pub fn target(node: SocketAddr) -> Result<Target> {
     let address = free_address()?;
     let arguments = ["--floor".to_owned(), address.to_string(), node.to_string()].map(OsString::from);
@@ -31,7 +31,7 @@ pub fn target(node: SocketAddr) -> Result<Target> {
     })
 }
 
-/// Relays everything that comes to `listen` to `node`, until this process is ended.
+/// Relays all connections to `listen` to `node`, until this process is ended.
 pub fn run(listen: SocketAddr, node: SocketAddr) -> Result<()> {
     super::process::raise_descriptors()?;
     let listener = TcpListener::bind(listen)?;
@@ -44,13 +44,13 @@ pub fn run(listen: SocketAddr, node: SocketAddr) -> Result<()> {
         poll.wait(Duration::from_secs(60), &mut ready)?;
         for (number, ended) in &ready {
             if *number != LISTENER {
-                relay.look(*number, *ended, &mut scratch);
+                relay.handle(*number, *ended, &mut scratch);
                 continue;
             }
             loop {
                 match listener.accept() {
                     Ok((socket, _)) => {
-                        relay.enter(&poll, Link::over(socket, None)?, Link::connect(node, None)?)?
+                        relay.add(&poll, Link::over(socket, None)?, Link::connect(node, None)?)?
                     }
                     Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                     Err(_) => {}
@@ -60,14 +60,14 @@ pub fn run(listen: SocketAddr, node: SocketAddr) -> Result<()> {
     }
 }
 
-/// Two links with neighbouring numbers belong together.
+/// All relayed connections. The links to a client and to its node have the numbers n and n + 1, n even.
 struct Relay {
     links: Vec<Option<Link>>,
     free: Vec<usize>,
 }
 
 impl Relay {
-    fn enter(&mut self, poll: &Poll, client: Link, node: Link) -> Result<()> {
+    fn add(&mut self, poll: &Poll, client: Link, node: Link) -> Result<()> {
         let number = self.free.pop().unwrap_or_else(|| {
             self.links.extend([None, None]);
             self.links.len() - 2
@@ -79,23 +79,23 @@ impl Relay {
         Ok(())
     }
 
-    fn look(&mut self, number: usize, ended: bool, scratch: &mut [u8]) {
+    fn handle(&mut self, number: usize, ended: bool, scratch: &mut [u8]) {
         let (Some(mut from), Some(mut to)) = (self.links[number].take(), self.links[number ^ 1].take())
         else {
             return;
         };
-        let full = !from.is_flushed();
-        let passed = from.flush().and_then(|()| {
-            // what was held back is read once the other side took its bytes
-            let other = if full && from.is_flushed() {
-                pass(&mut to, &mut from, false, scratch)?
+        let was_full = !from.is_flushed();
+        let copied = from.flush().and_then(|()| {
+            // `to` was not read while `from` had unsent bytes: now it is
+            let other = if was_full && from.is_flushed() {
+                copy(&mut to, &mut from, false, scratch)?
             } else {
-                Look::Open
+                Received::Open
             };
-            Ok((pass(&mut from, &mut to, ended, scratch)?, other))
+            Ok((copy(&mut from, &mut to, ended, scratch)?, other))
         });
-        match passed {
-            Ok((Look::Open, Look::Open)) => {
+        match copied {
+            Ok((Received::Open, Received::Open)) => {
                 self.links[number] = Some(from);
                 self.links[number ^ 1] = Some(to);
             }
@@ -104,11 +104,12 @@ impl Relay {
     }
 }
 
-/// Reads only as long as the other side takes everything, or a fast sender would fill our memory.
-fn pass(from: &mut Link, to: &mut Link, ended: bool, scratch: &mut [u8]) -> Result<Look> {
+/// Copies bytes from one link to the other. Reads only while `to` takes everything: otherwise a fast sender would fill the
+/// memory of this process.
+fn copy(from: &mut Link, to: &mut Link, ended: bool, scratch: &mut [u8]) -> Result<Received> {
     while to.is_flushed() {
         match rustix::net::recv(from.socket(), &mut *scratch, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return Ok(Look::Ended),
+            Ok((0, _)) => return Ok(Received::Ended),
             Ok((taken, _)) => {
                 to.send(&scratch[..taken])?;
                 if taken < scratch.len() && !ended {
@@ -120,5 +121,5 @@ fn pass(from: &mut Link, to: &mut Link, ended: bool, scratch: &mut [u8]) -> Resu
             Err(errno) => return Err(std::io::Error::from(errno).into()),
         }
     }
-    Ok(Look::Open)
+    Ok(Received::Open)
 }

@@ -1,4 +1,4 @@
-//! WebSocket frames and the messages of the benches: numbered, with a payload that both ends know.
+//! WebSocket frames, and the messages of the benches: each has a number and a payload that both ends know.
 
 use super::Result;
 
@@ -8,10 +8,10 @@ pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
 
-/// The mask of every frame that a client sends.
+/// The masking key of all frames of the clients.
 pub const MASK: [u8; 4] = [0x5a, 0xc3, 0x11, 0x7e];
 
-/// Bytes at a message's start that hold its number.
+/// Length of the number at the start of a message, in bytes.
 const NUMBER: usize = 8;
 
 /// Appends a frame.
@@ -50,7 +50,7 @@ fn mask(bytes: &mut [u8], key: [u8; 4]) {
     rest.zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
 }
 
-/// A message of a fixed size, ready to be sent with any number.
+/// A message of a fixed size, which can be sent with any number.
 #[derive(Debug, Clone)]
 pub struct Message {
     payload: Vec<u8>,
@@ -59,7 +59,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message of `size` bytes of payload, at least eight.
+    /// A message with a payload of `size` bytes, at least eight.
     pub fn new(size: usize, masked: bool) -> Self {
         let payload: Vec<u8> = (0..size).map(|at| (at * 31 + (at >> 8) * 7 + 5) as u8).collect();
         let mut frame = Vec::new();
@@ -67,7 +67,7 @@ impl Message {
         Self { payload, frame, masked }
     }
 
-    /// The frame with this number in it.
+    /// The frame of this message with `number`.
     pub fn frame(&mut self, number: u64) -> &[u8] {
         let mut bytes = number.to_be_bytes();
         if self.masked {
@@ -78,7 +78,7 @@ impl Message {
         &self.frame
     }
 
-    /// Whether `payload` is this message with this number, every byte of it.
+    /// Whether `payload` equals this message with `number` in every byte.
     pub fn is(&self, payload: &[u8], number: u64) -> bool {
         payload.len() == self.payload.len()
             && payload[..NUMBER] == number.to_be_bytes()
@@ -86,19 +86,19 @@ impl Message {
     }
 }
 
-/// Puts frames together from bytes as they come.
+/// Assembles frames from bytes that arrive in pieces.
 #[derive(Debug, Default)]
 pub struct Reader {
     bytes: Vec<u8>,
 }
 
 impl Reader {
-    /// Whether every frame that began has ended.
+    /// Whether all frames received so far are complete.
     pub fn is_between_frames(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Takes bytes and hands every whole frame on, unmasked.
+    /// Takes bytes and calls `frame` with the opcode and the unmasked payload of each complete frame.
     pub fn feed(&mut self, bytes: &[u8], mut frame: impl FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
         self.bytes.extend_from_slice(bytes);
         let mut at = 0;
@@ -130,7 +130,7 @@ type Header = (usize, usize, Option<[u8; 4]>);
 fn header(bytes: &[u8]) -> Result<Option<Header>> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
     if first & 0xf0 != 0x80 {
-        return Err("a frame that is fragmented or uses an extension: nobody here sends one".into());
+        return Err("expected a whole frame without an extension, found a fragment or a reserved bit".into());
     }
     let (extra, length) = match second & 0x7f {
         126 => match rest.first_chunk::<2>() {

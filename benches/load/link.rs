@@ -1,4 +1,4 @@
-//! One non-blocking connection, with TLS or without: bytes in, bytes out.
+//! One non-blocking connection, with or without TLS.
 
 use super::Result;
 use rustix::net::{RecvFlags, SendFlags};
@@ -6,35 +6,37 @@ use rustls::{ClientConnection, HandshakeKind};
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
-/// Full buffers that one look takes at the most: a gateway that sends faster than we read must not keep us for ever.
-const FULL_MAX: usize = 4;
+/// How many full buffers one call of [`Link::receive`] reads: a gateway that sends faster than this process reads must not
+/// keep it from the other connections.
+const FULL_READS_MAX: usize = 4;
 
-/// Bytes that one look at a socket may take.
+/// Size of the receive buffer, in bytes.
 pub const SCRATCH: usize = 256 * 1024;
 
 /// A connection.
 pub struct Link {
     socket: TcpStream,
     tls: Option<Box<ClientConnection>>,
-    /// Bytes that the socket did not take yet.
+    /// Bytes that the socket has not taken yet.
     out: Vec<u8>,
     sent: usize,
 }
 
-/// What a look at the socket gave.
+/// The state of a connection after [`Link::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum Received {
+    /// It is open and has nothing more to read now.
     Open,
-    /// There may be more, but others have their turn: no event will tell.
+    /// It may have more to read, but other connections go first: no further event will come.
     More,
-    /// The peer ended, with a close_notify where there is TLS.
+    /// The peer ended it, with a close_notify where there is TLS.
     Ended,
-    /// The peer ended without the close_notify that was due.
+    /// The peer ended a TLS connection without a close_notify.
     Cut,
 }
 
 impl Link {
-    /// Begins to connect; the handshake, if there is one, goes on as bytes come.
+    /// Starts to connect. A TLS handshake continues while bytes arrive.
     pub fn connect(address: SocketAddr, tls: Option<ClientConnection>) -> Result<Self> {
         let kind = socket2::Type::STREAM.nonblocking();
         let socket =
@@ -53,27 +55,27 @@ impl Link {
         Ok(Self { socket, tls: tls.map(Box::new), out: Vec::new(), sent: 0 })
     }
 
-    /// The socket, to be waited for.
+    /// The socket, for a [`Poll`](super::poll::Poll).
     pub fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
-    /// Whether bytes may be sent: there is no handshake, or it is done.
+    /// Whether bytes may be sent: the handshake is done, or there is none.
     pub fn is_ready(&self) -> bool {
         self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking())
     }
 
-    /// Whether the handshake was an abbreviated one.
+    /// Whether the handshake resumed an earlier session.
     pub fn is_resumed(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
-    /// Whether the socket took everything.
+    /// Whether the socket has taken all bytes.
     pub fn is_flushed(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// Sends bytes, or keeps what does not go.
+    /// Sends bytes and keeps those that the socket does not take now.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         match &mut self.tls {
             Some(tls) => {
@@ -92,7 +94,7 @@ impl Link {
         }
     }
 
-    /// Sends what waits.
+    /// Sends the bytes that were kept.
     pub fn flush(&mut self) -> Result<()> {
         if let Some(tls) = &mut self.tls {
             while tls.wants_write() {
@@ -107,29 +109,30 @@ impl Link {
         Ok(())
     }
 
-    /// Takes what is there, within bounds, and hands it on. `ended`: the poll said so, read to the end.
+    /// Reads what has arrived, at most [`FULL_READS_MAX`] full buffers, and passes it to `take`. `ended`: the peer has ended
+    /// the connection, so all of it is read.
     pub fn receive(
         &mut self,
         scratch: &mut [u8],
         ended: bool,
         mut take: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<Look> {
+    ) -> Result<Received> {
         for full in 0.. {
-            if full == FULL_MAX && !ended {
-                return Ok(Look::More);
+            if full == FULL_READS_MAX && !ended {
+                return Ok(Received::More);
             }
             let taken = match rustix::net::recv(&self.socket, &mut *scratch, RecvFlags::DONTWAIT) {
-                Ok((0, _)) if self.tls.is_some() => return Ok(Look::Cut),
-                Ok((0, _)) => return Ok(Look::Ended),
+                Ok((0, _)) if self.tls.is_some() => return Ok(Received::Cut),
+                Ok((0, _)) => return Ok(Received::Ended),
                 Ok((taken, _)) => taken,
-                Err(rustix::io::Errno::AGAIN) => return Ok(Look::Open),
+                Err(rustix::io::Errno::AGAIN) => return Ok(Received::Open),
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(errno) => return Err(io::Error::from(errno).into()),
             };
             let Some(tls) = &mut self.tls else {
                 take(&scratch[..taken])?;
                 if taken < scratch.len() && !ended {
-                    return Ok(Look::Open);
+                    return Ok(Received::Open);
                 }
                 continue;
             };
@@ -137,55 +140,55 @@ impl Link {
             while !bytes.is_empty() {
                 tls.read_tls(&mut bytes)?;
                 tls.process_new_packets()?;
-                if drain(tls, &mut take)? == Look::Ended {
-                    return Ok(Look::Ended);
+                if drain(tls, &mut take)? == Received::Ended {
+                    return Ok(Received::Ended);
                 }
             }
             if tls.wants_write() {
                 self.flush()?;
             }
             if taken < scratch.len() && !ended {
-                return Ok(Look::Open);
+                return Ok(Received::Open);
             }
         }
-        Ok(Look::More)
+        Ok(Received::More)
     }
 
-    /// Says that nothing more will be sent.
+    /// Ends the sending direction.
     pub fn finish(&mut self) -> Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             self.flush()?;
         }
-        // a peer that is gone already needs no end
+        // fails when the peer has closed the connection already, which is no fault
         let _ = self.socket.shutdown(std::net::Shutdown::Write);
         Ok(())
     }
 }
 
-fn drain(tls: &mut ClientConnection, take: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<Look> {
+fn drain(tls: &mut ClientConnection, take: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<Received> {
     let mut reader = tls.reader();
     loop {
         let used = match reader.fill_buf() {
-            Ok([]) => return Ok(Look::Ended),
+            Ok([]) => return Ok(Received::Ended),
             Ok(plain) => {
                 take(plain)?;
                 plain.len()
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Look::Open),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Received::Open),
             Err(e) => return Err(e.into()),
         };
         reader.consume(used);
     }
 }
 
-/// Sends as much as the socket takes now.
+/// Sends as much as the socket takes now; returns the number of bytes.
 pub fn send_some(socket: &TcpStream, bytes: &[u8]) -> Result<usize> {
     let mut sent = 0;
     while sent < bytes.len() {
         match rustix::net::send(socket, &bytes[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(more) => sent += more,
-            // not connected yet is as good as full: the poll will tell
+            // a socket that is not connected yet is treated as full: an event comes when it takes bytes
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOTCONN) => break,
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(io::Error::from(errno).into()),

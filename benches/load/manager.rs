@@ -1,5 +1,5 @@
-//! A stream manager that gives every question the same answer, counts them and takes its time with each. Threads that block:
-//! it is asked seldom.
+//! A stream manager that gives all questions the same answer after a delay, and counts them. It has one blocking thread for
+//! each connection, which is enough for few questions.
 
 use super::Result;
 use std::io::{BufRead, BufReader, Write};
@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What it says of every stream.
+/// The answer for every stream.
 pub const ANSWER: &str = r#"{"name":"stream1","scope":"live","serverAddress":"127.0.0.1","region":"bench"}"#;
 
-/// More than one gateway has ever had open at a time here.
+/// Length of the listen queue: more than a gateway opens at the same time.
 const BACKLOG: i32 = 4096;
 
-/// A running one; it lives as long as this process.
+/// A running stream manager. It runs until this process ends.
 #[derive(Clone)]
 pub struct Manager {
     pub address: SocketAddr,
@@ -24,7 +24,7 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Starts one that takes so long for an answer.
+    /// Starts a stream manager that waits for `delay` before each answer.
     pub fn start(delay: Duration) -> Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -36,27 +36,27 @@ impl Manager {
         std::thread::Builder::new().name("manager".into()).spawn(move || {
             for socket in listener.incoming().flatten() {
                 let serving = serving.clone();
-                // a gateway that closes its connection ends the thread
+                // the thread ends when the gateway closes its connection
                 std::thread::spawn(move || drop(serving.serve(socket)));
             }
         })?;
         Ok(manager)
     }
 
-    /// Forgets what it was asked.
+    /// Resets the counter of questions and the time of the first one.
     pub fn forget(&self) {
         self.asked.store(0, Relaxed);
-        *self.first.lock().unwrap_or_else(|held| held.into_inner()) = None;
+        *self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
     }
 
-    /// How many questions came since then.
+    /// Number of questions since the start or the last [`forget`](Self::forget).
     pub fn asked(&self) -> u64 {
         self.asked.load(Relaxed)
     }
 
-    /// When the first of them was answered.
+    /// When the first of these questions was answered.
     pub fn answered_first(&self) -> Option<Instant> {
-        self.first.lock().unwrap_or_else(|held| held.into_inner()).map(|asked| asked + self.delay)
+        self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).map(|asked| asked + self.delay)
     }
 
     fn serve(&self, mut socket: TcpStream) -> Result<()> {
@@ -73,7 +73,7 @@ impl Manager {
             }
             let now = Instant::now();
             self.asked.fetch_add(1, Relaxed);
-            self.first.lock().unwrap_or_else(|held| held.into_inner()).get_or_insert(now);
+            self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(now);
             std::thread::sleep(self.delay);
             let length = ANSWER.len();
             let head = format!(

@@ -1,9 +1,11 @@
-//! The load for benches and for tests of many sessions: a gateway under test, a scripted node and stream manager behind it, and clients in front of it.
+//! The load for benches and for tests of many sessions: a gateway under test, a scripted node and stream manager behind it,
+//! and clients in front of it.
 //!
-//! Nothing here knows tidegate: a gateway under test is a command line, an address and a process id. Every byte that comes
-//! back is compared with what has to come back; what is wrong is a fault, and a measurement with faults is none.
+//! A gateway under test is a command line, an address and a process id; except for `tidegate.rs` nothing here depends on
+//! tidegate. Every byte that comes back is compared with the expected one. A difference is a fault, and a measurement with
+//! faults gives no figure.
 
-#![allow(dead_code)] // benches and a test share this, and each uses its part
+#![allow(dead_code)] // benches and a test share this module, and none of them uses all of it
 
 pub mod client;
 pub mod floor;
@@ -22,8 +24,8 @@ pub mod stats;
 pub mod target;
 pub mod tidegate;
 
-/// Why a bench can't go on.
+/// Why a bench can't continue.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What most functions here give back.
+/// The result of most functions here.
 pub type Result<T> = std::result::Result<T, Error>;

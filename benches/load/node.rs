@@ -1,8 +1,8 @@
-//! A scripted node: plain TCP, upgrades every connection and then echoes, takes, or sends messages without end, as the
-//! `id` in the request's target asks. One thread, one epoll.
+//! A scripted node without TLS: upgrades every connection to WebSocket and then echoes, takes or sends messages, as the `id`
+//! in the request's target says. One thread with one epoll.
 
 use super::frames::{self, BINARY, CLOSE, Message, Reader, TEXT};
-use super::link::{Link, Look, SCRATCH};
+use super::link::{Link, Received, SCRATCH};
 use super::poll::Poll;
 use super::signalling::Side;
 use super::{Result, process, signalling};
@@ -13,31 +13,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What a client puts into `id` to choose what the node does.
+/// A value of `id`: the node echoes all messages.
 pub const ECHO: &str = "echo";
-/// As [`ECHO`]: the node takes numbered messages, compares them, and says nothing.
+/// A value of `id`: the node takes numbered messages, compares them, and sends nothing.
 pub const SINK: &str = "sink";
-/// As [`ECHO`]: the node sends numbered messages as fast as they are taken.
+/// A value of `id`: the node sends numbered messages as fast as they are taken.
 pub const SOURCE: &str = "source";
-/// As [`ECHO`]: the node has its part in the signalling of a publisher.
+/// A value of `id`: the node plays its part in the signalling of a publisher.
 pub const SIGNALLING: &str = "signalling";
 
-/// As [`ECHO`]: as an echo, but the second half of each message stays here until more bytes come.
+/// A value of `id`: the node echoes, but sends the second half of each message only when more bytes arrive.
 pub const HALTING: &str = "halting";
 
-/// The listener's number in the poll.
+/// The number of the listener in the poll.
 const LISTENER: usize = usize::MAX;
 
-/// Messages that a source sends before others have their turn.
-const TURN: usize = 16;
+/// Messages that a source sends before the other connections are handled.
+const MESSAGES_PER_TURN: usize = 16;
 
-/// What the node has seen.
+/// The node's counters.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Bytes of payload that a sink took and found right.
+    /// Bytes of payload that sinks received and that were the expected ones.
     pub taken: AtomicU64,
     pub faults: AtomicU64,
-    /// Connections that heard a Close.
+    /// Connections that received a Close.
     pub closed: AtomicU64,
     /// Connections that ended inside a frame.
     pub torn: AtomicU64,
@@ -52,7 +52,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts one, on a core of its own if one is given. Sinks and sources use messages of `size` bytes.
+    /// Starts a node, pinned to `core` if one is given. Sinks and sources use messages of `size` bytes.
     pub fn start(core: Option<usize>, size: usize) -> Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -74,7 +74,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.counts.stop.store(true, Relaxed);
         if let Some(Ok(Err(why))) = self.thread.take().map(JoinHandle::join) {
-            eprintln!("the node ended early: {why}");
+            eprintln!("node thread failed: {why}");
         }
     }
 }
@@ -96,7 +96,7 @@ struct Peer {
     head: Vec<u8>,
     reader: Reader,
     number: u64,
-    /// What a halting node has still to say.
+    /// Bytes that a halting node has not sent yet.
     kept: Vec<u8>,
 }
 
@@ -108,7 +108,7 @@ struct Serving {
     message: Message,
     counts: Arc<Counts>,
     reply: Vec<u8>,
-    /// Sources whose sockets take more.
+    /// Connections to handle again without an event, such as sources whose sockets take more.
     again: Vec<usize>,
 }
 
@@ -131,7 +131,7 @@ impl Serving {
             for (number, ended) in &ready {
                 match *number {
                     LISTENER => self.accept()?,
-                    number => self.look(number, *ended, &mut scratch),
+                    number => self.handle(number, *ended, &mut scratch),
                 }
             }
         }
@@ -159,12 +159,12 @@ impl Serving {
         }
     }
 
-    fn look(&mut self, number: usize, ended: bool, scratch: &mut [u8]) {
+    fn handle(&mut self, number: usize, ended: bool, scratch: &mut [u8]) {
         let Some(peer) = self.peers[number].as_mut() else { return };
         let (reply, message, counts) = (&mut self.reply, &mut self.message, &self.counts);
         let Peer { link, mode, head, reader, number: next, kept } = peer;
         reply.clear();
-        let looked = link.receive(scratch, ended, |bytes| {
+        let received = link.receive(scratch, ended, |bytes| {
             let rest = if *mode == Mode::Head { upgrade(head, bytes, mode, reply)? } else { bytes };
             if *mode == Mode::Signalling && *next == 0 {
                 signalling::reply(next, reply);
@@ -176,8 +176,8 @@ impl Serving {
                     signalling::reply(next, reply);
                     Ok(())
                 }
-                (CLOSE, Mode::Signalling) if !signalling::is_over(*next) => {
-                    Err("a Close before the last message".into())
+                (CLOSE, Mode::Signalling) if !signalling::is_complete(*next) => {
+                    Err("expected the last message before the Close".into())
                 }
                 (CLOSE, _) => {
                     reply.append(kept);
@@ -202,33 +202,35 @@ impl Serving {
                     Ok(())
                 }
                 (frames::PONG, _) => Ok(()),
-                (opcode, mode) => Err(format!("a frame {opcode} that is wrong for {mode:?}").into()),
+                (opcode, mode) => {
+                    Err(format!("a frame with opcode {opcode} or its payload is wrong for {mode:?}").into())
+                }
             })
         });
         let closed = *mode == Mode::Closed;
-        let said = looked.and_then(|look| speak(peer, reply).map(|()| look));
-        let said = said.and_then(|look| {
-            if peer.mode == Mode::Source && pour(peer, message)? {
+        let replied = received.and_then(|state| send_reply(peer, reply).map(|()| state));
+        let replied = replied.and_then(|state| {
+            if peer.mode == Mode::Source && send_messages(peer, message)? {
                 self.again.push(number);
             }
-            Ok(look)
+            Ok(state)
         });
-        match said {
-            Ok(Look::Open) => {}
-            Ok(Look::More) => self.again.push(number),
-            Ok(Look::Ended) if closed => self.leave(number),
-            // a gateway that goes away takes its connections along: the client's side says whether that was right
-            Ok(Look::Ended | Look::Cut) => self.leave(number),
+        match replied {
+            Ok(Received::Open) => {}
+            Ok(Received::More) => self.again.push(number),
+            Ok(Received::Ended) if closed => self.remove(number),
+            // the connections of a gateway end with it: the client's side checks whether that was right
+            Ok(Received::Ended | Received::Cut) => self.remove(number),
             Err(why) => {
-                if !is_gone(&why) && counts.faults.fetch_add(1, Relaxed) == 0 {
-                    eprintln!("the node: {why}");
+                if !is_disconnect(&why) && counts.faults.fetch_add(1, Relaxed) == 0 {
+                    eprintln!("first fault seen by the node: {why}");
                 }
-                self.leave(number);
+                self.remove(number);
             }
         }
     }
 
-    fn leave(&mut self, number: usize) {
+    fn remove(&mut self, number: usize) {
         if self.peers[number].take().is_some_and(|peer| !peer.reader.is_between_frames()) {
             self.counts.torn.fetch_add(1, Relaxed);
         }
@@ -236,13 +238,13 @@ impl Serving {
     }
 }
 
-/// A connection that was cut: the client's side tells whether that was wrong.
-fn is_gone(why: &super::Error) -> bool {
+/// Whether the error means that the peer cut the connection: the client's side checks whether that was wrong.
+fn is_disconnect(why: &super::Error) -> bool {
     let kind = why.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     matches!(kind, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
-fn speak(peer: &mut Peer, reply: &[u8]) -> Result<()> {
+fn send_reply(peer: &mut Peer, reply: &[u8]) -> Result<()> {
     if !reply.is_empty() {
         peer.link.send(reply)?;
     } else if !peer.link.is_flushed() {
@@ -254,9 +256,9 @@ fn speak(peer: &mut Peer, reply: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Sends until the socket is full; true if it is not after a whole turn.
-fn pour(peer: &mut Peer, message: &mut Message) -> Result<bool> {
-    for _ in 0..TURN {
+/// Sends messages until the socket is full, at most [`MESSAGES_PER_TURN`]. True if the socket takes more.
+fn send_messages(peer: &mut Peer, message: &mut Message) -> Result<bool> {
+    for _ in 0..MESSAGES_PER_TURN {
         if !peer.link.is_flushed() {
             return Ok(false);
         }
@@ -266,7 +268,7 @@ fn pour(peer: &mut Peer, message: &mut Message) -> Result<bool> {
     Ok(true)
 }
 
-/// Reads a head and answers it; gives back what stands behind it.
+/// Reads a request head and writes its answer. Returns the bytes behind the head, or none while it is incomplete.
 fn upgrade<'b>(
     head: &mut Vec<u8>,
     bytes: &'b [u8],
@@ -285,13 +287,14 @@ fn upgrade<'b>(
         SINK => Mode::Sink,
         SOURCE => Mode::Source,
         SIGNALLING => Mode::Signalling,
-        other => return Err(format!("no such script: {other:?}").into()),
+        other => return Err(format!("expected the name of a script in id, found {other:?}").into()),
     };
     let key = text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
     });
-    let accept = tungstenite::handshake::derive_accept_key(key.ok_or("no key")?.as_bytes());
+    let accept =
+        tungstenite::handshake::derive_accept_key(key.ok_or("expected a Sec-WebSocket-Key")?.as_bytes());
     reply.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
     );

@@ -1,4 +1,4 @@
-//! Clients that keep to a timetable, and clients that ask all at once.
+//! Clients that send at a fixed rate, and clients that all ask at the same moment.
 
 use super::Result;
 use super::client::{Fleet, Script, Session};
@@ -6,23 +6,23 @@ use super::frames::{BINARY, Message};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Echoes at a fixed rate, spread over the connections in turn. Each is timed from when it was **due**, sent or not: a
-/// gateway that stalls pays for all that had to wait behind it (no coordinated omission).
+/// Echoes at a fixed rate, spread over the connections in turn. The time of each counts from when it was **due**, not from
+/// when it was sent: a stall of the gateway also counts for all messages that waited behind it (no coordinated omission).
 pub struct Paced {
     message: Message,
     expected: Message,
-    /// When what is on the way was due, for each connection.
+    /// For each connection, the due times of the messages under way.
     due: Vec<VecDeque<Instant>>,
     next: usize,
     gap: Duration,
     at: Instant,
     pub opened: usize,
-    /// Microseconds that echoes took.
+    /// The time that each echo took, in microseconds.
     pub took: Vec<f64>,
 }
 
 impl Paced {
-    /// Messages of `size` bytes over so many connections.
+    /// Messages of `size` bytes over `connections` connections.
     pub fn new(size: usize, connections: usize) -> Self {
         let (message, expected) = (Message::new(size, true), Message::new(size, false));
         let due = vec![VecDeque::new(); connections];
@@ -30,19 +30,19 @@ impl Paced {
         Self { message, expected, due, next: 0, gap, at, opened: 0, took }
     }
 
-    /// From now on so many messages a second.
+    /// From now on sends `rate` messages a second.
     pub fn begin(&mut self, rate: f64) {
         self.gap = Duration::from_secs_f64(1.0 / rate);
         self.at = Instant::now();
     }
 
-    /// Sends what is due; how long until the next.
+    /// Sends the messages that are due. Returns how long it is until the next one.
     pub fn send_due(&mut self, fleet: &mut Fleet) -> Result<Duration> {
         let now = Instant::now();
         while self.at <= now {
-            let session = fleet.session(self.next).ok_or("a connection is gone")?;
-            let place = usize::try_from(session.sent >> 32)? - 1;
-            self.due[place].push_back(self.at);
+            let session = fleet.session(self.next).ok_or("a connection has ended")?;
+            let index = usize::try_from(session.sent >> 32)? - 1;
+            self.due[index].push_back(self.at);
             session.link.send(self.message.frame(session.sent))?;
             session.sent += 1;
             self.next = (self.next + 1) % self.due.len();
@@ -51,7 +51,7 @@ impl Paced {
         Ok(self.at - now)
     }
 
-    /// Counts what is still on the way with the time that it has taken up to now; how much that is.
+    /// Counts the messages still under way with the time that they have taken so far. Returns their number.
     pub fn close(&mut self) -> usize {
         let now = Instant::now();
         let late = self.due.iter_mut().flat_map(|due| due.drain(..));
@@ -64,7 +64,7 @@ impl Paced {
 impl Script for Paced {
     fn opened(&mut self, session: &mut Session) -> Result<()> {
         self.opened += 1;
-        // the upper half says whose message it is
+        // the upper half of a number identifies the session
         session.sent = (self.opened as u64) << 32;
         session.got = session.sent;
         Ok(())
@@ -72,26 +72,27 @@ impl Script for Paced {
 
     fn frame(&mut self, session: &mut Session, opcode: u8, payload: &[u8]) -> Result<()> {
         if opcode != BINARY || !self.expected.is(payload, session.got) {
-            return Err(format!("frame {opcode} of {} bytes is not the echo", payload.len()).into());
+            let found = payload.len();
+            return Err(format!("expected the echo, found opcode {opcode} with {found} bytes").into());
         }
-        let place = usize::try_from(session.got >> 32)? - 1;
+        let index = usize::try_from(session.got >> 32)? - 1;
         session.got += 1;
-        let due = self.due[place].pop_front().ok_or("an echo of nothing")?;
+        let due = self.due[index].pop_front().ok_or("expected no further echo, found one")?;
         self.took.push(due.elapsed().as_secs_f64() * 1e6);
         Ok(())
     }
 }
 
-/// The value that a share of all stays below; nothing of nothing.
+/// The value below which `share` (0 to 1) of all values lie; NaN for no values.
 pub fn percentile(values: &mut [f64], share: f64) -> f64 {
     if values.is_empty() {
         return f64::NAN;
     }
-    let place = ((values.len() as f64 * share) as usize).min(values.len() - 1);
-    *values.select_nth_unstable_by(place, f64::total_cmp).1
+    let index = ((values.len() as f64 * share) as usize).min(values.len() - 1);
+    *values.select_nth_unstable_by(index, f64::total_cmp).1
 }
 
-/// Each connection asks once, when it is told to.
+/// Each connection sends one request, when [`ask`](Self::ask) is called for it.
 pub struct Rush {
     request: Vec<u8>,
     body: &'static str,
@@ -100,13 +101,13 @@ pub struct Rush {
 }
 
 impl Rush {
-    /// Asks for `path` and wants `body`.
+    /// Requests `path` and expects `body`.
     pub fn new(path: &str, port: u16, body: &'static str) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n").into_bytes();
         Self { request, body, opened: 0, answered: 0 }
     }
 
-    /// Asks over this connection.
+    /// Sends the request on this connection.
     pub fn ask(&self, session: &mut Session) -> Result<()> {
         session.link.send(&self.request)
     }
@@ -123,7 +124,8 @@ impl Script for Rush {
         let Some(end) = memchr::memmem::find(&session.inbox, b"\r\n\r\n") else { return Ok(()) };
         let (head, body) = session.inbox.split_at(end + 4);
         if !head.starts_with(b"HTTP/1.1 200 ") || !self.body.as_bytes().starts_with(body) {
-            return Err(format!("not the answer: {:?}", String::from_utf8_lossy(head).lines().next()).into());
+            let found = String::from_utf8_lossy(head);
+            return Err(format!("expected the answer, found {:?}", found.lines().next()).into());
         }
         if body.len() == self.body.len() {
             self.answered += 1;

@@ -1,4 +1,4 @@
-//! A thin epoll, edge-triggered: a socket is registered once and costs no further call.
+//! A thin layer over edge-triggered epoll: a socket is registered once and needs no further call.
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -6,10 +6,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// Events taken at once.
+/// How many events one wait returns at most.
 const BATCH: usize = 512;
 
-/// A set of sockets, each with a number of the caller's.
+/// A set of sockets, each with a number that the calling code chooses.
 pub struct Poll {
     set: OwnedFd,
     events: Vec<Event>,
@@ -21,14 +21,14 @@ impl Poll {
         Ok(Self { set: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH) })
     }
 
-    /// Adds a socket, which leaves by being closed.
+    /// Adds a socket. Closing it removes it.
     pub fn add(&self, socket: impl AsFd, number: usize) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         Ok(epoll::add(&self.set, socket, EventData::new_u64(number as u64), flags)?)
     }
 
-    /// Waits and gives the numbers of the sockets to be looked at, each with whether its peer has ended: then it has to
-    /// be read until there is nothing left, since no further event will come.
+    /// Waits for at most `at_most` and fills `ready` with the numbers of the sockets that have an event, each with whether its
+    /// peer has ended the connection. Such a socket has to be read to its end, because no further event will come.
     pub fn wait(&mut self, at_most: Duration, ready: &mut Vec<(usize, bool)>) -> io::Result<()> {
         ready.clear();
         self.events.clear();

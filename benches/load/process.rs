@@ -1,4 +1,4 @@
-//! What the kernel says of a process: CPU time and memory; and where a thread may run.
+//! CPU time and memory of a process, from the kernel, and the cores on which a thread may run.
 
 use super::Result;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process};
@@ -6,7 +6,7 @@ use rustix::thread::CpuSet;
 use std::fs;
 use std::time::Duration;
 
-/// CPU time that all threads of a process have used up to now, by the scheduler's own account.
+/// CPU time that all threads of a process have used so far, from the scheduler's statistics (`schedstat`).
 pub fn cpu(pid: u32) -> Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -17,7 +17,7 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// A process and all that descend from it: some gateways work in children.
+/// The ids of a process and of all its descendants: some gateways work in child processes.
 pub fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
     let mut at = 0;
@@ -33,10 +33,10 @@ pub fn family(pid: u32) -> Vec<u32> {
     family
 }
 
-/// Ends processes that this one started.
+/// Kills processes that this process started.
 pub fn end(pids: &[u32]) {
     for pid in pids.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
-        // one that went by itself needs no end
+        // fails when the process has ended already, which is no fault
         let _ = kill_process(pid, Signal::KILL);
     }
 }
@@ -48,32 +48,35 @@ pub struct Memory {
     pub pss: f64,
 }
 
-/// Memory that a process has resident now.
+/// Memory of a process that is resident now.
 pub fn memory(pid: u32) -> Result<Memory> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let field = |name: &str| -> Result<f64> {
-        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).ok_or("a field is missing")?;
+        let line = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .ok_or("a field is missing in smaps_rollup")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     };
     Ok(Memory { rss: field("Rss:")?, pss: field("Pss:")? })
 }
 
-/// Keeps this thread, and what it starts from now on, on one core.
+/// Pins this thread, and the threads and processes that it starts afterwards, to one core.
 pub fn pin(core: usize) -> Result<()> {
     stay_on(&[core])
 }
 
-/// As [`pin`], on several cores.
+/// As [`pin`], but to several cores.
 pub fn stay_on(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
     cores.iter().for_each(|core| set.set(*core));
     rustix::thread::sched_setaffinity(None, &set).map_err(|why| {
-        format!("can't stay on cores {cores:?}: {why}; take others with --gateway-core and --load-core")
+        format!("can't pin to cores {cores:?}: {why}; choose others with --gateway-core and --load-core")
     })?;
     Ok(())
 }
 
-/// Takes as many descriptors as the machine allows.
+/// Raises the soft limit of file descriptors to the hard limit.
 pub fn raise_descriptors() -> Result<()> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -1,8 +1,8 @@
-//! What is measured: each row opens its clients, lets them warm up, and counts units and CPU time over a window.
+//! The measurements: each row opens its clients, lets them warm up, and counts units of work and CPU time over a window.
 
 use super::client::{self, Fleet, Script};
 use super::node::{self, Node};
-use super::scripts::{Ask, ComeAndGo, Echo, Pour, Take};
+use super::scripts::{Download, Echo, RepeatedRequest, ShortSession, Upload};
 use super::stats::Sample;
 use super::target::Running;
 use super::{Result, manager};
@@ -10,14 +10,14 @@ use rustls::pki_types::CertificateDer;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// Size of the messages of the bulk rows.
+/// Size of the messages in the bulk rows, in bytes.
 pub const BULK: usize = 64 * 1024;
 
-/// What all rows share.
+/// The surroundings that all rows share.
 pub struct Scene {
     pub node: Node,
     pub certificate: CertificateDer<'static>,
-    /// How long is measured.
+    /// How long each row is measured.
     pub window: Duration,
     /// Sessions of the idle row.
     pub idle: usize,
@@ -38,14 +38,14 @@ pub enum Row {
     Session,
     /// A whole session, resumed, 8 at a time
     Resumed,
-    /// Memory of sessions that have nothing to do
+    /// Memory of idle sessions
     Idle,
-    /// An answer from the gateway's memory, 64 connections kept alive
+    /// A stored answer of the gateway, 64 connections kept alive
     Answer,
 }
 
 impl Row {
-    /// What a figure of this row is.
+    /// The unit of this row's figures.
     pub fn unit(self) -> &'static str {
         match self {
             Self::Echo | Self::Many => "us CPU/message",
@@ -56,7 +56,7 @@ impl Row {
         }
     }
 
-    /// What is measured, in words.
+    /// The title of the row in tables.
     pub fn title(self) -> &'static str {
         match self {
             Self::Echo => "echo 256 B, 64 connections",
@@ -70,7 +70,8 @@ impl Row {
         }
     }
 
-    /// Whether the floor can do it too. It has no back-pressure worth the name, so bulk there measures its queue.
+    /// Whether the floor can do this work. Bulk rows are left out: the floor has almost no back-pressure, so they would
+    /// measure its queue.
     pub fn has_floor(self) -> bool {
         matches!(self, Self::Echo | Self::Many | Self::Session | Self::Idle)
     }
@@ -90,24 +91,24 @@ impl Row {
     }
 }
 
-/// How long clients turn before anything is counted.
+/// How long the clients run before anything is counted.
 pub const WARM_UP: Duration = Duration::from_millis(400);
 
-/// Clients of a gateway: WebSockets for what `script` asks of the node, plain HTTP without one.
+/// The clients of a gateway: WebSockets whose `id` is `script`, or plain HTTP without a script.
 pub fn fleet(gateway: &Running, scene: &Scene, script: Option<&str>, resume: bool) -> Result<Fleet> {
     let tls = client::tls(&scene.certificate, resume)?;
     let path = script.map(|script| gateway.target.socket_path.replace("{script}", script));
     Fleet::new(&gateway.target, &tls, path.as_deref())
 }
 
-/// Turns for so long. `before` is done before every turn.
+/// Runs the clients for `duration`. `before` is called before every turn.
 pub fn turn<S: Script>(
     fleet: &mut Fleet,
     script: &mut S,
-    long: Duration,
+    duration: Duration,
     mut before: impl FnMut(&mut Fleet) -> Result<()>,
 ) -> Result<()> {
-    let end = Instant::now() + long;
+    let end = Instant::now() + duration;
     while Instant::now() < end {
         before(fleet)?;
         fleet.turn(script, Duration::from_millis(20))?;
@@ -115,7 +116,7 @@ pub fn turn<S: Script>(
     Ok(())
 }
 
-/// The window: CPU time against units.
+/// Measures over the window: the gateway's CPU time for each unit of work. `units` reads the units done so far.
 pub fn window<S: Script>(
     gateway: &Running,
     fleet: &mut Fleet,
@@ -124,10 +125,10 @@ pub fn window<S: Script>(
     units: impl Fn(&S) -> f64,
     before: impl FnMut(&mut Fleet) -> Result<()>,
 ) -> Result<Sample> {
-    let (began, cpu, had) = (Instant::now(), gateway.cpu()?, units(script));
+    let (started, cpu, units_before) = (Instant::now(), gateway.cpu()?, units(script));
     turn(fleet, script, scene.window, before)?;
-    let (spent, done) = (gateway.cpu()? - cpu, units(script) - had);
-    let wall = began.elapsed();
+    let (spent, done) = (gateway.cpu()? - cpu, units(script) - units_before);
+    let wall = started.elapsed();
     let node_faults = usize::try_from(scene.node.counts.faults.swap(0, Relaxed))?;
     let first =
         fleet.first_fault.clone().or_else(|| (node_faults > 0).then(|| "seen by the node".to_owned()));
@@ -136,12 +137,12 @@ pub fn window<S: Script>(
     Ok(sample)
 }
 
-/// Before a turn that needs no preparation.
+/// The `before` of a turn that needs no preparation.
 pub fn nothing(_: &mut Fleet) -> Result<()> {
     Ok(())
 }
 
-/// Messages of `size` that go to the node and back, one at a time on each connection.
+/// Measures messages of `size` bytes that go to the node and back, one at a time on each connection.
 pub fn echo(gateway: &Running, scene: &Scene, size: usize, connections: usize) -> Result<Sample> {
     let mut fleet = fleet(gateway, scene, Some(node::ECHO), false)?;
     let mut script = Echo::new(size, None);
@@ -150,37 +151,37 @@ pub fn echo(gateway: &Running, scene: &Scene, size: usize, connections: usize) -
     window(gateway, &mut fleet, &mut script, scene, |script| script.echoed as f64, nothing)
 }
 
-/// A mebibyte, where rates are counted in them.
+/// Bytes in a mebibyte, for rates in MiB.
 pub const MIB: f64 = 1024.0 * 1024.0;
 
-/// Messages of `size` from the node, as fast as they are taken.
+/// Measures messages of `size` bytes from the node, which sends them as fast as they are taken.
 pub fn down(gateway: &Running, scene: &Scene, size: usize, connections: usize) -> Result<Sample> {
     let mut fleet = fleet(gateway, scene, Some(node::SOURCE), false)?;
-    let mut script = Take::new(size);
+    let mut script = Download::new(size);
     fleet.gather(&mut script, connections, |script| script.opened == connections)?;
     turn(&mut fleet, &mut script, WARM_UP, nothing)?;
     window(gateway, &mut fleet, &mut script, scene, |script| script.bytes as f64 / MIB, nothing)
 }
 
-/// Messages of `size` to the node, as fast as it takes them.
+/// Measures messages of `size` bytes to the node, sent as fast as it takes them.
 pub fn up(gateway: &Running, scene: &Scene, size: usize, connections: usize) -> Result<Sample> {
     let mut fleet = fleet(gateway, scene, Some(node::SINK), false)?;
-    let mut script = Pour::new(size);
+    let mut script = Upload::new(size);
     fleet.gather(&mut script, connections, |script| script.opened == connections)?;
     turn(&mut fleet, &mut script, WARM_UP, nothing)?;
-    let taken = |_: &Pour| scene.node.counts.taken.load(Relaxed) as f64 / MIB;
-    window(gateway, &mut fleet, &mut script, scene, taken, nothing)
+    let received = |_: &Upload| scene.node.counts.taken.load(Relaxed) as f64 / MIB;
+    window(gateway, &mut fleet, &mut script, scene, received, nothing)
 }
 
-/// Sessions that are there at one time in the rows of whole sessions.
-const AT_ONCE: usize = 8;
+/// How many sessions run at the same time in the rows of whole sessions.
+const CONCURRENT_SESSIONS: usize = 8;
 
-/// Whole sessions, some at a time.
+/// Measures whole sessions, [`CONCURRENT_SESSIONS`] at a time.
 pub fn session(gateway: &Running, scene: &Scene, resumed: bool) -> Result<Sample> {
     let mut fleet = fleet(gateway, scene, Some(node::ECHO), resumed)?;
-    let mut script = ComeAndGo::new(256);
+    let mut script = ShortSession::new(256);
     let refill = |fleet: &mut Fleet| {
-        while fleet.open < AT_ONCE {
+        while fleet.open < CONCURRENT_SESSIONS {
             fleet.connect()?;
         }
         Ok(())
@@ -190,29 +191,29 @@ pub fn session(gateway: &Running, scene: &Scene, resumed: bool) -> Result<Sample
     window(gateway, &mut fleet, &mut script, scene, |script| script.completed as f64, refill)
 }
 
-/// How long sessions rest before memory is read.
-const REST: Duration = Duration::from_millis(1500);
+/// How long the sessions are idle before memory is read.
+const IDLE_DELAY: Duration = Duration::from_millis(1500);
 
 fn idle(gateway: &Running, scene: &Scene) -> Result<Sample> {
-    // what a process takes once is not counted to its sessions
+    // sixteen sessions first: memory that the process takes once must not be counted as memory of the sessions
     let mut first = fleet(gateway, scene, Some(node::ECHO), false)?;
     let mut script = Echo::new(1024, Some(1));
     first.gather(&mut script, 16, |script| script.finished == 16)?;
     let mut fleet = fleet(gateway, scene, Some(node::ECHO), false)?;
     let mut script = Echo::new(1024, Some(1));
-    turn(&mut first, &mut Echo::new(1024, Some(1)), REST / 3, nothing)?;
+    turn(&mut first, &mut Echo::new(1024, Some(1)), IDLE_DELAY / 3, nothing)?;
     let before = gateway.memory()?;
     fleet.gather(&mut script, scene.idle, |script| script.finished == scene.idle)?;
-    turn(&mut fleet, &mut script, REST, nothing)?;
+    turn(&mut fleet, &mut script, IDLE_DELAY, nothing)?;
     let after = gateway.memory()?;
-    let (began, cpu) = (Instant::now(), gateway.cpu()?);
-    turn(&mut fleet, &mut script, REST, nothing)?;
+    let (started, cpu) = (Instant::now(), gateway.cpu()?);
+    turn(&mut fleet, &mut script, IDLE_DELAY, nothing)?;
     let spent = gateway.cpu()? - cpu;
     let each = |after: f64, before: f64| (after - before) / scene.idle as f64;
     let rss = each(after.rss, before.rss);
     Ok(Sample {
         value: each(after.pss, before.pss),
-        busy: spent.as_secs_f64() / began.elapsed().as_secs_f64(),
+        busy: spent.as_secs_f64() / started.elapsed().as_secs_f64(),
         faults: fleet.faults + first.faults,
         first_fault: fleet.first_fault.clone().or_else(|| first.first_fault.clone()),
         note: format!("RSS {rss:.2}"),
@@ -220,9 +221,9 @@ fn idle(gateway: &Running, scene: &Scene) -> Result<Sample> {
 }
 
 fn answer(gateway: &Running, scene: &Scene, connections: usize) -> Result<Sample> {
-    let path = gateway.target.answer_path.clone().ok_or("this gateway keeps no answers")?;
+    let path = gateway.target.answer_path.clone().ok_or("this gateway does not store answers")?;
     let mut fleet = fleet(gateway, scene, None, false)?;
-    let mut script = Ask::new(&path, gateway.target.address, manager::ANSWER);
+    let mut script = RepeatedRequest::new(&path, gateway.target.address, manager::ANSWER);
     fleet.gather(&mut script, connections, |script| script.answered >= connections as u64)?;
     turn(&mut fleet, &mut script, WARM_UP, nothing)?;
     script.hits_only = true;

@@ -1,17 +1,17 @@
-//! What clients do in the rows: echo, take, pour, come and go, ask.
+//! What the clients do in the rows: echo, receive, send, open short sessions, repeat a request.
 
 use super::Result;
 use super::client::{Script, Session};
 use super::frames::{BINARY, CLOSE, Message};
 
-/// Sends numbered messages and waits for each to come back; `limit` messages per session, or without end.
+/// Sends numbered messages and waits for each to come back: `limit` messages on each session, or without a limit.
 pub struct Echo {
     message: Message,
     expected: Message,
     limit: Option<u64>,
     pub opened: u64,
     pub echoed: u64,
-    /// Sessions that have had their `limit`.
+    /// Sessions that have reached their `limit`.
     pub finished: usize,
 }
 
@@ -32,7 +32,7 @@ impl Echo {
 impl Script for Echo {
     fn opened(&mut self, session: &mut Session) -> Result<()> {
         self.opened += 1;
-        // no two sessions use the same numbers, so a message that strays is seen
+        // no two sessions use the same numbers, so a message that reaches the wrong session is noticed
         session.sent = self.opened << 32;
         session.got = session.sent;
         self.send(session)
@@ -40,7 +40,8 @@ impl Script for Echo {
 
     fn frame(&mut self, session: &mut Session, opcode: u8, payload: &[u8]) -> Result<()> {
         if opcode != BINARY || !self.expected.is(payload, session.got) {
-            return Err(format!("frame {opcode} of {} bytes is not the echo", payload.len()).into());
+            let found = payload.len();
+            return Err(format!("expected the echo, found opcode {opcode} with {found} bytes").into());
         }
         session.got += 1;
         self.echoed += 1;
@@ -52,21 +53,21 @@ impl Script for Echo {
     }
 }
 
-/// Takes what a source sends.
-pub struct Take {
+/// Receives the messages that a source sends.
+pub struct Download {
     expected: Message,
     pub opened: usize,
     pub bytes: u64,
 }
 
-impl Take {
+impl Download {
     /// Messages of `size` bytes.
     pub fn new(size: usize) -> Self {
         Self { expected: Message::new(size, false), opened: 0, bytes: 0 }
     }
 }
 
-impl Script for Take {
+impl Script for Download {
     fn opened(&mut self, _: &mut Session) -> Result<()> {
         self.opened += 1;
         Ok(())
@@ -74,7 +75,8 @@ impl Script for Take {
 
     fn frame(&mut self, session: &mut Session, opcode: u8, payload: &[u8]) -> Result<()> {
         if opcode != BINARY || !self.expected.is(payload, session.got) {
-            return Err(format!("frame {opcode} of {} bytes is not the next message", payload.len()).into());
+            let found = payload.len();
+            return Err(format!("expected the next message, found opcode {opcode} with {found} bytes").into());
         }
         session.got += 1;
         self.bytes += payload.len() as u64;
@@ -82,20 +84,20 @@ impl Script for Take {
     }
 }
 
-/// Sends as fast as it is taken; the node counts.
-pub struct Pour {
+/// Sends messages as fast as they are taken; the node counts them.
+pub struct Upload {
     message: Message,
     pub opened: usize,
 }
 
-impl Pour {
+impl Upload {
     /// Messages of `size` bytes.
     pub fn new(size: usize) -> Self {
         Self { message: Message::new(size, true), opened: 0 }
     }
 }
 
-impl Script for Pour {
+impl Script for Upload {
     fn opened(&mut self, _: &mut Session) -> Result<()> {
         self.opened += 1;
         Ok(())
@@ -108,19 +110,19 @@ impl Script for Pour {
     }
 }
 
-/// A whole session: one echo, then a Close and its answer, then the connection's end.
-pub struct ComeAndGo {
+/// A whole session: one echo, then a Close and its answer, then the end of the connection.
+pub struct ShortSession {
     message: Message,
     expected: Message,
-    /// Whether handshakes have to be abbreviated ones; `None` while that does not matter.
+    /// Whether handshakes have to be resumptions; `None`: both kinds are accepted.
     pub resumed: Option<bool>,
     pub completed: u64,
 }
 
-/// 1000 and a reason: it has to come back as it is.
-const GOODBYE: &[u8] = b"\x03\xe8done";
+/// The payload of the Close: code 1000 and a reason, which have to come back unchanged.
+const CLOSE_PAYLOAD: &[u8] = b"\x03\xe8done";
 
-impl ComeAndGo {
+impl ShortSession {
     /// A message of `size` bytes.
     pub fn new(size: usize) -> Self {
         let (message, expected) = (Message::new(size, true), Message::new(size, false));
@@ -128,10 +130,10 @@ impl ComeAndGo {
     }
 }
 
-impl Script for ComeAndGo {
+impl Script for ShortSession {
     fn opened(&mut self, session: &mut Session) -> Result<()> {
         if self.resumed.is_some_and(|resumed| resumed != session.link.is_resumed()) {
-            return Err("the handshake was not of the kind that is measured".into());
+            return Err("expected the kind of handshake that is measured, found the other one".into());
         }
         session.link.send(self.message.frame(7))
     }
@@ -140,13 +142,17 @@ impl Script for ComeAndGo {
         match opcode {
             BINARY if session.got == 0 && self.expected.is(payload, 7) => {
                 session.got = 1;
-                session.say(CLOSE, GOODBYE)
+                session.say(CLOSE, CLOSE_PAYLOAD)
             }
-            CLOSE if session.got == 1 && payload == GOODBYE => {
+            CLOSE if session.got == 1 && payload == CLOSE_PAYLOAD => {
                 session.done = true;
                 Ok(())
             }
-            opcode => Err(format!("frame {opcode} of {} bytes is not what was due", payload.len()).into()),
+            opcode => {
+                let found = payload.len();
+                Err(format!("expected the echo or the Close, found opcode {opcode} with {found} bytes")
+                    .into())
+            }
         }
     }
 
@@ -159,17 +165,17 @@ impl Script for ComeAndGo {
     }
 }
 
-/// Asks the same question again and again over one connection.
-pub struct Ask {
+/// Repeats the same request on each connection.
+pub struct RepeatedRequest {
     request: Vec<u8>,
     body: &'static str,
     pub answered: u64,
-    /// Whether every answer has to come from the gateway's memory.
+    /// Whether every answer has to be a stored one.
     pub hits_only: bool,
 }
 
-impl Ask {
-    /// Asks for `path` and wants `body`.
+impl RepeatedRequest {
+    /// Requests `path` and expects `body`.
     pub fn new(path: &str, host: std::net::SocketAddr, body: &'static str) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", host.port()).into_bytes();
         Self { request, body, answered: 0, hits_only: false }
@@ -181,16 +187,16 @@ impl Ask {
                 .any(|line| line.to_ascii_lowercase().starts_with("cache-status:") && line.contains("; hit"))
         };
         if !head.starts_with("HTTP/1.1 200 ") || body != self.body.as_bytes() {
-            return Err(format!("not the answer: {:?}", head.lines().next().unwrap_or_default()).into());
+            return Err(format!("expected the answer, found {:?}", head.lines().next()).into());
         }
         if self.hits_only && !hit() {
-            return Err("the answer does not come from the gateway's memory".into());
+            return Err("expected a stored answer, found one without a hit in Cache-Status".into());
         }
         Ok(())
     }
 }
 
-impl Script for Ask {
+impl Script for RepeatedRequest {
     fn opened(&mut self, session: &mut Session) -> Result<()> {
         session.link.send(&self.request)
     }
@@ -203,7 +209,7 @@ impl Script for Ask {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
         });
-        if body.len() < length.ok_or("an answer without a length")?? {
+        if body.len() < length.ok_or("expected a Content-Length")?? {
             return Ok(());
         }
         self.check(head, body)?;

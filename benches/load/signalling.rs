@@ -1,5 +1,5 @@
-//! The signalling of one publisher as the browser SDK does it: about twenty text messages both ways, of the sizes that real
-//! ones have, then the hand-off to the data channel and a Close at once behind it.
+//! The signalling of one publisher as in the browser SDK: about twenty text messages in both directions, with realistic
+//! sizes, then the hand-off to the data channel and immediately a Close.
 
 use super::Result;
 use super::client::{Script, Session};
@@ -7,7 +7,7 @@ use super::frames::{self, CLOSE, TEXT};
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-/// Who says a message.
+/// The side that sends a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Client,
@@ -50,7 +50,7 @@ fn transcript() -> Vec<(Side, String)> {
     all
 }
 
-/// Lines of a session description with their ends escaped, at least `size` bytes of them.
+/// Lines of a session description with escaped line ends, at least `size` bytes.
 fn sdp(size: usize) -> String {
     let mut text = String::from(r"v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
     for line in 0.. {
@@ -59,7 +59,7 @@ fn sdp(size: usize) -> String {
         }
         let kind = 96 + line % 32;
         write!(text, r"a=rtpmap:{kind} H264/90000\r\na=fmtp:{kind} profile-level-id=42e01f;n={line}\r\n")
-            .expect("a String takes all");
+            .expect("writing into a String can't fail");
     }
     text
 }
@@ -76,17 +76,17 @@ fn step(number: u64) -> Option<&'static (Side, String)> {
     TRANSCRIPT.get(usize::try_from(number).ok()?)
 }
 
-/// Whether `payload` is what `side` has to say now.
+/// Whether message `number` is from `side` and equals `payload`.
 pub fn is_due(payload: &[u8], number: u64, side: Side) -> bool {
     step(number).is_some_and(|(due, text)| *due == side && payload == text.as_bytes())
 }
 
-/// Whether all is said.
-pub fn is_over(number: u64) -> bool {
+/// Whether all messages before `number` are the whole transcript.
+pub fn is_complete(number: u64) -> bool {
     step(number).is_none()
 }
 
-/// What the node says until it is the client's turn.
+/// Writes the node's messages up to the next one of the client.
 pub fn reply(number: &mut u64, out: &mut Vec<u8>) {
     while let Some((Side::Node, text)) = step(*number) {
         frames::write(out, TEXT, text.as_bytes(), false);
@@ -94,7 +94,7 @@ pub fn reply(number: &mut u64, out: &mut Vec<u8>) {
     }
 }
 
-/// The client's part, a session after another.
+/// The client's part of the signalling.
 #[derive(Debug, Default)]
 pub struct Signalling {
     pub completed: u64,
@@ -106,21 +106,22 @@ impl Script for Signalling {
     }
 
     fn frame(&mut self, session: &mut Session, opcode: u8, payload: &[u8]) -> Result<()> {
-        if opcode == CLOSE && is_over(session.got) && payload.is_empty() {
+        if opcode == CLOSE && is_complete(session.got) && payload.is_empty() {
             session.done = true;
             return Ok(());
         }
         if opcode != TEXT || !is_due(payload, session.got, Side::Node) {
-            return Err(format!("frame {opcode} of {} bytes is not what was due", payload.len()).into());
+            let found = payload.len();
+            return Err(format!("expected the next message, found opcode {opcode} with {found} bytes").into());
         }
         session.got += 1;
         while let Some((Side::Client, text)) = step(session.got) {
-            // one call for each, as a browser does
+            // one call for each message, as in a browser
             session.say(TEXT, text.as_bytes())?;
             session.got += 1;
         }
-        // the SDK closes at once, without a code
-        if is_over(session.got) { session.say(CLOSE, b"") } else { Ok(()) }
+        // the SDK closes immediately, without a code
+        if is_complete(session.got) { session.say(CLOSE, b"") } else { Ok(()) }
     }
 
     fn ended(&mut self, session: &mut Session) -> Result<()> {

@@ -1,22 +1,22 @@
-//! What was measured, and what may be said of it: medians with their spread, and nothing where something went wrong.
+//! Samples and their summary: medians with their spread, and no figure when a fault occurred.
 
 use std::time::Duration;
 
 /// One round of one row.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// What one unit cost, in the row's measure.
+    /// The cost of one unit of work, in the unit of the row.
     pub value: f64,
-    /// How much of its core the gateway used.
+    /// The share of its core that the gateway used, 0 to 1.
     pub busy: f64,
     pub faults: usize,
     pub first_fault: Option<String>,
-    /// What else was seen, for people.
+    /// Further figures, as text.
     pub note: String,
 }
 
 impl Sample {
-    /// CPU time per unit in microseconds.
+    /// A sample of CPU time: `spent` for `units` of work over the duration `wall`. Its value is in microseconds per unit.
     pub fn cpu(
         spent: Duration,
         units: f64,
@@ -42,21 +42,21 @@ impl From<super::Error> for Sample {
 #[derive(Debug)]
 pub struct Summary {
     pub median: f64,
-    pub least: f64,
-    pub most: f64,
+    pub min: f64,
+    pub max: f64,
     pub busy: f64,
 }
 
-/// Sums rounds up; what went wrong if anything did.
+/// Summarises the rounds of a row. The error says which fault occurred.
 pub fn summary(samples: &[Sample]) -> Result<Summary, String> {
     let faults: usize = samples.iter().map(|sample| sample.faults).sum();
     if faults > 0 {
         let first = samples.iter().find_map(|sample| sample.first_fault.clone()).unwrap_or_default();
-        return Err(format!("{faults} faults: {first}"));
+        return Err(format!("{faults} faults, the first: {first}"));
     }
     let mut values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
     if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-        return Err("nothing was measured".to_owned());
+        return Err("no round has a figure".to_owned());
     }
     values.sort_by(f64::total_cmp);
     let mut busy: Vec<f64> = samples.iter().map(|sample| sample.busy).collect();
@@ -67,8 +67,8 @@ pub fn summary(samples: &[Sample]) -> Result<Summary, String> {
     };
     Ok(Summary {
         median: middle(&values),
-        least: values[0],
-        most: values[values.len() - 1],
+        min: values[0],
+        max: values[values.len() - 1],
         busy: middle(&busy),
     })
 }

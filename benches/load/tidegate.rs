@@ -1,4 +1,4 @@
-//! tidegate as a gateway under test. The only file of the load that knows one by name.
+//! tidegate as a gateway under test. The only file of the load that depends on tidegate.
 
 use super::Result;
 use super::target::{Target, free_address};
@@ -7,10 +7,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// What is asked of the stream manager; `{name}` is the stream.
+/// Request target of a question to the stream manager; `{name}` is the stream.
 pub const QUESTION: &str = "/streammanager/api/4.0/event/live/{name}?action=broadcast";
 
-/// What one run of it is made of.
+/// The parts of one run of tidegate.
 pub struct Build<'b> {
     pub binary: &'b Path,
     pub chain: PathBuf,
@@ -18,13 +18,13 @@ pub struct Build<'b> {
     pub node: SocketAddr,
     pub manager: SocketAddr,
     pub workers: usize,
-    /// Longest message, as the configuration has it.
+    /// The value of `[websocket].message_max`.
     pub message_max: &'b str,
 }
 
 impl Build<'_> {
-    /// Writes what an operator would write, but for what only a bench has: all clients come from one address, and answers
-    /// live as long as the run.
+    /// Writes a configuration like an operator's, except that the limits by client address are off, because all clients have
+    /// the same address, and that answers are stored for longer than the run.
     pub fn target(&self, name: &str, config: &Path) -> Result<Target> {
         let address = free_address()?;
         let mut text = format!("[gateway]\nlisten = [\"{address}\"]\nworkers = {}\n", self.workers);
@@ -47,7 +47,7 @@ impl Build<'_> {
         fs::write(config, text)?;
         Ok(Target {
             name: name.to_owned(),
-            // as its unit starts it
+            // the environment of the systemd unit
             command: vec![
                 "env".into(),
                 "MIMALLOC_PURGE_DELAY=0".into(),

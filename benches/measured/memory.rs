@@ -1,4 +1,4 @@
-//! A memory that has one answer, and one node that was learned from it.
+//! Stored answers: one answer, and one node that was learned from it.
 
 use super::sample::{ANSWER, EVENT, NODE};
 use std::sync::Arc;
@@ -6,24 +6,34 @@ use std::time::Duration;
 use tidegate::config;
 use tidegate::shared::answers::{Answer, Answers};
 use tidegate::shared::counters::UseCount;
+use tidegate::shared::nodes::Nodes;
 
-/// The defaults.
+/// The default configuration.
 pub fn config() -> config::Config {
-    let least = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
+    let minimal = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
         [[tls.certificates]]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n";
-    config::read(least).expect("the least that a configuration has to say")
+    config::read(minimal).expect("a configuration with the required keys")
 }
 
-/// The memory of a gateway with the defaults, which has been asked [`EVENT`] lately.
+/// The stored answers of a gateway with the default configuration, among them the answer to [`EVENT`].
 pub fn answers() -> Answers {
-    let config = config();
-    let (answers, _questions) = Answers::new(&config.answers, config.origins.quarantine);
-    answers.learn(NODE.ip());
-    answers.keep(EVENT.into(), &Arc::new(answer(&answers)));
-    answers
+    memory().0
 }
 
-/// What a stream manager said to [`EVENT`]. It is fresh for longer than any bench takes, and never used up.
+/// The nodes of the same gateway; [`NODE`] is learned.
+pub fn nodes() -> Arc<Nodes> {
+    memory().1
+}
+
+fn memory() -> (Answers, Arc<Nodes>) {
+    let config = config();
+    let (answers, nodes) = Answers::new(&config.answers, config.origins.quarantine);
+    nodes.learn(NODE.ip());
+    answers.keep(EVENT.into(), &Arc::new(answer(&answers)));
+    (answers, nodes)
+}
+
+/// The stream manager's answer to [`EVENT`]. It stays fresh for longer than any bench takes, and its uses do not run out.
 fn answer(answers: &Answers) -> Answer {
     Answer {
         status: 200,

@@ -1,9 +1,9 @@
-//! What benches of time and of instructions share: the same inputs, the same set-ups, so that their figures belong together.
+//! Inputs and set-ups that the benches of time and of instructions share, so that their figures can be compared.
 //!
-//! Nothing here measures. The clock is divan's (`benches/proto.rs`, `benches/gateway.rs`), the counter callgrind's
+//! This module measures nothing. divan measures time (`benches/proto.rs`, `benches/gateway.rs`), callgrind counts instructions
 //! (`benches/counts`).
 
-#![allow(dead_code, unreachable_pub)] // two programs share this, and each uses its part
+#![allow(dead_code, unreachable_pub)] // two programs share this module, and neither uses all of it
 
 pub mod memory;
 pub mod records;

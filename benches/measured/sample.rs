@@ -1,20 +1,21 @@
-//! Inputs as they come from a network: heads, targets, parameters, answers, frames.
+//! Inputs as they arrive from a network: heads, targets, parameters, answers, frames.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tidegate::proto::admission::AdmissionRules;
+use tidegate::proto::http::forward_fields::trim_user_agent;
 use tidegate::proto::http::forward_fields::{Fields, Forward};
 use tidegate::proto::http::head;
 use tidegate::proto::http::head::{BodyLength, HeadLimits, Request};
 use tidegate::proto::red5::params::ConnectionParams;
-use tidegate::proto::websocket::upgrade::{Upgrade, trim_user_agent};
+use tidegate::proto::websocket::upgrade::Upgrade;
 
-/// What a monitor or a script sends.
+/// A request head of a monitor or a script.
 pub const SMALL: &str = "GET /streammanager/api/4.0/event/live/stream1?action=broadcast HTTP/1.1\r\n\
     Host: edge.example.net\r\n\
     User-Agent: curl/7.88.1\r\n\
     Accept: */*\r\n\r\n";
 
-/// What Chromium sends to open the vendor's signalling.
+/// The request head with which Chromium opens the vendor's signalling.
 pub const UPGRADE: &str = "GET /streammanager/?id=stream1&host=10.0.0.5&app=live HTTP/1.1\r\n\
     Host: edge.example.net\r\n\
     Connection: Upgrade\r\n\
@@ -29,13 +30,13 @@ pub const UPGRADE: &str = "GET /streammanager/?id=stream1&host=10.0.0.5&app=live
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
 
-/// The same with the cookies of a site that has too many: about 4 KiB.
+/// The same head with the cookies of a site that sets many: about 4 KiB.
 pub fn large() -> String {
     let cookie = format!("Cookie: {}\r\n", "preference0123=4567890abcdef; ".repeat(115));
     UPGRADE.replace("Upgrade: websocket\r\n", &format!("{cookie}Upgrade: websocket\r\n"))
 }
 
-/// What a node says to an upgrade, the sample of RFC 6455.
+/// A node's answer to an upgrade, the example of RFC 6455, 1.3.
 pub const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\n\
     Upgrade: websocket\r\n\
     Connection: Upgrade\r\n\
@@ -53,7 +54,7 @@ pub const TWO_STEP: &str = "/streammanager/?id=stream1&host=10.0.0.5&app=live";
 
 pub const PLAIN_QUERY: &str = "id=stream1&host=10.0.0.5&app=live";
 
-/// With a digest token, as round-trip authentication sends it.
+/// A query with a digest token, as round-trip authentication sends it.
 pub const QUERY: &str = "id=stream1&region=us-east&strict=true&username=u&password=p&\
     token=stream1%3Auser%3Astreamer%3Akey1%3Dvalue1%3Aapp%3A1234567891%3A\
     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef&host=10.0.0.5&app=live&context=room1";
@@ -69,25 +70,25 @@ pub const RESOURCE: &str =
 pub const ANSWER: &str =
     r#"{"name":"stream1","scope":"/live","serverAddress":"10.0.0.5","region":"us-east-1"}"#;
 
-/// A page that asks.
+/// The web origin of a page.
 pub const PAGE: &str = "https://edge.example.net";
 
-/// As the gateway names its sessions.
+/// A session id in the gateway's form.
 pub const SESSION: &str = "0-1a2b3c4d5e";
 
-/// The node of all samples.
+/// The address of the node in all samples.
 pub const NODE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), 5080);
 
-/// The client of all samples.
+/// The address of the client in all samples.
 pub const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 50_711);
 
-/// A whole head, read.
+/// Parses a whole request head.
 pub fn read(head: &str) -> Request<'_> {
-    let read = head::request(head.as_bytes(), 0, &LIMITS).expect("legal");
-    read.expect("whole").0
+    let read = head::request(head.as_bytes(), 0, &LIMITS).expect("a valid head");
+    read.expect("a whole head").0
 }
 
-/// What a node is asked for a client that sent [`UPGRADE`] with these parameters.
+/// The gateway's request to a node for a client that sent [`UPGRADE`] with these parameters.
 pub fn upgrade(params: ConnectionParams) -> Upgrade {
     let request = read(UPGRADE);
     Upgrade {
@@ -101,7 +102,7 @@ pub fn upgrade(params: ConnectionParams) -> Upgrade {
     }
 }
 
-/// What a node is asked with the fields of this request: a WHIP offer of 8,000 bytes.
+/// The gateway's request to a node with the fields of this client request: a WHIP offer of 8,000 bytes.
 pub fn whip_forward<'r>(request: &Request<'r>) -> Forward<'r> {
     Forward {
         method: "POST",
@@ -114,14 +115,14 @@ pub fn whip_forward<'r>(request: &Request<'r>) -> Forward<'r> {
     }
 }
 
-/// Sixteen listed networks, beside whatever the stream manager names.
+/// Admission rules with sixteen listed networks; learned nodes are admitted too.
 pub fn admission_rules() -> AdmissionRules {
     let networks = (0..16).map(|n| format!("192.168.{n}.0/24").parse().expect("a network")).collect();
     let own = vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
     AdmissionRules { networks, learned: true, strict: false, own, port: 5080 }
 }
 
-/// A stream of masked client frames with payloads of `size`, at least 64 KiB of it.
+/// At least 64 KiB of masked client frames with payloads of `size` bytes.
 pub fn frames(size: usize) -> Vec<u8> {
     let mut frame = vec![0x82];
     match size {

@@ -1,8 +1,8 @@
-//! What ran the bench, for whoever reads the figures.
+//! A description of the machine, which is printed beside the figures.
 
 use std::fs;
 
-/// Processor, number of them, and kernel.
+/// Number and name of the processors, and version of the kernel.
 pub fn about() -> String {
     let read = |file| fs::read_to_string(file).unwrap_or_default();
     let processors = read("/proc/cpuinfo");
@@ -12,7 +12,7 @@ pub fn about() -> String {
     format!("{} x {name}, Linux {}", names.count(), kernel.trim())
 }
 
-/// Tasks that wanted to run, over the last minute.
+/// The load average of the last minute: the mean number of runnable tasks.
 pub fn load() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').next().unwrap_or("unknown").to_owned()

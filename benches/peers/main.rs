@@ -1,8 +1,8 @@
-//! tidegate beside its peers: the same work through each of them, one at a time, in interleaved rounds.
+//! Compares tidegate with other gateways, its peers: the same work through each of them, one at a time, in interleaved rounds.
 //!
-//! `benches/peers/run.sh` installs the peers and runs this; `docs/performance.md` says how to read what comes out.
+//! `benches/peers/run.sh` installs the peers and runs this program; `docs/performance.md` explains the figures.
 
-#![allow(unreachable_pub)] // in a bench `pub` marks what modules of the load offer each other
+#![allow(unreachable_pub)] // the shared modules of the load use `pub` for each other
 
 mod aead;
 mod gateways;
@@ -14,7 +14,7 @@ mod report;
 mod work;
 
 use clap::Parser;
-use gateways::{Gateway, Site, is_wanted};
+use gateways::{Gateway, Site, is_selected};
 use load::manager::Manager;
 use load::node::Node;
 use load::rows::{BULK, Scene};
@@ -31,17 +31,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 use work::{Stage, Work};
 
-/// How long the stream manager takes for an answer.
+/// How long the stream manager takes to answer.
 const MANAGER_DELAY: Duration = Duration::from_millis(200);
 
-/// Measures tidegate and its peers, each with one worker, and below them a relay that knows neither TLS nor frames.
+/// Measures tidegate and its peers, each with one worker, and as a floor a relay without TLS and WebSocket.
 #[derive(Parser)]
 #[command(name = "peers", bin_name = "benches/peers/run.sh")]
 pub struct Flags {
-    /// Rows to measure; all without this
+    /// Rows to measure; default: all
     #[arg(long, value_enum, value_delimiter = ',')]
     rows: Vec<Work>,
-    /// Gateways to measure: tidegate, nginx, haproxy, caddy, sozu, floor; all without this
+    /// Gateways to measure: tidegate, nginx, haproxy, caddy, sozu, floor; default: all
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// How often each row is measured; rounds of all rows are interleaved
@@ -53,34 +53,34 @@ pub struct Flags {
     /// Sessions of the idle row
     #[arg(long, default_value_t = 5000)]
     idle: usize,
-    /// Messages a second in the latency row; half of the best peer's maximum without this
+    /// Messages a second in the latency row; default: half of the best peer's maximum
     #[arg(long)]
     rate: Option<f64>,
-    /// No ratio where the rounds of a gateway lie further apart than this share of their median
+    /// No ratio is given if the rounds of a gateway differ by more than this share of their median
     #[arg(long, default_value_t = 0.3)]
     tolerance: f64,
-    /// A look whether everything works, in about two minutes; its figures mean little
+    /// Check that everything works, in about two minutes; the figures are not reliable
     #[arg(long)]
     quick: bool,
     /// The core of the gateways
     #[arg(long, default_value_t = 0)]
     gateway_core: usize,
-    /// The core of clients, node and stream manager
+    /// The core of the clients, the node and the stream manager
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// The tidegate to be measured, if not the one just built
+    /// Another tidegate binary instead of the one just built
     #[arg(long)]
     tidegate: Option<PathBuf>,
-    /// Where peers.json and peers.md go
+    /// Directory for peers.json and peers.md
     #[arg(long, default_value = "target/peers")]
     out: PathBuf,
-    /// Where the picture goes
+    /// File for the picture
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// Given by `cargo bench`
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
-    /// Be the floor: listen at the first address, relay to the second
+    /// Run as the floor: listen on the first address, relay to the second
     #[arg(long, hide = true, num_args = 2)]
     floor: Vec<SocketAddr>,
 }
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     run::ended("peers", ran)
 }
 
-/// Takes everything along that this process started, when somebody ends it early.
+/// On SIGINT, SIGTERM or SIGHUP: kills all processes that this one started, removes its directory and exits.
 fn end_on_signal(room: PathBuf) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -110,7 +110,7 @@ fn end_on_signal(room: PathBuf) -> Result<()> {
     Ok(())
 }
 
-/// True when every figure could be given.
+/// Runs the bench. True if every row has a figure.
 fn bench(flags: &Flags) -> Result<bool> {
     process::raise_descriptors()?;
     process::pin(flags.load_core)?;
@@ -122,7 +122,7 @@ fn bench(flags: &Flags) -> Result<bool> {
     let manager = Manager::start(MANAGER_DELAY)?;
     let built = || PathBuf::from(env!("CARGO_BIN_EXE_tidegate"));
     let site = Site {
-        room: room.0.clone(),
+        dir: room.0.clone(),
         node: node.address,
         manager: manager.address,
         tidegate: flags.tidegate.clone().unwrap_or_else(built),
@@ -136,23 +136,24 @@ fn bench(flags: &Flags) -> Result<bool> {
         stage.rate = flags.rate.map_or_else(|| calibrate(flags, &gateways, &mut stage), Ok)?;
     }
     let measured = measure(flags, &room.0, &gateways, rows, &mut stage)?;
-    give(flags, &gateways, &measured, stage.rate)
+    write_results(flags, &gateways, &measured, stage.rate)
 }
 
-/// Half of what the best peer takes at most, with as many connections and messages of that size.
+/// The rate of the latency row: half of the rate that the fastest peer reaches with as many connections and the same size of
+/// message.
 fn calibrate(flags: &Flags, gateways: &[Gateway], stage: &mut Stage) -> Result<f64> {
-    let mut most: f64 = 0.0;
+    let mut max: f64 = 0.0;
     for gateway in gateways.iter().filter(|gateway| report::is_peer(gateway.name)) {
         let running = gateway.ecdsa.start(flags.gateway_core, flags.load_core)?;
         let sample = Work::Many.measure(&running, stage).unwrap_or_else(Sample::from);
         if let Ok(sum) = summary(&[sample]) {
-            most = most.max(sum.busy * 1e6 / sum.median);
+            max = max.max(sum.busy * 1e6 / sum.median);
         }
     }
-    if most == 0.0 {
-        Err("no peer to take the rate from: give --rate".into())
+    if max == 0.0 {
+        Err("no peer gives a rate for the latency row: set --rate".into())
     } else {
-        Ok((most / 2.0).round())
+        Ok((max / 2.0).round())
     }
 }
 
@@ -168,12 +169,12 @@ fn measure(
         for row in rows {
             for gateway in gateways.iter().filter(|gateway| row.suits(gateway)) {
                 let target = if *row == Work::Rsa { gateway.rsa.as_ref() } else { None };
-                // a process of its own each time: no row inherits another's memory
+                // a new process each time, so that no row starts with the memory of another
                 let target = target.unwrap_or(&gateway.ecdsa);
                 let started = target.start(flags.gateway_core, flags.load_core);
                 let sample = match started {
                     Ok(running) => row.measure(&running, stage),
-                    Err(why) => Err(format!("{why} {}", gateways::said(room, target)).into()),
+                    Err(why) => Err(format!("{why}; {}", gateways::last_output(room, target)).into()),
                 };
                 let sample = sample.unwrap_or_else(Sample::from);
                 let fault =
@@ -193,19 +194,19 @@ fn measure(
     Ok(measured)
 }
 
-/// Writes all that came out; true when every figure could be given.
-fn give(flags: &Flags, gateways: &[Gateway], measured: &[Measured], rate: f64) -> Result<bool> {
+/// Prints and writes the results. True if every row has a figure for tidegate.
+fn write_results(flags: &Flags, gateways: &[Gateway], measured: &[Measured], rate: f64) -> Result<bool> {
     let lines = report::lines(measured, flags.tolerance);
-    let about = report::About { flags, gateways, rate };
-    let table = report::markdown(&about, &lines);
+    let info = report::RunInfo { flags, gateways, rate };
+    let table = report::markdown(&info, &lines);
     println!("\n{table}");
     write(&flags.out.join("peers.md"), &table)?;
-    write(&flags.out.join("peers.json"), &report::json(&about, &lines, measured)?)?;
+    write(&flags.out.join("peers.json"), &report::json(&info, &lines, measured)?)?;
     if let Some(svg) = &flags.svg {
         write(svg, &picture::draw(&lines))?;
     }
-    let asked = |name| is_wanted(&flags.only, name);
-    Ok(lines.iter().all(|line| line.refused.is_none() || !asked("tidegate")))
+    let selected = |name| is_selected(&flags.only, name);
+    Ok(lines.iter().all(|line| line.refused.is_none() || !selected("tidegate")))
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The picture for the README: in every row the best peer stands at 1, and the further left the cheaper.
+//! The picture for the README: in every row the best peer is at 1, and further left means cheaper.
 
 use crate::report::{Line, OURS, is_peer};
 use crate::work::Goal;
@@ -9,8 +9,8 @@ const LEFT: f64 = 300.0;
 const RIGHT: f64 = 760.0;
 const TOP: f64 = 88.0;
 const STEP: f64 = 30.0;
-/// What costs more times the best peer's stands at the edge.
-const MOST: f64 = 3.0;
+/// The largest ratio of the scale: higher ratios are drawn at the right edge.
+const RATIO_MAX: f64 = 3.0;
 
 const COLOURS: [(&str, &str); 5] = [
     ("tidegate", "#0b6e4f"),
@@ -24,11 +24,11 @@ fn colour(name: &str) -> &'static str {
     COLOURS.iter().find(|(one, _)| *one == name).map_or("#7a8793", |(_, colour)| colour)
 }
 
-fn across(ratio: f64) -> f64 {
-    LEFT + (RIGHT - LEFT) * ratio.min(MOST) / MOST
+fn x_of(ratio: f64) -> f64 {
+    LEFT + (RIGHT - LEFT) * ratio.min(RATIO_MAX) / RATIO_MAX
 }
 
-/// Draws all rows that have a ratio.
+/// Draws all rows that have a ratio, as SVG.
 pub fn draw(lines: &[Line]) -> String {
     let rows: Vec<&Line> = lines.iter().filter(|line| line.ratio.is_some()).collect();
     let height = TOP + STEP * rows.len() as f64 + 24.0;
@@ -36,15 +36,15 @@ pub fn draw(lines: &[Line]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
          font-size=\"13\" role=\"img\" aria-label=\"Cost of the same work, the best peer at 1\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" rx=\"8\" fill=\"#ffffff\"/>\n\
-         <text x=\"20\" y=\"28\" font-size=\"17\" font-weight=\"bold\" fill=\"#1c2630\">What the same work costs: the best \
-         peer stands at 1, left is cheaper</text>\n"
+         <text x=\"20\" y=\"28\" font-size=\"17\" font-weight=\"bold\" fill=\"#1c2630\">Cost of the same work: the best \
+         peer is at 1, left is cheaper</text>\n"
     );
     legend(&mut svg);
     // writing into a String can't fail
     for tick in [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0] {
-        let (x, bottom) = (across(tick), height - 18.0);
+        let (x, bottom) = (x_of(tick), height - 18.0);
         let stroke = if tick == 1.0 { "#1c2630" } else { "#dde3e8" };
-        let label = if tick == MOST { format!("≥ {tick}") } else { tick.to_string() };
+        let label = if tick == RATIO_MAX { format!("≥ {tick}") } else { tick.to_string() };
         let _ = writeln!(
             svg,
             "<line x1=\"{x}\" y1=\"{}\" x2=\"{x}\" y2=\"{bottom}\" stroke=\"{stroke}\"/>\
@@ -78,8 +78,8 @@ fn legend(svg: &mut String) {
 }
 
 fn row(svg: &mut String, line: &Line, y: f64) {
-    let (Some(ratio), Some(ours)) = (line.ratio, line.median(OURS)) else { return };
-    let best = ours / ratio;
+    let (Some(ratio), Some(own)) = (line.ratio, line.median(OURS)) else { return };
+    let best = own / ratio;
     let _ = writeln!(
         svg,
         "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#1c2630\">{}</text>\
@@ -88,12 +88,12 @@ fn row(svg: &mut String, line: &Line, y: f64) {
         y + 4.0,
         line.row.title(),
         y - 6.0,
-        across(ratio) - LEFT,
+        x_of(ratio) - LEFT,
         colour(OURS)
     );
     for cell in line.cells.iter().filter(|cell| is_peer(cell.name)) {
         if let Ok(sum) = &cell.sum {
-            let (x, colour) = (across(sum.median / best), colour(cell.name));
+            let (x, colour) = (x_of(sum.median / best), colour(cell.name));
             let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y}\" r=\"5\" fill=\"{colour}\"/>");
         }
     }
@@ -105,8 +105,8 @@ fn row(svg: &mut String, line: &Line, y: f64) {
     let _ = writeln!(
         svg,
         "<path d=\"M{:.1} {}v18\" stroke=\"#c0392b\" stroke-width=\"2\"/>\
-         <text x=\"{}\" y=\"{}\" fill=\"#1c2630\">{ratio:.2} x ({ours:.1} {unit})</text>",
-        across(goal),
+         <text x=\"{}\" y=\"{}\" fill=\"#1c2630\">{ratio:.2} x ({own:.1} {unit})</text>",
+        x_of(goal),
         y - 9.0,
         RIGHT + 14.0,
         y + 4.0

@@ -1,4 +1,5 @@
-//! What may be said of all rounds: a table, JSON, and no ratio where something went wrong or the machine was too noisy.
+//! The results of all rounds as a table and as JSON. A row in which a fault occurred or the rounds differ too much gets no
+//! ratio.
 
 use crate::gateways::Gateway;
 use crate::load::Result;
@@ -8,10 +9,10 @@ use crate::{Flags, aead, machine};
 use serde_json::json;
 use std::fmt::Write;
 
-/// Who is measured against the peers.
+/// The name of the gateway that is compared with the peers.
 pub const OURS: &str = "tidegate";
 
-/// Whether a gateway is somebody to be compared with.
+/// Whether a gateway is a peer with which tidegate is compared.
 pub fn is_peer(name: &str) -> bool {
     name != OURS && name != "floor"
 }
@@ -23,44 +24,42 @@ pub struct Measured {
     pub samples: Vec<Sample>,
 }
 
-/// One gateway's part of a row.
+/// The result of one gateway in a row.
 pub struct Cell {
     pub name: &'static str,
     /// The figures, or why there are none.
     pub sum: std::result::Result<Summary, String>,
-    /// The last round's note.
+    /// The note of the last round.
     pub note: String,
 }
 
-/// A row as it may be shown.
+/// A row of the table.
 pub struct Line {
     pub row: Work,
     pub cells: Vec<Cell>,
     pub best: Option<&'static str>,
     pub ratio: Option<f64>,
-    /// Why there is no ratio although one was due.
+    /// Why the row has no ratio although it should have one.
     pub refused: Option<String>,
 }
 
 impl Line {
-    /// The median of one gateway.
+    /// The median of one gateway; None if it has no figure.
     pub fn median(&self, name: &str) -> Option<f64> {
         let cell = self.cells.iter().find(|cell| cell.name == name)?;
         cell.sum.as_ref().ok().map(|sum| sum.median)
     }
 
-    /// Whether the goal is reached; nothing where nothing may be said.
+    /// Whether the goal is reached; None if the row has no valid figure.
     pub fn is_met(&self) -> Option<bool> {
         match self.row.goal() {
             Goal::Ratio(goal) => self.ratio.map(|ratio| ratio <= goal),
-            Goal::Figure(goal) => {
-                self.median(OURS).filter(|_| self.refused.is_none()).map(|ours| ours <= goal)
-            }
+            Goal::Figure(goal) => self.median(OURS).filter(|_| self.refused.is_none()).map(|own| own <= goal),
         }
     }
 }
 
-/// Sums the rounds up.
+/// Summarises the rounds. `tolerance` is the allowed spread as a share of the median.
 pub fn lines(measured: &[Measured], tolerance: f64) -> Vec<Line> {
     let rows = Work::every().iter().filter(|row| measured.iter().any(|one| one.row == **row));
     rows.map(|row| line(*row, measured, tolerance)).collect()
@@ -83,25 +82,25 @@ fn line(row: Work, measured: &[Measured], tolerance: f64) -> Line {
     line.refused = refusal(&line, row.tolerance(tolerance));
     if line.refused.is_none() && row != Work::Stampede {
         let best = line.best.and_then(|best| line.median(best));
-        line.ratio = line.median(OURS).zip(best).map(|(ours, best)| ours / best);
+        line.ratio = line.median(OURS).zip(best).map(|(own, best)| own / best);
     }
     line
 }
 
-/// Why nothing may be compared here.
+/// Why the row gets no ratio; None if it gets one.
 fn refusal(line: &Line, tolerance: f64) -> Option<String> {
     for cell in line.cells.iter().filter(|cell| cell.name != "floor") {
         match &cell.sum {
-            // a peer that fails may have been the best; where nobody is compared only we matter
+            // a peer that failed might have been the best; the stampede is not compared, so there only tidegate matters
             Err(_) if cell.name != OURS && line.row == Work::Stampede => {}
             Err(why) => return Some(format!("{}: {why}", cell.name)),
             Ok(sum) if cell.name == OURS || Some(cell.name) == line.best => {
-                let spread = (sum.most - sum.least) / sum.median;
-                // milliseconds more or less say nothing as long as all of them are good
-                let good = matches!(line.row.goal(), Goal::Figure(goal) if sum.most <= goal);
+                let spread = (sum.max - sum.min) / sum.median;
+                // with a goal in milliseconds the spread does not matter as long as all rounds reach it
+                let good = matches!(line.row.goal(), Goal::Figure(goal) if sum.max <= goal);
                 if spread > tolerance && !good {
                     let share = spread * 100.0;
-                    return Some(format!("too noisy: rounds of {} lie {share:.0} % apart", cell.name));
+                    return Some(format!("too noisy: the rounds of {} differ by {share:.0} %", cell.name));
                 }
             }
             Ok(_) => {}
@@ -110,19 +109,19 @@ fn refusal(line: &Line, tolerance: f64) -> Option<String> {
     None
 }
 
-/// What the figures belong to.
-pub struct About<'a> {
+/// How the figures were measured.
+pub struct RunInfo<'a> {
     pub flags: &'a Flags,
     pub gateways: &'a [Gateway],
     pub rate: f64,
 }
 
-/// What AES-128-GCM alone costs in a row.
+/// The cost of AES-128-GCM alone in a row; None where it can't be given.
 fn bare(row: Work) -> Option<f64> {
     match row {
         Work::Echo => aead::record(256).map(|record| 2.0 * record),
         Work::Many => aead::record(1024).map(|record| 2.0 * record),
-        // a MiB in records of 16 KiB
+        // a MiB is 64 records of 16 KiB
         Work::Down | Work::Up => aead::record(16 * 1024).map(|record| 64.0 * record),
         _ => None,
     }
@@ -136,10 +135,10 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// The table, with what one has to know to read it.
-pub fn markdown(about: &About<'_>, lines: &[Line]) -> String {
+/// The table as Markdown, with a description of the run.
+pub fn markdown(info: &RunInfo<'_>, lines: &[Line]) -> String {
     let mut text = String::new();
-    let names: Vec<&str> = about.gateways.iter().map(|gateway| gateway.name).collect();
+    let names: Vec<&str> = info.gateways.iter().map(|gateway| gateway.name).collect();
     let heads: Vec<String> = names.iter().map(|name| format!(" {name} |")).collect();
     let rule = "---|".repeat(names.len());
     // writing into a String can't fail
@@ -154,7 +153,7 @@ pub fn markdown(about: &About<'_>, lines: &[Line]) -> String {
             let cell = line.cells.iter().find(|cell| cell.name == *name);
             let _ = match cell.map(|cell| &cell.sum) {
                 Some(Ok(sum)) => {
-                    write!(text, " {} ({} .. {}) |", figure(sum.median), figure(sum.least), figure(sum.most))
+                    write!(text, " {} ({} .. {}) |", figure(sum.median), figure(sum.min), figure(sum.max))
                 }
                 Some(Err(_)) => write!(text, " failed |"),
                 None => write!(text, " - |"),
@@ -186,11 +185,11 @@ pub fn markdown(about: &About<'_>, lines: &[Line]) -> String {
             let _ = writeln!(text, "- {}: {}.", line.row.title(), notes.collect::<Vec<_>>().join("; "));
         }
     }
-    let versions = about.gateways.iter().map(|gateway| format!("{} {}", gateway.name, gateway.version));
-    let flags = about.flags;
+    let versions = info.gateways.iter().map(|gateway| format!("{} {}", gateway.name, gateway.version));
+    let flags = info.flags;
     let _ = writeln!(
         text,
-        "\nMedians (least .. most) of {} interleaved rounds of {} s. {}; load average at the end {}. Gateway with one worker \
+        "\nMedians (min .. max) of {} interleaved rounds of {} s. {}; load average at the end {}. Gateway with one worker \
          on core {}, clients, node and stream manager on core {}. TLS 1.3, AES-128-GCM, X25519. {} idle sessions; latency \
          at {:.0} messages a second. {}.",
         flags.rounds,
@@ -200,14 +199,14 @@ pub fn markdown(about: &About<'_>, lines: &[Line]) -> String {
         flags.gateway_core,
         flags.load_core,
         flags.idle,
-        about.rate,
+        info.rate,
         versions.collect::<Vec<_>>().join(", ")
     );
     text
 }
 
-/// Everything that was measured, every round of it.
-pub fn json(about: &About<'_>, lines: &[Line], measured: &[Measured]) -> Result<String> {
+/// All rounds and their summaries as JSON.
+pub fn json(info: &RunInfo<'_>, lines: &[Line], measured: &[Measured]) -> Result<String> {
     let rows = lines.iter().map(|line| {
         let rounds = measured.iter().filter(|one| one.row == line.row);
         let gateways: serde_json::Map<_, _> = rounds
@@ -228,15 +227,15 @@ pub fn json(about: &About<'_>, lines: &[Line], measured: &[Measured]) -> Result<
             "gateways": gateways,
         })
     });
-    let flags = about.flags;
-    let versions: serde_json::Map<_, _> = about
+    let flags = info.flags;
+    let versions: serde_json::Map<_, _> = info
         .gateways
         .iter()
         .map(|gateway| (gateway.name.to_owned(), gateway.version.clone().into()))
         .collect();
     let whole = json!({
         "machine": machine::about(), "load_average": machine::load(), "versions": versions,
-        "rounds": flags.rounds, "seconds": flags.seconds, "idle_sessions": flags.idle, "rate": about.rate,
+        "rounds": flags.rounds, "seconds": flags.seconds, "idle_sessions": flags.idle, "rate": info.rate,
         "tolerance": flags.tolerance, "rows": rows.collect::<Vec<_>>(),
     });
     Ok(serde_json::to_string_pretty(&whole)? + "\n")

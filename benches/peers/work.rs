@@ -1,4 +1,4 @@
-//! What is compared: the rows of the table, what each aims at, and how it is measured.
+//! The rows of the table: the goal of each, and how it is measured.
 
 use crate::gateways::Gateway;
 use crate::load::Result;
@@ -6,7 +6,7 @@ use crate::load::manager::{ANSWER, Manager};
 use crate::load::node::{self, ECHO};
 use crate::load::pace::{Paced, Rush, percentile};
 use crate::load::rows::{self, Row, Scene, WARM_UP};
-use crate::load::scripts::{Ask, ComeAndGo};
+use crate::load::scripts::{RepeatedRequest, ShortSession};
 use crate::load::signalling::Signalling;
 use crate::load::stats::Sample;
 use crate::load::target::Running;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub enum Work {
     /// A whole session: handshake, dial, upgrade, one echo, close
     Session,
-    /// The same, resumed
+    /// The same with a resumed handshake
     Resumed,
     /// The same with an RSA-2048 certificate
     Rsa,
@@ -31,36 +31,36 @@ pub enum Work {
     Down,
     /// 64 KiB messages from 16 clients to the node
     Up,
-    /// Memory of sessions that have nothing to do
+    /// Memory of idle sessions
     Idle,
     /// 99th percentile at a fixed rate, 1 KiB, 1000 connections
     Latency,
-    /// An answer from the gateway's memory, 64 connections kept alive
+    /// A stored answer of the gateway, 64 connections kept alive
     Answer,
-    /// 1000 equal questions at once, nothing remembered yet
+    /// 1000 equal questions at once without a stored answer
     Stampede,
-    /// Sessions that come and go beside others that echo
+    /// Short sessions beside sessions that echo
     Churn,
-    /// A publisher's signalling, 19 messages and the hand-off close
+    /// The signalling of a publisher: 19 messages and the Close of the hand-off
     Signalling,
 }
 
-/// What a row aims at.
+/// The goal of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Goal {
-    /// At most so much of what the best peer needs.
+    /// Cost of tidegate divided by the cost of the best peer, at most.
     Ratio(f64),
-    /// At most so much in the row's unit.
+    /// A figure in the unit of the row, at most.
     Figure(f64),
 }
 
-/// What all rows share.
+/// The surroundings that all rows share.
 pub struct Stage {
     pub scene: Scene,
     pub manager: Manager,
     /// Messages a second in the latency row.
     pub rate: f64,
-    /// No two stampedes ask for the same stream.
+    /// Number of stampedes so far: each asks for another stream.
     pub stampedes: u64,
 }
 
@@ -81,12 +81,12 @@ const EVERY: [Work; 13] = [
 ];
 
 impl Work {
-    /// All rows in the table's order.
+    /// All rows in the order of the table.
     pub fn every() -> &'static [Self] {
         &EVERY
     }
 
-    /// What is measured, in words.
+    /// The title of the row in the table.
     pub fn title(self) -> &'static str {
         match self {
             Self::Session => "whole session, full handshake",
@@ -105,7 +105,7 @@ impl Work {
         }
     }
 
-    /// What a figure of this row is.
+    /// The unit of this row's figures.
     pub fn unit(self) -> &'static str {
         match self {
             Self::Session | Self::Resumed | Self::Rsa | Self::Signalling | Self::Churn => "us CPU/session",
@@ -118,7 +118,7 @@ impl Work {
         }
     }
 
-    /// What tidegate aims at here.
+    /// The goal of tidegate in this row.
     pub fn goal(self) -> Goal {
         match self {
             Self::Session | Self::Resumed | Self::Signalling => Goal::Ratio(0.65),
@@ -132,16 +132,16 @@ impl Work {
         }
     }
 
-    /// How far the rounds of one gateway may lie apart, as a share of their median, before no ratio is given. Times on
-    /// the wall feel everything else that runs.
+    /// How far the rounds of one gateway may differ, as a share of their median, before no ratio is given. Rows that measure
+    /// wall-clock time get three times the tolerance of CPU time, because other processes disturb them more.
     pub fn tolerance(self, of_cpu: f64) -> f64 {
         if matches!(self, Self::Latency | Self::Stampede) { 3.0 * of_cpu } else { of_cpu }
     }
 
-    /// Whether a gateway can do it.
+    /// Whether a gateway can do this work.
     pub fn suits(self, gateway: &Gateway) -> bool {
         match self {
-            Self::Answer => gateway.keeps_answers,
+            Self::Answer => gateway.stores_answers,
             Self::Stampede => gateway.ecdsa.tls,
             Self::Rsa => gateway.rsa.is_some(),
             _ => true,
@@ -151,7 +151,7 @@ impl Work {
     /// Measures once.
     pub fn measure(self, gateway: &Running, stage: &mut Stage) -> Result<Sample> {
         let scene = &stage.scene;
-        // the end of the gateway before this one cut its sessions: that is nobody's fault
+        // the end of the previous gateway cut its sessions: the faults that the node counted then do not count
         scene.node.counts.faults.store(0, Relaxed);
         match self {
             Self::Session | Self::Rsa => Row::Session.measure(gateway, scene),
@@ -173,14 +173,14 @@ impl Work {
     }
 }
 
-/// Sessions that are there at one time where whole sessions are counted.
-const AT_ONCE: usize = 8;
+/// How many sessions run at the same time where whole sessions are counted.
+const CONCURRENT_SESSIONS: usize = 8;
 
 fn signalling(gateway: &Running, scene: &Scene) -> Result<Sample> {
     let mut fleet = rows::fleet(gateway, scene, Some(node::SIGNALLING), false)?;
     let mut script = Signalling::default();
     let refill = |fleet: &mut crate::load::client::Fleet| {
-        while fleet.open < AT_ONCE {
+        while fleet.open < CONCURRENT_SESSIONS {
             fleet.connect()?;
         }
         Ok(())
@@ -188,7 +188,7 @@ fn signalling(gateway: &Running, scene: &Scene) -> Result<Sample> {
     rows::turn(&mut fleet, &mut script, WARM_UP, refill)?;
     let sample =
         rows::window(gateway, &mut fleet, &mut script, scene, |script| script.completed as f64, refill)?;
-    // nobody is cut in the middle: the node would take that for a fault
+    // lets the open sessions finish: the node would count a cut session as a fault
     let end = Instant::now() + Duration::from_secs(1);
     while fleet.open > 0 && Instant::now() < end {
         fleet.turn(&mut script, Duration::from_millis(20))?;
@@ -204,25 +204,25 @@ fn latency(gateway: &Running, scene: &Scene, rate: f64) -> Result<Sample> {
     let mut script = Paced::new(1024, CONNECTIONS);
     fleet.gather(&mut script, CONNECTIONS, |script| script.opened == CONNECTIONS)?;
     script.begin(rate);
-    let long = |script: &mut Paced, fleet: &mut crate::load::client::Fleet, long: Duration| {
-        let end = Instant::now() + long;
+    let run_for = |script: &mut Paced, fleet: &mut crate::load::client::Fleet, duration: Duration| {
+        let end = Instant::now() + duration;
         while Instant::now() < end {
             let next = script.send_due(fleet)?;
             fleet.turn(script, next)?;
         }
         Ok::<(), crate::load::Error>(())
     };
-    long(&mut script, &mut fleet, WARM_UP)?;
+    run_for(&mut script, &mut fleet, WARM_UP)?;
     script.took.clear();
-    let (began, cpu) = (Instant::now(), gateway.cpu()?);
-    long(&mut script, &mut fleet, scene.window)?;
-    let (spent, wall) = (gateway.cpu()? - cpu, began.elapsed());
-    // who is still on the way counts with the time it has waited so far: a stall must not hide itself
+    let (started, cpu) = (Instant::now(), gateway.cpu()?);
+    run_for(&mut script, &mut fleet, scene.window)?;
+    let (spent, wall) = (gateway.cpu()? - cpu, started.elapsed());
+    // messages still under way count with the time they have waited so far: otherwise a stall would not show
     let late = script.close();
     let done = script.took.len();
     let mut sample = Sample::cpu(spent, done as f64, wall, fleet.faults, fleet.first_fault.clone());
     sample.note = format!(
-        "p50 {:.0}, p99.9 {:.0}, {:.0}/s of {rate:.0}/s, {late} on the way, {:.2} us CPU/message",
+        "p50 {:.0}, p99.9 {:.0}, {:.0}/s of {rate:.0}/s, {late} under way, {:.2} us CPU/message",
         percentile(&mut script.took, 0.5),
         percentile(&mut script.took, 0.999),
         done as f64 / wall.as_secs_f64(),
@@ -233,36 +233,37 @@ fn latency(gateway: &Running, scene: &Scene, rate: f64) -> Result<Sample> {
 }
 
 fn churn(gateway: &Running, scene: &Scene) -> Result<Sample> {
-    const ECHOERS: usize = 64;
-    const ECHOES: f64 = 2000.0;
-    const COMING: f64 = 200.0;
-    let mut echoers = rows::fleet(gateway, scene, Some(ECHO), false)?;
-    let mut echo = Paced::new(256, ECHOERS);
-    echoers.gather(&mut echo, ECHOERS, |script| script.opened == ECHOERS)?;
-    let mut comers = rows::fleet(gateway, scene, Some(ECHO), false)?;
-    let mut come = ComeAndGo::new(256);
-    echo.begin(ECHOES);
-    let (mut begun, start) = (0_u64, Instant::now());
-    let mut turn = |echo: &mut Paced, come: &mut ComeAndGo, long: Duration| {
-        let end = Instant::now() + long;
+    const ECHO_SESSIONS: usize = 64;
+    const ECHOES_PER_SECOND: f64 = 2000.0;
+    const SESSIONS_PER_SECOND: f64 = 200.0;
+    let mut echo_fleet = rows::fleet(gateway, scene, Some(ECHO), false)?;
+    let mut echo = Paced::new(256, ECHO_SESSIONS);
+    echo_fleet.gather(&mut echo, ECHO_SESSIONS, |script| script.opened == ECHO_SESSIONS)?;
+    let mut short_fleet = rows::fleet(gateway, scene, Some(ECHO), false)?;
+    let mut short = ShortSession::new(256);
+    echo.begin(ECHOES_PER_SECOND);
+    let (mut connected, start) = (0_u64, Instant::now());
+    let mut run_for = |echo: &mut Paced, short: &mut ShortSession, duration: Duration| {
+        let end = Instant::now() + duration;
         while Instant::now() < end {
-            while (begun as f64) < start.elapsed().as_secs_f64() * COMING {
-                comers.connect()?;
-                begun += 1;
+            while (connected as f64) < start.elapsed().as_secs_f64() * SESSIONS_PER_SECOND {
+                short_fleet.connect()?;
+                connected += 1;
             }
-            let next = echo.send_due(&mut echoers)?;
-            comers.turn(come, Duration::ZERO)?;
-            echoers.turn(echo, next.min(Duration::from_micros(300)))?;
+            let next = echo.send_due(&mut echo_fleet)?;
+            short_fleet.turn(short, Duration::ZERO)?;
+            echo_fleet.turn(echo, next.min(Duration::from_micros(300)))?;
         }
         Ok::<(), crate::load::Error>(())
     };
-    turn(&mut echo, &mut come, WARM_UP)?;
+    run_for(&mut echo, &mut short, WARM_UP)?;
     echo.took.clear();
-    let (began, cpu, had) = (Instant::now(), gateway.cpu()?, come.completed);
-    turn(&mut echo, &mut come, scene.window)?;
-    let (spent, wall, done) = (gateway.cpu()? - cpu, began.elapsed(), (come.completed - had) as f64);
-    let faults = echoers.faults + comers.faults + usize::try_from(scene.node.counts.faults.swap(0, Relaxed))?;
-    let first = comers.first_fault.clone().or_else(|| echoers.first_fault.clone());
+    let (started, cpu, before) = (Instant::now(), gateway.cpu()?, short.completed);
+    run_for(&mut echo, &mut short, scene.window)?;
+    let (spent, wall, done) = (gateway.cpu()? - cpu, started.elapsed(), (short.completed - before) as f64);
+    let faults =
+        echo_fleet.faults + short_fleet.faults + usize::try_from(scene.node.counts.faults.swap(0, Relaxed))?;
+    let first = short_fleet.first_fault.clone().or_else(|| echo_fleet.first_fault.clone());
     let mut sample = Sample::cpu(spent, done, wall, faults, first);
     sample.note = format!(
         "{:.0} sessions/s, {:.0} echoes/s, p99 of an echo {:.0} us",
@@ -274,18 +275,20 @@ fn churn(gateway: &Running, scene: &Scene) -> Result<Sample> {
 }
 
 fn answer(gateway: &Running, scene: &Scene, manager: &Manager) -> Result<Sample> {
-    const ASKERS: usize = 64;
-    let path = gateway.target.answer_path.clone().ok_or("this gateway keeps no answers")?;
+    const CONNECTIONS: usize = 64;
+    let path = gateway.target.answer_path.clone().ok_or("this gateway does not store answers")?;
     let mut fleet = rows::fleet(gateway, scene, None, false)?;
-    let mut script = Ask::new(&path, gateway.target.address, ANSWER);
-    fleet.gather(&mut script, ASKERS, |script| script.answered >= ASKERS as u64)?;
+    let mut script = RepeatedRequest::new(&path, gateway.target.address, ANSWER);
+    fleet.gather(&mut script, CONNECTIONS, |script| script.answered >= CONNECTIONS as u64)?;
     rows::turn(&mut fleet, &mut script, WARM_UP, rows::nothing)?;
     manager.forget();
-    let units = |script: &Ask| script.answered as f64;
+    let units = |script: &RepeatedRequest| script.answered as f64;
     let sample = rows::window(gateway, &mut fleet, &mut script, scene, units, rows::nothing)?;
     match manager.asked() {
         0 => Ok(sample),
-        asked => Err(format!("{asked} answers did not come from the gateway's memory").into()),
+        asked => {
+            Err(format!("expected only stored answers, found {asked} questions to the stream manager").into())
+        }
     }
 }
 
@@ -295,20 +298,21 @@ fn stampede(gateway: &Running, stage: &Stage) -> Result<Sample> {
     let mut script = Rush::new(&question, gateway.target.address.port(), ANSWER);
     fleet.gather(&mut script, CONNECTIONS, |script| script.opened == CONNECTIONS)?;
     stage.manager.forget();
-    let (began, cpu) = (Instant::now(), gateway.cpu()?);
-    for place in 0..CONNECTIONS {
-        script.ask(fleet.session(place).ok_or("a connection is gone")?)?;
+    let (started, cpu) = (Instant::now(), gateway.cpu()?);
+    for index in 0..CONNECTIONS {
+        script.ask(fleet.session(index).ok_or("a connection has ended")?)?;
     }
     while script.answered < CONNECTIONS {
         fleet.turn(&mut script, Duration::from_millis(20))?;
     }
-    let first = stage.manager.answered_first().ok_or("nobody asked the manager")?;
-    let wall = began.elapsed();
+    let first = stage.manager.answered_first().ok_or("the stream manager got no question")?;
+    let wall = started.elapsed();
     let spent = gateway.cpu()? - cpu;
     let asked = stage.manager.asked();
     let late = Instant::now().saturating_duration_since(first);
     let mut sample = Sample::cpu(spent, 1.0, wall, fleet.faults, fleet.first_fault.clone());
     sample.value = late.as_secs_f64() * 1e3;
-    sample.note = format!("{asked} asked, all answered after {:.0} ms", wall.as_secs_f64() * 1e3);
+    sample.note =
+        format!("{asked} questions to the manager, all answered after {:.0} ms", wall.as_secs_f64() * 1e3);
     Ok(sample)
 }

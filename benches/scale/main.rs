@@ -1,9 +1,10 @@
-//! How cost grows: with sessions, workers, message size and churn; what a storm leaves behind; and a long steady run.
+//! Measures how the cost grows with sessions, workers, message size and churn, the memory after storms of sessions, and a long
+//! steady run.
 //!
-//! `cargo bench --bench scale`, with `-- --help` for the flags. One gateway only, tidegate: how it compares with others is
-//! the business of `benches/peers`.
+//! `cargo bench --bench scale`, with `-- --help` for the flags. It measures only tidegate; `benches/peers` compares it with
+//! other gateways.
 
-#![allow(unreachable_pub)] // in a bench `pub` marks what modules of the load offer each other
+#![allow(unreachable_pub)] // the shared modules of the load use `pub` for each other
 
 #[path = "../load/mod.rs"]
 mod load;
@@ -30,13 +31,13 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "scale", bin_name = "cargo bench --bench scale --")]
 pub struct Flags {
-    /// What grows; everything but `steady` without this
+    /// Series to measure; default: all but `steady`
     #[arg(long, value_enum, value_delimiter = ',')]
     series: Vec<Series>,
     /// How often each point is measured; rounds of all points are interleaved
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Seconds measured for each point of each round
+    /// Seconds measured for each point in each round
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Seconds of the steady run
@@ -45,36 +46,36 @@ pub struct Flags {
     /// Sessions of the largest point, and of each storm
     #[arg(long, default_value_t = 9000)]
     most: usize,
-    /// Another binary of tidegate
+    /// Another tidegate binary instead of the one just built
     #[arg(long)]
     tidegate: Option<PathBuf>,
-    /// Given by `cargo bench`
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What grows.
+/// The quantity that grows in a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Series {
-    /// Sessions that echo, and sessions that rest
+    /// Sessions that echo, and idle sessions
     Sessions,
     /// Workers
     Workers,
     /// Size of a message
     Size,
-    /// Sessions that come and go in a second
+    /// Short sessions per second
     Churn,
     /// Memory after storms of sessions
     Storm,
-    /// Sessions, echoes and churn for a long time
+    /// A steady load of sessions, echoes and churn for a long time
     Steady,
 }
 
-/// The gateway stays on these cores, and everything else on the last.
+/// The cores of the gateway. Clients, node and stream manager run on the last one.
 const CORES: [usize; 2] = [0, 1];
 
-/// What every point is measured in.
-pub struct Town {
+/// The surroundings in which all points are measured.
+pub struct TestBed {
     room: Room,
     binary: PathBuf,
     certificate: CertificateDer<'static>,
@@ -87,25 +88,25 @@ fn main() -> ExitCode {
     run::ended("scale", scale(&flags))
 }
 
-/// True when every figure could be given.
+/// Runs the series. True if every point has a figure.
 fn scale(flags: &Flags) -> Result<bool> {
     process::raise_descriptors()?;
     process::pin(CORES[1])?;
-    let town = Town::new(flags)?;
+    let bed = TestBed::new(flags)?;
     let all = [Series::Sessions, Series::Workers, Series::Size, Series::Churn, Series::Storm];
     let chosen = if flags.series.is_empty() { &all[..] } else { &flags.series[..] };
     let points = chosen.iter().flat_map(|series| series::points(*series, flags.most)).collect();
-    let mut whole = report(&measure(&town, flags, points)?);
+    let mut complete = report(&measure(&bed, flags, points)?);
     if chosen.contains(&Series::Storm) {
-        whole &= long::storms(&town, flags.most)?;
+        complete &= long::storms(&bed, flags.most)?;
     }
     if chosen.contains(&Series::Steady) {
-        whole &= long::steady(&town, Duration::from_secs(flags.steady))?;
+        complete &= long::steady(&bed, Duration::from_secs(flags.steady))?;
     }
-    Ok(whole)
+    Ok(complete)
 }
 
-impl Town {
+impl TestBed {
     fn new(flags: &Flags) -> Result<Self> {
         let room = Room(std::env::temp_dir().join(format!("tidegate-scale-{}", std::process::id())));
         fs::create_dir(&room.0)?;
@@ -122,7 +123,7 @@ impl Town {
         })
     }
 
-    /// A fresh gateway with so many workers, and a node whose own messages have `size` bytes.
+    /// Starts a new gateway with `workers` workers, and a node whose own messages have `size` bytes.
     pub fn open(&self, workers: usize, size: usize) -> Result<(Running, rows::Scene)> {
         let node = Node::start(Some(CORES[1]), size)?;
         let build = Build {
@@ -141,11 +142,11 @@ impl Town {
     }
 }
 
-fn measure(town: &Town, flags: &Flags, points: Vec<Point>) -> Result<Vec<(Point, Vec<Sample>)>> {
+fn measure(bed: &TestBed, flags: &Flags, points: Vec<Point>) -> Result<Vec<(Point, Vec<Sample>)>> {
     let mut measured: Vec<_> = points.into_iter().map(|point| (point, Vec::new())).collect();
     for round in 1..=flags.rounds {
         for (point, samples) in &mut measured {
-            let sample = point.measure(town).unwrap_or_else(Sample::from);
+            let sample = point.measure(bed).unwrap_or_else(Sample::from);
             eprintln!("round {round}: {point}: {:.2} {} ({})", sample.value, point.unit(), sample.note);
             samples.push(sample);
         }
@@ -153,27 +154,27 @@ fn measure(town: &Town, flags: &Flags, points: Vec<Point>) -> Result<Vec<(Point,
     Ok(measured)
 }
 
-/// Prints the table; true when every figure could be given.
+/// Prints the table. True if every point has a figure.
 fn report(measured: &[(Point, Vec<Sample>)]) -> bool {
-    let mut whole = true;
+    let mut complete = true;
     if !measured.is_empty() {
-        println!("\n| what | median | least .. most | unit | busy |\n|---|---|---|---|---|");
+        println!("\n| what | median | min .. max | unit | busy |\n|---|---|---|---|---|");
     }
     for (point, samples) in measured {
         match summary(samples) {
             Ok(sum) => println!(
                 "| {point} | {:.2} | {:.2} .. {:.2} | {} | {:.0} % |",
                 sum.median,
-                sum.least,
-                sum.most,
+                sum.min,
+                sum.max,
                 point.unit(),
                 sum.busy * 100.0
             ),
             Err(why) => {
-                whole = false;
+                complete = false;
                 println!("| {point} | - | - | {why} | - |");
             }
         }
     }
-    whole
+    complete
 }

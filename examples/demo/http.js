@@ -1,12 +1,12 @@
-// Signalling by HTTP, as the vendor's SDKs do it: OPTIONS, POST, PATCH, DELETE. A publisher offers; a player is offered to. Which
-// node it is, and that every request reaches the same one, is the gateway's care.
+// Signalling over HTTP as in the vendor's SDKs: OPTIONS, POST, PATCH, DELETE. A publisher sends the offer; for a player the node
+// sends it. The gateway chooses the node and sends all requests of a session to the same one.
 'use strict'
 
 const SDP = 'application/sdp'
 
 class HttpSession extends Session {
   async run (media) {
-    this.report('node', 'gateway’s choice')
+    this.report('node', 'chosen by the gateway')
     const peer = this.peer(await this.iceServers())
     const candidates = this.gathering(peer)
     await (this.role === 'publish' ? this.offer(peer, media) : this.answer(peer))
@@ -39,16 +39,16 @@ class HttpSession extends Session {
     this.report('step', 'agreed')
   }
 
-  // The session now has an address of its own, the Location.
+  // Creates the session. Its URL is in the Location of the answer.
   async create (url, offer) {
     const [response, sdp] = await this.request('POST', url, SDP, offer)
     if (response.status !== 201) throw this.refused(response.status, sdp)
     const host = response.headers.get('session-host')
     if (host) this.report('node', host)
-    const place = new URL(response.headers.get('location') || url, response.url)
-    // As the vendor's SDKs have it: nodes tell players apart by `requestId`, and their Location need not repeat it.
-    place.search ||= new URL(this.url({}), response.url).search
-    this.resource = place.href
+    const location = new URL(response.headers.get('location') || url, response.url)
+    // Nodes distinguish players by `requestId`, and their Location need not contain it: as the vendor's SDKs do, add the query.
+    location.search ||= new URL(this.url({}), response.url).search
+    this.resource = location.href
     return sdp
   }
 
@@ -72,12 +72,13 @@ class HttpSession extends Session {
     this.report('step', 'trickled')
   }
 
-  // The node's media stands when its data channel does; a node that has none gets a moment.
+  // Waits for the media connection and then for the data channel, which opens when the node is ready. A node without a data
+  // channel is given one second.
   async connected (peer) {
     await new Promise((resolve) => {
-      const look = () => peer.connectionState === 'connected' && resolve()
-      peer.addEventListener('connectionstatechange', look)
-      look()
+      const check = () => peer.connectionState === 'connected' && resolve()
+      peer.addEventListener('connectionstatechange', check)
+      check()
     })
     await new Promise((resolve) => {
       setTimeout(resolve, 1000)
@@ -86,27 +87,27 @@ class HttpSession extends Session {
     })
   }
 
-  fail (trouble) {
-    if (!this.ended) this.part()
-    super.fail(trouble)
+  fail (error) {
+    if (!this.ended) this.sayGoodbye()
+    super.fail(error)
   }
 
-  part () {
-    // It shall outlive the page.
+  sayGoodbye () {
+    // keepalive: the request completes even when the page is closed
     if (this.resource) this.request('DELETE', this.resource, undefined, undefined, { keepalive: true }).catch(() => {})
   }
 }
 
 class Http1 extends HttpSession {
   url (params) {
-    const [word, who] = this.role === 'publish' ? ['whip', {}] : ['whep', { requestId: this.id }]
-    return `/live/${word}/endpoint/${this.name}?${new URLSearchParams({ ...who, ...params })}`
+    const [protocol, id] = this.role === 'publish' ? ['whip', {}] : ['whep', { requestId: this.id }]
+    return `/live/${protocol}/endpoint/${this.name}?${new URLSearchParams({ ...id, ...params })}`
   }
 }
 
 class Http2 extends HttpSession {
   url (params) {
-    const [word, who] = this.role === 'publish' ? ['whip', {}] : ['whep', { requestId: this.id }]
-    return `/as/v1/proxy/${word}/live/${this.name}?${new URLSearchParams({ ...who, nodeGroup: 'default', ...params })}`
+    const [protocol, id] = this.role === 'publish' ? ['whip', {}] : ['whep', { requestId: this.id }]
+    return `/as/v1/proxy/${protocol}/live/${this.name}?${new URLSearchParams({ ...id, nodeGroup: 'default', ...params })}`
   }
 }

@@ -1,4 +1,4 @@
-// The page around two sessions: buttons, the drawn picture, steps, figures, the log.
+// The page around a publishing and a playing session: buttons, the drawn picture, steps, figures, the log.
 'use strict'
 
 const $ = (selector, root = document) => root.querySelector(selector)
@@ -10,15 +10,15 @@ const ASKED = { asked: 'manager asked', named: 'node named' }
 const HANDED = { handed: 'hand-off' }
 const ENDS = { publish: { live: 'stream live' }, play: { picture: 'first picture' } }
 
-// The ways in: what runs them, what they are called, and their steps.
-const WAYS = {
+// The protocols: the class that runs each, its title, and its steps.
+const PROTOCOLS = {
   'two-step': { kind: TwoSteps, title: 'WebSocket, two steps', steps: (role) => ({ ...ASKED, ...SOCKET, ...ENDS[role], ...HANDED }) },
   'one-step': { kind: OneStep, title: 'WebSocket, one step', steps: (role) => ({ ...SOCKET, ...ENDS[role], ...HANDED }) },
   'http-2': { kind: Http2, title: { publish: 'WHIP, 2.0 path', play: 'WHEP, 2.0 path' }, steps: (role) => ({ ...(role === 'play' ? OFFERED : HTTP), ...ENDS[role] }) },
   'http-1': { kind: Http1, title: { publish: 'WHIP, 1.x path', play: 'WHEP, 1.x path' }, steps: (role) => ({ ...(role === 'play' ? OFFERED : HTTP), ...ENDS[role] }) }
 }
 const sessions = {}
-const begun = {}
+const started = {}
 const opened = performance.now()
 let entries = 0
 
@@ -31,18 +31,18 @@ const chip = (role, text, tone = '') => {
   $('[data-state]', side(role)).dataset.tone = tone
 }
 
-const trouble = (what, why) => {
-  $('#trouble').hidden = !what
-  $('#trouble strong').textContent = what || ''
-  $('#trouble span').textContent = why || ''
+const showError = (what, why) => {
+  $('#error').hidden = !what
+  $('#error strong').textContent = what || ''
+  $('#error span').textContent = why || ''
 }
 
-const chosen = () => $('[name="way"]:checked').value
+const chosen = () => $('[name="protocol"]:checked').value
 
-// Shows what the way of that side is, and its steps, none of them done.
+// Shows the chosen protocol on that side, and its steps as not done.
 const resetSteps = (role) => {
-  const { title, steps } = WAYS[chosen()]
-  put(role, 'way', title[role] || title)
+  const { title, steps } = PROTOCOLS[chosen()]
+  put(role, 'protocol', title[role] || title)
   const items = Object.entries(steps(role)).map(([key, text]) => {
     const item = document.createElement('li')
     item.dataset.step = key
@@ -56,9 +56,9 @@ const step = (role, key) => {
   const item = $(`[data-step="${key}"]`, side(role))
   if (!item || item.classList.contains('done')) return
   item.classList.add('done')
-  $('b', item).textContent = millis(begun[role])
-  if (key === 'live') { put(role, 'setup', millis(begun[role])); chip(role, 'live', 'good') }
-  if (key === 'picture') { put(role, 'setup', millis(begun[role])); chip(role, 'playing', 'good') }
+  $('b', item).textContent = millis(started[role])
+  if (key === 'live') { put(role, 'setup', millis(started[role])); chip(role, 'live', 'good') }
+  if (key === 'picture') { put(role, 'setup', millis(started[role])); chip(role, 'playing', 'good') }
 }
 
 const log = (role, dir, text, whole, tone = '') => {
@@ -71,7 +71,7 @@ const log = (role, dir, text, whole, tone = '') => {
   cell('dir', dir)
   cell('text', text)
   entry.append(line)
-  // The whole message is made readable only when somebody looks.
+  // The whole message is formatted only when the entry is opened.
   entry.addEventListener('toggle', () => {
     if (entry.open && !$('pre', entry)) entry.append(Object.assign(document.createElement('pre'), { textContent: readable(whole ?? text) }))
   })
@@ -105,7 +105,7 @@ const reporter = (role) => (kind, ...rest) => ({
   step: () => step(role, rest[0]),
   node: () => put(role, 'node', rest[0]),
   state: () => rest[0] === 'disconnected' && chip(role, 'interrupted', 'bad'),
-  stream: () => arriving(rest[0]),
+  stream: () => showStream(rest[0]),
   over: () => over(role, rest[0], rest[1])
 }[kind]())
 
@@ -114,7 +114,7 @@ const over = (role, error, why) => {
   chip(role, error ? 'failed' : 'ended', error ? 'bad' : '')
   if (error) {
     $('.steps li:not(.done)', side(role))?.classList.add('failed')
-    trouble(error.what || 'Something failed', error.message)
+    showError(error.what || 'Error', error.message)
   } else if (why) $('.screen p', side(role)).textContent = why
   if (role === 'publish') Picture.stop()
   show(role, null)
@@ -122,12 +122,12 @@ const over = (role, error, why) => {
 }
 
 const begin = async (role, media) => {
-  trouble()
+  showError()
   resetSteps(role)
-  begun[role] = performance.now()
+  started[role] = performance.now()
   for (const field of ['node', 'setup', 'media', 'extra']) put(role, field, '–')
   chip(role, 'connecting', 'busy')
-  const session = new WAYS[chosen()].kind(role, $('#name').value, reporter(role), settings.get('direct'))
+  const session = new PROTOCOLS[chosen()].kind(role, $('#name').value, reporter(role), settings.get('direct'))
   sessions[role] = session
   buttons()
   await session.start(media)
@@ -142,7 +142,7 @@ const publish = async () => {
       ? await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 1280, height: 720 } })
       : Picture.start($('#name').value)
   } catch (error) {
-    return trouble('No camera', `The browser gave none (${error.name}). Choose the drawn clock instead.`)
+    return showError('No camera', `The browser gives access to no camera (${error.name}). Choose the drawn clock instead.`)
   }
   show('publish', media)
   await begin('publish', media).catch(() => {})
@@ -150,7 +150,7 @@ const publish = async () => {
 
 const play = () => sessions.play || !$('#controls').reportValidity() ? undefined : begin('play').catch(() => {})
 
-const arriving = (stream) => {
+const showStream = (stream) => {
   const video = $('video', side('play'))
   if (video.srcObject === stream) return
   const first = () => { step('play', 'picture'); log('play', '·', 'first picture shown', undefined, 'good') }
@@ -189,18 +189,18 @@ $('#play').addEventListener('click', play)
 $('#stop').addEventListener('click', () => { sessions.play?.stop(); sessions.publish?.stop() })
 $('#clear').addEventListener('click', () => { $('#log').replaceChildren(); entries = 0; $('#count').textContent = '0 entries' })
 $('#theme').addEventListener('click', theme)
-$('#trouble button').addEventListener('click', () => trouble())
+$('#error button').addEventListener('click', () => showError())
 addEventListener('pagehide', () => { sessions.play?.leave(); sessions.publish?.leave() })
 setInterval(() => { figures('publish'); figures('play') }, 500)
-for (const radio of document.querySelectorAll('[name="way"]')) {
-  radio.checked = radio.value === (settings.get('way') || 'two-step')
-  // A side that runs keeps the way it was begun with.
+for (const radio of document.querySelectorAll('[name="protocol"]')) {
+  radio.checked = radio.value === (settings.get('protocol') || 'two-step')
+  // A running session keeps the protocol it was started with.
   radio.addEventListener('change', () => Object.keys(ENDS).forEach((role) => sessions[role] || resetSteps(role)))
 }
 resetSteps('publish')
 resetSteps('play')
 const admin = document.body.dataset.admin
 if (admin.startsWith('http')) Object.assign($('#admin'), { href: admin, hidden: false })
-// A name of its own, so that two people (or a page reloaded at once) don't take each other's.
+// A random name, so that two open pages, or a page and its reload, do not use the same one.
 $('#name').value = settings.get('name') || `demo-${Math.random().toString(36).slice(2, 6)}`
 if (settings.get('auto') === '1') publish().then(() => sessions.publish && play())

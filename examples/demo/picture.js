@@ -1,7 +1,8 @@
-// The picture to publish without a camera. It knows nothing of sessions; the page names the stream.
+// The picture that is published without a camera. It does not use sessions; the page passes the name of the stream.
 'use strict'
 
-// A clock that anybody can see moving, with its milliseconds as black and white boxes so that the player can tell the delay.
+// A moving clock. The lowest 16 bits of the time in milliseconds are drawn as black and white boxes, so that the player can
+// compute the delay.
 const Picture = {
   BITS: 16,
   BOX: 40,
@@ -56,13 +57,13 @@ const Picture = {
     }
   },
 
-  // Milliseconds since the frame on show was drawn; undefined when it is not our clock.
+  // Milliseconds since the current frame of the video was drawn; undefined when the video does not show this clock.
   age (video) {
-    this.eye ||= new OffscreenCanvas(640, 40).getContext('2d', { willReadFrequently: true })
-    this.eye.drawImage(video, 0, video.videoHeight * 8 / 9, video.videoWidth, video.videoHeight / 9, 0, 0, 640, 40)
+    this.reader ||= new OffscreenCanvas(640, 40).getContext('2d', { willReadFrequently: true })
+    this.reader.drawImage(video, 0, video.videoHeight * 8 / 9, video.videoWidth, video.videoHeight / 9, 0, 0, 640, 40)
     let drawn = 0
     for (let bit = 0; bit < this.BITS; bit++) {
-      const [level] = this.eye.getImageData(bit * this.BOX + this.BOX / 2, 20, 1, 1).data
+      const [level] = this.reader.getImageData(bit * this.BOX + this.BOX / 2, 20, 1, 1).data
       if (level > 60 && level < 195) return undefined
       if (level > 127) drawn |= 1 << bit
     }

@@ -1,11 +1,11 @@
-// What every way in has in common: one RTCPeerConnection, a data channel, an end. How SDP travels is the subclasses' matter. It
-// knows nothing of the page; it tells `report` what happens.
+// The part that all protocols share: one RTCPeerConnection, a data channel, and the end of a session. Subclasses transport the
+// SDP. A session does not use the page; it calls `report` for everything that happens.
 'use strict'
 
-const PATIENCE = 15000
+const CONNECT_TIMEOUT = 15000
 
-// An error that people shall read: what failed, and why.
-class Trouble extends Error {
+// An error for display: what failed, and why.
+class SessionError extends Error {
   constructor (what, why) {
     super(why)
     this.what = what
@@ -20,20 +20,20 @@ class Session {
   }
 
   async start (media) {
-    this.patience = setTimeout(() => this.fail(new Trouble('Too slow', 'The connection did not stand within 15 seconds.')), PATIENCE)
+    this.connectTimer = setTimeout(() => this.fail(new SessionError('Too slow', 'The connection was not established within 15 seconds.')), CONNECT_TIMEOUT)
     try {
       await this.run(media)
-      clearTimeout(this.patience)
+      clearTimeout(this.connectTimer)
       this.report('step', 'live')
-      this.settled()
-    } catch (trouble) {
-      this.fail(trouble)
-      throw trouble
+      this.established()
+    } catch (error) {
+      this.fail(error)
+      throw error
     }
   }
 
-  // The media agreed on flows.
-  settled () {}
+  // Called when the negotiated media flows.
+  established () {}
 
   peer (iceServers = []) {
     const peer = this.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', iceServers })
@@ -44,25 +44,25 @@ class Session {
       this.report('state', state)
       this.report('log', '·', `WebRTC ${state}`, undefined, state === 'connected' ? 'good' : state === 'failed' ? 'bad' : '')
       if (state === 'connected') this.report('step', 'connected')
-      if (state === 'failed') this.fail(new Trouble('No media', 'WebRTC found no way between this browser and the node.'))
+      if (state === 'failed') this.fail(new SessionError('No media', 'WebRTC found no way between this browser and the node.'))
     }
     if (this.role === 'play') peer.ontrack = ({ streams }) => this.report('stream', streams[0])
     return peer
   }
 
-  received (text, by) {
+  received (text, channel) {
     let message
     try { message = JSON.parse(text) } catch { message = {} }
     const bad = message.data?.type === 'error'
-    this.report('log', '←', by === 'WebSocket' ? text : `[${by}] ${text}`, text, bad ? 'bad' : '')
-    if (bad) return this.fail(new Trouble('The node refused', message.data.message || message.data.code))
+    this.report('log', '←', channel === 'WebSocket' ? text : `[${channel}] ${text}`, text, bad ? 'bad' : '')
+    if (bad) return this.fail(new SessionError('The node refused', message.data.message || message.data.code))
     if (message.data?.code === 'NetStream.Play.UnpublishNotify') return this.over('The publisher has stopped.')
     this.message(message)
   }
 
   message () {}
 
-  // A GET or whatever else, told to the page. Gives the response and its text.
+  // Sends an HTTP request and reports it. Returns the response and its text.
   async request (method, url, type, body, options = {}) {
     this.report('log', '→', `${method} ${url}${body ? ` (${type}, ${body.length} bytes)` : ''}`, body)
     let response, text
@@ -70,29 +70,29 @@ class Session {
       response = await fetch(url, { method, body, cache: 'no-store', headers: type ? { 'Content-Type': type } : {}, ...options })
       text = await response.text()
     } catch {
-      throw new Trouble('No answer', 'The gateway can’t be reached. Is the demo still running?')
+      throw new SessionError('No answer', 'The gateway can’t be reached. Is the demo still running?')
     }
-    const told = ['cache-status', 'location'].map((name) => response.headers.get(name)).filter(Boolean).map((value) => `[${value}] `)
-    this.report('log', '←', `${response.status} ${told.join('')}${text}`, text || undefined, response.ok ? 'good' : 'bad')
+    const fields = ['cache-status', 'location'].map((name) => response.headers.get(name)).filter(Boolean).map((value) => `[${value}] `)
+    this.report('log', '←', `${response.status} ${fields.join('')}${text}`, text || undefined, response.ok ? 'good' : 'bad')
     return [response, text]
   }
 
-  // A status and a body that say no, for people.
+  // The error for the status and the body of a refusal.
   refused (status, body) {
-    let said = body
-    try { said = JSON.parse(body) } catch { said = {} }
-    if (status === 404 && this.role === 'play') return new Trouble('No such stream', `Nobody publishes “${this.name}” now.`)
-    if (status === 409 && this.role === 'publish') return new Trouble('Name in use', `Somebody publishes “${this.name}” already.`)
-    const why = said.errorMessage || said.error || 'no reason given'
-    return new Trouble(`Refused with ${status}`, said.code ? `${why} (${said.code})` : why)
+    let answer
+    try { answer = JSON.parse(body) } catch { answer = {} }
+    if (status === 404 && this.role === 'play') return new SessionError('No such stream', `There is no stream “${this.name}” now.`)
+    if (status === 409 && this.role === 'publish') return new SessionError('Name in use', `A stream “${this.name}” is live already.`)
+    const why = answer.errorMessage || answer.error || 'no reason given'
+    return new SessionError(`Refused with ${status}`, answer.code ? `${why} (${answer.code})` : why)
   }
 
-  fail (trouble) {
+  fail (error) {
     if (this.ended) return
-    this.trouble = trouble
-    this.report('log', '·', `${trouble.what || 'Error'}: ${trouble.message}`, undefined, 'bad')
+    this.error = error
+    this.report('log', '·', `${error.what || 'Error'}: ${error.message}`, undefined, 'bad')
     this.close()
-    this.report('over', trouble)
+    this.report('over', error)
   }
 
   over (why) {
@@ -104,25 +104,25 @@ class Session {
 
   stop () {
     if (this.ended) return
-    this.part()
-    // Closing at once would overtake the last message on the data channel.
+    this.sayGoodbye()
+    // Closing at once could discard the last message on the data channel.
     this.close(true)
     setTimeout(() => this.close(), 150)
     this.report('over', null, 'Stopped.')
   }
 
-  // The page goes away: nothing can be waited for any more.
+  // Ends the session when the page is closed, without waiting for anything.
   leave () {
-    this.part()
+    this.sayGoodbye()
     this.close()
   }
 
-  // The last word to the node.
-  part () {}
+  // Sends the last message to the node.
+  sayGoodbye () {}
 
   close (gently) {
     this.ended = true
-    clearTimeout(this.patience)
+    clearTimeout(this.connectTimer)
     if (!gently) this.pc?.close()
   }
 }

@@ -1,21 +1,21 @@
-// Signalling by WebSocket. Two steps: ask which node, then open the socket to it. One step: open the socket to a stream, and the
-// gateway finds the node. From there on both are the same: negotiate WebRTC, hand off to the data channel.
+// Signalling over WebSocket. Two steps: ask the stream manager for a node, then open a WebSocket to it. One step: open a WebSocket
+// to a stream, and the gateway finds the node. The rest is the same: negotiate WebRTC, hand off to the data channel.
 'use strict'
 
 const HAND_OFF_DELAY = 1000
 
 class SocketSession extends Session {
-  waiting = []
-  unheard = []
+  waiters = []
+  messages = []
 
   async run (media) {
     await this.open(await this.address())
     await (this.role === 'publish' ? this.offer(media) : this.answer())
-    await this.heard((m) => m.data?.code?.match(/Tric(k)?leCompleted/))
+    await this.receive((m) => m.data?.code?.match(/Tric(k)?leCompleted/))
     this.send(this.role === 'publish'
       ? { publish: this.name, mode: 'live', keyFramerate: 3000 }
       : { subscribe: this.name, requestId: this.id })
-    await this.heard((m) => m.data?.message === `${this.name} starting`)
+    await this.receive((m) => m.data?.message === `${this.name} starting`)
   }
 
   open (url) {
@@ -32,14 +32,14 @@ class SocketSession extends Session {
       this.report('log', '·', `WebSocket closed: ${event.code}${event.reason ? ` ${event.reason}` : ''}`)
       if (this.handedOff || this.ended) return
       this.fail(opened
-        ? new Trouble('Connection lost', `The WebSocket closed with ${event.code}${event.reason ? `: ${event.reason}` : ''}.`)
+        ? new SessionError('Connection lost', `The WebSocket closed with ${event.code}${event.reason ? `: ${event.reason}` : ''}.`)
         : this.unopened())
     }
-    return this.heard((m) => m.data?.code === 'NetConnection.Connect.Success')
+    return this.receive((m) => m.data?.code === 'NetConnection.Connect.Success')
   }
 
   unopened () {
-    return new Trouble('WebSocket refused', 'Browsers hide the reason; the gateway’s log and admin page name it.')
+    return new SessionError('WebSocket refused', 'Browsers hide the reason; the gateway’s log and admin page name it.')
   }
 
   trickling () {
@@ -54,26 +54,26 @@ class SocketSession extends Session {
 
   async offer (media) {
     this.send({ isAvailable: this.name, bundle: true })
-    const { isAvailable } = await this.heard((m) => m.isAvailable !== undefined)
-    if (isAvailable) throw new Trouble('Name in use', `Somebody publishes “${this.name}” already.`)
+    const { isAvailable } = await this.receive((m) => m.isAvailable !== undefined)
+    if (isAvailable) throw new SessionError('Name in use', `A stream “${this.name}” is live already.`)
     const peer = this.trickling()
     for (const track of media.getTracks()) peer.addTrack(track, media)
     const offer = await peer.createOffer()
-    // First the offer, then the candidates that setLocalDescription sets free.
+    // Send the offer first: setLocalDescription starts the candidates, which have to follow it.
     this.send({ handleOffer: this.name, transport: 'udp', data: { sdp: { type: offer.type, sdp: offer.sdp } } })
     await peer.setLocalDescription(offer)
-    const { data } = await this.heard((m) => m.data?.sdp?.type === 'answer')
+    const { data } = await this.receive((m) => m.data?.sdp?.type === 'answer')
     await peer.setRemoteDescription(data.sdp)
     this.report('step', 'agreed')
   }
 
   async answer () {
     this.send({ isAvailable: this.name })
-    const { isAvailable } = await this.heard((m) => m.isAvailable !== undefined)
-    if (!isAvailable) throw new Trouble('No such stream', `The node does not have “${this.name}”.`)
+    const { isAvailable } = await this.receive((m) => m.isAvailable !== undefined)
+    if (!isAvailable) throw new SessionError('No such stream', `The node does not have “${this.name}”.`)
     const peer = this.trickling()
     this.send({ requestOffer: this.name, requestId: this.id, transport: 'udp', datachannel: true, doNotSwitch: false })
-    const { data } = await this.heard((m) => m.data?.sdp?.type === 'offer')
+    const { data } = await this.receive((m) => m.data?.sdp?.type === 'offer')
     await peer.setRemoteDescription(data.sdp)
     const answer = await peer.createAnswer()
     this.send({ handleAnswer: this.name, requestId: this.id, data: { sdp: { type: answer.type, sdp: answer.sdp } } })
@@ -81,13 +81,13 @@ class SocketSession extends Session {
     this.report('step', 'agreed')
   }
 
-  settled () {
+  established () {
     this.handOff()
   }
 
-  // The node says when its data channel stands; then the WebSocket has done its work.
+  // The node says when its data channel is open; after that the WebSocket is no longer needed.
   async handOff () {
-    await this.heard((m) => m.data?.code === 'NetConnection.DataChannel.Available').catch(() => null)
+    await this.receive((m) => m.data?.code === 'NetConnection.DataChannel.Available').catch(() => null)
     await new Promise((resolve) => setTimeout(resolve, HAND_OFF_DELAY))
     if (this.ended) return
     this.handedOff = true
@@ -98,64 +98,66 @@ class SocketSession extends Session {
 
   message (message) {
     const candidate = message.data?.candidate
-    if (candidate?.candidate) this.early(candidate)
-    this.waiting = this.waiting.filter((waiter) => !waiter.take(message))
-    // A message may come before anybody waits for it: the next waiter looks here first.
-    this.unheard.push(message)
+    if (candidate?.candidate) this.addCandidate(candidate)
+    this.waiters = this.waiters.filter((waiter) => !waiter.take(message))
+    // A message may arrive before `receive` is called for it, so `receive` searches here first.
+    this.messages.push(message)
   }
 
-  // Candidates can overtake the description they belong to.
-  early (candidate) {
+  // Adds a candidate of the node, which may arrive before the description it belongs to.
+  addCandidate (candidate) {
     const add = () => this.pc?.addIceCandidate(candidate).catch(() => {})
     if (this.pc?.remoteDescription) return add()
     this.pc?.addEventListener('signalingstatechange', () => this.pc.remoteDescription && add(), { once: true })
   }
 
-  heard (right) {
-    const had = this.unheard.find(right)
-    if (had) return Promise.resolve(had)
-    if (this.ended) return Promise.reject(this.trouble || new Trouble('Stopped', 'The session was stopped.'))
+  // Returns the first message that matches, now or in future.
+  receive (matches) {
+    const earlier = this.messages.find(matches)
+    if (earlier) return Promise.resolve(earlier)
+    if (this.ended) return Promise.reject(this.error || new SessionError('Stopped', 'The session was stopped.'))
     return new Promise((resolve, reject) => {
-      this.waiting.push({ take: (message) => right(message) && (resolve(message), true), reject })
+      this.waiters.push({ take: (message) => matches(message) && (resolve(message), true), reject })
     })
   }
 
-  send (message, evenNow) {
+  // Sends on the WebSocket, or after the hand-off on the data channel unless `bySocket` is set.
+  send (message, bySocket) {
     const text = JSON.stringify(message)
-    const byChannel = this.handedOff && !evenNow
+    const byChannel = this.handedOff && !bySocket
     if (byChannel ? this.channel?.readyState !== 'open' : this.socket?.readyState !== WebSocket.OPEN) return
     this.report('log', '→', byChannel ? `[data channel] ${text}` : text, text)
     ;(byChannel ? this.channel : this.socket).send(text)
   }
 
-  part () {
+  sayGoodbye () {
     if (this.role === 'publish') this.send({ unpublish: this.name })
   }
 
   close (gently) {
     super.close(gently)
-    for (const { reject } of this.waiting.splice(0)) reject(this.trouble || new Trouble('Stopped', 'The session was stopped.'))
+    for (const { reject } of this.waiters.splice(0)) reject(this.error || new SessionError('Stopped', 'The session was stopped.'))
     if (!gently) this.socket?.close()
   }
 }
 
 class TwoSteps extends SocketSession {
   async address () {
-    const node = await this.ask()
+    const node = await this.askManager()
     const app = String(node.scope)
     const query = new URLSearchParams({ id: this.id })
     if (this.direct) return `ws://${node.serverAddress}:${this.direct}${app}/?${query}`
     return `${socketOrigin()}/streammanager/?${query}&host=${encodeURIComponent(node.serverAddress)}&app=${encodeURIComponent(app)}`
   }
 
-  // Step one: the stream manager names a node.
-  async ask () {
+  // The first step: asks the stream manager for a node.
+  async askManager () {
     const action = this.role === 'publish' ? 'broadcast' : 'subscribe'
     const url = `/streammanager/api/4.0/event/live/${this.name}?action=${action}`
     this.report('step', 'asked')
     const [response, body] = await this.request('GET', url)
     let node
-    try { node = JSON.parse(body) } catch { throw new Trouble('Odd answer', `Status ${response.status} without JSON.`) }
+    try { node = JSON.parse(body) } catch { throw new SessionError('Unexpected answer', `Expected JSON, found none (status ${response.status}).`) }
     if (!response.ok || node.errorMessage) throw this.refused(response.status, body)
     if (Array.isArray(node)) node = node[0]
     this.report('node', node.serverAddress)
@@ -167,13 +169,13 @@ class TwoSteps extends SocketSession {
 class OneStep extends SocketSession {
   async address () {
     const action = this.role === 'publish' ? 'publish' : 'subscribe'
-    this.report('node', 'gateway’s choice')
+    this.report('node', 'chosen by the gateway')
     return `${socketOrigin()}/as/v1/proxy/ws/${action}/live/${this.name}?${new URLSearchParams({ id: this.id, nodeGroup: 'default' })}`
   }
 
   unopened () {
-    const guess = this.role === 'publish' ? 'Perhaps the name is in use.' : 'Perhaps nobody publishes under this name.'
-    return new Trouble('WebSocket refused', `${guess} Browsers hide the reason; the gateway’s log and admin page name it.`)
+    const guess = this.role === 'publish' ? 'Perhaps the name is in use.' : 'Perhaps there is no such stream.'
+    return new SessionError('WebSocket refused', `${guess} Browsers hide the reason; the gateway’s log and admin page name it.`)
   }
 }
 

@@ -1,4 +1,4 @@
-//! Answers of a stream manager: a Cache-Control value, a line end, the body.
+//! Answers of a stream manager. Input: a Cache-Control value, a line end, the body.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Bodies cut anywhere, against the plain reference: one byte that says which kind, then what is sent.
+//! Request bodies that arrive in arbitrary pieces, compared with a simple reference. Input: one byte that chooses the
+//! framing, then the bytes of the body.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Connection parameters against the plain reference: the path's suffix, a line end, the query.
+//! Connection parameters, compared with a simple reference. Input: the suffix of the path, a line end, the query.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

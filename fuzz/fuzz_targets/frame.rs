@@ -1,4 +1,4 @@
-//! WebSocket frames in any pieces, against a slow reference.
+//! WebSocket frames that arrive in arbitrary pieces, compared with a slow reference.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Request and response heads, cut everywhere.
+//! Request and response heads, cut at every position.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Heads of nodes' answers, and what of them passes.
+//! Heads of a node's answers, and which of their fields are forwarded to the client.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! One-step targets against the plain reference.
+//! One-step request targets, compared with a simple reference.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

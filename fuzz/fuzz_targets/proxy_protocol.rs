@@ -1,4 +1,5 @@
-//! PROXY protocol headers against the plain reference: one byte that says which versions are taken, then what is sent.
+//! PROXY protocol headers, compared with a simple reference. Input: one byte that chooses the accepted versions, then the
+//! bytes that arrive.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

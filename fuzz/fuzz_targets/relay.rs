@@ -1,4 +1,4 @@
-//! Whole sessions: what two sides and the gateway may do to one another.
+//! Whole relayed sessions: frames of client and node, and frames that the gateway inserts.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

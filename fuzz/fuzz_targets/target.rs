@@ -1,4 +1,4 @@
-//! Routes against a slow second look.
+//! Request targets and their routes, compared with a slow reference.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,10 +1,10 @@
-//! A client and the gateway talk TLS in memory: a byte that chooses the client, one that cuts, then what happens to the
-//! records between them.
+//! Runs a TLS connection between a client and the gateway in memory. Input: a byte that chooses the client, a byte that
+//! says where the byte stream is cut, then a script of what happens to the records on the way.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../parties.rs"]
-mod parties;
+#[path = "../tls_fixture.rs"]
+mod tls_fixture;
 
-fuzz_target!(|bytes: &[u8]| parties::records(bytes));
+fuzz_target!(|bytes: &[u8]| tls_fixture::records(bytes));

@@ -1,4 +1,4 @@
-//! WHIP requests: a method, a line end, a target, and perhaps a line end and a node's `Location`.
+//! WHIP requests. Input: a method, a line end, a target, and optionally a line end and a node's `Location`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

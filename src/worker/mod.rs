@@ -17,6 +17,7 @@ mod relay;
 mod session;
 mod thread;
 
+pub use io::runtime::DriverChoice;
 pub use local::info::{SessionSnapshot, State};
 pub use main_loop::Command;
-pub use thread::{DriverChoice, Handle, Mailbox, Setup, start};
+pub use thread::{Handle, Mailbox, Setup, start};

@@ -1,4 +1,4 @@
-// A real Chromium with fake media, checks with a deadline, and the closing line. It knows no protocol and no demo.
+// A real Chromium with fake media, checks with a deadline, and the summary line. Independent of the protocols and of the demo.
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
@@ -6,7 +6,9 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { chromium } from 'playwright-core'
 
-const DEADLINE = 20_000
+// How long one check may take, and how often `until` reads, in milliseconds.
+const CHECK_TIMEOUT = 20_000
+const POLL_INTERVAL = 100
 
 let passed = 0
 let failed = 0
@@ -24,17 +26,17 @@ export const check = async (title, body) => {
 const within = (promise, title) => {
   let timer
   const late = new Promise((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`not within ${DEADLINE / 1000} s`)), DEADLINE)
+    timer = setTimeout(() => reject(new Error(`not within ${CHECK_TIMEOUT / 1000} s`)), CHECK_TIMEOUT)
   })
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
-// Asks until the answer is right; the deadline is the caller's.
-export const until = async (ask, right) => {
+// Calls `read` every 100 ms until `condition` holds for its result, which is returned. The deadline is that of the check.
+export const until = async (read, condition) => {
   for (;;) {
-    const answer = await ask()
-    if (right(answer)) return answer
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    const value = await read()
+    if (condition(value)) return value
+    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL))
   }
 }
 
@@ -43,9 +45,9 @@ export const assert = (good, text) => {
 }
 
 const browserFile = () => {
-  const wanted = process.env.CHROMIUM || ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
-  if (!wanted) throw new Error('no Chromium: install it (apt install chromium) or name it in CHROMIUM')
-  return wanted
+  const file = process.env.CHROMIUM || ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
+  if (!file) throw new Error('Chromium not found: install it (apt install chromium) or set CHROMIUM to its path')
+  return file
 }
 
 const profile = mkdtempSync(join(tmpdir(), 'tidegate-browser-'))
@@ -57,7 +59,7 @@ export const launch = () => chromium.launchPersistentContext(profile, {
     '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
     '--allow-loopback-in-peer-connection', '--ignore-certificate-errors',
-    // A page that was put into the browser counts as public, and public pages may not reach loopback.
+    // Chromium treats an intercepted page as public, and public pages may not connect to loopback.
     '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets',
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
     '--autoplay-policy=no-user-gesture-required'
@@ -68,7 +70,7 @@ const here = dirname(fileURLToPath(import.meta.url))
 const sdkFile = () => join(dirname(createRequire(import.meta.url).resolve('red5pro-webrtc-sdk/package.json')), 'red5pro-sdk.min.js')
 const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript' }
 
-// Puts files of this directory and the SDK below `/__test/` of every origin, without any server having them.
+// Makes files of this directory and the SDK available under `/__test/` of every web origin, by intercepting the requests.
 export const pages = (context, names) => context.route('**/__test/**', (route) => {
   const name = new URL(route.request().url()).pathname.split('/').pop()
   const file = name === 'sdk.js' ? sdkFile() : names.includes(name) && join(here, name)
@@ -76,12 +78,12 @@ export const pages = (context, names) => context.route('**/__test/**', (route) =
   return file ? route.fulfill({ contentType, body: readFileSync(file) }) : route.fulfill({ status: 404, body: '' })
 })
 
-// Complaints of a page: its own errors, and what the browser wrote to its console.
+// Collects the script errors of a page, and the errors that the browser wrote to its console.
 export const watch = (page) => {
-  const heard = { errors: [], console: [] }
-  page.on('pageerror', (error) => heard.errors.push(error.message))
-  page.on('console', (message) => message.type() === 'error' && heard.console.push(message.text()))
-  return heard
+  const complaints = { errors: [], console: [] }
+  page.on('pageerror', (error) => complaints.errors.push(error.message))
+  page.on('console', (message) => message.type() === 'error' && complaints.console.push(message.text()))
+  return complaints
 }
 
 export const anyFailed = () => failed > 0

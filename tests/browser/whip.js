@@ -1,8 +1,8 @@
-// One publisher and one player for each kind of client, started and read by whip.mjs. Runs in the browser.
+// A publisher and a player for each kind of client. whip.mjs starts them and reads their state. Runs in the browser.
 'use strict'
 
 const settings = new URLSearchParams(location.search)
-// Where everything is sent, which need not be where this page comes from.
+// The address that all requests go to, which may differ from the web origin of this page.
 const base = new URL(settings.get('base') || location.origin)
 const running = {}
 const traffic = []
@@ -21,7 +21,7 @@ window.fetch = async (url, options = {}) => {
   }
 }
 
-// SDK 11 always ends the path of its socket with a slash. The one-step path has none: later releases leave it out as well.
+// SDK 11 always ends the path of its WebSocket with a slash. The one-step path has none, and later releases send none.
 const RealSocket = window.WebSocket
 window.WebSocket = class extends RealSocket {
   constructor (url, ...rest) {
@@ -49,8 +49,8 @@ const common = (key, name) => ({
   rtcConfiguration: { iceServers: [], iceCandidatePoolSize: 2, bundlePolicy: 'max-bundle' }
 })
 
-// SDK 11 knows only the 1.x paths; later releases send the same requests to another URL, so this is where they differ.
-const steer = (client, url) => {
+// SDK 11 supports only the 1.x paths. Later releases send the same requests to another URL, which is set here.
+const setUrl = (client, url) => {
   if (!url) return
   client._whipUrl = url
   client._whipHelper._url = url
@@ -60,7 +60,7 @@ const start = {
   async sdkPublish (key, name, url) {
     const client = running[key] = new window.red5prosdk.WHIPClient()
     await client.init({ ...common(key, name), app: 'live' })
-    steer(client, url)
+    setUrl(client, url)
     await client.publish()
   },
 
@@ -68,27 +68,27 @@ const start = {
     const client = running[key] = new window.red5prosdk.WHEPClient()
     const id = `subscriber-${key}`
     await client.init({ ...common(key, name), app: 'live', subscriptionId: id, ...more })
-    steer(client, url && `${url}&requestId=${id}`)
+    setUrl(client, url && `${url}&requestId=${id}`)
     await client.subscribe()
   },
 
-  async plainPublish (key, _name, url) {
-    running[key] = new window.PlainClient(url)
+  async standardPublish (key, _name, url) {
+    running[key] = new window.StandardClient(url)
     await running[key].publish(await navigator.mediaDevices.getUserMedia(constraints))
   },
 
-  async plainPlay (key, _name, url) {
-    running[key] = new window.PlainClient(url)
+  async standardPlay (key, _name, url) {
+    running[key] = new window.StandardClient(url)
     await running[key].play(video(key))
   },
 
-  async laterPublish (key, _name, url) {
-    running[key] = new window.LaterSdk(url)
+  async sdk14Publish (key, _name, url) {
+    running[key] = new window.Sdk14Client(url)
     await running[key].publish(await navigator.mediaDevices.getUserMedia(constraints))
   },
 
-  async laterPlay (key, _name, url) {
-    running[key] = new window.LaterSdk(url, `subscriber-${key}`)
+  async sdk14Play (key, _name, url) {
+    running[key] = new window.Sdk14Client(url, `subscriber-${key}`)
     await running[key].play(video(key))
   },
 
@@ -107,7 +107,7 @@ const start = {
 
 const socketProtocol = () => base.protocol === 'https:' ? 'wss' : 'ws'
 
-// Decoded frames and the clock of the playing element.
+// The number of decoded frames, and the time of the playing element.
 const playing = async (key) => {
   const client = running[key]
   const element = document.getElementById(key)
@@ -122,15 +122,15 @@ const playing = async (key) => {
 const stop = async (key) => {
   const client = running[key]
   delete running[key]
-  // The SDK's players have a `stop` as well, which only halts the picture.
+  // The SDK's players also have a `stop`, which only stops the picture: so `unpublish` and `unsubscribe` go first.
   await (client.unpublish || client.unsubscribe || client.stop).call(client)
 }
 
-// The stream manager's word on a stream: its status.
-const placed = async (name) => (await realFetch(new URL(`/streammanager/api/4.0/event/live/${name}?action=subscribe`, base))).status
+// The status of the stream manager's answer for a stream.
+const streamStatus = async (name) => (await realFetch(new URL(`/streammanager/api/4.0/event/live/${name}?action=subscribe`, base))).status
 
-// What SDKs reject with is sometimes no error at all.
-const said = (error) => String(error?.message || error?.type || error)
-const begin = (kind, ...rest) => start[kind](...rest).then(() => '', (error) => `${error?.status || ''} ${said(error)}`.trim())
+// The text of a rejection. An SDK may reject with a value that is no Error.
+const describe = (error) => String(error?.message || error?.type || error)
+const begin = (kind, ...rest) => start[kind](...rest).then(() => '', (error) => `${error?.status || ''} ${describe(error)}`.trim())
 
-window.run = { begin, playing, stop, placed, traffic: () => traffic }
+window.run = { begin, playing, stop, streamStatus, traffic: () => traffic }

@@ -1,4 +1,4 @@
-//! Answers of a stream manager in the shapes that the two generations have, with whatever else stands in them.
+//! Answers of a stream manager in the shapes of versions 1.x and 2.0, with arbitrary other content.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use tidegate::proto::red5::answer::{Answer, NODES_MAX};
 
 use super::{holds, params::address};
 
-/// Values that name no node, whatever stands in them.
+/// Values that name no node although they may look as if they did.
 fn decoy() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -30,7 +30,7 @@ fn decoy() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What stands in `serverAddress`: an address, or something that is nothing we could dial.
+/// The value of `serverAddress`: an address, or something that the gateway can't dial.
 fn server_address() -> impl Strategy<Value = (Option<IpAddr>, Value)> {
     let odd = prop_oneof![
         Just(json!("node1.example.net")),
@@ -49,7 +49,7 @@ fn server_address() -> impl Strategy<Value = (Option<IpAddr>, Value)> {
     ]
 }
 
-/// One object, and the node it names.
+/// One object, and the node that it names.
 fn object() -> impl Strategy<Value = (Option<IpAddr>, Value)> {
     (proptest::option::of(server_address()), vec(("[a-zA-Z]{1,12}", decoy()), 0..5)).prop_map(
         |(named, others)| {
@@ -61,7 +61,7 @@ fn object() -> impl Strategy<Value = (Option<IpAddr>, Value)> {
     )
 }
 
-fn found(text: &str) -> Result<Vec<IpAddr>, TestCaseError> {
+fn nodes_in(text: &str) -> Result<Vec<IpAddr>, TestCaseError> {
     oracles::answer(format!("max-age=2\n{text}").as_bytes());
     match answer::read(200, Some("application/json"), text.as_bytes()) {
         Answer::Found { nodes } => Ok(nodes),
@@ -70,7 +70,7 @@ fn found(text: &str) -> Result<Vec<IpAddr>, TestCaseError> {
 }
 
 #[test]
-fn every_address_in_its_place_is_named_and_nothing_else() {
+fn exactly_the_addresses_in_server_address_are_nodes() {
     let shapes = (
         vec(prop_oneof![8 => object(), 1 => decoy().prop_map(|value| (None, json!([value])))], 0..8),
         any::<(bool, bool)>(),
@@ -88,23 +88,23 @@ fn every_address_in_its_place_is_named_and_nothing_else() {
                 expected.push(node);
             }
         }
-        prop_assert_eq!(found(&text.unwrap())?, expected);
+        prop_assert_eq!(nodes_in(&text.unwrap())?, expected);
         Ok(())
     });
 }
 
 #[test]
-fn a_long_list_is_heard_to_its_limit() {
+fn a_long_list_is_read_up_to_the_limit() {
     holds(8, NODES_MAX - 2..NODES_MAX + 3, |count| {
         let nodes: Vec<IpAddr> =
             (0..count as u32).map(|n| IpAddr::from((0x0a00_0000 + n).to_be_bytes())).collect();
         let objects: Vec<Value> = nodes.iter().map(|node| json!({ "serverAddress": node })).collect();
         let text = Value::from(objects).to_string();
-        let Answer::Found { nodes: heard } = answer::read(200, Some("application/json"), text.as_bytes())
+        let Answer::Found { nodes: found } = answer::read(200, Some("application/json"), text.as_bytes())
         else {
-            return Err(TestCaseError::fail("a good answer"));
+            return Err(TestCaseError::fail("expected an answer with nodes"));
         };
-        prop_assert_eq!(&heard[..], &nodes[..count.min(NODES_MAX)]);
+        prop_assert_eq!(&found[..], &nodes[..count.min(NODES_MAX)]);
         Ok(())
     });
 }

@@ -1,4 +1,4 @@
-//! Bodies in every framing that the grammar has, with what stands between and behind the chunks.
+//! Bodies in every framing of the grammar, with chunk extensions and trailer fields.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use tidegate::proto::http::head::BodyLength;
 
 use super::{cuts, holds, pieces};
 
-/// One chunk as it may be sent: zeros in front of its size, upper or lower case, an extension.
+/// One chunk in an allowed spelling: leading zeros of its size, upper or lower case, an extension.
 #[derive(Debug, Clone)]
 struct Chunk {
     payload: Vec<u8>,
@@ -18,7 +18,7 @@ struct Chunk {
 }
 
 fn chunk() -> impl Strategy<Value = Chunk> {
-    // whitespace, and then nothing or a semicolon (RFC 9112, 7.1.1)
+    // optional whitespace, then nothing or a semicolon with the extension (RFC 9112, 7.1.1)
     let extension =
         prop_oneof![3 => Just(String::new()), 1 => "[ \t]{0,3};[!-~ \t]{0,40}", 1 => "[ \t]{1,9}"];
     (vec(any::<u8>(), 1..60), 0..3_usize, any::<bool>(), extension)
@@ -40,7 +40,7 @@ fn written(chunks: &[Chunk], last: &str, trailers: &[(String, String)]) -> Vec<u
     bytes
 }
 
-/// Payload, and what was left over of all that came.
+/// Reads a body that arrives in pieces. Returns its payload and the number of bytes that belong to the body.
 fn read(mut body: Body, sent: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, usize), TestCaseError> {
     let (mut payload, mut inbox, mut used) = (Vec::new(), Vec::new(), 0);
     for piece in pieces(sent, cuts) {
@@ -56,12 +56,12 @@ fn read(mut body: Body, sent: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, usize),
             }
         }
     }
-    prop_assert!(body.is_done() && body.end().is_ok(), "it is whole");
+    prop_assert!(body.is_done() && body.end().is_ok(), "the body is complete");
     Ok((payload, used))
 }
 
 #[test]
-fn chunks_with_all_that_may_be_in_them_are_accepted() {
+fn chunks_with_extensions_and_trailers_are_accepted() {
     let trailers = vec(("[A-Za-z-]{1,12}", "[!-~ ]{0,20}"), 0..4);
     let last = prop_oneof![Just(""), Just(";x=y"), Just(" "), Just("00")];
     holds(1000, (vec(chunk(), 0..6), last, trailers, cuts()), |(chunks, last, trailers, cuts)| {
@@ -70,17 +70,17 @@ fn chunks_with_all_that_may_be_in_them_are_accepted() {
         sent.extend_from_slice(b"POST / HTTP/1.1\r\n");
         oracles::body(&[&[3], sent.as_slice()].concat());
         let (payload, used) = read(Body::new(BodyLength::Chunked, 1000).unwrap(), &sent, &cuts)?;
-        prop_assert_eq!(used, whole, "what follows is another message");
+        prop_assert_eq!(used, whole, "the bytes behind the body belong to the next message");
         prop_assert_eq!(payload, chunks.into_iter().flat_map(|chunk| chunk.payload).collect::<Vec<_>>());
         Ok(())
     });
 }
 
 #[test]
-fn a_counted_body_ends_where_it_says() {
-    holds(200, (vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..50), cuts()), |(payload, behind, cuts)| {
+fn a_body_with_a_content_length_ends_at_that_length() {
+    holds(200, (vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..50), cuts()), |(payload, following, cuts)| {
         let body = Body::new(BodyLength::Length(payload.len() as u64), 200).unwrap();
-        let sent = [&payload[..], &behind].concat();
+        let sent = [&payload[..], &following].concat();
         prop_assert_eq!(read(body, &sent, &cuts)?, (payload.clone(), payload.len()));
         Ok(())
     });

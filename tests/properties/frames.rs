@@ -1,4 +1,5 @@
-//! Frames of legal sessions: whole messages and fragments with control frames between them, in any pieces, on both sides.
+//! Frames of legal sessions in both directions: whole messages and fragments with control frames between them, which arrive
+//! in arbitrary pieces.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,7 +23,7 @@ struct Message {
 }
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
-    // around the sizes where a header grows
+    // with many sizes near the limits at which the header grows
     let size = prop_oneof![6 => 0..40_usize, 2 => 120..130_usize, 1 => 65_530..65_540_usize];
     (size, any::<u8>()).prop_map(|(size, first)| (0..size).map(|n| n as u8 ^ first).collect())
 }
@@ -53,21 +54,21 @@ fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
     out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
-/// All frames of a side, and how many there are.
+/// Writes all frames of a side. Returns the bytes and the number of frames.
 fn written(side: Side, messages: &[Message], mask: [u8; 4]) -> (Vec<u8>, u32) {
     let mask = (side == Side::Client).then_some(mask);
     let (mut bytes, mut count) = (Vec::new(), 0);
     for message in messages {
         let last = message.parts.len() - 1;
-        for (place, part) in message.parts.iter().enumerate() {
+        for (index, part) in message.parts.iter().enumerate() {
             for (opcode, payload) in &part.controls {
                 frame(0x80 | opcode, payload, mask, &mut bytes);
             }
-            let opcode = match place {
+            let opcode = match index {
                 0 => 1 + u8::from(message.binary),
                 _ => 0,
             };
-            frame(if place == last { 0x80 | opcode } else { opcode }, &part.payload, mask, &mut bytes);
+            frame(if index == last { 0x80 | opcode } else { opcode }, &part.payload, mask, &mut bytes);
             count += 1 + part.controls.len() as u32;
         }
     }
@@ -75,7 +76,7 @@ fn written(side: Side, messages: &[Message], mask: [u8; 4]) -> (Vec<u8>, u32) {
 }
 
 #[test]
-fn legal_frames_pass_unchanged_and_are_counted() {
+fn legal_frames_are_forwarded_unchanged_and_counted() {
     let inputs = (vec(message(), 0..5), any::<(bool, [u8; 4])>(), cuts(), any::<u8>());
     holds(400, inputs, |(messages, (client, mask), cuts, cut)| {
         let side = if client { Side::Client } else { Side::Node };
@@ -86,33 +87,33 @@ fn legal_frames_pass_unchanged_and_are_counted() {
         frame(0x88, &[3, 0xe8], client.then_some(mask), &mut bytes);
         let rules = FrameRules { message_max: 1 << 20, extensions: false };
         let mut scanner = Scanner::new(side, rules);
-        let (mut passed, mut frames, mut closed) = (Vec::new(), 0, false);
+        let (mut forwarded, mut frames, mut closed) = (Vec::new(), 0, false);
         for piece in pieces(&bytes, &cuts) {
             let mut rest = piece;
             while !rest.is_empty() {
-                prop_assert!(!closed, "the Close is the last");
+                prop_assert!(!closed, "no frame follows the Close");
                 let scan =
                     scanner.scan(rest, false).map_err(|fault| TestCaseError::fail(format!("{fault:?}")))?;
-                passed.extend_from_slice(scan.held.as_slice());
-                passed.extend_from_slice(&rest[scan.forward.clone()]);
+                forwarded.extend_from_slice(scan.held.as_slice());
+                forwarded.extend_from_slice(&rest[scan.forward.clone()]);
                 frames += scan.frames;
                 closed = scan.close;
                 rest = &rest[scan.used..];
             }
         }
-        prop_assert!(passed == bytes && closed && scanner.at_boundary());
+        prop_assert!(forwarded == bytes && closed && scanner.at_boundary());
         prop_assert_eq!(frames, count + 1);
         Ok(())
     });
 }
 
-/// One side's bytes with its Close behind them, and how they come.
+/// The messages of one side, and the lengths of the pieces in which its bytes arrive.
 fn side() -> impl Strategy<Value = (Vec<Message>, Vec<usize>)> {
     (vec(message(), 0..4), cuts())
 }
 
 #[test]
-fn a_session_in_which_both_say_goodbye_loses_nothing() {
+fn a_session_that_both_sides_close_loses_no_byte() {
     const RULES: RelayRules = RelayRules {
         message_max: Some(1 << 20),
         ping_interval: None,
@@ -125,39 +126,42 @@ fn a_session_in_which_both_say_goodbye_loses_nothing() {
     holds(
         300,
         (side(), side(), any::<[u8; 4]>(), vec(any::<bool>(), 1..9)),
-        |(client, origin, mask, turns)| {
-            let both = [(Side::Client, client), (Side::Node, origin)].map(|(side, (messages, cuts))| {
+        |(client, node, mask, turns)| {
+            let both = [(Side::Client, client), (Side::Node, node)].map(|(side, (messages, cuts))| {
                 let mut bytes = written(side, &messages, mask).0;
                 frame(0x88, &[3, 0xe8, b'!'], (side == Side::Client).then_some(mask), &mut bytes);
                 let pieces: Vec<Vec<u8>> = pieces(&bytes, &cuts).into_iter().map(<[u8]>::to_vec).collect();
                 (side, bytes, pieces.into_iter())
             });
             let mut relay = Relay::new(&RULES, 0);
-            let [mut client, mut origin] = both;
-            let mut seen = [Vec::new(), Vec::new()];
+            let [mut client, mut node] = both;
+            let mut forwarded = [Vec::new(), Vec::new()];
             let mut own = Vec::new();
             let mut turns = turns.iter().cycle();
             loop {
                 let first = *turns.next().unwrap();
                 let piece =
-                    |way: &mut (Side, Vec<u8>, std::vec::IntoIter<Vec<u8>>)| Some((way.0, way.2.next()?));
+                    |lane: &mut (Side, Vec<u8>, std::vec::IntoIter<Vec<u8>>)| Some((lane.0, lane.2.next()?));
                 let next = match first {
-                    true => piece(&mut client).or_else(|| piece(&mut origin)),
-                    false => piece(&mut origin).or_else(|| piece(&mut client)),
+                    true => piece(&mut client).or_else(|| piece(&mut node)),
+                    false => piece(&mut node).or_else(|| piece(&mut client)),
                 };
                 let Some((from, piece)) = next else { break };
                 let mut rest = &piece[..];
                 while !rest.is_empty() {
                     let scan = relay.scan(from, rest, 0);
-                    seen[from as usize].extend_from_slice(scan.held.as_slice());
-                    seen[from as usize].extend_from_slice(&rest[scan.forward.clone()]);
+                    forwarded[from as usize].extend_from_slice(scan.held.as_slice());
+                    forwarded[from as usize].extend_from_slice(&rest[scan.forward.clone()]);
                     rest = &rest[scan.used..];
                     relay.insert(from.other(), "0123456789abcdef", mask, 0, &mut own);
                 }
             }
-            prop_assert!(own.is_empty(), "the gateway has nothing to say");
-            prop_assert!(seen[Side::Client as usize] == client.1, "the node hears the client");
-            prop_assert!(seen[Side::Node as usize] == origin.1, "the client hears the node");
+            prop_assert!(own.is_empty(), "the gateway inserts no frame");
+            prop_assert!(
+                forwarded[Side::Client as usize] == client.1,
+                "the node receives the client's bytes"
+            );
+            prop_assert!(forwarded[Side::Node as usize] == node.1, "the client receives the node's bytes");
             prop_assert!(relay.may_finish(Side::Client) && relay.may_finish(Side::Node));
             Ok(())
         },

@@ -1,4 +1,4 @@
-//! Heads that keep the grammar and our rules on top of it.
+//! Heads that keep the grammar and the gateway's additional rules.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use super::{cuts, holds};
 
 const LIMITS: HeadLimits = HeadLimits { head_size_max: 8192, target_size_max: 6144, headers_max: 64 };
 
-/// A field as it is written: any case of its name, any space around its value.
+/// A field in an allowed spelling: any letter case of its name, any whitespace around its value.
 #[derive(Debug, Clone)]
 struct Field {
     name: String,
@@ -34,18 +34,18 @@ fn space() -> impl Strategy<Value = (String, String)> {
     ("[ \t]{0,2}", "[ \t]{0,2}")
 }
 
-/// A value with letters on both ends, or none.
+/// A value with a visible character at both ends, or an empty one.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![1 => Just(String::new()), 9 => "[!-~]([ \t!-~]{0,20}[!-~])?"]
 }
 
-/// Fields that are nobody's business.
+/// Fields that the gateway does not know.
 fn others() -> impl Strategy<Value = Vec<Field>> {
     let field = ("X-[A-Za-z0-9!#$%&'*+.^_`|~-]{1,10}", value(), space());
     vec(field.prop_map(|(name, value, space)| Field::new(name, value, &space, false)), 0..6)
 }
 
-/// The fields that a request may have once, in the order of [`Meant::known`].
+/// The fields that a request may have once, in the order of [`Expected::known`].
 const KNOWN: [&str; 12] = [
     "Sec-WebSocket-Key",
     "Sec-WebSocket-Version",
@@ -62,24 +62,24 @@ const KNOWN: [&str; 12] = [
 ];
 
 #[derive(Debug, Clone)]
-struct Meant {
+struct Expected {
     method: String,
     target: String,
-    /// The target is written in absolute form.
+    /// Whether the target is written in absolute form.
     absolute: bool,
     host: String,
     known: Vec<Option<String>>,
     others: Vec<Field>,
     body: BodyLength,
-    /// `Connection`: nothing, `close`, or an upgrade.
+    /// The `Connection` field: 0 none, 1 `close`, 2 an upgrade.
     connection: u8,
     space: (String, String),
     upper: bool,
     empty_line: bool,
-    turn: prop::sample::Index,
+    rotation: prop::sample::Index,
 }
 
-fn meant() -> impl Strategy<Value = Meant> {
+fn expected() -> impl Strategy<Value = Expected> {
     let host = prop_oneof![
         Just("gate.example".to_owned()),
         Just("[2001:db8::1]:8443".to_owned()),
@@ -96,8 +96,8 @@ fn meant() -> impl Strategy<Value = Meant> {
         (space(), any::<bool>(), any::<bool>(), any::<prop::sample::Index>()),
     )
         .prop_map(|((method, target, absolute, host), (known, others, body, connection), rest)| {
-            let (space, upper, empty_line, turn) = rest;
-            Meant {
+            let (space, upper, empty_line, rotation) = rest;
+            Expected {
                 method,
                 target,
                 absolute,
@@ -109,12 +109,12 @@ fn meant() -> impl Strategy<Value = Meant> {
                 space,
                 upper,
                 empty_line,
-                turn,
+                rotation,
             }
         })
 }
 
-impl Meant {
+impl Expected {
     fn written(&self) -> Vec<u8> {
         let field = |name: &str, value: &str| Field::new(name, value, &self.space, self.upper);
         let mut fields = vec![field("Host", &self.host)];
@@ -131,8 +131,8 @@ impl Meant {
             _ => fields.extend([field("Connection", "Upgrade"), field("Upgrade", "WebSocket")]),
         }
         fields.extend(self.others.iter().cloned());
-        let turn = self.turn.index(fields.len());
-        fields.rotate_left(turn);
+        let rotation = self.rotation.index(fields.len());
+        fields.rotate_left(rotation);
         let fields: String = fields.iter().map(Field::written).collect();
         let form = if self.absolute { format!("https://{}", self.host) } else { String::new() };
         let start = if self.empty_line { "\r\n" } else { "" };
@@ -141,28 +141,31 @@ impl Meant {
 }
 
 #[test]
-fn a_request_by_the_grammar_is_accepted_and_says_what_was_meant() {
-    holds(1000, (meant(), cuts()), |(meant, cuts)| {
-        let mut bytes = meant.written();
+fn a_request_that_keeps_the_grammar_is_accepted_and_read_correctly() {
+    holds(1000, (expected(), cuts()), |(expected, cuts)| {
+        let mut bytes = expected.written();
         let size = bytes.len();
         bytes.extend_from_slice(b"what follows");
         oracles::head(&bytes);
         let mut seen = 0;
         for cut in cuts.iter().cycle() {
-            let there = (seen + cut).min(size - 1);
-            prop_assert_eq!(head::request(&bytes[..there], seen, &LIMITS), Ok(None));
-            seen = there;
-            if there == size - 1 {
+            let arrived = (seen + cut).min(size - 1);
+            prop_assert_eq!(head::request(&bytes[..arrived], seen, &LIMITS), Ok(None));
+            seen = arrived;
+            if arrived == size - 1 {
                 break;
             }
         }
         let read = head::request(&bytes, seen, &LIMITS);
         let Ok(Some((request, used))) = read else { return Err(TestCaseError::fail(format!("{read:?}"))) };
         prop_assert_eq!(used, size);
-        prop_assert_eq!((request.method, request.target), (meant.method.as_str(), meant.target.as_str()));
-        prop_assert_eq!((request.host, request.body), (meant.host.as_str(), meant.body));
-        prop_assert_eq!(request.keep_alive, meant.connection != 1);
-        prop_assert_eq!(request.upgrade_websocket, meant.connection == 2);
+        prop_assert_eq!(
+            (request.method, request.target),
+            (expected.method.as_str(), expected.target.as_str())
+        );
+        prop_assert_eq!((request.host, request.body), (expected.host.as_str(), expected.body));
+        prop_assert_eq!(request.keep_alive, expected.connection != 1);
+        prop_assert_eq!(request.upgrade_websocket, expected.connection == 2);
         let read = [
             request.ws_key,
             request.ws_version,
@@ -177,21 +180,22 @@ fn a_request_by_the_grammar_is_accepted_and_says_what_was_meant() {
             request.acr_method,
             request.acr_headers,
         ];
-        let known: Vec<Option<&str>> = meant.known.iter().map(Option::as_deref).collect();
+        let known: Vec<Option<&str>> = expected.known.iter().map(Option::as_deref).collect();
         prop_assert_eq!(read.to_vec(), known);
         Ok(())
     });
 }
 
 #[test]
-fn a_response_by_the_grammar_is_accepted_and_what_passes_of_it_passes() {
-    let passed = ["Content-Type", "ETag", "Link", "Retry-After", "WWW-Authenticate", "Accept-Patch"];
-    let known = vec(proptest::option::of(value()), passed.len());
+fn a_response_that_keeps_the_grammar_is_accepted_and_its_allowed_fields_are_forwarded() {
+    let forwarded = ["Content-Type", "ETag", "Link", "Retry-After", "WWW-Authenticate", "Accept-Patch"];
+    let known = vec(proptest::option::of(value()), forwarded.len());
     let inputs = (200..600_u16, "[ -~]{0,20}", known, others(), space(), any::<bool>());
     holds(600, inputs, move |(status, reason, known, others, space, upper)| {
-        let named = || passed.iter().zip(&known).filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-        let ours = named().map(|(name, value)| Field::new(name, value, &space, upper).written());
-        let fields: String = ours.chain(others.iter().map(Field::written)).collect();
+        let named =
+            || forwarded.iter().zip(&known).filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let allowed = named().map(|(name, value)| Field::new(name, value, &space, upper).written());
+        let fields: String = allowed.chain(others.iter().map(Field::written)).collect();
         let bytes = format!("HTTP/1.1 {status} {reason}\r\n{fields}\r\n").into_bytes();
         oracles::node_answer(&bytes);
         let read = tidegate::proto::http::forward_fields::answer(&bytes, 0, &LIMITS);

@@ -1,31 +1,30 @@
-//! Properties over valid inputs: what keeps the rules is accepted, and means what it says.
+//! Property tests over valid inputs: an input that keeps the rules is accepted and read correctly.
 //!
-//! The fuzz targets find what is wrong in anything; but bytes thrown together are seldom right, so that a reader that
-//! refuses too much would please them. Here everything is built right, whole and with a structure: query parameters, heads,
-//! frames, bodies, answers, TLS scripts; and every input goes through its fuzzing oracle as well.
+//! The fuzz targets test arbitrary bytes. Arbitrary bytes are seldom valid, so the fuzz targets would not notice a parser that
+//! refuses too much. The inputs here are valid and complete: query parameters, heads, frames, bodies, answers, TLS scripts.
+//! Each input also goes through the oracle of its fuzz target.
 //!
-//! A run is the same each time. `TIDEGATE_SEED` is another run, `TIDEGATE_CASES` a longer one (times so many). A failure
-//! prints its smallest input; there is no file of regressions, since that input belongs into a test of its own, or into
-//! the corpus.
+//! All runs use the same inputs. `TIDEGATE_SEED` selects other inputs, `TIDEGATE_CASES` multiplies the number of cases. A
+//! failure prints its smallest input. There is no regressions file: write a test with that input, or add it to the corpus.
 
-#![allow(clippy::unwrap_used)] // a helper of tests is a test too
+#![allow(clippy::unwrap_used)] // a failed unwrap in a helper fails the test
 
 mod answers;
 mod bodies;
 mod frames;
 mod heads;
 mod params;
-#[cfg(feature = "gateway")]
-#[path = "../../fuzz/parties.rs"]
-mod parties;
 mod routes;
 #[cfg(feature = "gateway")]
 mod tls;
+#[cfg(feature = "gateway")]
+#[path = "../../fuzz/tls_fixture.rs"]
+mod tls_fixture;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-/// Plays so many cases of a property.
+/// Checks a property with `cases` generated inputs (times `TIDEGATE_CASES`). Panics with the smallest input that fails.
 fn holds<S: Strategy>(cases: u32, inputs: S, property: impl Fn(S::Value) -> Result<(), TestCaseError>)
 where
     S::Value: std::fmt::Debug,
@@ -42,16 +41,16 @@ where
     match runner.run(&inputs, property) {
         Ok(()) => {}
         Err(TestError::Fail(reason, input)) => panic!("{reason}\nsmallest input: {input:#?}"),
-        Err(TestError::Abort(reason)) => panic!("no inputs to be had: {reason}"),
+        Err(TestError::Abort(reason)) => panic!("no inputs were generated: {reason}"),
     }
 }
 
-/// Numbers that say where a stream is cut: pieces of 1 to 40 bytes, over and over.
+/// The lengths of the pieces into which a stream is cut, 1 to 39 bytes each; [`pieces`] repeats them.
 fn cuts() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(1..40_usize, 1..8)
 }
 
-/// The pieces of a stream that is cut so.
+/// Cuts a stream into pieces of the lengths `cuts`, which repeat until the end of the stream.
 fn pieces<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
     let mut rest = bytes;
     let mut pieces = Vec::new();
@@ -59,20 +58,20 @@ fn pieces<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
         if rest.is_empty() {
             break;
         }
-        let (piece, behind) = rest.split_at((*size).min(rest.len()));
+        let (piece, remaining) = rest.split_at((*size).min(rest.len()));
         pieces.push(piece);
-        rest = behind;
+        rest = remaining;
     }
     pieces
 }
 
-/// A text with some of its bytes escaped, as a client may write it.
+/// Percent-encodes the bytes of a text for which `which`, repeated, is true.
 fn escaped(text: &str, which: &[bool]) -> String {
     let escape = which.iter().cycle();
     text.bytes()
         .zip(escape)
         .enumerate()
-        .map(|(place, (byte, escape))| match (escape, place % 2) {
+        .map(|(index, (byte, escape))| match (escape, index % 2) {
             (false, _) => char::from(byte).to_string(),
             (true, 0) => format!("%{byte:02X}"),
             (true, _) => format!("%{byte:02x}"),

@@ -1,4 +1,4 @@
-//! Connection parameters that keep P1 to P14.
+//! Connection parameters that keep the rules P1 to P14.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,23 +9,23 @@ use tidegate::proto::red5::params::{ConnectionParams, Host};
 
 use super::{escaped, holds};
 
-/// What a client means, before it is written down.
+/// The parameters of a request, before they are written as a query.
 #[derive(Debug, Clone)]
-struct Meant {
+struct Expected {
     host: Host,
-    /// As it is written, before escaping.
+    /// The host as it is written, before percent-encoding.
     host_text: String,
     app: String,
     context: Vec<String>,
-    /// How the context is said: in `app`, in `context`, in the path, or in both of the latter.
-    way: u8,
-    /// Pairs that are not ours.
+    /// Where the context stands: 0 in `app`, 1 in `context`, 2 in the path, 3 in both of the latter.
+    context_in: u8,
+    /// Pairs that the gateway does not read and passes on to the node.
     opaque: Vec<String>,
-    /// Slots of `host`, `app` and `context` among them.
-    places: [prop::sample::Index; 3],
+    /// Positions of `host`, `app` and `context` among these pairs.
+    positions: [prop::sample::Index; 3],
     escape: Vec<bool>,
     slashes: [bool; 2],
-    /// Bytes that mean nothing: a question mark in front, ampersands anywhere.
+    /// Characters without a meaning: a question mark in front, additional ampersands between the pairs.
     question_mark: bool,
     ampersands: bool,
 }
@@ -34,13 +34,13 @@ pub(crate) fn address() -> impl Strategy<Value = IpAddr> {
     prop_oneof![
         any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))),
         any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))),
-        // with runs of zeros, which have a way of their own to be written
+        // addresses with runs of zeros, which have a short form
         vec(prop_oneof![Just(0_u16), any::<u16>()], 8)
             .prop_map(|groups| IpAddr::V6(<[u16; 8]>::try_from(groups).unwrap().into())),
     ]
 }
 
-/// A host as it may be written; groups of an IPv6 address with zeros in front, in upper case, in brackets.
+/// A host in an allowed spelling: an IPv6 address may have leading zeros, upper case and brackets.
 fn host() -> impl Strategy<Value = (Host, String)> {
     let written = (address(), any::<(bool, bool, bool)>()).prop_map(|(address, (brackets, long, upper))| {
         let text = match address {
@@ -55,13 +55,14 @@ fn host() -> impl Strategy<Value = (Host, String)> {
     prop_oneof![9 => written, 1 => name]
 }
 
-/// Pairs that are for the node, with whatever a target may hold in them.
+/// Pairs for the node, with all characters that a target may contain.
 pub(crate) fn opaque() -> impl Strategy<Value = Vec<String>> {
     let known = ["host", "app", "context", "accesstoken", "username", "nodegroup", "requestid"];
-    let key = "[a-zA-Z0-9_.~-]{1,12}".prop_filter("not ours in any case", move |key: &String| {
-        !known.contains(&key.to_ascii_lowercase().as_str())
-    });
-    // visible bytes without `&` and `#`
+    let key = "[a-zA-Z0-9_.~-]{1,12}"
+        .prop_filter("a key that the gateway reads, in any letter case", move |key: &String| {
+            !known.contains(&key.to_ascii_lowercase().as_str())
+        });
+    // visible ASCII without `&` and `#`
     let value = proptest::option::of("[!\"$%'-~]{0,16}");
     vec(
         (key, value).prop_map(|(key, value)| match value {
@@ -72,9 +73,9 @@ pub(crate) fn opaque() -> impl Strategy<Value = Vec<String>> {
     )
 }
 
-fn meant() -> impl Strategy<Value = Meant> {
+fn expected() -> impl Strategy<Value = Expected> {
     let segment =
-        "[A-Za-z0-9_-][A-Za-z0-9._-]{0,20}".prop_filter("no word of a script", |segment: &String| {
+        "[A-Za-z0-9_-][A-Za-z0-9._-]{0,20}".prop_filter("a leftover of a script", |segment: &String| {
             !["undefined", "null", "NaN", "true", "false", "api", "whip", "whep"].contains(&segment.as_str())
         });
     (
@@ -83,16 +84,20 @@ fn meant() -> impl Strategy<Value = Meant> {
         (any::<[bool; 2]>(), any::<bool>(), any::<bool>()),
     )
         .prop_map(
-            |((host, app, context, way), (opaque, places, escape), (slashes, question_mark, ampersands))| {
+            |(
+                (host, app, context, context_in),
+                (opaque, positions, escape),
+                (slashes, question_mark, ampersands),
+            )| {
                 let ((host, host_text), app) = (host, app.to_owned());
-                Meant {
+                Expected {
                     host,
                     host_text,
                     app,
                     context,
-                    way,
+                    context_in,
                     opaque,
-                    places,
+                    positions,
                     escape,
                     slashes,
                     question_mark,
@@ -102,43 +107,42 @@ fn meant() -> impl Strategy<Value = Meant> {
         )
 }
 
-impl Meant {
-    /// The path's suffix and the query.
+impl Expected {
+    /// Returns the suffix of the path and the query.
     fn written(&self) -> (String, String) {
         let context = self.context.join("/");
-        let say = |way: &[u8]| way.contains(&self.way) && !context.is_empty();
+        let context_in = |forms: &[u8]| forms.contains(&self.context_in) && !context.is_empty();
         let mut app = self.app.clone();
-        if say(&[0]) {
+        if context_in(&[0]) {
             app = format!("{app}/{context}");
         }
-        let [before, behind] = self.slashes.map(|slash| if slash { "/" } else { "" });
-        let app = escaped(&format!("{before}{app}{behind}"), &self.escape);
+        let [before, after] = self.slashes.map(|slash| if slash { "/" } else { "" });
+        let app = escaped(&format!("{before}{app}{after}"), &self.escape);
         let mut pairs = self.opaque.clone();
-        let mut put =
-            |place: &prop::sample::Index, pair: String| pairs.insert(place.index(pairs.len() + 1), pair);
-        put(&self.places[0], format!("host={}", escaped(&self.host_text, &self.escape)));
-        put(&self.places[1], format!("app={app}"));
-        if say(&[1, 3]) {
-            put(&self.places[2], format!("context={}", escaped(&context, &self.escape)));
+        let mut put = |at: &prop::sample::Index, pair: String| pairs.insert(at.index(pairs.len() + 1), pair);
+        put(&self.positions[0], format!("host={}", escaped(&self.host_text, &self.escape)));
+        put(&self.positions[1], format!("app={app}"));
+        if context_in(&[1, 3]) {
+            put(&self.positions[2], format!("context={}", escaped(&context, &self.escape)));
         }
         let query = pairs.join(if self.ampersands { "&&" } else { "&" });
-        let suffix = if say(&[2, 3]) { format!("/{context}{behind}") } else { behind.to_owned() };
+        let suffix = if context_in(&[2, 3]) { format!("/{context}{after}") } else { after.to_owned() };
         (suffix, if self.question_mark { format!("?{query}") } else { query })
     }
 }
 
 #[test]
-fn what_keeps_the_rules_is_accepted_and_goes_on_byte_for_byte() {
-    holds(1500, meant(), |meant| {
-        let (suffix, query) = meant.written();
+fn parameters_that_keep_the_rules_are_accepted_and_forwarded_byte_for_byte() {
+    holds(1500, expected(), |expected| {
+        let (suffix, query) = expected.written();
         oracles::params(format!("{suffix}\n{query}").as_bytes());
         let read = ConnectionParams::read(&suffix, &query, &oracles::param_rules());
         let params = read.map_err(|refusal| TestCaseError::fail(format!("{suffix} {query}: {refusal:?}")))?;
-        prop_assert_eq!(params.host, meant.host);
-        let scope = [&[meant.app.clone()][..], &meant.context].concat().join("/");
+        prop_assert_eq!(params.host, expected.host);
+        let scope = [&[expected.app.clone()][..], &expected.context].concat().join("/");
         prop_assert_eq!(&params.scope, &scope);
-        let mark = if meant.opaque.is_empty() { "" } else { "?" };
-        prop_assert_eq!(params.origin_target, format!("/{scope}/{mark}{}", meant.opaque.join("&")));
+        let mark = if expected.opaque.is_empty() { "" } else { "?" };
+        prop_assert_eq!(params.origin_target, format!("/{scope}/{mark}{}", expected.opaque.join("&")));
         Ok(())
     });
 }

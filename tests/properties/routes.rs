@@ -1,4 +1,4 @@
-//! One-step targets and WHIP requests that keep the rules, and the `Location` that leads a client back.
+//! One-step targets and WHIP requests that keep the rules, and the `Location` by which a client reaches its session again.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,21 +13,21 @@ use tidegate::proto::red5::whip::{Handle, Method, Request};
 use super::holds;
 use super::params::{address, opaque};
 
-/// A stream's name, or a segment of a context.
+/// The name of a stream, or a segment of a context.
 fn name() -> impl Strategy<Value = String> {
     let words =
         ["undefined", "null", "NaN", "true", "false", "whip", "whep", "endpoint", "resource", "stats"];
     "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}"
-        .prop_filter("no word of a script", move |name: &String| !words.contains(&name.as_str()))
+        .prop_filter("a leftover of a script", move |name: &String| !words.contains(&name.as_str()))
 }
 
-/// Pairs that only say where a stream should be.
+/// Pairs that are only for the stream manager: where it should place the stream.
 fn placement() -> impl Strategy<Value = Vec<String>> {
     let pairs = ["region=us", "geozone=eu", "subgroup=a", "strict=true", "endpoints=2", "transcode=true"];
     proptest::sample::subsequence(pairs.map(str::to_owned).to_vec(), 0..=pairs.len())
 }
 
-/// Pairs put among others, keeping the order of both.
+/// Inserts pairs at a position between others; both keep their order.
 fn mixed(mut pairs: Vec<String>, others: Vec<String>, at: &prop::sample::Index) -> Vec<String> {
     let at = at.index(pairs.len() + 1);
     pairs.splice(at..at, others);
@@ -39,17 +39,17 @@ fn query(pairs: &[String]) -> String {
 }
 
 #[test]
-fn a_one_step_session_is_understood() {
+fn a_one_step_target_is_read_correctly() {
     let path = (vec(name(), 0..3), name(), any::<bool>());
-    let who = (proptest::option::of(address()), proptest::option::of("[A-Za-z0-9_-]{2,20}"));
-    let inputs = (path, who, placement(), opaque(), any::<prop::sample::Index>());
+    let named = (proptest::option::of(address()), proptest::option::of("[A-Za-z0-9_-]{2,20}"));
+    let inputs = (path, named, placement(), opaque(), any::<prop::sample::Index>());
     holds(600, inputs, |((context, stream, publish), (host, group), placement, opaque, at)| {
         let words = ["undefined", "null", "NaN", "true", "false", "default"];
         prop_assume!(group.as_ref().is_none_or(|group| !words.contains(&group.as_str())));
         let opaque: Vec<String> = opaque.into_iter().filter(|pair| !pair.contains("?id=")).collect();
-        let mine =
+        let is_placement =
             |pair: &String| placement.iter().any(|other| other.split('=').next() == pair.split('=').next());
-        prop_assume!(!opaque.iter().any(mine));
+        prop_assume!(!opaque.iter().any(is_placement));
         let mut pairs = mixed(opaque.clone(), placement.clone(), &at);
         pairs.extend(host.map(|host| format!("host={host}")));
         pairs.extend(group.as_ref().map(|group| format!("nodeGroup={group}")));
@@ -74,7 +74,7 @@ fn a_one_step_session_is_understood() {
 }
 
 #[test]
-fn a_whip_request_is_understood_and_its_location_leads_back() {
+fn a_whip_request_is_read_correctly_and_its_location_leads_back_to_the_session() {
     let path = (vec(name(), 0..3), name(), 0..3_u8, any::<bool>());
     let inputs = (path, opaque(), any::<[u8; 16]>());
     holds(600, inputs, |((context, stream, form, whep), opaque, handle)| {
@@ -104,11 +104,13 @@ fn a_whip_request_is_understood_and_its_location_leads_back() {
             request.node_target(),
             format!("/{scope}/{kind}/endpoint/{stream}{}", query(&opaque))
         );
-        let ours = location::for_client(&request, Handle::new(handle));
-        // an SDK that is given a path repeats the query of its endpoint
-        let back = format!("{ours}{}", query(&pairs));
+        let location = location::for_client(&request, Handle::new(handle));
+        // an SDK that receives a path as Location appends the query of its endpoint
+        let back = format!("{location}{}", query(&pairs));
         oracles::whip(format!("PATCH\n{back}").as_bytes());
-        let Ok(Route::Whip(route)) = route::route(&back) else { return Err(fail("no way back")) };
+        let Ok(Route::Whip(route)) = route::route(&back) else {
+            return Err(fail("no route for the Location"));
+        };
         let method = Method::read("DELETE", &route).map_err(|_| fail("no DELETE"))?;
         let again = Request::read(&route, method, &rules, "").map_err(|refusal| fail(refusal.code()))?;
         prop_assert_eq!(again.handle, Some(Handle::new(handle)));

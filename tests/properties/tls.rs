@@ -1,11 +1,12 @@
-//! Scripts of TLS in which nobody does anything wrong: the oracle then asks for a whole session.
+//! TLS scripts without tampering: for these the oracle demands a complete session.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{holds, parties};
+use super::{holds, tls_fixture};
 
-/// One harmless step, as the oracle reads it: words, renewals of keys, deliveries either way, cuts, fragments, closes.
+/// One step without tampering, in the encoding of the oracle: data from either side, key updates, deliveries in either
+/// direction, cuts, fragments, closes.
 fn step() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => any::<u8>().prop_map(|size| vec![0, size]),
@@ -21,10 +22,10 @@ fn step() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn undisturbed_both_sides_hear_everything_whatever_the_cuts() {
-    // twice each: in the cuts that the script says, and as it comes
+fn without_tampering_both_sides_receive_everything_for_any_cuts() {
+    // bit 3 of the first byte makes the oracle run each script twice: with the given cuts and without cuts
     holds(60, (0..8_u8, any::<u8>(), vec(step(), 0..24)), |(client, cut, steps)| {
-        parties::records(&[vec![8 | client, cut], steps.concat()].concat());
+        tls_fixture::records(&[vec![8 | client, cut], steps.concat()].concat());
         Ok(())
     });
 }

@@ -205,7 +205,7 @@ impl Reloader {
     /// All that can fail comes first; then all that can't.
     fn reload(&mut self) -> Result<Done, ReloadError> {
         let mut loaded = load::load(&self.path).map_err(|failure| self.refuse(&failure))?;
-        let needs_restart = config::keep_fixed(&self.served.config, &mut loaded.config);
+        let needs_restart = config::keep_running(&self.served.config, &mut loaded.config);
         let (resolved, lost) = self.resolve(&loaded)?;
         let opened = log::open(&loaded.config.log).map_err(|error| {
             let found = format!("a file that can't be opened ({error})");

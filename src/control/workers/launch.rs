@@ -9,7 +9,6 @@ use crate::control::stream_manager::flights;
 use crate::control::stream_manager::flights::Manager;
 use crate::control::workers::interface::{Launch, Revise, Workers};
 use crate::control::workers::parts::RevisionParts;
-use crate::shared::answers::Answers;
 use crate::shared::gateway::{Fallback, Gateway};
 use crate::shared::revision::Names;
 use crate::shared::transfer;
@@ -129,13 +128,13 @@ impl Revise for Reviser {
 pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Workers>, String> {
     let Launch { shared, parts, specs, control } = launch;
     let config = parts.config.clone();
-    let (answers, questions) = Answers::new(&config.answers, config.origins.quarantine);
     let (revision, roots) = parts.into_revision();
     let revision = Arc::new(revision);
-    let gateway = Arc::new(Gateway::new(revision.clone(), answers, shared.metrics.clone(), fallback));
+    let (gateway, questions) = Gateway::new(revision.clone(), shared.metrics.clone(), fallback);
+    let gateway = Arc::new(gateway);
     let counted = gateway.clone();
     // the first and only launch of this process sets it
-    let _ = shared.stored_answers.set(Box::new(move || counted.answers.counts().0));
+    let _ = shared.stored_answers.set(Box::new(move || counted.answers.count()));
     let manager = Arc::new(Manager::new(gateway.clone(), Asker::new(gateway.clone(), revision, roots)));
     control.spawn(dns::keep_fresh(gateway.clone()));
     control.spawn(flights::serve(manager.clone(), questions));

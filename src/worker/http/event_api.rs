@@ -1,7 +1,7 @@
 //! The event API: questions to the stream manager, answered from the stored answers or from one flight.
 
 use crate::proto::red5::route::{EventKind, Keep};
-use crate::shared::answers::{CacheStatus, Outcome};
+use crate::shared::questions::{CacheStatus, Outcome};
 use crate::worker::http::response::{self, Shape};
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::node::lookup;

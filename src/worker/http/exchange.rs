@@ -5,7 +5,7 @@ use crate::proto::http::head::{self, BodyLength};
 use crate::proto::red5::route::{self, Priority};
 use crate::proto::refusal::Refusal;
 use crate::shared::gateway::FallbackAnswer;
-use crate::shared::limits::{HandshakePermit, Limiter, SessionPermit};
+use crate::shared::limits::{HandshakePermit, SessionPermit};
 use crate::worker::http::body::BodyReading;
 use crate::worker::http::plan::{Plan, Planned, Standing};
 use crate::worker::http::response::{self, Shape};
@@ -13,6 +13,7 @@ use crate::worker::http::websocket::{self, WebSocketRequest};
 use crate::worker::http::{body, event_api, plan, whip};
 use crate::worker::io::client::Received;
 use crate::worker::io::fairness;
+use crate::worker::io::runtime;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::placement::Unserved;
 use crate::worker::relay::pump::RelayStart;
@@ -70,8 +71,7 @@ impl<'c> Requests<'c> {
     fn take_permit(&self, priority: Priority) -> Result<(), Refusal> {
         let session = self.client.session;
         let permit = self.permit.get_or_init(|| {
-            Limiter::session(&session.worker.gateway, session.peer.ip(), priority, session.accepted)
-                .map(Rc::new)
+            session.worker.gateway.limiter.session(session.peer.ip(), priority, session.accepted).map(Rc::new)
         });
         permit.as_ref().map(|_| ()).map_err(|refusal| *refusal)
     }
@@ -81,7 +81,7 @@ impl<'c> Requests<'c> {
         let session = self.client.session;
         self.pipelined = if self.client.conn.inbox.is_empty() { 0 } else { self.pipelined + 1 };
         if self.pipelined.is_multiple_of(PIPELINED_MAX) && self.pipelined > 0 {
-            monoio::time::sleep(fairness::YIELD_DELAY).await;
+            runtime::sleep(fairness::YIELD_DELAY).await;
         }
         let planned = match self.head().await {
             Ok(planned) => planned,

@@ -17,6 +17,7 @@ use crate::proto::websocket::frame::{self, Side};
 use crate::proto::websocket::relay::RelayRules;
 use crate::proto::websocket::upgrade::{Offer, Upgrade, is_key};
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
+use crate::worker::io::runtime;
 use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::connect;
@@ -219,7 +220,7 @@ async fn dial(
         return Err(refuse(Refusal::HeadTooLarge, true));
     }
     let work = upgrade::open(admitted, upgrade, &key, &request, config);
-    let mut work = std::pin::pin!(monoio::time::timeout_at(deadline.into(), work));
+    let mut work = std::pin::pin!(runtime::timeout_at(deadline, work));
     let dialled = until_disconnect(client.conn, CloseNotify::Leaves, |cx| work.as_mut().poll(cx)).await;
     let Some(dialled) = dialled else {
         count(DialOutcome::Cancelled);

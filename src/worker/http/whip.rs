@@ -18,6 +18,7 @@ use crate::shared::limits::SessionPermit;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::http::response::{self, Shape};
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
+use crate::worker::io::runtime;
 use crate::worker::local::state::Worker;
 use crate::worker::local::task::guarded;
 use crate::worker::node::connect::{self, DialFault};
@@ -217,7 +218,7 @@ fn start(
     let undo = (whip.method == Method::Post).then(|| Undo::new(session.peer, whip, &admitted));
     let (sender, answer) = oneshot::channel();
     let (metrics, permit) = (Arc::clone(&session.worker.metrics), permit.cloned());
-    monoio::spawn(guarded(metrics, async move {
+    runtime::spawn(guarded(metrics, async move {
         let _permit = permit;
         let answered = exchange::exchange(&admitted, &request, limits).await;
         if let (Err(Ok(answered)), Some(undo)) = (sender.send(answered), undo)
@@ -343,7 +344,7 @@ fn remember(
         let (worker, admitted, limits) = (Rc::clone(&session.worker), *admitted, exchange_limits(session));
         let metrics = Arc::clone(&worker.metrics);
         let run = async move { undo.run(&worker, &admitted, None, limits).await };
-        monoio::spawn(guarded(metrics, run));
+        runtime::spawn(guarded(metrics, run));
         unusable.refusal()
     })?;
     let mut random = [0; 16];

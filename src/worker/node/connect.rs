@@ -6,6 +6,7 @@ use crate::proto::http::head::HeadLimits;
 use crate::proto::websocket::upgrade::UpgradeFault;
 use crate::worker::io::buffers;
 use crate::worker::io::outbox::Outbox;
+use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -61,7 +62,7 @@ impl DialFault {
 
 /// Connects to an admitted node within `timeout`.
 pub(crate) async fn connect(admitted: &Admitted, timeout: Duration) -> Result<Sock, DialFault> {
-    monoio::time::timeout(timeout, Sock::connect(admitted.address()))
+    runtime::timeout(timeout, Sock::connect(admitted.address()))
         .await
         .map_err(|_| DialFault::ConnectTimeout)?
         .map_err(|e| connect_fault(&e))

@@ -7,6 +7,7 @@
 use crate::proto::admission::Admitted;
 use crate::proto::http::body::Body;
 use crate::proto::http::forward_fields;
+use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::node::connect::{self, DialFault};
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub(crate) async fn exchange(
     limits: ExchangeLimits,
 ) -> Result<Answered, DialFault> {
     let sock = connect::connect(admitted, limits.connect_timeout).await?;
-    monoio::time::timeout(limits.answer_timeout, talk(&sock, request, limits.body_max))
+    runtime::timeout(limits.answer_timeout, talk(&sock, request, limits.body_max))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
 }

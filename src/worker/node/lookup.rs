@@ -3,7 +3,10 @@
 use crate::metrics::AnswerOutcome;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{CacheLookup, CacheStatus, Key, Outcome, Reply};
+use crate::shared::answers::CacheLookup;
+use crate::shared::answers::Key;
+use crate::shared::questions::{CacheStatus, Outcome, Reply};
+use crate::worker::io::runtime;
 use crate::worker::local::state::Worker;
 use futures_channel::oneshot;
 use std::rc::Rc;
@@ -37,7 +40,7 @@ pub(crate) async fn ask(
 async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (CacheStatus, Outcome) {
     let answers = &worker.gateway.answers;
     if keep == Keep::Never {
-        let reply = answers.ask(key.into(), kind, keep).await;
+        let reply = worker.gateway.questions.ask(key.into(), kind, keep).await;
         return (CacheStatus::Bypass, reply.map_or(Err(Refusal::ManagerFailed), |(_, outcome)| outcome));
     }
     match answers.look(key) {
@@ -50,7 +53,7 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (C
         Err(refusal) => return (CacheStatus::Collapsed, Err(refusal)),
         Ok(CacheStatus::Miss) => {
             let key: Key = key.into();
-            monoio::spawn(fly(worker.clone(), key, kind, keep));
+            runtime::spawn(fly(worker.clone(), key, kind, keep));
             CacheStatus::Miss
         }
         Ok(by) => by,
@@ -89,7 +92,7 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<Ca
 
 /// The flight: a task of the worker that ends without being cancelled, since the control thread answers within its timeout.
 async fn fly(worker: Rc<Worker>, key: Key, kind: EventKind, keep: Keep) {
-    let reply = worker.gateway.answers.ask(key.clone(), kind, keep).await;
+    let reply = worker.gateway.questions.ask(key.clone(), kind, keep).await;
     let reply = reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     let waiting = worker.flights.0.borrow_mut().remove(&key).unwrap_or_default();
     for waiter in waiting {

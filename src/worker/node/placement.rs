@@ -3,13 +3,15 @@
 
 use crate::config::OriginHeader;
 use crate::proto::admission::Admitted;
+use crate::proto::http::forward_fields::NodeOrigin;
 use crate::proto::http::head::Request;
 use crate::proto::red5::params::Host;
 use crate::proto::red5::route::{self, EventKind, Keep, Route};
 use crate::proto::refusal::Refusal;
-use crate::proto::websocket::upgrade::NodeOrigin;
-use crate::shared::answers::{Answer, CacheStatus};
+use crate::shared::answers::Answer;
+use crate::shared::questions::CacheStatus;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
+use crate::worker::io::runtime;
 use crate::worker::node::connect::DialFault;
 use crate::worker::node::lookup;
 use crate::worker::session::client::Client;
@@ -125,7 +127,7 @@ impl Search<'_> {
             session.worker.gateway.answers.forget(self.question);
         }
         let asked = lookup::ask(&session.worker, self.question, kind, keep);
-        let mut asked = std::pin::pin!(monoio::time::timeout_at(self.deadline.into(), asked));
+        let mut asked = std::pin::pin!(runtime::timeout_at(self.deadline, asked));
         let asked = until_disconnect(client.conn, CloseNotify::Leaves, |cx| asked.as_mut().poll(cx)).await;
         match asked.ok_or(Unserved::ClientLeft)? {
             Err(_) => Err(Unserved::Refused(Refusal::ManagerTimeout)),
@@ -150,8 +152,8 @@ impl Search<'_> {
             return Err(Refusal::OriginNotAdmitted);
         }
         let untried = || nodes.iter().filter(|node| !self.tried.contains(node)).filter_map(|n| admit(n).ok());
-        let healthy = untried().find(|admitted| !gateway.answers.is_quarantined(admitted.address().ip()));
-        let wait_for_better = self.left > 0 && gateway.answers.knows_healthy_node();
+        let healthy = untried().find(|admitted| !gateway.nodes.is_quarantined(admitted.address().ip()));
+        let wait_for_better = self.left > 0 && gateway.nodes.knows_healthy();
         Ok(healthy.or_else(|| untried().next().filter(|_| !wait_for_better)))
     }
 }
@@ -161,7 +163,7 @@ pub(crate) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
     let revision = session.revision();
     match host {
         Host::Address(address) => {
-            let learned = session.worker.gateway.answers.is_learned(*address);
+            let learned = session.worker.gateway.nodes.is_learned(*address);
             revision.admit(*address, learned)
         }
         Host::Name(name) => {
@@ -191,7 +193,7 @@ pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault) ->
         "a node did not take a request"
     );
     if !matches!(fault, DialFault::BadHandshake(_) | DialFault::Exhausted) {
-        session.worker.gateway.answers.refused(admitted.address().ip());
+        session.worker.gateway.nodes.mark_failed(admitted.address().ip());
     }
     match fault {
         DialFault::Refused | DialFault::Broken => Refusal::OriginRefused,

@@ -5,6 +5,7 @@ use crate::proto::refusal::Refusal;
 use crate::shared::revision::Held;
 use crate::shared::session_id::SessionId;
 use crate::worker::io::client::Conn;
+use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::state::Worker;
@@ -94,7 +95,7 @@ impl Session {
     /// As [`Session::readable`], for any wait that may be dropped without a loss.
     async fn either(&self, wait: impl Future<Output = ()>, deadline: Instant) -> Woke {
         let mut wait = std::pin::pin!(wait);
-        let mut sleep = std::pin::pin!(monoio::time::sleep_until(deadline.into()));
+        let mut sleep = std::pin::pin!(runtime::sleep_until(deadline));
         std::future::poll_fn(|cx| {
             if wait.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woke::Ready);

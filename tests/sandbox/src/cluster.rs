@@ -1,4 +1,4 @@
-//! Starting and ending a whole cluster, and the handles by which tests look into it and turn its knobs.
+//! Starts and ends a whole cluster, and gives tests handles that read its records and change its knobs.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,20 +12,20 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::answers::Answers;
 use crate::config::{ClusterConfig, ManagerKnobs, NodeKnobs};
-use crate::directory::{Directory, Live};
+use crate::directory::{Directory, LiveStream};
 use crate::http::Head;
 use crate::manager::Manager;
 use crate::media::Media;
 use crate::node::{Node, listen};
 use crate::record::{CloseSeen, Count, Log, NodeCounts, NodeRecord, Question, WhipSeen};
 
-/// How often a port that turned out to be taken elsewhere is exchanged for another.
-const PORT_TRIES: usize = 20;
+/// How many free ports are tried until one is free on the addresses of all nodes.
+const PORT_ATTEMPTS_MAX: usize = 20;
 
-/// How long the end of a cluster may take.
+/// How long the cluster's tasks may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running cluster. It ends with its last owner: sockets closed, threads joined.
+/// A running cluster. Dropping it closes its sockets and joins its threads.
 pub struct Cluster {
     runtime: Option<Runtime>,
     manager: Arc<Manager>,
@@ -35,10 +35,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts everything; when this returns, manager and nodes listen.
+    /// Starts the stream manager and the nodes. All of them listen when this returns.
     ///
     /// # Errors
-    /// An address or port can't be had.
+    /// An address or port is not available, or `config` has no nodes.
     pub fn start(config: ClusterConfig) -> io::Result<Self> {
         let runtime =
             Builder::new_multi_thread().worker_threads(2).thread_name("sandbox").enable_all().build()?;
@@ -72,13 +72,13 @@ impl Cluster {
         format!("http://{}", self.manager_address)
     }
 
-    /// Where the stream manager listens.
+    /// Address and port of the stream manager.
     #[must_use]
     pub fn manager_address(&self) -> SocketAddr {
         self.manager_address
     }
 
-    /// The one signalling port of all nodes.
+    /// The signalling port, which all nodes share.
     #[must_use]
     pub fn nodes_port(&self) -> u16 {
         self.nodes.first().map_or(0, |node| node.address.port())
@@ -105,13 +105,13 @@ impl Cluster {
         NodeHandle(&self.nodes[index])
     }
 
-    /// Every live stream.
+    /// All live streams.
     #[must_use]
-    pub fn streams(&self) -> Vec<Live> {
+    pub fn streams(&self) -> Vec<LiveStream> {
         self.directory.list()
     }
 
-    /// Enters a stream that nobody publishes, so that the manager names its node.
+    /// Adds a stream without a publisher to the directory, so that the stream manager names `node` for it.
     ///
     /// # Panics
     /// There is no node of that index.
@@ -120,7 +120,7 @@ impl Cluster {
         self.directory.publish(scope, name, node);
     }
 
-    /// Ends everything, as dropping does.
+    /// Ends the cluster, as dropping it does.
     pub fn stop(self) {}
 }
 
@@ -132,10 +132,10 @@ impl Drop for Cluster {
     }
 }
 
-/// One listener per node, all on one port.
+/// Opens one listener for each node, all on the same port.
 fn node_listeners(config: &ClusterConfig) -> io::Result<Vec<TcpListener>> {
-    let mut failed = io::Error::other("a cluster needs nodes");
-    for _ in 0..PORT_TRIES {
+    let mut failed = io::Error::other("expected at least one node, found none");
+    for _ in 0..PORT_ATTEMPTS_MAX {
         let mut port = config.nodes_port;
         let mut listeners = Vec::new();
         for &address in &config.nodes {
@@ -176,8 +176,8 @@ fn start_node(
         apps: config.apps.clone(),
         ping_interval: config.ping_interval,
         knobs: Mutex::default(),
-        turned: Notify::new(),
-        cut: Notify::new(),
+        knobs_changed: Notify::new(),
+        killed: Notify::new(),
         record,
         media,
         next_peer: AtomicU64::new(1),
@@ -191,24 +191,24 @@ fn start_node(
 pub struct ManagerHandle<'a>(&'a Manager);
 
 impl ManagerHandle<'_> {
-    /// Changes how it answers, from the next question on.
-    pub fn knobs(&self, turn: impl FnOnce(&mut ManagerKnobs)) {
-        turn(&mut self.0.knobs.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Changes how the stream manager answers, from the next question on.
+    pub fn knobs(&self, change: impl FnOnce(&mut ManagerKnobs)) {
+        change(&mut self.0.knobs.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// How many questions it got.
+    /// Number of questions received.
     #[must_use]
     pub fn asked(&self) -> u64 {
         self.0.asked.get()
     }
 
-    /// How many connections it took.
+    /// Number of connections accepted.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.0.connections.get()
     }
 
-    /// The latest questions, oldest first.
+    /// The latest questions, at most 4096, oldest first.
     #[must_use]
     pub fn questions(&self) -> Vec<Question> {
         self.0.questions.all()
@@ -220,53 +220,54 @@ impl ManagerHandle<'_> {
 pub struct NodeHandle<'a>(&'a Arc<Node>);
 
 impl NodeHandle<'_> {
-    /// Where it listens.
+    /// Address and port of the node.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Changes how it treats connections, from the next one on. `Refuse` and `HangConnect` take a moment: wait for the
-    /// effect with a deadline.
-    pub fn knobs(&self, turn: impl FnOnce(&mut NodeKnobs)) {
-        self.0.turn(turn);
+    /// Changes how the node treats connections, from the next one on. `Refuse` and `HangConnect` do not take effect at
+    /// once: wait for the effect with a deadline.
+    pub fn knobs(&self, change: impl FnOnce(&mut NodeKnobs)) {
+        self.0.change_knobs(change);
     }
 
-    /// Kills it: connections, sessions and streams end at once, and connects are refused until [`up`](Self::up).
+    /// Kills the node: its connections, sessions and streams end at once, and connects are refused until
+    /// [`up`](Self::up).
     pub fn down(&self) {
         self.0.down();
     }
 
-    /// Brings it back, without any of its sessions.
+    /// Brings the node back, without its former sessions.
     pub fn up(&self) {
         self.0.up();
     }
 
-    /// Its counters now.
+    /// The current values of its counters.
     #[must_use]
     pub fn counts(&self) -> NodeCounts {
         self.0.record.counts()
     }
 
-    /// The latest request heads, oldest first.
+    /// The latest request heads, at most 4096, oldest first.
     #[must_use]
     pub fn heads(&self) -> Vec<Head> {
         self.0.record.heads.all()
     }
 
-    /// The latest text messages of all its clients, oldest first.
+    /// The latest text messages of all its clients, at most 4096, oldest first.
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
         self.0.record.messages.all()
     }
 
-    /// The latest WHIP and WHEP requests, oldest first.
+    /// The latest WHIP and WHEP requests, at most 4096, oldest first.
     #[must_use]
     pub fn whip(&self) -> Vec<WhipSeen> {
         self.0.record.whip.all()
     }
 
-    /// How the latest signalling connections ended, oldest first.
+    /// How the latest signalling connections ended, at most 4096, oldest first.
     #[must_use]
     pub fn closes(&self) -> Vec<CloseSeen> {
         self.0.record.closes.all()

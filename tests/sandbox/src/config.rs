@@ -1,27 +1,28 @@
-//! What a cluster is started with, and the knobs that make a part of it misbehave while it runs.
+//! The settings a cluster starts with, and the knobs that make the stream manager or a node misbehave while it runs.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// Where a cluster lives. The default is a manager on 127.0.0.1 and two nodes on 127.0.0.1 and 127.0.0.2, all ports free ones.
+/// The settings of a cluster. The default is a stream manager on 127.0.0.1 and two nodes on 127.0.0.1 and 127.0.0.2, all on
+/// free ports.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
     /// The stream manager's address.
     pub manager: IpAddr,
-    /// Its port; 0 takes a free one.
+    /// The stream manager's port; 0 takes a free one.
     pub manager_port: u16,
-    /// One node each, signalling and media on the same address.
+    /// The address of each node, used for signalling and for media.
     pub nodes: Vec<IpAddr>,
-    /// The one signalling port of all nodes; 0 takes one that is free on every address.
+    /// The signalling port of all nodes; 0 takes one that is free on all their addresses.
     pub nodes_port: u16,
-    /// First path segments a node knows; everything else is 404 there.
+    /// Applications of the nodes: a node answers 404 when the first path segment is not among them.
     pub apps: Vec<String>,
-    /// How often a node pings, with `PING!` as payload.
+    /// How often a node pings its clients, with `PING!` as payload.
     pub ping_interval: Duration,
-    /// The node groups of the streams service.
+    /// The node groups of the streams API.
     pub groups: Vec<Group>,
-    /// Files the manager hands out as well, so that a page can be tried without a gateway.
+    /// Files that the stream manager serves too, so that a page can be tried without a gateway.
     pub pages: Vec<Page>,
 }
 
@@ -40,42 +41,42 @@ impl Default for ClusterConfig {
     }
 }
 
-/// One node group of Stream Manager 2.0. The name `default` means the only group when there is just one.
+/// One node group of Stream Manager 2.0. When there is only one group, the name `default` means that group.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// What clients call it.
+    /// The name that clients send.
     pub name: String,
-    /// Indexes of its nodes; none means all.
+    /// Indexes of its nodes; empty means all nodes.
     pub nodes: Vec<usize>,
 }
 
-/// One file for the manager to hand out.
+/// One file that the stream manager serves.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The exact path, with its slash.
+    /// The exact request path, which begins with a slash.
     pub path: String,
     /// The value of `Content-Type`.
     pub content_type: String,
-    /// The file itself.
+    /// The content of the file.
     pub body: Vec<u8>,
 }
 
-/// How the stream manager answers; the default is: rightly and at once.
+/// How the stream manager answers. By default it answers correctly and at once.
 #[derive(Debug, Clone)]
 pub struct ManagerKnobs {
-    /// Wait so long before every answer.
+    /// How long to wait before every answer.
     pub delay: Duration,
-    /// Answer with this status instead; the body says `errorMessage`.
+    /// Answer with this status instead, and with an error body that has `errorMessage`.
     pub status: Option<u16>,
     /// Answer with this body instead.
     pub body: Option<String>,
     /// The value of `Content-Type`.
     pub content_type: String,
-    /// Name this address instead of a node's, in every answer.
+    /// Name this address instead of a node's in every answer.
     pub named: Option<String>,
-    /// Addresses to name in the next answers, one each, before `named` and the real ones.
+    /// Addresses for the next answers, one for each answer. They go before `named` and before the real addresses.
     pub named_next: VecDeque<String>,
-    /// `/live` (as event answers are documented) or `live`.
+    /// True: the scope in an event answer is `/live`, as documented. False: it is `live`.
     pub slashed_scope: bool,
     /// Write these bytes instead of any HTTP response, then close.
     pub raw: Option<Vec<u8>>,
@@ -102,10 +103,10 @@ impl Default for ManagerKnobs {
     }
 }
 
-/// How a node treats connections; the default is: well.
+/// How a node treats connections. By default it behaves correctly.
 #[derive(Debug, Clone, Default)]
 pub struct NodeKnobs {
-    /// What goes wrong with every new connection.
+    /// The fault that every new connection meets.
     pub fault: Option<NodeFault>,
     /// Send the 101 and the first frame in one write.
     pub coalesce: bool,
@@ -115,18 +116,18 @@ pub struct NodeKnobs {
     pub whip: WhipKnobs,
 }
 
-/// How a node answers WHIP and WHEP; the default is: rightly and at once.
+/// How a node answers WHIP and WHEP. By default it answers correctly and at once.
 #[derive(Debug, Clone, Default)]
 pub struct WhipKnobs {
-    /// Only requests of this method are treated so; `location` and `links` are for all.
+    /// Apply `delay`, `status` and `framing` only to requests of this method; the other knobs apply to all requests.
     pub only: Option<String>,
-    /// Wait so long before the answer.
+    /// How long to wait before the answer.
     pub delay: Duration,
     /// Answer with this status and do nothing else.
     pub status: Option<u16>,
-    /// How the body of an answer goes over the wire.
+    /// How the body of an answer is delimited.
     pub framing: Framing,
-    /// What a new session's `Location` looks like.
+    /// The form of the `Location` field for a new session.
     pub location: LocationKnob,
     /// Values of `Link` fields, for example `<stun:127.0.0.1:3478>; rel=\"ice-server\"`.
     pub links: Vec<String>,
@@ -134,40 +135,40 @@ pub struct WhipKnobs {
     pub no_cors: bool,
 }
 
-/// How the end of an answer is told.
+/// How the end of an answer's body is marked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Framing {
     /// By `Content-Length`.
     #[default]
     Length,
-    /// In chunks of a few bytes.
+    /// By chunked coding, in chunks of 100 bytes.
     Chunked,
     /// By the end of the connection.
     UntilClose,
-    /// `Content-Length` promises all of it; the connection closes after half.
+    /// Not at all: `Content-Length` is the whole length, but the connection closes after half of the body.
     Cut,
 }
 
-/// What a new session's `Location` looks like.
+/// The form of the `Location` field for a new session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum LocationKnob {
-    /// `/live/whip/resource/stream1`.
+    /// A path: `/live/whip/resource/stream1`.
     #[default]
     Path,
-    /// The same below `http://NODE:PORT`.
+    /// An absolute URI: `http://NODE:PORT` and the path.
     Absolute,
-    /// The same with a query of this text.
+    /// The path, with this query.
     Query(String),
-    /// There is none.
+    /// No `Location` field.
     Missing,
-    /// Exactly this, however wrong.
+    /// Exactly this text, valid or not.
     Text(String),
 }
 
 impl LocationKnob {
-    /// The knob by a word, for tests in another process.
-    pub(crate) fn named(word: &str) -> Option<Self> {
-        Some(match word {
+    /// Finds a form by its name, for tests that run in another process. None when the name is unknown.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
             "path" => Self::Path,
             "absolute" => Self::Absolute,
             "query" => Self::Query("host=10.0.0.7".to_owned()),
@@ -181,28 +182,28 @@ impl LocationKnob {
 /// One way a node fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeFault {
-    /// Nobody listens: the connect is refused.
+    /// There is no listener: the connect is refused.
     Refuse,
     /// The connect never completes.
     HangConnect,
-    /// The connection is taken, its head is read, and nothing is ever answered.
+    /// The node accepts the connection, reads the head and never answers.
     HangUpgrade,
-    /// The connection is taken and closed after its head.
+    /// The node accepts the connection and closes it after the head.
     CloseAtUpgrade,
-    /// An HTTP response of this status instead of a 101.
+    /// The node answers with this status instead of a 101.
     Answer(u16),
-    /// A 101 with the accept key of another handshake.
+    /// The 101 carries the `Sec-WebSocket-Accept` of another handshake.
     WrongAccept,
-    /// A 101 with this header line added, for example an extension nobody asked for.
+    /// The 101 carries this additional header line, for example an extension that was not requested.
     Header(String),
-    /// A good 101; after so many frames from the client the TCP connection closes without a Close frame.
+    /// The 101 is correct. After `after` frames from the client the TCP connection closes without a Close frame.
     Vanish {
-        /// Frames read before.
+        /// Number of frames that the node reads before.
         after: usize,
     },
-    /// A good 101; after so many frames from the client a Close frame with this code.
+    /// The 101 is correct. After `after` frames from the client the node sends a Close frame with this code.
     Close {
-        /// Frames read before.
+        /// Number of frames that the node reads before.
         after: usize,
         /// The close code.
         code: u16,

@@ -1,4 +1,4 @@
-//! Just enough HTTP/1.1 for a sandbox: read a head, read a body, write a response.
+//! The part of HTTP/1.1 that the sandbox needs: reading a head, reading a body, writing a response.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::config::Framing;
 use crate::whip::Reply;
 
-/// The longest head that is read; real nodes stop at 8 KiB.
+/// Longest request head that is read, in bytes; real nodes accept 8 KiB.
 const HEAD_MAX: usize = 32 * 1024;
 
-/// A request head as it came.
+/// A request head as it was received.
 #[derive(Debug, Clone)]
 pub struct Head {
     /// Every byte up to and including the empty line.
@@ -20,45 +20,46 @@ pub struct Head {
     pub method: String,
     /// The target, undecoded.
     pub target: String,
-    /// Names as sent, in order.
+    /// Names and values of the fields, in the order and letter case in which they were sent.
     pub headers: Vec<(String, String)>,
-    /// Who sent it.
+    /// Address and port of the sender.
     pub from: SocketAddr,
 }
 
 impl Head {
-    /// The first header of that name, in any letter case.
+    /// The value of the first header of that name; letter case does not matter.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
-    /// The target before its first `?`.
+    /// The part of the target before its first `?`.
     #[must_use]
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// The target behind its first `?`.
+    /// The part of the target behind its first `?`; empty when there is none.
     #[must_use]
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// The first query parameter of that name, undecoded.
+    /// The value of the first query parameter of that name, undecoded.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
         let pairs = self.query().split('&').filter_map(|pair| pair.split_once('='));
         pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    /// Whether the client means to go on after this request.
+    /// Whether the client keeps the connection open after this request: it did not send `Connection: close`.
     pub(crate) fn keeps_alive(&self) -> bool {
         !self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
-/// Reads one head; `rest` holds what came behind it (and what was left from before). None at a clean end.
+/// Reads one head. `rest` holds bytes that were read before, and afterwards the bytes behind the head. None when the
+/// connection ended before the first byte of a head.
 pub(crate) async fn read_head<S: AsyncRead + Unpin>(
     stream: &mut S,
     rest: &mut Vec<u8>,
@@ -66,12 +67,12 @@ pub(crate) async fn read_head<S: AsyncRead + Unpin>(
 ) -> io::Result<Option<Head>> {
     loop {
         if let Some(end) = rest.windows(4).position(|w| w == b"\r\n\r\n") {
-            let behind = rest.split_off(end + 4);
-            let raw = std::mem::replace(rest, behind);
+            let remaining = rest.split_off(end + 4);
+            let raw = std::mem::replace(rest, remaining);
             return parse(&raw, from).map(Some);
         }
         if rest.len() > HEAD_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the head is too long"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "request head longer than 32 KiB"));
         }
         if stream.read_buf(rest).await? == 0 {
             return if rest.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
@@ -80,7 +81,7 @@ pub(crate) async fn read_head<S: AsyncRead + Unpin>(
 }
 
 fn parse(raw: &[u8], from: SocketAddr) -> io::Result<Head> {
-    let bad = |_| io::Error::new(io::ErrorKind::InvalidData, "not a request head");
+    let bad = |_| io::Error::new(io::ErrorKind::InvalidData, "malformed request head");
     let mut slots = [httparse::EMPTY_HEADER; 128];
     let mut request = httparse::Request::new(&mut slots);
     request.parse(raw).map_err(bad)?;
@@ -96,7 +97,7 @@ fn parse(raw: &[u8], from: SocketAddr) -> io::Result<Head> {
     })
 }
 
-/// A whole response.
+/// Writes a whole response. `keep`: the connection stays open afterwards.
 pub(crate) fn response(status: u16, content_type: &str, body: &[u8], keep: bool) -> Vec<u8> {
     let connection = if keep { "keep-alive" } else { "close" };
     let head = format!(
@@ -107,7 +108,8 @@ pub(crate) fn response(status: u16, content_type: &str, body: &[u8], keep: bool)
     [head.as_bytes(), body].concat()
 }
 
-/// Reads the body of a request; the inner error is the status for one that can't be read.
+/// Reads the body of a request of at most `max` bytes. The inner error is the status to answer when the body is too long
+/// or malformed.
 pub(crate) async fn read_body<S: AsyncRead + Unpin>(
     stream: &mut S,
     rest: &mut Vec<u8>,
@@ -139,7 +141,7 @@ async fn read_chunks<S: AsyncRead + Unpin>(
             return Ok(Err(413));
         }
         if size == 0 {
-            // Trailers, up to their empty line.
+            // Skips the trailer fields, up to the empty line.
             while !take_line(stream, rest).await?.is_empty() {}
             return Ok(Ok(body));
         }
@@ -150,7 +152,7 @@ async fn read_chunks<S: AsyncRead + Unpin>(
     }
 }
 
-/// One line without its end.
+/// Reads one line and returns it without its line end.
 async fn take_line<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>) -> io::Result<String> {
     loop {
         if let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
@@ -158,7 +160,7 @@ async fn take_line<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>) -> 
             return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
         }
         if rest.len() > HEAD_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "line longer than 32 KiB"));
         }
         if stream.read_buf(rest).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -166,18 +168,19 @@ async fn take_line<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>) -> 
     }
 }
 
-/// Exactly so many bytes.
+/// Reads exactly `len` bytes.
 async fn take<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>, len: usize) -> io::Result<Vec<u8>> {
     while rest.len() < len {
         if stream.read_buf(rest).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    let behind = rest.split_off(len);
-    Ok(std::mem::replace(rest, behind))
+    let remaining = rest.split_off(len);
+    Ok(std::mem::replace(rest, remaining))
 }
 
-/// A whole response with fields of its own, framed as told. Whether the connection lives on is the caller's to obey.
+/// Writes a whole response with the fields of `reply`, its body delimited by `framing`. `keep` only sets the `Connection`
+/// field: the calling function has to close the connection when it is false.
 pub(crate) fn framed(reply: &Reply, framing: Framing, keep: bool) -> Vec<u8> {
     let body = &reply.body;
     let connection = if keep { "keep-alive" } else { "close" };
@@ -187,7 +190,7 @@ pub(crate) fn framed(reply: &Reply, framing: Framing, keep: bool) -> Vec<u8> {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     let sent = match framing {
-        // A 204 has neither a body nor a word about its length.
+        // A 204 has neither a body nor a `Content-Length` (RFC 9110, 8.6).
         _ if reply.status == 204 => Vec::new(),
         Framing::Length | Framing::Cut => {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
@@ -222,6 +225,6 @@ fn reason(status: u16) -> &'static str {
         426 => "Upgrade Required",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
-        _ => "Whatever",
+        _ => "Unknown",
     }
 }

@@ -1,16 +1,16 @@
-//! A sandbox Red5 Pro cluster in one process: a stream manager and nodes whose signalling and media are real, for tidegate's
-//! tests, demo and benches. It knows the vendor's protocol and nothing of the gateway.
+//! A sandbox Red5 Pro cluster in one process, for tidegate's demo and for tests in a browser: a stream manager, and nodes
+//! with real signalling and real media. It implements the vendor's protocol and does not depend on the gateway.
 //!
 //! ```no_run
 //! use tidegate_sandbox::{Cluster, ClusterConfig, NodeFault};
 //!
 //! let cluster = Cluster::start(ClusterConfig::default())?;
-//! println!("ask {}", cluster.manager_url());
+//! println!("the stream manager is at {}", cluster.manager_url());
 //! cluster.node(0).knobs(|knobs| knobs.fault = Some(NodeFault::Answer(404)));
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Everything ends when the [`Cluster`] is dropped.
+//! The cluster ends when the [`Cluster`] is dropped.
 
 mod answers;
 mod cluster;
@@ -30,6 +30,6 @@ pub use cluster::{Cluster, ManagerHandle, NodeHandle};
 pub use config::{
     ClusterConfig, Framing, Group, LocationKnob, ManagerKnobs, NodeFault, NodeKnobs, Page, WhipKnobs,
 };
-pub use directory::Live;
+pub use directory::LiveStream;
 pub use http::Head;
 pub use record::{CloseSeen, NodeCounts, Question, WhipSeen};

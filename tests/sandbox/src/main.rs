@@ -1,10 +1,10 @@
-//! A cluster by itself, for trying a page or an SDK against it without a gateway. Not a part of any product.
+//! Runs a cluster alone, so that a page or an SDK can be tried against it without a gateway. Not part of any product.
 
 use std::time::Duration;
 
 use tidegate_sandbox::{Cluster, ClusterConfig, Page};
 
-/// `tidegate-sandbox [MANAGER_PORT [NODES_PORT [PAGE]]]`: the page is served at `/` of the manager.
+/// `tidegate-sandbox [MANAGER_PORT [NODES_PORT [PAGE]]]`: the stream manager serves the file PAGE at `/`.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let port = |at: usize| args.get(at).map_or(Ok(0), |port| port.parse::<u16>());

@@ -1,4 +1,5 @@
-//! The stream manager's listener: keeps connections, writes down questions, obeys its knobs. What it says is in `answers`.
+//! The stream manager's listener: serves connections, records questions and applies the knobs. The answers come from the
+//! module `answers`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use crate::http::{self, Head};
 use crate::node::Node;
 use crate::record::{Count, Log, Question};
 
-/// Everything the manager's connections share.
+/// State that all connections of the stream manager share.
 pub(crate) struct Manager {
     pub(crate) answers: Answers,
     pub(crate) directory: Arc<Directory>,
@@ -30,7 +31,7 @@ pub(crate) struct Manager {
 impl Manager {
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         loop {
-            // Out of descriptors or a connection that died in the queue: the next one may be fine.
+            // No descriptor is free, or the connection ended in the queue: the next accept may succeed.
             let Ok((stream, from)) = listener.accept().await else {
                 tokio::task::yield_now().await;
                 continue;
@@ -41,13 +42,13 @@ impl Manager {
         }
     }
 
-    /// One kept-alive connection. Errors end it, which is all a sandbox does about them.
+    /// Serves one connection until it closes. An error ends only this connection and is not reported.
     async fn connection(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut rest = Vec::new();
         while let Some(head) = http::read_head(&mut stream, &mut rest, from).await? {
             let page = self.pages.iter().find(|page| page.path == head.path());
-            if let Some(status) = self.told(&head) {
+            if let Some(status) = self.control(&head) {
                 let keep = head.keeps_alive();
                 stream.write_all(&http::response(status, "text/plain", b"", keep)).await?;
                 if keep {
@@ -80,11 +81,12 @@ impl Manager {
         Ok(())
     }
 
-    /// Knobs for tests in another process, `POST /sandbox/…`: the status when the request was one of those.
-    fn told(&self, head: &Head) -> Option<u16> {
-        let what = head.path().strip_prefix("/sandbox/").filter(|_| head.method == "POST")?;
+    /// Lets tests in another process change knobs by `POST /sandbox/…`. Returns the status of the answer, or None when
+    /// `head` is not such a request.
+    fn control(&self, head: &Head) -> Option<u16> {
+        let command = head.path().strip_prefix("/sandbox/").filter(|_| head.method == "POST")?;
         let node = |index: &str| index.parse().ok().and_then(|index: usize| self.nodes.get(index));
-        let done = match *what.split('/').collect::<Vec<_>>() {
+        let done = match *command.split('/').collect::<Vec<_>>() {
             ["named-next", address] => {
                 let mut knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner);
                 knobs.named_next.push_back(address.to_owned());
@@ -93,7 +95,7 @@ impl Manager {
             ["nodes", index, "down"] => node(index).map(|node| node.down()).is_some(),
             ["nodes", index, "location", style] => match (node(index), LocationKnob::named(style)) {
                 (Some(node), Some(location)) => {
-                    node.turn(|knobs| knobs.whip.location = location);
+                    node.change_knobs(|knobs| knobs.whip.location = location);
                     true
                 }
                 _ => false,
@@ -104,7 +106,7 @@ impl Manager {
         Some(if done { 200 } else { 404 })
     }
 
-    /// The knobs for one request; a question uses up the next of the names to be given.
+    /// Returns the knobs for one request. A question takes the next address out of `named_next`.
     fn knobs(&self, question: bool) -> ManagerKnobs {
         let mut knobs = self.knobs.lock().unwrap_or_else(PoisonError::into_inner);
         let next = if question { knobs.named_next.pop_front() } else { None };
@@ -115,9 +117,9 @@ impl Manager {
 
     fn respond(&self, head: &Head, knobs: &ManagerKnobs, keep: bool) -> Vec<u8> {
         let (status, body) = match (knobs.status, head.method.as_str()) {
-            (Some(status), _) => error(status, "as told"),
+            (Some(status), _) => error(status, "status set by a knob"),
             (None, "GET") => self.answers.answer(head.path(), head.query(), &self.directory, knobs),
-            (None, _) => error(405, "only GET"),
+            (None, _) => error(405, "expected the method GET"),
         };
         let body = knobs.body.clone().unwrap_or_else(|| body.to_string());
         http::response(status, &knobs.content_type, body.as_bytes(), keep)

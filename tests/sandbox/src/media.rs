@@ -1,5 +1,5 @@
-//! A node's media: one UDP socket, every peer's session, frames from a publisher to its subscribers. It sees requests, not
-//! sockets: `signalling` carries those.
+//! The media part of a node: one UDP socket, the WebRTC sessions of all peers, and the frames that go from a publisher to
+//! its subscribers. It receives requests over a channel; `signalling` owns the WebSockets.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,48 +15,48 @@ use tokio::sync::oneshot;
 
 use crate::directory::Directory;
 use crate::messages::{self, Request};
-use crate::peer::{Failure, Happened, Peer, Role, candidate_line};
+use crate::peer::{Failure, Peer, PeerEvent, Role, candidate_line};
 use crate::record::NodeRecord;
 
 mod resources;
 
-pub(crate) use resources::{Ask, Given, Resource, Side};
+pub(crate) use resources::{Resource, ResourceReply, ResourceRequest, Side};
 
-/// One signalling connection of a node, and the session that may outlive it.
+/// Identifies one signalling connection of a node and its WebRTC session, which may outlive the connection.
 pub(crate) type PeerId = u64;
 
-/// What signalling tells media.
+/// A command for the media part, from `signalling`, `whip` or the node.
 pub(crate) enum Command {
     Opened {
         peer: PeerId,
         scope: String,
         outbox: UnboundedSender<String>,
     },
-    Asked {
+    Request {
         peer: PeerId,
         request: Request,
     },
-    Gone {
+    Closed {
         peer: PeerId,
     },
-    /// `peer` is the id of the session that may come of it.
+    /// A WHIP or WHEP request. If it creates a session, the session gets the id `peer`.
     Resource {
         peer: PeerId,
         resource: Resource,
-        ask: Ask,
+        request: ResourceRequest,
         if_match: Option<String>,
-        reply: oneshot::Sender<Result<Given, u16>>,
+        reply: oneshot::Sender<Result<ResourceReply, u16>>,
     },
-    /// The whole node dies.
+    /// The whole node goes down.
     Down,
 }
 
-/// A connected client is never silent for so long: browsers check their path every few seconds. ICE alone would take 20 s
-/// to notice a browser that was killed, and its stream's name would be taken meanwhile.
-const SILENCE: Duration = Duration::from_secs(6);
+/// A connected client that sends no packet for this long is disconnected: browsers check their path every few seconds.
+/// ICE alone would take 20 s to notice a browser that was killed, and until then its stream's name would be taken.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// A session made by HTTP has no socket whose end would tell that nobody will come.
-const NEVER_CONNECTED: Duration = Duration::from_secs(15);
+/// How long a session made by HTTP may take to connect: it has no WebSocket that would close when the client goes away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) struct Media {
     node: usize,
@@ -65,13 +65,13 @@ pub(crate) struct Media {
     directory: Arc<Directory>,
     record: Arc<NodeRecord>,
     peers: HashMap<PeerId, Peer>,
-    /// Peers with a session; idle sockets cost nothing here.
+    /// Peers that have a WebRTC session.
     active: Vec<PeerId>,
-    /// Sessions that were made by HTTP.
+    /// Sessions that were created by HTTP.
     resources: HashMap<Resource, PeerId>,
-    /// Those of them that ended lately.
+    /// Sessions created by HTTP that ended recently.
     ended: VecDeque<Resource>,
-    /// Peers to be polled before the next wait.
+    /// Peers to poll before the next wait.
     work: VecDeque<PeerId>,
 }
 
@@ -110,16 +110,16 @@ impl Media {
 
     fn next_wake(&self) -> Instant {
         let peers = self.active.iter().filter_map(|id| self.peers.get(id));
-        // Whoever is silent or never came is looked for once a second.
+        // Once a second `tick` looks for peers that are silent or never connected.
         let idle = Duration::from_secs(if self.active.is_empty() { 60 } else { 1 });
-        peers.map(|peer| peer.wake).chain([Instant::now() + idle]).min().expect("there is one at least")
+        peers.map(|peer| peer.wake).chain([Instant::now() + idle]).min().expect("the iterator is never empty")
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
         for id in &self.active {
             if let Some(peer) = self.peers.get_mut(id)
-                && now.duration_since(peer.heard) > patience(peer)
+                && now.duration_since(peer.last_packet) > silence_timeout(peer)
             {
                 peer.disconnect();
             }
@@ -133,8 +133,8 @@ impl Media {
         let Ok(contents) = bytes.try_into() else { return };
         let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
         let input = Input::Receive(Instant::now(), receive);
-        let mine = self.active.iter().find(|id| self.peers.get(id).is_some_and(|p| p.accepts(&input)));
-        if let Some(&id) = mine
+        let receiver = self.active.iter().find(|id| self.peers.get(id).is_some_and(|p| p.accepts(&input)));
+        if let Some(&id) = receiver
             && let Some(peer) = self.peers.get_mut(&id)
         {
             peer.input(input);
@@ -147,15 +147,15 @@ impl Media {
             Command::Opened { peer, scope, outbox } => {
                 self.peers.insert(peer, Peer::new(scope, outbox, Instant::now()));
             }
-            Command::Asked { peer, request } => self.asked(peer, request),
-            Command::Gone { peer } => {
+            Command::Request { peer, request } => self.request(peer, request),
+            Command::Closed { peer } => {
                 if self.peers.get(&peer).is_some_and(|peer| !peer.handed_off) {
                     self.end(peer);
                 }
             }
-            Command::Resource { peer, resource, ask, if_match, reply } => {
-                // A client that went away meanwhile has no use for the answer; its session waits for its end.
-                let _ = reply.send(self.resource(peer, resource, ask, if_match.as_deref()));
+            Command::Resource { peer, resource, request, if_match, reply } => {
+                // If the client went away meanwhile, there is no receiver for the reply; a timeout ends the session.
+                let _ = reply.send(self.resource(peer, resource, request, if_match.as_deref()));
             }
             Command::Down => {
                 let all: Vec<PeerId> = self.peers.keys().copied().collect();
@@ -164,15 +164,15 @@ impl Media {
         }
     }
 
-    /// Polls whoever has something to do, until nobody has.
+    /// Polls the peers in `work` until it is empty.
     fn settle(&mut self) {
-        let mut happened = Vec::new();
+        let mut events = Vec::new();
         while let Some(id) = self.work.pop_front() {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            peer.poll(Instant::now(), &mut happened);
+            peer.poll(Instant::now(), &mut events);
             let alive = peer.is_alive();
-            for event in happened.drain(..) {
-                self.happened(id, event);
+            for event in events.drain(..) {
+                self.event(id, event);
             }
             if !alive {
                 self.end(id);
@@ -180,37 +180,37 @@ impl Media {
         }
     }
 
-    fn happened(&mut self, id: PeerId, event: Happened) {
+    fn event(&mut self, id: PeerId, event: PeerEvent) {
         match event {
-            Happened::Transmit(datagram) => {
-                // A full socket loses packets, as networks do; the sessions repair that.
+            PeerEvent::Transmit(datagram) => {
+                // A full socket buffer drops the packet, as a network may; WebRTC repairs the loss.
                 let _ = self.socket.try_send_to(&datagram.contents, datagram.destination);
             }
-            Happened::Connected => {
+            PeerEvent::Connected => {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.finish_trickle();
                 }
                 self.start(id);
             }
-            Happened::Frame(frame) => self.forward(id, &frame),
-            Happened::Keyframe(MediaKind::Video, kind) => self.want_keyframe(id, kind),
-            Happened::Keyframe(MediaKind::Audio, _) => {}
-            Happened::Asked(request) => self.asked(id, request),
+            PeerEvent::Frame(frame) => self.forward(id, &frame),
+            PeerEvent::Keyframe(MediaKind::Video, kind) => self.want_keyframe(id, kind),
+            PeerEvent::Keyframe(MediaKind::Audio, _) => {}
+            PeerEvent::Request(request) => self.request(id, request),
         }
     }
 
-    fn asked(&mut self, id: PeerId, request: Request) {
+    fn request(&mut self, id: PeerId, request: Request) {
         let (node, local) = (self.node, self.local);
         let directory = Arc::clone(&self.directory);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match request {
             Request::IsAvailable { name } => {
                 let live = directory.find(&peer.scope, &name).is_some_and(|live| live.node == node);
-                peer.say(messages::available(&name, live));
+                peer.send_message(messages::available(&name, live));
             }
             Request::Offer { name, sdp } => {
                 let done = peer.take_offer(&sdp, local).map(|answer| messages::sdp("answer", &answer));
-                peer.role = Role::Publisher { name, asked: false, live: false };
+                peer.role = Role::Publisher { name, requested: false, live: false };
                 self.negotiated(id, done);
             }
             Request::WantOffer { name } => {
@@ -219,21 +219,22 @@ impl Media {
             }
             Request::Answer { sdp } => {
                 if let Err(why) = peer.take_answer(&sdp) {
-                    peer.say(messages::failed("NetStream.Play.Failed", &why.to_string()));
+                    peer.send_message(messages::failed("NetStream.Play.Failed", &why.to_string()));
                 }
             }
             Request::Candidate { line } => peer.take_candidate(&line),
             Request::EndOfCandidates => peer.finish_trickle(),
             Request::Publish { .. } | Request::Subscribe { .. } => {
-                if let Role::Publisher { asked, .. } | Role::Subscriber { asked, .. } = &mut peer.role {
-                    *asked = true;
+                if let Role::Publisher { requested, .. } | Role::Subscriber { requested, .. } = &mut peer.role
+                {
+                    *requested = true;
                 }
                 self.start(id);
             }
             Request::Unpublish { name } => {
                 self.stop(id);
                 if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.say(messages::stopping(&name));
+                    peer.send_message(messages::stopping(&name));
                 }
             }
             Request::SwitchChannel => {
@@ -251,46 +252,49 @@ impl Media {
         let publisher = self.publisher(&scope, name).ok_or("no such stream")?;
         let kinds = self.peers.get(&publisher).map(Peer::kinds).unwrap_or_default();
         let peer = self.peers.get_mut(&id).ok_or("no such peer")?;
-        peer.role = Role::Subscriber { name: name.to_owned(), asked: false, live: false };
+        peer.role = Role::Subscriber { name: name.to_owned(), requested: false, live: false };
         peer.make_offer(&kinds, name, self.local)
     }
 
-    /// Sends an offer or answer with the node's candidate, or the reason why there is none.
+    /// Sends an offer or answer and the node's candidate, or the reason why there is none.
     fn negotiated(&mut self, id: PeerId, done: Result<String, Failure>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match done {
             Ok(message) => {
-                peer.say(message);
+                peer.send_message(message);
                 if let Some(line) = candidate_line(self.local) {
-                    peer.say(messages::candidate(&line));
+                    peer.send_message(messages::candidate(&line));
                 }
                 if peer.has_session() && !self.active.contains(&id) {
                     self.active.push(id);
                 }
             }
-            Err(why) => peer.say(messages::failed("NetStream.Failed", &why.to_string())),
+            Err(why) => peer.send_message(messages::failed("NetStream.Failed", &why.to_string())),
         }
     }
 
-    /// Lets media flow once the client asked for it and its connection stands.
+    /// Starts the flow of media once the client requested it and the WebRTC connection is established.
     fn start(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.connected) else { return };
         match &mut peer.role {
-            Role::Publisher { name, asked: true, live } if !*live => {
+            Role::Publisher { name, requested: true, live } if !*live => {
                 let name = name.clone();
                 if !self.directory.publish(&peer.scope, &name, self.node) {
-                    peer.say(messages::failed("NetStream.Publish.BadName", &format!("{name} is in use")));
+                    peer.send_message(messages::failed(
+                        "NetStream.Publish.BadName",
+                        &format!("{name} is in use"),
+                    ));
                     return;
                 }
                 *live = true;
-                peer.say(messages::starting(&name, "NetStream.Publish.Start"));
+                peer.send_message(messages::starting(&name, "NetStream.Publish.Start"));
                 peer.offer_channel();
             }
-            Role::Subscriber { name, asked: true, live } if !*live => {
+            Role::Subscriber { name, requested: true, live } if !*live => {
                 *live = true;
                 let name = name.clone();
                 self.directory.count_subscriber(&peer.scope, &name, true);
-                peer.say(messages::starting(&name, "NetStream.Play.Start"));
+                peer.send_message(messages::starting(&name, "NetStream.Play.Start"));
                 peer.offer_channel();
                 self.want_keyframe(id, KeyframeRequestKind::Pli);
             }
@@ -315,7 +319,7 @@ impl Media {
         }
     }
 
-    /// A subscriber lost the picture: its publisher shall send a whole one.
+    /// Asks the publisher of a subscriber's stream for a keyframe, because the subscriber lost the picture.
     fn want_keyframe(&mut self, subscriber: PeerId, kind: KeyframeRequestKind) {
         let Some(peer) = self.peers.get(&subscriber) else { return };
         if let Role::Subscriber { name, .. } = &peer.role
@@ -335,22 +339,22 @@ impl Media {
     fn broadcast(&mut self, publisher: PeerId, text: &str) {
         for id in self.subscribers(publisher) {
             if let Some(peer) = self.peers.get_mut(&id) {
-                peer.say(text.to_owned());
+                peer.send_message(text.to_owned());
                 self.work.push_back(id);
             }
         }
     }
 
-    /// The end of a peer's stream, not of its connection.
+    /// Ends the stream of a peer, but not its connection.
     fn stop(&mut self, id: PeerId) {
-        let listeners = self.subscribers(id);
+        let subscribers = self.subscribers(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match std::mem::replace(&mut peer.role, Role::Idle) {
             Role::Publisher { name, live: true, .. } => {
                 self.directory.unpublish(&peer.scope, &name);
-                for id in listeners {
+                for id in subscribers {
                     if let Some(peer) = self.peers.get_mut(&id) {
-                        peer.say(messages::status("NetStream.Play.UnpublishNotify"));
+                        peer.send_message(messages::status("NetStream.Play.UnpublishNotify"));
                         self.work.push_back(id);
                     }
                 }
@@ -377,7 +381,7 @@ impl Media {
         self.active.iter().copied().find(|id| self.peers.get(id).is_some_and(publishes))
     }
 
-    /// Who plays what this peer publishes.
+    /// The peers that play the stream that `publisher` publishes.
     fn subscribers(&self, publisher: PeerId) -> Vec<PeerId> {
         let Some(peer) = self.peers.get(&publisher) else { return Vec::new() };
         let Role::Publisher { name: published, .. } = &peer.role else { return Vec::new() };
@@ -389,11 +393,12 @@ impl Media {
     }
 }
 
-/// How long a peer may say nothing; before it connected, only those that have no socket are watched.
-fn patience(peer: &Peer) -> Duration {
+/// How long a peer may send no packet before it is disconnected. Before the connection is established this applies only to
+/// peers without a WebSocket.
+fn silence_timeout(peer: &Peer) -> Duration {
     match (peer.connected, peer.handed_off) {
-        (true, _) => SILENCE,
-        (false, true) => NEVER_CONNECTED,
+        (true, _) => SILENCE_TIMEOUT,
+        (false, true) => CONNECT_TIMEOUT,
         (false, false) => Duration::MAX,
     }
 }

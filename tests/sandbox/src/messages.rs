@@ -1,11 +1,12 @@
-//! The signalling messages of nodes and SDKs as types and JSON. No sockets, no WebRTC.
+//! The signalling messages between nodes and SDKs: parses a client's JSON and writes the node's. Uses no sockets and no
+//! WebRTC.
 
 use serde_json::{Value, json};
 
-/// The label of the data channel that takes over from the WebSocket.
+/// The label of the data channel that replaces the WebSocket after the hand-off.
 pub(crate) const CHANNEL: &str = "red5pro";
 
-/// What a client asks, on its socket or its data channel.
+/// A client's message on its WebSocket or its data channel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Request {
     IsAvailable {
@@ -39,12 +40,12 @@ pub(crate) enum Request {
         method: String,
         data: Value,
     },
-    /// Calls into the application, logs, mutes: taken and ignored, as by a node without an application for them.
+    /// Calls into the application, logs, mutes: accepted and ignored, as on a node without an application for them.
     Other,
 }
 
 impl Request {
-    /// None when the text is no JSON object.
+    /// Parses a message. None when the text is no JSON object.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
         let object = value.as_object()?;
@@ -59,7 +60,7 @@ impl Request {
         } else if object.contains_key("handleAnswer") {
             Self::Answer { sdp: sdp() }
         } else if object.contains_key("handleCandidate") {
-            // The last one is `{"type":"candidate","candidate":""}`; browsers may send null as well.
+            // The end of the candidates is `{"type":"candidate","candidate":""}`; browsers may also send null.
             match value["data"]["candidate"]["candidate"].as_str() {
                 None | Some("") => Self::EndOfCandidates,
                 Some(line) => Self::Candidate { line: line.to_owned() },
@@ -81,17 +82,17 @@ impl Request {
     }
 }
 
-/// The first message on every socket. It must not carry `message`: the SDK would take another path and wait forever.
+/// The first message on every WebSocket. It must not contain `message`: the SDK would then wait for something else forever.
 pub(crate) fn connected() -> String {
     status("NetConnection.Connect.Success")
 }
 
-/// A bare status code.
+/// A message that has only a status code.
 pub(crate) fn status(code: &str) -> String {
     json!({ "data": { "type": "status", "level": "status", "code": code } }).to_string()
 }
 
-/// Whether a stream of that name is live here.
+/// The answer to `isAvailable`: whether a stream of that name is live on this node.
 pub(crate) fn available(name: &str, live: bool) -> String {
     json!({ "isAvailable": live, "streamName": name }).to_string()
 }
@@ -101,38 +102,38 @@ pub(crate) fn sdp(kind: &str, text: &str) -> String {
     json!({ "data": { "sdp": { "type": kind, "sdp": text } } }).to_string()
 }
 
-/// One candidate of the node.
+/// One ICE candidate of the node.
 pub(crate) fn candidate(line: &str) -> String {
     json!({ "data": { "candidate": { "type": "candidate", "candidate": line, "sdpMLineIndex": 0 } } })
         .to_string()
 }
 
-/// The end of the node's candidates, in the spelling most releases use.
+/// The end of the node's candidates. Most releases of the node spell it `Tricle`.
 pub(crate) fn trickle_completed() -> String {
     status("NetConnection.ICE.TricleCompleted")
 }
 
-/// Settles `publish()` and `subscribe()` in the SDK, which looks for exactly `NAME starting`.
+/// Completes `publish()` and `subscribe()` in the SDK, which waits for exactly `NAME starting`.
 pub(crate) fn starting(name: &str, code: &str) -> String {
     json!({ "data": { "type": "status", "level": "status", "code": code, "message": format!("{name} starting") } })
         .to_string()
 }
 
-/// Settles `unpublish()`.
+/// Completes `unpublish()` in the SDK.
 pub(crate) fn stopping(name: &str) -> String {
     json!({ "data": { "type": "status", "level": "status", "code": "NetStream.Unpublish.Success",
         "message": format!("{name} stopping") } })
     .to_string()
 }
 
-/// The data channel is up: the client may leave its socket.
+/// Says that the data channel is open: the client may close its WebSocket.
 pub(crate) fn channel_available() -> String {
     json!({ "data": { "type": "status", "level": "status", "code": "NetConnection.DataChannel.Available",
         "description": CHANNEL } })
     .to_string()
 }
 
-/// What was asked can't be had.
+/// Says that a request failed.
 pub(crate) fn failed(code: &str, message: &str) -> String {
     json!({ "data": { "type": "error", "level": "error", "code": code, "message": message } }).to_string()
 }
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_in_the_sdks_own_words() {
+    fn messages_of_the_sdk_are_parsed() {
         let name = || "a".to_owned();
         for (text, request) in [
             (r#"{"isAvailable":"a","bundle":true}"#, Request::IsAvailable { name: name() }),
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn success_and_hand_off_carry_no_message() {
+    fn status_messages_of_connect_and_hand_off_have_no_message_field() {
         for text in [connected(), channel_available(), trickle_completed()] {
             let value: Value = serde_json::from_str(&text).unwrap();
             assert!(value["data"]["message"].is_null(), "{text}");

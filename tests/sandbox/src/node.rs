@@ -1,4 +1,5 @@
-//! A node's listener: takes connections, writes down heads, upgrades them (or fails as told) and starts their signalling.
+//! A node's listener: accepts connections, records request heads, upgrades to WebSocket (or fails as its knobs say) and
+//! starts the signalling.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,19 +24,19 @@ use crate::record::{NodeRecord, WhipSeen};
 use crate::signalling::Session;
 use crate::whip::{self, Exchange, Reply, Route};
 
-/// How long a client may take for its head.
+/// How long a client may take to send a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything a node's connections share.
+/// State that all connections of a node share.
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) apps: Vec<String>,
     pub(crate) ping_interval: Duration,
     pub(crate) knobs: Mutex<NodeKnobs>,
-    /// Rung when a knob was turned: the listener may have to go or come back.
-    pub(crate) turned: Notify,
-    /// Rung when the node dies: every connection ends at once.
-    pub(crate) cut: Notify,
+    /// Notified when a knob changed: the listener may have to close or to open again.
+    pub(crate) knobs_changed: Notify,
+    /// Notified when the node goes down: all connections end at once.
+    pub(crate) killed: Notify,
     pub(crate) record: Arc<NodeRecord>,
     pub(crate) media: UnboundedSender<Command>,
     pub(crate) next_peer: AtomicU64,
@@ -46,67 +47,67 @@ impl Node {
         self.knobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn turn(&self, turn: impl FnOnce(&mut NodeKnobs)) {
-        turn(&mut self.knobs.lock().unwrap_or_else(PoisonError::into_inner));
-        self.turned.notify_one();
+    pub(crate) fn change_knobs(&self, change: impl FnOnce(&mut NodeKnobs)) {
+        change(&mut self.knobs.lock().unwrap_or_else(PoisonError::into_inner));
+        self.knobs_changed.notify_one();
     }
 
-    /// Ends every connection, session and stream, and listens no more.
+    /// Closes the listener and ends all connections, sessions and streams.
     pub(crate) fn down(&self) {
-        self.turn(|knobs| knobs.fault = Some(NodeFault::Refuse));
-        self.cut.notify_waiters();
-        // Media that is gone means a cluster that ends.
+        self.change_knobs(|knobs| knobs.fault = Some(NodeFault::Refuse));
+        self.killed.notify_waiters();
+        // The send fails only when the cluster is ending.
         let _ = self.media.send(Command::Down);
     }
 
     pub(crate) fn up(&self) {
-        self.turn(|knobs| knobs.fault = None);
+        self.change_knobs(|knobs| knobs.fault = None);
     }
 
-    /// Serves for ever; the listener exists only while the knobs allow it.
+    /// Serves until the cluster ends. The listener is open only while the knobs allow it.
     pub(crate) async fn serve(self: Arc<Self>, first: TcpListener) {
         let mut listener = Some(first);
         loop {
-            let turned = self.turned.notified();
+            let knobs_changed = self.knobs_changed.notified();
             match self.knobs().fault {
                 Some(NodeFault::Refuse) => {
                     listener = None;
-                    turned.await;
+                    knobs_changed.await;
                 }
                 Some(NodeFault::HangConnect) => {
                     drop(listener.take());
                     let full = full_queue(self.address).await;
-                    turned.await;
+                    knobs_changed.await;
                     drop(full);
                 }
                 _ => match listener.take().map_or_else(|| listen(self.address, 1024), Ok) {
                     Ok(open) => {
                         tokio::select! {
-                            () = turned => {}
-                            taken = open.accept() => self.taken(taken),
+                            () = knobs_changed => {}
+                            accepted = open.accept() => self.accepted(accepted),
                         }
                         listener = Some(open);
                     }
-                    // The port of a listener that just went may need a moment.
+                    // The port of a listener that was just closed may be free a moment later.
                     Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 },
             }
         }
     }
 
-    fn taken(self: &Arc<Self>, taken: io::Result<(TcpStream, SocketAddr)>) {
-        let Ok((stream, from)) = taken else { return };
+    fn accepted(self: &Arc<Self>, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        let Ok((stream, from)) = accepted else { return };
         self.record.dials.up();
         let node = Arc::clone(self);
         tokio::spawn(async move {
             tokio::select! {
                 ended = node.connection(stream, from) => ended,
-                () = node.cut.notified() => Ok(()),
+                () = node.killed.notified() => Ok(()),
             }
         });
     }
 
-    /// Requests one after the other, until one of them is an upgrade or the connection ends.
+    /// Serves requests one after the other, until one of them is an upgrade or the connection ends.
     async fn connection(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut rest = Vec::new();
@@ -129,7 +130,7 @@ impl Node {
         }
     }
 
-    /// One WHIP or WHEP request; says whether the connection can have another.
+    /// Serves one WHIP or WHEP request. True when the connection can take another request.
     async fn whip(
         &self,
         stream: &mut TcpStream,
@@ -140,22 +141,22 @@ impl Node {
     ) -> io::Result<bool> {
         let body = http::read_body(stream, rest, &head, whip::BODY_MAX).await?;
         let whip = &knobs.whip;
-        let meant = whip.only.as_ref().is_none_or(|method| *method == head.method);
-        if meant {
+        let affected = whip.only.as_ref().is_none_or(|method| *method == head.method);
+        if affected {
             tokio::time::sleep(whip.delay).await;
         }
-        let told = match knobs.fault {
+        let forced = match knobs.fault {
             Some(NodeFault::Answer(status)) => Some(status),
-            _ => whip.status.filter(|_| meant),
+            _ => whip.status.filter(|_| affected),
         };
-        let reply = match (&body, told) {
+        let reply = match (&body, forced) {
             (Err(status), _) => Reply::of(*status),
             (Ok(_), Some(status)) => Reply::of(status),
             (Ok(body), None) => self.exchange(route, &head, body, whip).await,
         };
         let reply = if whip.no_cors { reply } else { reply.with_cors() };
-        let framing = if meant { whip.framing } else { Framing::Length };
-        // A body that was not read to its end leaves nothing to go on with.
+        let framing = if affected { whip.framing } else { Framing::Length };
+        // When the body was not read to its end, the start of the next request is unknown: the connection closes.
         let keep =
             body.is_ok() && head.keeps_alive() && matches!(framing, Framing::Length | Framing::Chunked);
         let unread = body.is_err();
@@ -163,7 +164,7 @@ impl Node {
         self.record.whip.push(WhipSeen { head, body, status });
         stream.write_all(&http::framed(&reply, framing, keep)).await?;
         if unread {
-            // Closing with bytes unread would reset the connection, and the answer with it.
+            // Closing with unread bytes would reset the connection, and the client might lose the answer.
             stream.shutdown().await?;
             let _ = timeout(Duration::from_secs(1), tokio::io::copy(stream, &mut tokio::io::sink())).await;
         }
@@ -171,7 +172,7 @@ impl Node {
     }
 
     async fn exchange(&self, route: &Route, head: &Head, body: &[u8], knobs: &WhipKnobs) -> Reply {
-        if !self.knows(&route.scope) {
+        if !self.has_app(&route.scope) {
             return Reply::of(404);
         }
         let peer = self.next_peer.fetch_add(1, Ordering::Relaxed);
@@ -190,8 +191,8 @@ impl Node {
         if let Some(NodeFault::Answer(status)) = knobs.fault {
             return refuse(stream, status).await;
         }
-        let (scope, key) = match self.judge(head) {
-            Ok(good) => good,
+        let (scope, key) = match self.check_handshake(head) {
+            Ok(checked) => checked,
             Err(status) => return refuse(stream, status).await,
         };
         let mut reply = switching(&key, knobs.fault.as_ref()).into_bytes();
@@ -208,7 +209,7 @@ impl Node {
             record: &self.record,
             ping: (!knobs.no_pings).then_some(self.ping_interval),
             fault: knobs.fault,
-            greeted: knobs.coalesce,
+            connected_sent: knobs.coalesce,
             frames: 0,
             last_message: None,
         };
@@ -216,15 +217,15 @@ impl Node {
         Ok(())
     }
 
-    /// Whether the first segment of a scope is an application here.
-    fn knows(&self, scope: &str) -> bool {
+    /// Whether the first segment of a scope is an application of this node.
+    fn has_app(&self, scope: &str) -> bool {
         self.apps.iter().any(|app| scope.split('/').next() == Some(app))
     }
 
-    /// The scope and the key of a good handshake, or the status a node answers with.
-    fn judge(&self, head: &Head) -> Result<(String, String), u16> {
+    /// Checks an upgrade request. Returns its scope and `Sec-WebSocket-Key`, or the status with which a node refuses it.
+    fn check_handshake(&self, head: &Head) -> Result<(String, String), u16> {
         let scope = head.path().trim_matches('/').to_owned();
-        if !self.knows(&scope) {
+        if !self.has_app(&scope) {
             return Err(404);
         }
         let upgrade = head.header("upgrade").is_some_and(|v| v.eq_ignore_ascii_case("websocket"));
@@ -237,7 +238,7 @@ impl Node {
     }
 }
 
-/// The 101, with whatever the fault wants wrong with it.
+/// Writes the 101, with the error that `fault` asks for.
 fn switching(key: &str, fault: Option<&NodeFault>) -> String {
     let accept = match fault {
         Some(NodeFault::WrongAccept) => derive_accept_key(b"another handshake's key"),
@@ -253,9 +254,9 @@ fn switching(key: &str, fault: Option<&NodeFault>) -> String {
     )
 }
 
-/// An unmasked text frame of less than 64 KiB.
+/// Writes an unmasked text frame of less than 64 KiB.
 fn text_frame(text: &str) -> Vec<u8> {
-    let len = u16::try_from(text.len()).expect("our own messages are short");
+    let len = u16::try_from(text.len()).expect("the node's messages are shorter than 64 KiB");
     let mut frame = vec![0x81];
     match u8::try_from(len) {
         Ok(short) if short < 126 => frame.push(short),
@@ -270,12 +271,12 @@ async fn refuse(mut stream: TcpStream, status: u16) -> io::Result<()> {
     stream.write_all(&http::response(status, "text/html", body.as_bytes(), false)).await
 }
 
-/// Holds a connection until the client leaves it.
+/// Keeps a connection open without answering, until the client closes it.
 async fn hang(mut stream: TcpStream) -> io::Result<()> {
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(|_| ())
 }
 
-/// A listener whose address may have been in use a moment ago.
+/// Opens a listener, also when the address was in use a moment ago (`SO_REUSEADDR`).
 pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -283,7 +284,7 @@ pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListene
     socket.listen(backlog)
 }
 
-/// A listener whose queue is full: the kernel drops every further SYN, so connects hang.
+/// Opens a listener and fills its accept queue: the kernel drops further SYNs, so connects hang.
 async fn full_queue(address: SocketAddr) -> Option<(TcpListener, Vec<TcpStream>)> {
     let listener = listen(address, 1).ok()?;
     let mut fillers = Vec::new();

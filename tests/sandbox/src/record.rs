@@ -1,4 +1,4 @@
-//! What a cluster remembers for tests: questions asked of the manager, heads and frames seen by nodes.
+//! What a cluster records for tests: questions to the stream manager, and heads, messages and closes at the nodes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::http::Head;
 
-/// How many entries a log keeps; benches must not grow the process.
-const KEPT: usize = 4096;
+/// How many entries a log keeps, so that a long run does not fill the memory.
+const ENTRIES_MAX: usize = 4096;
 
-/// A log that forgets its oldest entry when full.
+/// A log that drops its oldest entry when it is full.
 #[derive(Debug)]
 pub(crate) struct Log<T>(Mutex<std::collections::VecDeque<T>>);
 
@@ -22,7 +22,7 @@ impl<T> Default for Log<T> {
 impl<T: Clone> Log<T> {
     pub(crate) fn push(&self, entry: T) {
         let mut log = self.lock();
-        if log.len() == KEPT {
+        if log.len() == ENTRIES_MAX {
             log.pop_front();
         }
         log.push_back(entry);
@@ -37,7 +37,7 @@ impl<T: Clone> Log<T> {
     }
 }
 
-/// One question the stream manager got.
+/// One question that the stream manager received.
 #[derive(Debug, Clone)]
 pub struct Question {
     /// The whole request head.
@@ -46,32 +46,32 @@ pub struct Question {
     pub at: Instant,
 }
 
-/// One WHIP or WHEP request, with what the node answered.
+/// One WHIP or WHEP request and the status of the node's answer.
 #[derive(Debug, Clone)]
 pub struct WhipSeen {
     /// The whole request head.
     pub head: Head,
-    /// The request's body, without any framing.
+    /// The request's body without its framing.
     pub body: Vec<u8>,
     /// The status of the answer.
     pub status: u16,
 }
 
-/// How one signalling connection ended, as its node saw it.
+/// How one signalling connection ended, as the node saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseSeen {
-    /// The code of the client's Close frame; 1005 for an empty one, none when the connection just ended.
+    /// The code of the client's Close frame; 1005 for an empty one, None when the connection ended without a Close frame.
     pub code: Option<u16>,
-    /// The reason in it.
+    /// The reason in the Close frame.
     pub reason: String,
     /// The last text message before it.
     pub last_message: Option<String>,
 }
 
-/// What a node counts, readable at any time.
+/// The counters of a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NodeCounts {
-    /// TCP connections taken.
+    /// TCP connections accepted.
     pub dials: u64,
     /// WebSockets open now.
     pub open: u64,

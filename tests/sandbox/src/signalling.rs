@@ -1,4 +1,5 @@
-//! One WebSocket of a node after its 101: text in, requests to `media`; media's words out; pings. It judges no message.
+//! One WebSocket of a node after its 101: passes the client's messages to `media`, sends the messages of `media`, and
+//! pings. It does not act on a message itself.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::media::{Command, PeerId};
 use crate::messages::{self, Request};
 use crate::record::{CloseSeen, NodeRecord};
 
-/// What every ping of a node carries.
+/// The payload of a node's pings.
 const PING: &str = "PING!";
 
 pub(crate) struct Session<'a> {
@@ -24,24 +25,24 @@ pub(crate) struct Session<'a> {
     pub(crate) scope: String,
     pub(crate) media: &'a UnboundedSender<Command>,
     pub(crate) record: &'a NodeRecord,
-    /// None: never ping.
+    /// The ping interval. None: never ping.
     pub(crate) ping: Option<Duration>,
     pub(crate) fault: Option<NodeFault>,
-    /// The first message went out with the 101 already.
-    pub(crate) greeted: bool,
+    /// The first message was sent together with the 101.
+    pub(crate) connected_sent: bool,
     pub(crate) frames: usize,
     pub(crate) last_message: Option<String>,
 }
 
-/// Whether a session goes on after a frame.
+/// Whether a session continues after a frame.
 #[derive(PartialEq, Eq)]
 enum Next {
-    More,
-    Over,
+    Continue,
+    End,
 }
 
 impl Session<'_> {
-    /// Runs until either side ends the socket. The peer's media may go on when it was handed off.
+    /// Runs until either side closes the WebSocket. The peer's media continues after a hand-off.
     pub(crate) async fn run(mut self, mut ws: WebSocketStream<TcpStream>) {
         let (outbox, from_media) = mpsc::unbounded_channel();
         let scope = self.scope.clone();
@@ -55,16 +56,16 @@ impl Session<'_> {
         };
         self.record.closes.push(CloseSeen { code, reason, last_message: self.last_message.take() });
         self.record.open.down();
-        let _ = self.media.send(Command::Gone { peer: self.peer });
+        let _ = self.media.send(Command::Closed { peer: self.peer });
     }
 
-    /// The client's Close frame at the end, or an error when there was none.
+    /// Returns the client's Close frame, or an error when the connection ended without one.
     async fn relay(
         &mut self,
         ws: &mut WebSocketStream<TcpStream>,
         mut from_media: UnboundedReceiver<String>,
     ) -> Result<Option<CloseFrame>, Error> {
-        if !self.greeted {
+        if !self.connected_sent {
             self.send(ws, messages::connected()).await?;
         }
         let period = self.ping.unwrap_or(Duration::from_secs(3600));
@@ -74,17 +75,17 @@ impl Session<'_> {
             tokio::select! {
                 message = ws.next() => match message.ok_or(Error::ConnectionClosed)?? {
                     Message::Close(frame) => {
-                        // The library has queued the answer; asking for more sends it and waits for the client's FIN.
+                        // The library has queued the Close answer: reading on sends it and waits for the client's FIN.
                         while ws.next().await.is_some_and(|more| more.is_ok()) {}
                         return Ok(frame);
                     }
-                    message => if self.received(ws, message).await? == Next::Over {
+                    message => if self.received(ws, message).await? == Next::End {
                         return Err(Error::ConnectionClosed);
                     },
                 },
                 text = from_media.recv() => match text {
                     Some(text) => self.send(ws, text).await?,
-                    // The session died under an open socket.
+                    // The WebRTC session ended while the WebSocket was open.
                     None => ws.close(Some(close_frame(1000, "session ended"))).await?,
                 },
                 _ = pings.tick(), if self.ping.is_some() => ws.send(Message::Ping(PING.into())).await?,
@@ -103,12 +104,12 @@ impl Session<'_> {
                 self.record.messages_in.up();
                 self.record.messages.push(text.to_string());
                 if let Some(request) = Request::parse(&text) {
-                    let _ = self.media.send(Command::Asked { peer: self.peer, request });
+                    let _ = self.media.send(Command::Request { peer: self.peer, request });
                 }
                 self.last_message = Some(text.to_string());
             }
             Message::Binary(bytes) => {
-                // Signalling is text only; benches and relay tests want an echo.
+                // Signalling is text only; a binary message is echoed for tests.
                 self.record.messages_in.up();
                 self.record.messages_out.up();
                 ws.send(Message::Binary(bytes)).await?;
@@ -117,12 +118,12 @@ impl Session<'_> {
             _ => {}
         }
         match self.fault {
-            Some(NodeFault::Vanish { after }) if self.frames >= after => Ok(Next::Over),
+            Some(NodeFault::Vanish { after }) if self.frames >= after => Ok(Next::End),
             Some(NodeFault::Close { after, code }) if self.frames == after => {
-                ws.close(Some(close_frame(code, "as told"))).await?;
-                Ok(Next::More)
+                ws.close(Some(close_frame(code, "fault of the sandbox node"))).await?;
+                Ok(Next::Continue)
             }
-            _ => Ok(Next::More),
+            _ => Ok(Next::Continue),
         }
     }
 

@@ -1,4 +1,5 @@
-//! WHIP and WHEP as a node speaks them: routes, statuses and headers. Sessions and SDP are `media`'s; bytes are `http`'s.
+//! The HTTP side of WHIP and WHEP at a node: routes, statuses and headers. `media` has the sessions and the SDP, `http` the
+//! bytes.
 
 use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc::UnboundedSender;
@@ -6,23 +7,23 @@ use tokio::sync::oneshot;
 
 use crate::config::{LocationKnob, WhipKnobs};
 use crate::http::Head;
-use crate::media::{Ask, Command, Given, PeerId, Resource, Side};
+use crate::media::{Command, PeerId, Resource, ResourceReply, ResourceRequest, Side};
 
-/// The longest SDP a node takes.
+/// The longest SDP that a node accepts, in bytes.
 pub(crate) const BODY_MAX: usize = 256 * 1024;
 
-/// Where a request goes: `/{app…}/{whip|whep}/{endpoint|resource}/{stream}`.
+/// A request path taken apart: `/{app…}/{whip|whep}/{endpoint|resource}/{stream}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) scope: String,
     pub(crate) side: Side,
-    /// `resource` and not `endpoint`.
+    /// True for `resource`, false for `endpoint`.
     pub(crate) resource: bool,
     pub(crate) name: String,
 }
 
 impl Route {
-    /// None for every other path: those are WebSockets' or nobody's.
+    /// Parses a path. None for other paths: those are for WebSockets, or unknown.
     pub(crate) fn of(path: &str) -> Option<Self> {
         let decoded = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
         let mut segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
@@ -41,7 +42,7 @@ impl Route {
         known.then(|| Self { scope: segments.join("/"), side, resource, name })
     }
 
-    fn word(&self) -> &'static str {
+    fn protocol(&self) -> &'static str {
         match self.side {
             Side::Publish => "whip",
             Side::Play => "whep",
@@ -52,10 +53,10 @@ impl Route {
         if self.resource { "OPTIONS, PATCH, DELETE" } else { "OPTIONS, POST" }
     }
 
-    /// The path of the resource behind an endpoint, as the client spelled the stream.
+    /// The path of the resource that belongs to an endpoint. The stream is spelled as in `path`.
     fn resource_path(&self, path: &str) -> String {
         let name = path.rsplit('/').next().unwrap_or_default();
-        format!("/{}/{}/resource/{name}", self.scope, self.word())
+        format!("/{}/{}/resource/{name}", self.scope, self.protocol())
     }
 }
 
@@ -77,7 +78,7 @@ impl Reply {
         self
     }
 
-    /// A node's own CORS filter: whoever stands in front of it has to take these off again.
+    /// Adds the fields of a node's own CORS filter. A gateway in front of the node has to remove them.
     pub(crate) fn with_cors(self) -> Self {
         self.with("Access-Control-Allow-Origin", "*")
             .with("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS")
@@ -86,13 +87,13 @@ impl Reply {
     }
 }
 
-/// One request's way to an answer.
+/// One request, with what is needed to answer it.
 pub(crate) struct Exchange<'a> {
     pub(crate) route: &'a Route,
     pub(crate) head: &'a Head,
     pub(crate) knobs: &'a WhipKnobs,
     pub(crate) media: &'a UnboundedSender<Command>,
-    /// The id of the session, should one be made.
+    /// The id of the session, if the request creates one.
     pub(crate) peer: PeerId,
     /// `ADDRESS:PORT` of this node.
     pub(crate) authority: &'a str,
@@ -105,7 +106,7 @@ impl Exchange<'_> {
             ("OPTIONS", _) => self.options(),
             ("POST", false) => self.post(body).await,
             ("PATCH", true) => self.patch(body).await,
-            ("DELETE", true) => match self.ask(Ask::Delete).await {
+            ("DELETE", true) => match self.send(ResourceRequest::Delete).await {
                 Ok(_) => Reply::of(200),
                 Err(status) => Reply::of(status),
             },
@@ -121,8 +122,8 @@ impl Exchange<'_> {
         reply
     }
 
-    /// A new session. The vendor's clients say `signal=` and are answered with the node's offer whatever they sent for WHEP;
-    /// everybody else who offers gets an answer, as the WHEP draft has it.
+    /// Creates a session. For WHEP with `signal=`, which the vendor's clients send, the answer is the node's offer, even if
+    /// the client sent one. Other clients that send an offer get an answer, as in the WHEP draft.
     async fn post(&self, body: &[u8]) -> Reply {
         let publishes = self.route.side == Side::Publish;
         if !(self.is(SDP) || (body.is_empty() && !publishes)) {
@@ -131,11 +132,11 @@ impl Exchange<'_> {
         let Ok(sdp) = std::str::from_utf8(body) else { return Reply::of(400) };
         let vendor = self.head.param("signal").is_some();
         let offer = (publishes || !(body.is_empty() || vendor)).then(|| sdp.to_owned());
-        let given = match self.ask(Ask::Create { offer }).await {
-            Ok(given) => given,
+        let created = match self.send(ResourceRequest::Create { offer }).await {
+            Ok(created) => created,
             Err(status) => return Reply::of(status),
         };
-        let mut reply = Reply::of(201).with("Content-Type", SDP).with("ETag", given.etag());
+        let mut reply = Reply::of(201).with("Content-Type", SDP).with("ETag", created.etag());
         if let Some(location) = self.location() {
             reply = reply.with("Location", location);
         }
@@ -143,50 +144,51 @@ impl Exchange<'_> {
             reply = reply.with("Link", link);
         }
         reply = reply.with("Accept-Patch", TRICKLE);
-        reply.body = given.sdp.into_bytes();
+        reply.body = created.sdp.into_bytes();
         reply
     }
 
     async fn patch(&self, body: &[u8]) -> Reply {
         let Ok(text) = std::str::from_utf8(body) else { return Reply::of(400) };
-        let ask = if self.is(TRICKLE) {
-            Ask::Trickle { fragment: text.to_owned() }
+        let request = if self.is(TRICKLE) {
+            ResourceRequest::Trickle { fragment: text.to_owned() }
         } else if !self.is(SDP) {
             return Reply::of(406);
         } else if self.route.side == Side::Publish {
-            // The node has answered already; nobody asked for another answer.
+            // A publisher sends the offer and the node has answered it: an answer from the client is wrong.
             return Reply::of(400);
         } else {
-            Ask::Answer { sdp: text.to_owned() }
+            ResourceRequest::Answer { sdp: text.to_owned() }
         };
-        match self.ask(ask).await {
-            Ok(given) => Reply::of(204).with("ETag", given.etag()),
+        match self.send(request).await {
+            Ok(patched) => Reply::of(204).with("ETag", patched.etag()),
             Err(status) => Reply::of(status),
         }
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Given, u16> {
+    async fn send(&self, request: ResourceRequest) -> Result<ResourceReply, u16> {
         let (reply, answered) = oneshot::channel();
         let resource = Resource {
             scope: self.route.scope.clone(),
             name: self.route.name.clone(),
             side: self.route.side,
-            id: self.id(matches!(ask, Ask::Create { .. })),
+            id: self.id(matches!(request, ResourceRequest::Create { .. })),
         };
         let if_match = self.head.header("if-match").map(str::to_owned);
-        let command = Command::Resource { peer: self.peer, resource, ask, if_match, reply };
-        // Media that is gone means a cluster that ends.
+        let command = Command::Resource { peer: self.peer, resource, request, if_match, reply };
+        // The send fails only when the cluster is ending.
         self.media.send(command).map_err(|_| 503_u16)?;
         answered.await.map_err(|_| 503_u16)?
     }
 
-    /// What tells players of one stream apart. A client that names itself by nothing gets a name in its `Location`.
-    fn id(&self, fresh: bool) -> String {
+    /// The id that distinguishes the players of one stream: the client's `requestId`. A new session (`new`) without one gets
+    /// an id in its `Location`.
+    fn id(&self, new: bool) -> String {
         match (self.route.side, self.head.param("requestId")) {
             (Side::Publish, _) => String::new(),
             (Side::Play, Some(id)) => id.to_owned(),
-            // Without a Location nobody could ever say the name again.
-            (Side::Play, None) if fresh && self.knobs.location != LocationKnob::Missing => {
+            // Without a Location the client could not learn the id.
+            (Side::Play, None) if new && self.knobs.location != LocationKnob::Missing => {
                 format!("player-{}", self.peer)
             }
             (Side::Play, None) => String::new(),
@@ -207,10 +209,10 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whether the body is said to be of that type.
+    /// Whether the body has that `Content-Type`.
     fn is(&self, wanted: &str) -> bool {
-        let said = self.head.header("content-type").unwrap_or_default();
-        said.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
+        let content_type = self.head.header("content-type").unwrap_or_default();
+        content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
     }
 }
 
@@ -222,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_are_told_from_scopes() {
+    fn whip_and_whep_paths_are_recognised_and_other_paths_are_not() {
         let route = Route::of("/live/room/whep/resource/a%20b").unwrap();
         assert_eq!((route.scope.as_str(), route.name.as_str()), ("live/room", "a b"));
         assert_eq!((route.side, route.resource), (Side::Play, true));

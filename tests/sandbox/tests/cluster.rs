@@ -1,4 +1,4 @@
-//! The sandbox as its users meet it: over sockets, knobs turned, records read. No gateway here.
+//! Tests the sandbox over sockets, with its knobs and its records. No gateway takes part.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,18 +13,18 @@ fn cluster() -> Cluster {
     Cluster::start(ClusterConfig::default()).expect("loopback has free ports")
 }
 
-/// Waits for something that another thread brings about.
-fn eventually(what: &str, mut right: impl FnMut() -> bool) {
+/// Waits until `condition` holds; fails after the deadline.
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
-    while !right() {
-        assert!(Instant::now() < end, "not in time: {what}");
+    while !condition() {
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
         std::thread::yield_now();
     }
 }
 
 fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the node listens");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a read timeout is no zero");
+    stream.set_read_timeout(Some(DEADLINE)).expect("the timeout is not zero");
     stream
 }
 
@@ -35,17 +35,18 @@ fn upgrade(address: SocketAddr, path: &str) -> Result<WebSocket<TcpStream>, Stri
 
 fn join(address: SocketAddr) -> WebSocket<TcpStream> {
     let mut ws = upgrade(address, "/live/?id=a").expect("a node upgrades");
-    let hello = ws.read().expect("a node greets").to_string();
-    assert!(hello.contains("NetConnection.Connect.Success"), "{hello}");
+    let first = ws.read().expect("a node sends the first message").to_string();
+    assert!(first.contains("NetConnection.Connect.Success"), "{first}");
     ws
 }
 
-/// One GET on its own connection: the whole response.
+/// Sends one GET on its own connection and returns the whole response.
 fn get(address: SocketAddr, target: &str) -> String {
     let mut stream = dial(address);
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: sm\r\nConnection: close\r\n\r\n").expect("it reads");
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: sm\r\nConnection: close\r\n\r\n")
+        .expect("the manager reads");
     let mut response = String::new();
-    stream.read_to_string(&mut response).expect("it answers or closes in time");
+    stream.read_to_string(&mut response).expect("an answer or a close before the deadline");
     response
 }
 
@@ -53,7 +54,7 @@ const BROADCAST: &str = "/streammanager/api/4.0/event/live/a?action=broadcast";
 const SUBSCRIBE: &str = "/streammanager/api/4.0/event/live/a?action=subscribe";
 
 #[test]
-fn the_manager_names_nodes_in_turn_and_live_streams_only() {
+fn the_manager_places_publishers_in_turn_and_subscribers_only_at_live_streams() {
     let cluster = cluster();
     let manager = cluster.manager_address();
     assert!(get(manager, BROADCAST).contains(r#""serverAddress":"127.0.0.1""#));
@@ -66,7 +67,7 @@ fn the_manager_names_nodes_in_turn_and_live_streams_only() {
 }
 
 #[test]
-fn the_managers_knobs() {
+fn the_knobs_of_the_manager_change_its_answers() {
     let cluster = cluster();
     let (manager, handle) = (cluster.manager_address(), cluster.manager());
     handle.knobs(|k| k.named = Some("10.9.8.7".to_owned()));
@@ -87,7 +88,7 @@ fn the_managers_knobs() {
 }
 
 #[test]
-fn the_manager_keeps_connections() {
+fn the_manager_keeps_a_connection_open_for_further_questions() {
     let cluster = cluster();
     let mut stream = dial(cluster.manager_address());
     let request = format!("GET {BROADCAST} HTTP/1.1\r\nHost: sm\r\n\r\n");
@@ -97,7 +98,7 @@ fn the_manager_keeps_connections() {
 }
 
 #[test]
-fn a_node_greets_answers_and_writes_down_what_it_saw() {
+fn a_node_sends_the_first_message_answers_and_records() {
     let cluster = cluster();
     let node = cluster.node(1);
     let mut ws = join(node.address());
@@ -105,7 +106,7 @@ fn a_node_greets_answers_and_writes_down_what_it_saw() {
     assert_eq!(ws.read().unwrap().to_string(), r#"{"isAvailable":false,"streamName":"a"}"#);
     ws.send(r#"{"switchChannel":"red5pro"}"#.into()).unwrap();
     ws.close(None).unwrap();
-    eventually("the close is written down", || !node.closes().is_empty());
+    eventually("the close is recorded", || !node.closes().is_empty());
     let close = node.closes().remove(0);
     assert_eq!(close.code, Some(1005));
     assert_eq!(close.last_message.as_deref(), Some(r#"{"switchChannel":"red5pro"}"#));
@@ -117,14 +118,14 @@ fn a_node_greets_answers_and_writes_down_what_it_saw() {
 }
 
 #[test]
-fn a_node_pings_in_its_own_words_and_echoes_binary() {
+fn a_node_pings_with_its_payload_and_echoes_binary_messages() {
     let ping_interval = Duration::from_millis(30);
     let cluster = Cluster::start(ClusterConfig { ping_interval, ..ClusterConfig::default() }).unwrap();
     let mut ws = join(cluster.node(0).address());
     ws.send(Message::Binary(vec![7; 1000].into())).unwrap();
     let (mut pinged, mut echoed) = (false, false);
     while !(pinged && echoed) {
-        match ws.read().expect("before the deadline") {
+        match ws.read().expect("a message before the deadline") {
             Message::Ping(payload) => pinged = payload == "PING!",
             Message::Binary(bytes) => echoed = bytes.len() == 1000,
             _ => {}
@@ -145,10 +146,10 @@ fn unknown_apps_and_plain_requests_are_refused() {
 }
 
 #[test]
-fn upgrades_that_fail() {
+fn the_faults_of_an_upgrade_reach_the_client() {
     let cluster = cluster();
     let node = cluster.node(0);
-    for (fault, says) in [
+    for (fault, text) in [
         (NodeFault::Answer(200), "200"),
         (NodeFault::Answer(500), "500"),
         (NodeFault::WrongAccept, "Sec-WebSocket-Accept"),
@@ -156,19 +157,19 @@ fn upgrades_that_fail() {
         (NodeFault::Header("Sec-WebSocket-Protocol: json".to_owned()), "SubProtocol"),
     ] {
         node.knobs(|knobs| knobs.fault = Some(fault.clone()));
-        let refused = upgrade(node.address(), "/live/?id=a").expect_err("the fault shows");
-        assert!(refused.contains(says), "{fault:?}: {refused}");
+        let refused = upgrade(node.address(), "/live/?id=a").expect_err("the upgrade fails");
+        assert!(refused.contains(text), "{fault:?}: {refused}");
     }
     node.knobs(|knobs| knobs.fault = Some(NodeFault::HangUpgrade));
     let mut stream = dial(node.address());
     write!(stream, "GET /live/ HTTP/1.1\r\nHost: n\r\n\r\n").unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let silence = stream.read(&mut [0; 1]).expect_err("nothing is answered");
-    assert!(matches!(silence.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{silence}");
+    let timeout = stream.read(&mut [0; 1]).expect_err("the node does not answer");
+    assert!(matches!(timeout.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{timeout}");
 }
 
 #[test]
-fn connects_that_fail_and_come_back() {
+fn connects_can_be_refused_or_hang_and_work_again_afterwards() {
     let cluster = cluster();
     let node = cluster.node(0);
     let short = Duration::from_millis(150);
@@ -183,23 +184,23 @@ fn connects_that_fail_and_come_back() {
 }
 
 #[test]
-fn sessions_that_end_badly() {
+fn a_node_can_end_a_session_without_a_close_or_with_a_code() {
     let cluster = cluster();
     let node = cluster.node(0);
     node.knobs(|knobs| knobs.fault = Some(NodeFault::Vanish { after: 1 }));
     let mut ws = join(node.address());
     ws.send("{}".into()).unwrap();
-    let end = ws.read().expect_err("no Close comes");
+    let end = ws.read().expect_err("the connection ends without a Close");
     assert!(matches!(end, Error::Protocol(_) | Error::Io(_)), "{end}");
     node.knobs(|knobs| knobs.fault = Some(NodeFault::Close { after: 1, code: 1011 }));
     let mut ws = join(node.address());
     ws.send("{}".into()).unwrap();
-    let Message::Close(Some(frame)) = ws.read().unwrap() else { panic!("a Close comes") };
+    let Message::Close(Some(frame)) = ws.read().unwrap() else { panic!("expected a Close frame") };
     assert_eq!(u16::from(frame.code), 1011);
 }
 
 #[test]
-fn the_greeting_can_come_with_the_101() {
+fn the_first_message_can_come_in_one_write_with_the_101() {
     let cluster = cluster();
     let node = cluster.node(0);
     node.knobs(|knobs| knobs.coalesce = true);
@@ -214,11 +215,11 @@ fn the_greeting_can_come_with_the_101() {
     let len = stream.read(&mut first).unwrap();
     let first = String::from_utf8_lossy(&first[..len]);
     assert!(first.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{first}");
-    assert!(first.contains("Connect.Success"), "one write: {first}");
+    assert!(first.contains("Connect.Success"), "expected both in one write: {first}");
 }
 
 #[test]
-fn a_cluster_ends_at_once_and_frees_its_ports() {
+fn stopping_a_cluster_ends_it_at_once_and_frees_its_ports() {
     let cluster = cluster();
     let (node, manager) = (cluster.node(0).address(), cluster.manager_address());
     let _open = join(node);
@@ -226,6 +227,6 @@ fn a_cluster_ends_at_once_and_frees_its_ports() {
     cluster.stop();
     assert!(before.elapsed() < DEADLINE);
     for address in [node, manager] {
-        TcpListener::bind(address).expect("nobody listens any more");
+        TcpListener::bind(address).expect("the port is free");
     }
 }
