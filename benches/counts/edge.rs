@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use tidegate::oracles::pieces::answer_from_memory;
 use tidegate::proto::admission;
-use tidegate::shared::answers::{Key, CacheLookup};
+use tidegate::shared::answers::{CacheLookup, Key};
 
 pub(super) fn add(cases: &mut Cases) {
     // before anything makes keys and certificates: their lengths are a matter of luck, and the allocator remembers them

@@ -2,7 +2,7 @@
 //!
 //! Everything that can fail before a client is served fails here, with one sentence that names the cause and the next step.
 
-use crate::control::admin::{lifecycle, pages};
+use crate::control::admin::{lifecycle, listener};
 use crate::control::exit;
 use crate::control::exit::ExitError;
 use crate::control::log;
@@ -73,7 +73,7 @@ fn serve(
     let cores = host::assign(&loaded.config.gateway, &host::allowed());
     let admin = match lifecycle::take(&loaded.config.admin.listen, inherited.admin, &mut inherited.sockets) {
         Ok(Some(taken)) => Some(taken),
-        _ => pages::bind(&loaded.config.admin.listen).map_err(ExitError::os)?,
+        _ => listener::bind(&loaded.config.admin.listen).map_err(ExitError::os)?,
     };
     let Opened { per_worker, mut draining_listeners, ports } =
         listeners::open(&loaded.config.gateway.listen, cores.len(), inherited.sockets)
@@ -139,7 +139,7 @@ fn first(
 
 /// Starts the one thread that runs on tokio. It ends with the process.
 fn start_control(
-    admin: Option<pages::Bound>,
+    admin: Option<listener::Bound>,
     shared: &Arc<ProcessState>,
 ) -> io::Result<(Handle, Option<lifecycle::AdminHandle>)> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;

@@ -3,9 +3,8 @@
 //! It runs on the main thread and only ever sleeps in a wait for signals.
 
 use crate::control::exit::{ExitError, SOFTWARE};
+use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
-use crate::control::reload::reloader;
-use crate::control::reload::reloader::ReloadRequest;
 use crate::control::signals::ControlEvent;
 use crate::control::systemd;
 use crate::control::systemd::Watchdog;
@@ -112,7 +111,7 @@ fn await_end(
                 handover.cancel();
                 return End::Asked;
             }
-            Ok(ControlEvent::Reload) => reloader::wish(shared, ReloadRequest::by_signal()),
+            Ok(ControlEvent::Reload) => shared.request_reload(ReloadRequest::by_signal()),
             Ok(ControlEvent::HandOver) => handover.begin(),
             Err(RecvTimeoutError::Timeout) => {}
         }

@@ -10,7 +10,7 @@ use crate::proto::http::forward_fields::NodeAnswer;
 use crate::proto::http::head;
 use crate::proto::http::head::BodyLength;
 use crate::proto::http::reply;
-use crate::proto::http::reply::{Field, StatusLine, Shape};
+use crate::proto::http::reply::{Field, Shape, StatusLine};
 use crate::proto::red5::location;
 use crate::proto::red5::route;
 use crate::proto::red5::route::Route;

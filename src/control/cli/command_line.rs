@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::config::AdminListen;
+use crate::control::cli::output::print;
 use crate::control::cli::{reload, sessions, status};
 use crate::control::exit;
 use crate::control::exit::{CONFIG, ExitError, USAGE};
@@ -11,7 +12,6 @@ use crate::control::start::program::Program;
 use crate::control::workers::interface::{Launch, Workers};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -143,17 +143,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => ExitCode::from(USAGE),
-    }
-}
-
-/// Writes to stdout; a reader who left early, as `head` does, is no error.
-pub(crate) fn print(text: &[u8]) -> Result<(), ExitError> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(ExitError::os(format!("can't write to stdout ({error}); look at where it goes")))
-        }
-        _ => Ok(()),
     }
 }
 

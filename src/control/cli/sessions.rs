@@ -3,7 +3,7 @@
 use crate::config::AdminListen;
 use crate::control::cli::client;
 use crate::control::cli::client::Method;
-use crate::control::cli::command_line::print;
+use crate::control::cli::output::print;
 use crate::control::exit::ExitError;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -61,7 +61,7 @@ const HEAD: [&str; 10] =
 fn table(sessions: &[Value]) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let seconds = |value: &Value| format!("{:.0}s", value.as_f64().unwrap_or_default());
-    let sides = |value: &Value| format!("{}/{}", value["client"], value["origin"]);
+    let sides = |value: &Value| format!("{}/{}", value["client"], value["node"]);
     let cells = |session: &Value| {
         let stream = match session["app"].as_str() {
             Some(app) => format!("{app}/{}", text(&session["stream"])),
@@ -102,10 +102,10 @@ mod tests {
     fn every_session_is_a_line() {
         let open = json!({ "id": "00000000000000ff", "route": "two_step", "state": "open", "app": "live", "stream": "s1",
             "client": "127.0.0.1:5", "node": "10.0.0.1:5080", "age_seconds": 61.4, "idle_seconds": 0.2,
-            "frames": { "client": 3, "origin": 4 }, "bytes": { "client": 30, "origin": 40 } });
+            "frames": { "client": 3, "node": 4 }, "bytes": { "client": 30, "node": 40 } });
         let young = json!({ "id": "0000000000000100", "route": "http", "state": "open", "app": null, "stream": null,
             "client": "127.0.0.1:6", "node": null, "age_seconds": 1.0, "idle_seconds": 1.0,
-            "frames": { "client": 0, "origin": 0 }, "bytes": { "client": 0, "origin": 0 } });
+            "frames": { "client": 0, "node": 0 }, "bytes": { "client": 0, "node": 0 } });
         let table = table(&[open, young]);
         let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], HEAD);

@@ -3,8 +3,8 @@
 //! Read by the workers, by the admin pages and by the supervisor; it knows nothing of any of them.
 
 use crate::config::Config;
+use crate::control::process::reload_report::{ReloadReport, ReloadRequest};
 use crate::control::process::worker_query::WorkerQueries;
-use crate::control::reload::reloader::{ReloadReport, ReloadRequest};
 use crate::control::signals::ControlEvent;
 use crate::control::start::certs::Facts;
 use crate::metrics::WorkerMetrics;
@@ -122,6 +122,14 @@ impl ProcessState {
     /// Something else is served from now on.
     pub fn replace(&self, current: Current) {
         self.current.store(Arc::new(current));
+    }
+
+    /// Passes a request on to the reloader. It is lost with a warning while there is no reloader: before the workers run,
+    /// and at the end of the process.
+    pub fn request_reload(&self, request: ReloadRequest) {
+        if self.reload.get().is_none_or(|reload| reload.send(request).is_err()) {
+            tracing::warn!("nothing can be reloaded now");
+        }
     }
 
     /// Accepted connections of all workers that are open now, and what may outlive them.

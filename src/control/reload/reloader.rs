@@ -7,6 +7,7 @@
 use crate::config;
 use crate::control::log;
 use crate::control::log::Changer;
+use crate::control::process::reload_report::{ReloadError, ReloadReport, ReloadRequest, Reloaded};
 use crate::control::process::state::{Current, Phase, ProcessState};
 use crate::control::reload::cert_watch::CertWatcher;
 use crate::control::start::certs;
@@ -18,103 +19,17 @@ use crate::control::stream_manager::dns::Resolved;
 use crate::control::systemd;
 use crate::control::workers::interface::Revise;
 use crate::control::workers::parts::RevisionParts;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json, Response};
-use futures_channel::oneshot;
-use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often files of certificates are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// How often somebody is reminded that a certificate is about to end.
 const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Somebody wants a reload.
-#[derive(Debug)]
-pub struct ReloadRequest {
-    by: &'static str,
-    tell: Option<oneshot::Sender<Arc<ReloadReport>>>,
-}
-
-impl ReloadRequest {
-    /// Nobody waits for what becomes of it.
-    pub fn by_signal() -> Self {
-        Self { by: "signal", tell: None }
-    }
-}
-
-/// What became of a wish.
-#[derive(Debug)]
-pub struct ReloadReport {
-    pub at: SystemTime,
-    /// Who wanted it: `signal`, `admin`, or the files of `certificates`.
-    pub by: &'static str,
-    pub outcome: Result<Done, ReloadError>,
-}
-
-/// A newer revision is served.
-#[derive(Debug)]
-pub struct Done {
-    pub revision: u64,
-    /// Keys that the file has other values for, which need a restart.
-    pub needs_restart: Vec<&'static str>,
-    /// What somebody should know.
-    pub warnings: Vec<String>,
-}
-
-/// Nothing has changed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ReloadError {
-    /// One sentence.
-    pub reason: String,
-    /// Every problem, as `check` prints it.
-    pub problems: Vec<String>,
-}
-
-impl ReloadReport {
-    /// For the status page and for commands.
-    pub fn to_json(&self) -> Value {
-        let at = self.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        match &self.outcome {
-            Ok(Done { revision, needs_restart, warnings }) => json!({
-                "at": at, "by": self.by, "good": true,
-                "revision": revision, "needs_restart": needs_restart, "warnings": warnings,
-            }),
-            Err(ReloadError { reason, problems }) => {
-                json!({ "at": at, "by": self.by, "good": false, "error": reason, "problems": problems })
-            }
-        }
-    }
-}
-
-/// Passes a wish on to whoever reloads. It is lost when nobody does: before all workers listen, and at the end.
-pub fn wish(shared: &ProcessState, wish: ReloadRequest) {
-    if shared.reload.get().is_none_or(|reload| reload.send(wish).is_err()) {
-        tracing::warn!("nothing can be reloaded now");
-    }
-}
-
-/// `POST /api/reload`: answers when it is done, or why it is not.
-pub async fn answer(State(shared): State<Arc<ProcessState>>) -> Response {
-    let (tell, told) = oneshot::channel();
-    wish(&shared, ReloadRequest { by: "admin", tell: Some(tell) });
-    let Ok(attempt) = told.await else {
-        let text = json!({ "error": "the gateway is not serving", "problems": [] });
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response();
-    };
-    let status = match &attempt.outcome {
-        Ok(_) => StatusCode::OK,
-        Err(_) if shared.phase.get() != Phase::Serving => StatusCode::SERVICE_UNAVAILABLE,
-        Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    (status, Json(attempt.to_json())).into_response()
-}
 
 /// Everything a reload needs.
 pub(crate) struct Reloader {
@@ -155,7 +70,7 @@ impl Reloader {
             match inbox.recv_timeout(LOOK) {
                 Ok(wish) => {
                     let attempt = self.take(wish.by);
-                    if let Some(tell) = wish.tell {
+                    if let Some(tell) = wish.reply {
                         // who asked may have left
                         let _ = tell.send(attempt);
                     }
@@ -196,14 +111,14 @@ impl Reloader {
         self.note(by, outcome)
     }
 
-    fn note(&self, by: &'static str, outcome: Result<Done, ReloadError>) -> Arc<ReloadReport> {
+    fn note(&self, by: &'static str, outcome: Result<Reloaded, ReloadError>) -> Arc<ReloadReport> {
         let attempt = Arc::new(ReloadReport { at: SystemTime::now(), by, outcome });
         self.shared.last_reload.store(Some(Arc::clone(&attempt)));
         attempt
     }
 
     /// All that can fail comes first; then all that can't.
-    fn reload(&mut self) -> Result<Done, ReloadError> {
+    fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let mut loaded = load::load(&self.path).map_err(|failure| self.refuse(&failure))?;
         let needs_restart = config::keep_fixed(&self.served.config, &mut loaded.config);
         let (resolved, lost) = self.resolve(&loaded)?;
@@ -232,7 +147,7 @@ impl Reloader {
             names: resolved.names,
         };
         self.serve(parts, facts, needs_restart.clone());
-        Ok(Done { revision: self.served.number, needs_restart, warnings })
+        Ok(Reloaded { revision: self.served.number, needs_restart, warnings })
     }
 
     /// Hands what is good to the workers. Nothing in here can fail.
@@ -328,7 +243,7 @@ impl Reloader {
     }
 
     /// Serves the certificates that stand in the files now, and everything else as before.
-    fn renew(&mut self) -> Result<Done, ReloadError> {
+    fn renew(&mut self) -> Result<Reloaded, ReloadError> {
         let certificates = self.cert_watcher.served();
         let facts: Vec<_> = certificates.iter().map(|certificate| certificate.facts.clone()).collect();
         let tls = certs::server_config(&self.served.config.tls, certificates).map_err(|error| {
@@ -341,7 +256,7 @@ impl Reloader {
         self.serve(parts, facts, needs_restart.clone());
         tracing::info!(revision = self.served.number, "certificates changed, and are served");
         self.remind();
-        Ok(Done { revision: self.served.number, needs_restart, warnings: Vec::new() })
+        Ok(Reloaded { revision: self.served.number, needs_restart, warnings: Vec::new() })
     }
 
     /// Says which certificates are about to end, or did.
