@@ -99,9 +99,7 @@ impl Drop for Room {
 
 /// Runs the gateway with that configuration file and one page of our own, until a signal ends it.
 fn start_gateway(config: PathBuf, page: Page) -> JoinHandle<ExitCode> {
-    thread::spawn(move || {
-        control::run::run(&config, |launch| control::workers::launch::launch(launch, vec![page]))
-    })
+    thread::spawn(move || control::run::run(&config, None, vec![page]))
 }
 
 /// `https://localhost:PORT/`.

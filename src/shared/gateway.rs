@@ -23,7 +23,8 @@ pub struct Gateway {
     pub limiter: Limiter,
     pub metrics: Vec<Arc<WorkerMetrics>>,
     pub pages: Vec<Page>,
-    /// For the control side; workers have a hold of their own.
+    /// The revision that was handed to the workers last, for the control side; each worker holds it too. Its number and
+    /// configuration are those of the control side's record `Served`.
     newest: ArcSwap<Revision>,
 }
 

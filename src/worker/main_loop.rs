@@ -1,11 +1,12 @@
 //! The main loop of a worker: commands from outside, the sweep over deadlines, and the cut at the end.
 
+use crate::shared::gateway::Gateway;
 use crate::shared::revision::Revision;
 use crate::worker::io::fairness;
 use crate::worker::local::info::SessionSnapshot;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::Wake;
-use crate::worker::thread::Setup;
+use crate::worker::thread::WorkerSpec;
 use crate::worker::{drain, listener};
 use futures_channel::mpsc;
 use futures_util::StreamExt;
@@ -35,13 +36,14 @@ pub enum Command {
 
 /// The worker's whole life. `ready` is called when it runs.
 pub(crate) async fn serve(
-    setup: Setup,
+    spec: WorkerSpec,
+    gateway: Arc<Gateway>,
     mut inbox: mpsc::UnboundedReceiver<Command>,
     open_listeners: Arc<AtomicUsize>,
     ready: impl FnOnce(),
 ) {
-    let worker = Rc::new(Worker::new(setup.gateway, setup.index, open_listeners));
-    let mut listeners = Some((setup.listeners, setup.draining_listeners));
+    let worker = Rc::new(Worker::new(gateway, spec.index, open_listeners));
+    let mut listeners = Some((spec.listeners, spec.draining_listeners));
     monoio::spawn(sweep(worker.clone()));
     monoio::spawn(fairness::renew(worker.budget.clone()));
     monoio::spawn(fairness::resume(worker.budget.clone()));
@@ -60,7 +62,7 @@ pub(crate) async fn serve(
             Command::Revise(revision, taken) => {
                 worker.newest.replace(Rc::new(revision));
                 // who asked may have stopped waiting
-                let _ = taken.send(setup.index);
+                let _ = taken.send(spec.index);
             }
             Command::Drain if worker.draining.is_set() => {}
             Command::Drain => {
@@ -69,7 +71,7 @@ pub(crate) async fn serve(
                 monoio::spawn(drain::drain(worker.clone()));
             }
             Command::List { after, limit, reply } => {
-                let _ = reply.unbounded_send(worker.sessions.page(after, limit, setup.index, worker.now()));
+                let _ = reply.unbounded_send(worker.sessions.page(after, limit, spec.index, worker.now()));
             }
             Command::Kick { id, reply } => {
                 let _ = reply.unbounded_send(worker.sessions.wake(id, Wake::Kick));

@@ -19,4 +19,4 @@ mod thread;
 
 pub use local::info::{SessionSnapshot, State};
 pub use main_loop::Command;
-pub use thread::{DriverChoice, Handle, Mailbox, Setup, start};
+pub use thread::{DriverChoice, Handle, Mailbox, WorkerSpec, start};

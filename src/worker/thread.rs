@@ -8,16 +8,19 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a worker needs to start.
-pub struct Setup {
+/// What one worker is started with.
+#[derive(Debug)]
+pub struct WorkerSpec {
+    /// Counts from 0; its counters stand at this index in `Gateway::metrics`.
     pub index: usize,
-    /// The core to stay on.
+    /// The core to pin its thread to; `None` leaves the choice to the kernel.
     pub core: Option<usize>,
+    /// The driver that `gateway.driver` asks for.
     pub driver: Driver,
+    /// Bound and non-blocking, at least one for each address. The worker accepts from them after [`Command::Accept`].
     pub listeners: Vec<std::net::TcpListener>,
-    /// Listeners that are closed as soon as everybody who waits there is let in.
+    /// Listeners of addresses that are not served any more: each is closed as soon as its queue is empty.
     pub draining_listeners: Vec<std::net::TcpListener>,
-    pub gateway: Arc<Gateway>,
 }
 
 /// The way to tell a worker something.
@@ -76,15 +79,15 @@ impl Handle {
 }
 
 /// Starts a worker and waits until it could accept: it does so when it is told. An error says what could not be had.
-pub fn start(setup: Setup) -> io::Result<Handle> {
+pub fn start(spec: WorkerSpec, gateway: Arc<Gateway>) -> io::Result<Handle> {
     let (commands, inbox) = mpsc::unbounded();
     let open_listeners = Arc::<AtomicUsize>::default();
     let counted = open_listeners.clone();
     let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let name = format!("tidegate-{}", setup.index);
-    let thread = std::thread::Builder::new().name(name).spawn(move || match prepare(&setup) {
+    let name = format!("tidegate-{}", spec.index);
+    let thread = std::thread::Builder::new().name(name).spawn(move || match prepare(&spec) {
         Ok((runtime, driver)) => {
-            run(runtime, setup, inbox, counted, || drop(ready.send(Ok(driver))));
+            run(runtime, spec, gateway, inbox, counted, || drop(ready.send(Ok(driver))));
         }
         Err(e) => drop(ready.send(Err(e))),
     })?;
@@ -102,8 +105,8 @@ enum Runtime {
 const RING_ENTRIES: u32 = 4096;
 
 /// Pins the thread and builds the runtime on it: a ring with SINGLE_ISSUER belongs to the thread that made it.
-fn prepare(setup: &Setup) -> io::Result<(Runtime, DriverChoice)> {
-    if let Some(core) = setup.core {
+fn prepare(spec: &WorkerSpec) -> io::Result<(Runtime, DriverChoice)> {
+    if let Some(core) = spec.core {
         monoio::utils::bind_to_cpu_set([core])
             .map_err(|e| io::Error::other(format!("can't stay on core {core}: {e}")))?;
     }
@@ -111,12 +114,12 @@ fn prepare(setup: &Setup) -> io::Result<(Runtime, DriverChoice)> {
         let runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build()?;
         Ok((Runtime::Epoll(runtime), DriverChoice { name: "epoll", reason }))
     };
-    if setup.driver == Driver::Epoll {
+    if spec.driver == Driver::Epoll {
         return epoll(None);
     }
     match build_ring() {
         Ok(runtime) => Ok((Runtime::Ring(runtime), DriverChoice { name: "io_uring", reason: None })),
-        Err(e) if setup.driver == Driver::IoUring => {
+        Err(e) if spec.driver == Driver::IoUring => {
             Err(io::Error::new(e.kind(), format!("io_uring can't be had: {e}; {}", ring_advice(&e))))
         }
         Err(e) => epoll(Some(format!("io_uring can't be had: {e}; {}", ring_advice(&e)))),
@@ -150,12 +153,13 @@ fn ring_advice(e: &io::Error) -> &'static str {
 
 fn run(
     runtime: Runtime,
-    setup: Setup,
+    spec: WorkerSpec,
+    gateway: Arc<Gateway>,
     inbox: mpsc::UnboundedReceiver<Command>,
     open_listeners: Arc<AtomicUsize>,
     ready: impl FnOnce(),
 ) {
-    let main = main_loop::serve(setup, inbox, open_listeners, ready);
+    let main = main_loop::serve(spec, gateway, inbox, open_listeners, ready);
     match runtime {
         Runtime::Ring(mut runtime) => runtime.block_on(main),
         Runtime::Epoll(mut runtime) => runtime.block_on(main),

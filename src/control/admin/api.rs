@@ -113,15 +113,15 @@ async fn kick(State(shared): State<Arc<ProcessState>>, Path(id): Path<String>) -
 
 /// Begins a drain, or goes on with the one that began.
 async fn drain(State(shared): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
-    let supervisor = shared.asks.get().filter(|asks| {
+    let supervisor = shared.events.get().filter(|events| {
         // from this moment on, not from when the supervisor wakes
         shared.phase.advance(Phase::Draining);
-        asks.send(ControlEvent::Drain).is_ok()
+        events.send(ControlEvent::Drain).is_ok()
     });
     if supervisor.is_none() {
         return Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, "it ends already"));
     }
-    let window = shared.current().config.gateway.drain.as_secs_f64();
+    let window = shared.served().config.gateway.drain.as_secs_f64();
     let begun = json!({ "phase": shared.phase.get().word(), "sessions": shared.sessions(), "window_seconds": window });
     Ok((StatusCode::ACCEPTED, Json(begun)).into_response())
 }

@@ -7,7 +7,7 @@ use crate::config::AdminListen;
 use crate::control::admin::listener::{Bound, ClosableListener, Closed, bind_tcp, bind_unix};
 use crate::control::admin::pages::router;
 use crate::control::process::state::ProcessState;
-use crate::control::start::inherited::Given;
+use crate::control::start::inherited::InheritedSocket;
 use crate::control::start::listeners::is_meant;
 use socket2::Socket;
 use std::io;
@@ -59,7 +59,7 @@ impl Drop for SocketFile {
 pub fn take(
     listen: &AdminListen,
     before: Option<Socket>,
-    inherited: &mut Vec<Given>,
+    inherited: &mut Vec<InheritedSocket>,
 ) -> io::Result<Option<Bound>> {
     let before = before.filter(|socket| is_at(listen, socket));
     let given = || {

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 /// Numbers of the cores in our affinity mask; core 0 alone if the kernel does not say.
-pub fn allowed() -> Vec<usize> {
+pub fn allowed_cores() -> Vec<usize> {
     let cores: Vec<_> = sched_getaffinity(None)
         .map(|set| (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
         .unwrap_or_default();
@@ -13,7 +13,7 @@ pub fn allowed() -> Vec<usize> {
 }
 
 /// The core of each worker; `None` where workers are not pinned. With more workers than cores they take turns.
-pub fn assign(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
+pub fn assign_cores(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
     let count = match gateway.workers {
         Workers::Cores => cores.len(),
         Workers::Count(count) => count,
@@ -22,7 +22,7 @@ pub fn assign(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
 }
 
 /// Raises the limit of open files as far as we may, and says so if it is too low for that many sessions.
-pub fn raise_files(sessions: Option<usize>) {
+pub fn raise_file_limit(sessions: Option<usize>) {
     let limit = getrlimit(Resource::Nofile);
     // programs without our manners keep the low one because of select(2); nothing here uses it
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
@@ -55,13 +55,13 @@ mod tests {
             drain: std::time::Duration::from_secs(1),
             drain_close_code: 1001,
         };
-        assert_eq!(assign(&config(Workers::Cores, true), &[2, 5]), [Some(2), Some(5)]);
-        assert_eq!(assign(&config(Workers::Count(3), true), &[2, 5]), [Some(2), Some(5), Some(2)]);
-        assert_eq!(assign(&config(Workers::Count(1), false), &[2, 5]), [None]);
+        assert_eq!(assign_cores(&config(Workers::Cores, true), &[2, 5]), [Some(2), Some(5)]);
+        assert_eq!(assign_cores(&config(Workers::Count(3), true), &[2, 5]), [Some(2), Some(5), Some(2)]);
+        assert_eq!(assign_cores(&config(Workers::Count(1), false), &[2, 5]), [None]);
     }
 
     #[test]
     fn at_least_one_core_is_allowed() {
-        assert!(!allowed().is_empty());
+        assert!(!allowed_cores().is_empty());
     }
 }

@@ -4,7 +4,7 @@
 //! listener that closes resets what waits in it. So none that somebody may have connected to is closed before it is empty,
 //! and what is bound here listens only when it will be accepted from.
 
-use crate::control::start::inherited::Given;
+use crate::control::start::inherited::InheritedSocket;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
@@ -80,6 +80,16 @@ impl Ports {
 }
 
 impl Opened {
+    /// The addresses that are listened on, with the ports that the kernel chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        // every worker has a listener on every address
+        let one_worker = self.per_worker.iter().take(1).flatten();
+        let mut addresses: Vec<_> = one_worker.filter_map(|listener| listener.local_addr().ok()).collect();
+        // one worker may have inherited several of one address
+        addresses.dedup();
+        addresses
+    }
+
     fn give(&mut self, worker: usize, socket: TcpListener, port: Port) {
         self.per_worker[worker].push(socket);
         self.ports.0.push(port);
@@ -88,7 +98,11 @@ impl Opened {
 
 /// Takes what was inherited, binds what is missing. Inherited sockets of one address go to the workers in turn, the
 /// first to worker 0; none is left without an acceptor, because the kernel would still send it its share.
-pub fn open(addresses: &[SocketAddr], workers: usize, inherited: Vec<Given>) -> Result<Opened, BindError> {
+pub fn open(
+    addresses: &[SocketAddr],
+    workers: usize,
+    inherited: Vec<InheritedSocket>,
+) -> Result<Opened, BindError> {
     let mut opened = Opened { per_worker: (0..workers).map(|_| Vec::new()).collect(), ..Opened::default() };
     let mut inherited: Vec<_> = inherited.into_iter().filter_map(listening).collect();
     for wanted in addresses {
@@ -118,7 +132,7 @@ pub fn open(addresses: &[SocketAddr], workers: usize, inherited: Vec<Given>) -> 
 }
 
 /// The address that a TCP socket listens on. Anything else is of no use here, and closed.
-fn listening(given: Given) -> Option<(SocketAddr, Given)> {
+fn listening(given: InheritedSocket) -> Option<(SocketAddr, InheritedSocket)> {
     let address = given.socket.local_addr().ok().and_then(|address| address.as_socket());
     match address {
         Some(address) if given.socket.is_listener().unwrap_or(false) => Some((address, given)),
@@ -195,13 +209,13 @@ mod tests {
     }
 
     /// A socket of a gateway before us.
-    fn given(address: SocketAddr) -> Given {
+    fn given(address: SocketAddr) -> InheritedSocket {
         let socket: Socket = bind(address).expect("a free port").into();
         socket.listen(8).expect("bound");
-        Given { socket, own: true }
+        InheritedSocket { socket, own: true }
     }
 
-    fn address(given: &Given) -> SocketAddr {
+    fn address(given: &InheritedSocket) -> SocketAddr {
         given.socket.local_addr().expect("bound").as_socket().expect("TCP")
     }
 
@@ -288,9 +302,9 @@ mod tests {
 
     #[test]
     fn what_does_not_listen_is_no_port() {
-        let bound = Given { socket: bind(any()).expect("a free port").into(), own: true };
+        let bound = InheritedSocket { socket: bind(any()).expect("a free port").into(), own: true };
         let (one, _other) = std::os::unix::net::UnixStream::pair().expect("two");
-        let unix = Given { socket: Socket::from(std::os::fd::OwnedFd::from(one)), own: false };
+        let unix = InheritedSocket { socket: Socket::from(std::os::fd::OwnedFd::from(one)), own: false };
         let opened = open(&[any()], 1, vec![bound, unix]).expect("a free port");
         assert_eq!((numbers(&opened), opened.draining_listeners.len()), (vec![1], 0));
     }
@@ -299,7 +313,7 @@ mod tests {
     fn an_inherited_socket_that_is_not_shared_serves_all_workers() {
         let alone = TcpListener::bind(any()).expect("a free port");
         let address = alone.local_addr().expect("bound");
-        let inherited = Given { socket: alone.into(), own: false };
+        let inherited = InheritedSocket { socket: alone.into(), own: false };
         let opened = open(&[address], 3, vec![inherited]).expect("one queue for all");
         for own in &opened.per_worker {
             let _client = std::net::TcpStream::connect(address).expect("it listens");

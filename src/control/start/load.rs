@@ -54,6 +54,14 @@ pub enum Failure {
     },
 }
 
+/// The number of problems in words: `1 problem`, `2 problems`.
+pub fn count(problems: usize) -> String {
+    match problems {
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    }
+}
+
 /// Gathers problems that only show when files are opened.
 struct Findings<'t> {
     text: &'t str,

@@ -78,7 +78,7 @@ async fn metrics(State(shared): State<Arc<ProcessState>>, headers: HeaderMap) ->
     let dialect = Dialect::accepted(accept);
     let facts = Facts {
         driver: shared.driver().to_owned(),
-        revision: shared.current().revision,
+        revision: shared.served().revision,
         process: process_stats(shared.started_at),
     };
     let page = page::write(&shared.metrics, &facts, dialect);
@@ -101,7 +101,7 @@ async fn ready(State(shared): State<Arc<ProcessState>>) -> (StatusCode, String) 
 }
 
 async fn status(State(shared): State<Arc<ProcessState>>) -> Json<Value> {
-    let current = shared.current();
+    let served = shared.served();
     let sum = |of: &dyn Fn(&WorkerMetrics) -> &Counter| -> u64 {
         shared.metrics.iter().map(|worker| of(worker).get()).sum()
     };
@@ -125,8 +125,8 @@ async fn status(State(shared): State<Arc<ProcessState>>) -> Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "phase": shared.phase.get().word(),
-        "revision": current.revision,
-        "needs_restart": current.needs_restart,
+        "revision": served.revision,
+        "needs_restart": served.needs_restart,
         "reload": shared.last_reload.load().as_deref().map(ReloadReport::to_json),
         "driver": shared.driver(),
         "uptime_seconds": shared.started.elapsed().as_secs(),
@@ -139,7 +139,7 @@ async fn status(State(shared): State<Arc<ProcessState>>) -> Json<Value> {
         "frames": sum(&|worker| &worker.frames[0]) + sum(&|worker| &worker.frames[1]),
         "panics": sum(&|worker| &worker.panics),
         "workers": shared.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
-        "certificates": certificates(&current.certificates),
+        "certificates": certificates(&served.certificates),
     }))
 }
 
