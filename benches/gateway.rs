@@ -114,9 +114,9 @@ mod memories {
 
     #[divan::bench]
     fn learned_node(bencher: Bencher<'_, '_>) {
-        let (answers, rules) = (memory::answers(), admission_rules());
+        let (nodes, rules) = (memory::nodes(), admission_rules());
         bencher.bench_local(|| {
-            let learned = answers.is_learned(black_box(NODE.ip()));
+            let learned = nodes.is_learned(black_box(NODE.ip()));
             admission::admit(&rules, NODE.ip(), learned).is_ok()
         });
     }

@@ -10,9 +10,10 @@ use std::net::IpAddr;
 use serde_json::Value;
 use tidegate::proto::admission;
 use tidegate::proto::admission::AdmissionRules;
-use tidegate::proto::red5::params::{ConnectionParams, Host, ParamRules};
+use tidegate::proto::red5::params::{ConnectionParams, Host};
 use tidegate::proto::red5::route;
 use tidegate::proto::red5::route::{EventKind, Keep, Route};
+use tidegate::proto::red5::rules::ParamRules;
 use tidegate::proto::refusal::Refusal;
 
 const VECTORS: &str = include_str!("data/connection-params.json");

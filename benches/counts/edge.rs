@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use tidegate::oracles::pieces::answer_from_memory;
 use tidegate::proto::admission;
-use tidegate::shared::answers::{CacheLookup, Key};
+use tidegate::shared::answers::CacheLookup;
+use tidegate::shared::answers::Key;
 
 pub(super) fn add(cases: &mut Cases) {
     // before anything makes keys and certificates: their lengths are a matter of luck, and the allocator remembers them
@@ -112,9 +113,9 @@ fn answers(cases: &mut Cases) {
     });
     // what a client's `host` goes through
     cases.add("memory/learned_node", || {
-        let (answers, rules) = (memory::answers(), admission_rules());
+        let (nodes, rules) = (memory::nodes(), admission_rules());
         move || {
-            let learned = answers.is_learned(black_box(NODE.ip()));
+            let learned = nodes.is_learned(black_box(NODE.ip()));
             black_box(admission::admit(&rules, NODE.ip(), learned).expect("learned"));
         }
     });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate::config;
 use tidegate::shared::answers::{Answer, Answers};
 use tidegate::shared::counters::UseCount;
+use tidegate::shared::nodes::Nodes;
 
 /// The defaults.
 pub fn config() -> config::Config {
@@ -16,11 +17,20 @@ pub fn config() -> config::Config {
 
 /// The memory of a gateway with the defaults, which has been asked [`EVENT`] lately.
 pub fn answers() -> Answers {
+    memory().0
+}
+
+/// The nodes of the same gateway; [`NODE`] is learned.
+pub fn nodes() -> Arc<Nodes> {
+    memory().1
+}
+
+fn memory() -> (Answers, Arc<Nodes>) {
     let config = config();
-    let (answers, _questions) = Answers::new(&config.answers, config.origins.quarantine);
-    answers.learn(NODE.ip());
+    let (answers, nodes) = Answers::new(&config.answers, config.origins.quarantine);
+    nodes.learn(NODE.ip());
     answers.keep(EVENT.into(), &Arc::new(answer(&answers)));
-    answers
+    (answers, nodes)
 }
 
 /// What a stream manager said to [`EVENT`]. It is fresh for longer than any bench takes, and never used up.

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tidegate::proto::admission::AdmissionRules;
+use tidegate::proto::http::forward_fields::trim_user_agent;
 use tidegate::proto::http::forward_fields::{Fields, Forward};
 use tidegate::proto::http::head;
 use tidegate::proto::http::head::{BodyLength, HeadLimits, Request};
 use tidegate::proto::red5::params::ConnectionParams;
-use tidegate::proto::websocket::upgrade::{Upgrade, trim_user_agent};
+use tidegate::proto::websocket::upgrade::Upgrade;
 
 /// What a monitor or a script sends.
 pub const SMALL: &str = "GET /streammanager/api/4.0/event/live/stream1?action=broadcast HTTP/1.1\r\n\

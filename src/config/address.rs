@@ -2,9 +2,11 @@
 //!
 //! Only the text is judged here; whether a name resolves or a port is free is for `control` to find out.
 
+use crate::config::model::{AdminListen, ManagerUrl, OriginHeader};
 use crate::config::problem::Report;
 use crate::config::value::{Kind, List, Scalar, quote, text};
-use crate::config::{AdminListen, AllowOrigins, ManagerUrl, Network, OriginHeader};
+use crate::proto::admission::Network;
+use crate::proto::http::cors::AllowOrigins;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use toml::Spanned;
 use toml::de::DeValue;

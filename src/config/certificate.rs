@@ -1,7 +1,7 @@
 //! `[[tls.certificates]]`: tables within a table, each with two files.
 
-use crate::config::Certificate;
 use crate::config::choice::File;
+use crate::config::model::Certificate;
 use crate::config::problem::Report;
 use crate::config::value::{Kind, quote};
 use toml::Spanned;
@@ -21,7 +21,7 @@ impl Certificates {
             return None;
         };
         for name in table.keys().filter(|name| !CERTIFICATE_KEYS.contains(&name.get_ref().as_ref())) {
-            crate::config::keys::unknown(&format!("{key}.{}", name.get_ref()), &name.span(), report);
+            report.unknown(&format!("{key}.{}", name.get_ref()), &name.span());
         }
         let mut path = |name: &str| {
             let key = format!("{key}.{name}");

@@ -1,9 +1,10 @@
 //! Kinds of values that are words: flags, closed sets, codes, paths, tokens, secrets.
 
-use crate::config::value::{Count, Scalar, integer, quote, text};
-use crate::config::{
-    AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Versions, Workers,
+use crate::config::model::{
+    AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Workers,
 };
+use crate::config::value::{Count, Scalar, integer, quote, text};
+use crate::proto::proxy_protocol::Versions;
 use crate::proto::red5::query::is_group;
 use std::marker::PhantomData;
 use std::path::PathBuf;

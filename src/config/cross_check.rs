@@ -1,7 +1,7 @@
 //! Checks across keys: values that are right alone and wrong together.
 
+use crate::config::model::{AdminListen, Config};
 use crate::config::problem::Report;
-use crate::config::{AdminListen, Config};
 use std::net::SocketAddr;
 
 /// Reports everything in a configuration that contradicts itself.

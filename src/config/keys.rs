@@ -3,14 +3,14 @@
 use crate::config::address::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
 use crate::config::certificate::{CERTIFICATE_KEYS, Certificates};
 use crate::config::choice::{Access, CloseCode, File, Flag, Group, Hidden, OrEmpty, Token, WorkerCount};
-use crate::config::problem::Report;
-use crate::config::value::{Count, Kind, List, OrOff, PerTime, Size, Span};
-use crate::config::{
+use crate::config::model::{
     Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel,
-    Origins, StreamManager, Tls, TlsVersion, Versions, WebSocket,
+    Origins, StreamManager, Tls, TlsVersion, WebSocket,
 };
+use crate::config::problem::{KnownKeys, Report};
+use crate::config::value::{Count, Kind, List, OrOff, PerTime, Size, Span};
 use crate::proto::http::head::FIELDS_MAX;
-use std::ops::Range;
+use crate::proto::proxy_protocol::Versions;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -193,7 +193,7 @@ pub(crate) fn unknowns(root: &DeTable<'_>, report: &mut Report<'_>) {
         let table = name.get_ref().as_ref();
         report.saw(table, &name.span());
         if !TABLES.contains(&table) {
-            unknown(table, &name.span(), report);
+            report.unknown(table, &name.span());
             continue;
         }
         let Some(entries) = value.get_ref().as_table() else {
@@ -208,42 +208,17 @@ pub(crate) fn unknowns(root: &DeTable<'_>, report: &mut Report<'_>) {
         };
         for name in entries.keys() {
             if !KEYS.iter().any(|key| key.table == table && key.name == name.get_ref()) {
-                unknown(&format!("{table}.{}", name.get_ref()), &name.span(), report);
+                report.unknown(&format!("{table}.{}", name.get_ref()), &name.span());
             }
         }
     }
 }
 
-/// Reports one key that nobody knows, and the nearest that somebody does.
-pub(crate) fn unknown(path: &str, span: &Range<usize>, report: &mut Report<'_>) {
-    if LATER.contains(&path) {
-        let (found, right) = ("a key not yet supported by this version", "right is to leave it out");
-        report.wrong(path, span, found.to_owned(), right.to_owned());
-        return;
-    }
-    let known: Vec<String> = if path.contains('.') {
-        let nested = CERTIFICATE_KEYS.iter().map(|key| format!("tls.certificates.{key}"));
-        KEYS.iter().map(|key| format!("{}.{}", key.table, key.name)).chain(nested).collect()
-    } else {
-        let keys =
-            KEYS.iter().filter(|key| key.name == path).map(|key| format!("{}.{}", key.table, key.name));
-        TABLES.iter().map(|table| (*table).to_owned()).chain(keys).collect()
-    };
-    let nearest = known.iter().max_by(|a, b| likeness(path, a).total_cmp(&likeness(path, b)));
-    let right = match nearest {
-        Some(nearest) if likeness(path, nearest) > 0.6 => format!("the nearest known key is {nearest}"),
-        _ => format!("the tables are {}", TABLES.join(", ")),
-    };
-    report.wrong(path, span, "an unknown key".to_owned(), right);
-}
-
-/// How near a known path is to what was written: mostly the last name, and a little the table it stands in. So
-/// `gateway.prot` is nearer to `origins.port` than to `gateway.pin`, and of two equal names that in the same table wins.
-fn likeness(written: &str, known: &str) -> f64 {
-    fn last(path: &str) -> &str {
-        path.rsplit('.').next().unwrap_or(path)
-    }
-    0.85 * strsim::jaro_winkler(last(written), last(known)) + 0.15 * strsim::jaro_winkler(written, known)
+/// Every key and table that a file may hold, for [`Report::unknown`].
+pub(crate) fn known() -> KnownKeys {
+    let nested = CERTIFICATE_KEYS.iter().map(|key| format!("tls.certificates.{key}"));
+    let paths = KEYS.iter().map(|key| format!("{}.{}", key.table, key.name)).chain(nested).collect();
+    KnownKeys { tables: TABLES, paths, later: &LATER }
 }
 
 /// Every `table.key` that a file writes, in no order: for tests of what the shipped files hold.

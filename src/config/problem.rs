@@ -28,6 +28,16 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The names that a file may hold, so that an unknown one is answered with the nearest known.
+#[derive(Debug, Default)]
+pub(crate) struct KnownKeys {
+    pub(crate) tables: &'static [&'static str],
+    /// Dotted paths of all keys.
+    pub(crate) paths: Vec<String>,
+    /// Keys that a later version will honour.
+    pub(crate) later: &'static [&'static str],
+}
+
 /// Gathers problems while a file is read.
 #[derive(Debug)]
 pub(crate) struct Report<'t> {
@@ -35,11 +45,41 @@ pub(crate) struct Report<'t> {
     /// Where each key was seen, so that checks across keys can name a line too.
     seen: BTreeMap<String, usize>,
     pub(crate) problems: Vec<Problem>,
+    known: KnownKeys,
 }
 
 impl<'t> Report<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Self { text, seen: BTreeMap::new(), problems: Vec::new() }
+        Self { text, seen: BTreeMap::new(), problems: Vec::new(), known: KnownKeys::default() }
+    }
+
+    /// The same report for a file that may hold these names.
+    pub(crate) fn knowing(self, known: KnownKeys) -> Self {
+        Self { known, ..self }
+    }
+
+    /// A name in the file that is none of the known ones; the nearest one is offered.
+    pub(crate) fn unknown(&mut self, path: &str, span: &Range<usize>) {
+        if self.known.later.contains(&path) {
+            let (found, right) = ("a key not yet supported by this version", "right is to leave it out");
+            return self.wrong(path, span, found.to_owned(), right.to_owned());
+        }
+        let KnownKeys { tables, paths, .. } = &self.known;
+        let named = |known: &str| known.rsplit('.').next() == Some(path);
+        let candidates: Vec<&str> = match path.contains('.') {
+            true => paths.iter().map(String::as_str).collect(),
+            false => tables
+                .iter()
+                .copied()
+                .chain(paths.iter().map(String::as_str).filter(|key| named(key)))
+                .collect(),
+        };
+        let nearest = candidates.iter().max_by(|a, b| likeness(path, a).total_cmp(&likeness(path, b)));
+        let right = match nearest {
+            Some(nearest) if likeness(path, nearest) > 0.6 => format!("the nearest known key is {nearest}"),
+            _ => format!("the tables are {}", tables.join(", ")),
+        };
+        self.wrong(path, span, "an unknown key".to_owned(), right);
     }
 
     /// Remembers on which line a key or a table stands.
@@ -87,4 +127,13 @@ impl<'t> Report<'t> {
             right: right.to_owned(),
         });
     }
+}
+
+/// How near a known path is to what was written: mostly the last name, and a little the table it stands in. So
+/// `gateway.prot` is nearer to `origins.port` than to `gateway.pin`, and of two equal names that in the same table wins.
+fn likeness(written: &str, known: &str) -> f64 {
+    fn last(path: &str) -> &str {
+        path.rsplit('.').next().unwrap_or(path)
+    }
+    0.85 * strsim::jaro_winkler(last(written), last(known)) + 0.15 * strsim::jaro_winkler(written, known)
 }

@@ -1,9 +1,9 @@
 //! Keys that can't change while serving: sockets and threads are made once.
 
-use crate::config::Config;
+use crate::config::model::Config;
 
 /// Puts the running values of such keys in place of those of a newer configuration, and names the keys that differed.
-pub fn keep_fixed(running: &Config, newer: &mut Config) -> Vec<&'static str> {
+pub fn keep_running(running: &Config, newer: &mut Config) -> Vec<&'static str> {
     let mut changed = Vec::new();
     let mut keep = |key, differs| {
         if differs {
@@ -45,12 +45,12 @@ mod tests {
              gateway.driver = \"epoll\"\ngateway.drain = \"7s\"\nadmin.listen = \"off\"\norigins.port = 7",
         );
         let wanted = newer.clone();
-        let keys = keep_fixed(&running, &mut newer);
+        let keys = keep_running(&running, &mut newer);
         let all = ["gateway.listen", "gateway.workers", "gateway.pin", "gateway.driver", "admin.listen"];
         assert_eq!(keys, all);
         assert_eq!(newer.admin, running.admin);
         assert_eq!(newer.gateway.listen, running.gateway.listen);
         assert_eq!((newer.gateway.drain, &newer.origins), (wanted.gateway.drain, &wanted.origins));
-        assert!(keep_fixed(&running, &mut newer).is_empty());
+        assert!(keep_running(&running, &mut newer).is_empty());
     }
 }

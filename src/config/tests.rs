@@ -2,6 +2,9 @@
 
 use super::*;
 use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 const LEAST: &str = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
                      [[tls.certificates]]\nchain = \"c.pem\"\nkey = \"k.pem\"\n";

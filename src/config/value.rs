@@ -3,7 +3,7 @@
 //! Reading and writing stand side by side, so that what `check --effective` prints reads back to the same values. Words
 //! are in [`crate::config::choice`], addresses, names and URLs in [`crate::config::address`].
 
-use crate::config::Rate;
+use crate::config::model::Rate;
 use crate::config::problem::Report;
 use crate::proto::millis::millis;
 use std::marker::PhantomData;

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::oracles::reference;
 use crate::proto::admission;
 use crate::proto::admission::{AdmissionRules, Network};
-use crate::proto::red5::params::{ConnectionParams, Host, ParamRules};
+use crate::proto::red5::params::{ConnectionParams, Host};
+use crate::proto::red5::rules::ParamRules;
 
 /// The rules under which [`params`] compares; those of the vectors.
 pub fn param_rules() -> ParamRules {

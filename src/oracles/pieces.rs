@@ -3,7 +3,8 @@
 //! Nothing that serves comes through here. `benches/gateway.rs` measures these pieces, `benches/counts.sh` counts their
 //! instructions.
 
-use crate::shared::answers::{Answers, CacheLookup, CacheStatus};
+use crate::shared::answers::{Answers, CacheLookup};
+use crate::shared::questions::CacheStatus;
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::io::tls::{Tls, TlsFault};

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use crate::oracles::cut::{LIMITS, cut_anywhere};
 use crate::oracles::reference::http;
+use crate::proto::http::forward_fields::NodeOrigin;
 use crate::proto::http::forward_fields::{Fields, Forward};
 use crate::proto::http::head;
 use crate::proto::http::head::{BodyLength, HeadLimits, Request};
-use crate::proto::websocket::upgrade::{NodeOrigin, Offer, Upgrade};
+use crate::proto::websocket::upgrade::{Offer, Upgrade};
 
 /// A head gives the same answer wherever it is cut; it is taken if and only if the reference takes it, and as the same;
 /// and whatever was taken, a node is asked one request with the fields that it shall have, and no other.

@@ -1,14 +1,14 @@
 //! Oracles of the one-step and WHIP routes, of `Location` and of bodies.
 
-use crate::oracles::param_rules;
+use crate::oracles::params::param_rules;
 use crate::oracles::reference;
 use crate::proto::http::body::{Body, BodyFault};
 use crate::proto::http::head::BodyLength;
 use crate::proto::red5::location;
 use crate::proto::red5::one_step::OneStep;
-use crate::proto::red5::params::ParamRules;
 use crate::proto::red5::route;
 use crate::proto::red5::route::{Route, Step};
+use crate::proto::red5::rules::ParamRules;
 use crate::proto::red5::whip::{Handle, Method, Request};
 
 /// A target that any server would take as one.

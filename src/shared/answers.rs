@@ -1,262 +1,153 @@
-//! Answers of the stream manager: remembered in moka, asked for once.
-//!
-//! A hit is taken on the worker. A miss joins the worker's flight for that key, or starts one; the flight asks the control
-//! thread, which has one flight for each key of the whole process. So a question goes out once, a wake crosses threads
-//! once for each worker, and a caller who leaves takes nobody down, since nothing in the air belongs to a caller.
+//! Answers of the stream manager, kept in moka until they expire, are used up, or one of their nodes fails.
 
 use crate::config;
-use crate::proto::millis::millis;
-use crate::proto::red5::route::{EventKind, Keep};
-use crate::proto::refusal::Refusal;
+use crate::proto::millis::Millis;
+use crate::shared::clock::Clock;
 use crate::shared::counters::UseCount;
+use crate::shared::nodes::Nodes;
 use arc_swap::ArcSwap;
-use futures_channel::{mpsc, oneshot};
 use moka::Expiry;
 use moka::sync::Cache;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// The exact target as the client wrote it.
+/// The exact target as the client wrote it: equal keys are equal questions.
 pub type Key = Arc<str>;
 
-/// What the stream manager said: passed on unchanged.
+/// What the cache needs for an answer besides its key, its body and its nodes, in bytes, approximately.
+const ENTRY_OVERHEAD: usize = 256;
+
+/// What the stream manager answered: passed on unchanged.
 #[derive(Debug)]
 pub struct Answer {
+    /// HTTP status.
     pub status: u16,
+    /// Value of its `Content-Type`.
     pub content_type: Option<String>,
+    /// The whole body.
     pub body: Vec<u8>,
     /// Nodes that it names.
     pub nodes: Vec<IpAddr>,
-    /// How long it may be kept; `None` means that it is for those waiting only.
+    /// How long it may be kept; `None` means that only those that wait for it may have it.
     pub fresh: Option<Duration>,
     /// How often it may be given out.
     pub uses: UseCount,
-    /// On the clock of [`Answers::now`].
-    pub made: u64,
+    /// When it was made, on the clock of [`Answers::now`].
+    pub made: Millis,
 }
 
 impl Answer {
-    /// A value that says "there is none": 404 and 400.
+    /// Whether it says that there is no such stream: 404 and 400.
     pub const fn is_missing(&self) -> bool {
         matches!(self.status, 404 | 400)
     }
 
-    /// How much longer it is fresh.
-    pub fn ttl_left(&self, now: u64) -> Duration {
+    /// How much longer it is fresh at `now`.
+    pub fn ttl_left(&self, now: Millis) -> Duration {
         self.fresh.unwrap_or_default().saturating_sub(Duration::from_millis(now.saturating_sub(self.made)))
     }
 }
 
-/// What a flight brought home. Cheap to hand to many.
-pub type Outcome = Result<Arc<Answer>, Refusal>;
-
-/// How an answer was come by; the words of `Cache-Status` (RFC 9211).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheStatus {
-    Hit,
-    Miss,
-    Collapsed,
-    Bypass,
-}
-
-/// An outcome and how it was come by.
-pub type Reply = (CacheStatus, Outcome);
-
-/// A question on its way to the control thread.
-#[derive(Debug)]
-pub struct Question {
-    pub key: Key,
-    pub kind: EventKind,
-    /// Says whether equal questions may share an answer, and what of it may be kept.
-    pub keep: Keep,
-    pub reply: oneshot::Sender<Reply>,
-}
-
-/// A look into the memory.
+/// What a look into the cache found.
 #[derive(Debug)]
 pub enum CacheLookup {
+    /// A usable answer; one of its uses was taken.
     Hit(Arc<Answer>),
+    /// Nothing.
     Miss,
-    /// There was one, but its node refused a dial, or its uses were up.
+    /// An answer that was dropped: one of its nodes failed, or its uses were up.
     Invalidated,
 }
 
-/// The memory of answers and of the nodes that they named.
+/// The stored answers.
 pub struct Answers {
-    /// Of another size after a reload that asks for one.
+    /// Replaced by a cache of another size when a reload asks for one.
     cache: ArcSwap<Cache<Key, Arc<Answer>>>,
-    /// Until when each node that was named may be dialled, on the clock of [`Answers::now`].
-    learned: Cache<IpAddr, u64>,
-    refused: Cache<IpAddr, u64>,
-    last_refused: AtomicU64,
-    times: Arc<Times>,
-    ask: mpsc::UnboundedSender<Question>,
-    epoch: Instant,
+    nodes: Arc<Nodes>,
+    clock: Clock,
 }
 
-/// How long things are remembered, in milliseconds, as configured now. What was remembered earlier keeps its time.
-#[derive(Debug, Default)]
-struct Times {
-    learned: AtomicU64,
-    refused: AtomicU64,
-    /// How long a node that refused is avoided; not at all for 0.
-    quarantine: AtomicU64,
-}
-
-impl Times {
-    fn change(&self, config: &config::Answers, quarantine: Option<Duration>) {
-        let quarantine = quarantine.unwrap_or_default();
-        let longest = config.broadcast_ttl.max(config.subscribe_ttl).max(config.missing_ttl);
-        // lists live a second whatever is configured: remember a refusal at least as long as any answer
-        let refused = (longest.max(Duration::from_secs(1)) * 2).max(quarantine);
-        for (time, now) in
-            [(&self.learned, config.learned_ttl), (&self.refused, refused), (&self.quarantine, quarantine)]
-        {
-            time.store(millis(now), Relaxed);
-        }
-    }
-}
-
-/// Nodes that may be learned at the most: a stream manager gone mad must not fill the memory.
-const LEARNED_MAX: u64 = 65_536;
-
-/// As long as an answer is still fresh, on the clock of [`Answers::now`].
-struct ByFreshness(Instant);
+/// Expires an answer when it is not fresh any more.
+struct ByFreshness(Clock);
 
 impl Expiry<Key, Arc<Answer>> for ByFreshness {
     fn expire_after_create(&self, _: &Key, answer: &Arc<Answer>, _: Instant) -> Option<Duration> {
-        Some(answer.ttl_left(now_since(self.0)))
+        Some(answer.ttl_left(self.0.now()))
     }
 
     fn expire_after_update(
         &self,
         _: &Key,
-        a: &Arc<Answer>,
+        answer: &Arc<Answer>,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(a.ttl_left(now_since(self.0)))
+        Some(answer.ttl_left(self.0.now()))
     }
 }
 
-/// Until the moment that is remembered, on the clock of [`Answers::now`].
-struct UntilThen(Instant);
-
-impl UntilThen {
-    fn left(&self, until: u64) -> Option<Duration> {
-        Some(Duration::from_millis(until.saturating_sub(now_since(self.0))))
-    }
-}
-
-impl Expiry<IpAddr, u64> for UntilThen {
-    fn expire_after_create(&self, _: &IpAddr, until: &u64, _: Instant) -> Option<Duration> {
-        self.left(*until)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &IpAddr,
-        until: &u64,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.left(*until)
-    }
-}
-
-/// For as long as refusals are remembered, from the last one.
-struct SinceRefusal(Arc<Times>);
-
-impl SinceRefusal {
-    fn time(&self) -> Option<Duration> {
-        Some(Duration::from_millis(self.0.refused.load(Relaxed)))
-    }
-}
-
-impl Expiry<IpAddr, u64> for SinceRefusal {
-    fn expire_after_create(&self, _: &IpAddr, _: &u64, _: Instant) -> Option<Duration> {
-        self.time()
-    }
-
-    fn expire_after_update(&self, _: &IpAddr, _: &u64, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        self.time()
-    }
-}
-
-fn memory(capacity: u64, epoch: Instant) -> Cache<Key, Arc<Answer>> {
+fn cache(capacity: u64, clock: Clock) -> Cache<Key, Arc<Answer>> {
     Cache::builder()
         .max_capacity(capacity)
         .weigher(|key: &Key, answer: &Arc<Answer>| weigh(key, answer))
-        .expire_after(ByFreshness(epoch))
+        .expire_after(ByFreshness(clock))
         .build()
 }
 
+/// What an answer counts against `answers.capacity`, in bytes.
+fn weigh(key: &Key, answer: &Arc<Answer>) -> u32 {
+    let nodes = answer.nodes.len() * size_of::<IpAddr>();
+    let bytes = key.len() + answer.body.len() + nodes + ENTRY_OVERHEAD;
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 impl Answers {
-    /// An empty memory, and the end where the control thread takes the questions.
-    pub fn new(
-        config: &config::Answers,
-        quarantine: Option<Duration>,
-    ) -> (Self, mpsc::UnboundedReceiver<Question>) {
-        let (ask, questions) = mpsc::unbounded();
-        let epoch = Instant::now();
-        let times = Arc::<Times>::default();
-        times.change(config, quarantine);
-        let learned = Cache::builder().max_capacity(LEARNED_MAX).expire_after(UntilThen(epoch)).build();
-        let refused =
-            Cache::builder().max_capacity(LEARNED_MAX).expire_after(SinceRefusal(times.clone())).build();
-        let answers = Self {
-            cache: ArcSwap::from_pointee(memory(config.capacity, epoch)),
-            learned,
-            refused,
-            last_refused: AtomicU64::new(0),
-            times,
-            ask,
-            epoch,
-        };
-        (answers, questions)
+    /// An empty cache, and the nodes that belong to it. `quarantine` is how long a node that failed is avoided.
+    pub fn new(config: &config::Answers, quarantine: Option<Duration>) -> (Self, Arc<Nodes>) {
+        let clock = Clock::start();
+        let nodes = Arc::new(Nodes::new(clock, config, quarantine));
+        let cache = ArcSwap::from_pointee(cache(config.capacity, clock));
+        (Self { cache, nodes: nodes.clone(), clock }, nodes)
     }
 
-    /// Other times from now on, and another size; what is remembered stays.
-    pub fn change(&self, config: &config::Answers, quarantine: Option<Duration>) {
-        self.times.change(config, quarantine);
+    /// Takes over another size; the answers that are stored stay.
+    pub fn change(&self, config: &config::Answers) {
         let old = self.cache.load();
         if old.policy().max_capacity() == Some(config.capacity) {
             return;
         }
-        let other = memory(config.capacity, self.epoch);
+        let resized = cache(config.capacity, self.clock);
         for (key, answer) in old.iter() {
-            other.insert(Key::clone(&key), answer);
+            resized.insert(Key::clone(&key), answer);
         }
-        self.cache.store(Arc::new(other));
+        self.cache.store(Arc::new(resized));
     }
 
-    /// Milliseconds on this memory's clock, never 0.
-    pub fn now(&self) -> u64 {
-        now_since(self.epoch)
+    /// Milliseconds on the clock by which answers age, never 0.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
     }
 
-    /// Looks a key up and takes one use of what is found.
+    /// Looks up a key and takes one use of the answer found.
     pub fn look(&self, key: &str) -> CacheLookup {
         let cache = self.cache.load();
         let Some(answer) = cache.get(key) else { return CacheLookup::Miss };
-        if self.is_refused(&answer) || !answer.uses.take() {
+        if self.nodes.any_failed_since(&answer.nodes, answer.made) || !answer.uses.take() {
             cache.invalidate(key);
             return CacheLookup::Invalidated;
         }
         CacheLookup::Hit(answer)
     }
 
-    fn is_refused(&self, answer: &Answer) -> bool {
-        self.last_refused.load(Relaxed) >= answer.made
-            && answer
-                .nodes
-                .iter()
-                .any(|node| self.refused.get(node).is_some_and(|refused| refused >= answer.made))
+    /// Keeps an answer for as long as it is fresh.
+    pub fn keep(&self, key: Key, answer: &Arc<Answer>) {
+        if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {
+            self.cache.load().insert(key, answer.clone());
+        }
     }
 
-    /// Forgets the answer to one question: it was of no use.
+    /// Forgets the answer to one question.
     pub fn forget(&self, key: &str) {
         self.cache.load().invalidate(key);
     }
@@ -266,79 +157,10 @@ impl Answers {
         self.cache.load().invalidate_all();
     }
 
-    /// Keeps an answer as long as it is fresh.
-    pub fn keep(&self, key: Key, answer: &Arc<Answer>) {
-        if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {
-            self.cache.load().insert(key, answer.clone());
-        }
+    /// How many answers are stored, approximately.
+    pub fn count(&self) -> u64 {
+        self.cache.load().entry_count()
     }
-
-    /// Whether a node refused a dial so lately that another one is better.
-    pub fn is_quarantined(&self, node: IpAddr) -> bool {
-        let quarantine = self.times.quarantine.load(Relaxed);
-        self.refused.get(&node).is_some_and(|refused| self.now().saturating_sub(refused) < quarantine)
-    }
-
-    /// Whether any node is known that did not fail lately. Without one, asking again for another node is in vain.
-    pub fn knows_healthy_node(&self) -> bool {
-        self.learned.iter().any(|(node, _)| !self.is_quarantined(*node))
-    }
-
-    /// A node refused a dial: every answer that names it and was made before now is forgotten.
-    pub fn refused(&self, node: IpAddr) {
-        let now = self.now();
-        self.refused.insert(node, now);
-        self.last_refused.fetch_max(now, Relaxed);
-    }
-
-    /// The stream manager named this node: it may be dialled for `learned_ttl`.
-    pub fn learn(&self, node: IpAddr) {
-        self.learn_for(node, Duration::MAX);
-    }
-
-    /// The same for a shorter time, because somebody else was told of it a while ago.
-    pub fn learn_for(&self, node: IpAddr, left: Duration) {
-        let longest = self.times.learned.load(Relaxed);
-        let left = millis(left).min(longest);
-        let until = self.now().saturating_add(left);
-        if self.learned.get(&node).is_none_or(|before| before < until) {
-            self.learned.insert(node, until);
-        }
-    }
-
-    /// All nodes that may be dialled because they were named, and for how long yet.
-    pub fn learned(&self) -> Vec<(IpAddr, Duration)> {
-        let now = self.now();
-        let left = |until: u64| Duration::from_millis(until.saturating_sub(now));
-        self.learned.iter().map(|(node, until)| (*node, left(until))).collect()
-    }
-
-    /// Whether the stream manager named this node lately.
-    pub fn is_learned(&self, node: IpAddr) -> bool {
-        self.learned.contains_key(&node)
-    }
-
-    /// Sends a question to the control thread. The receiver hears `Err` if the control thread is gone.
-    pub fn ask(&self, key: Key, kind: EventKind, keep: Keep) -> oneshot::Receiver<Reply> {
-        let (reply, outcome) = oneshot::channel();
-        // a failed send drops `reply`, which the receiver sees
-        let _ = self.ask.unbounded_send(Question { key, kind, keep, reply });
-        outcome
-    }
-
-    /// How many answers and learned nodes are remembered.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.cache.load().entry_count(), self.learned.entry_count())
-    }
-}
-
-fn now_since(epoch: Instant) -> u64 {
-    millis(epoch.elapsed()).saturating_add(1)
-}
-
-fn weigh(key: &Key, answer: &Arc<Answer>) -> u32 {
-    let bytes = key.len() + answer.body.len() + answer.nodes.len() * 17 + 256;
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -346,25 +168,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_learned_by_somebody_else_is_believed_no_longer_than_by_him() {
-        let text = "answers.learned_ttl = \"10m\"\nstream_manager.url = \"http://10.0.0.2\"\n\
-                    tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
+    fn an_answer_is_dropped_when_a_node_that_it_names_fails() {
+        let text =
+            "stream_manager.url = \"http://10.0.0.2\"\ntls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
         let config = config::read(text).expect("a good configuration");
-        let (answers, _questions) = Answers::new(&config.answers, None);
-        let nodes: [IpAddr; 3] = [1, 2, 3].map(|n| [10, 0, 0, n].into());
-        answers.learn_for(nodes[0], Duration::from_millis(20));
-        answers.learn_for(nodes[1], Duration::from_secs(86_400));
-        answers.learn(nodes[2]);
-        answers.learn_for(nodes[2], Duration::from_millis(20));
-        let end = Instant::now() + Duration::from_secs(10);
-        while answers.is_learned(nodes[0]) {
-            assert!(Instant::now() < end, "its time is over");
-            std::thread::yield_now();
-        }
-        assert!(answers.is_learned(nodes[1]) && answers.is_learned(nodes[2]));
-        let mut left = answers.learned();
-        left.sort();
-        assert_eq!(left.iter().map(|(node, _)| *node).collect::<Vec<_>>(), nodes[1..]);
-        assert!(left.iter().all(|(_, left)| *left <= Duration::from_secs(600)));
+        let (answers, nodes) = Answers::new(&config.answers, None);
+        let node: IpAddr = [10, 0, 0, 1].into();
+        let answer = |uses| Answer {
+            status: 200,
+            content_type: None,
+            body: Vec::new(),
+            nodes: vec![node],
+            fresh: Some(Duration::from_secs(60)),
+            uses: UseCount::new(uses),
+            made: answers.now(),
+        };
+        answers.keep("/a".into(), &Arc::new(answer(1)));
+        assert!(matches!(answers.look("/a"), CacheLookup::Hit(_)));
+        assert!(matches!(answers.look("/a"), CacheLookup::Invalidated), "its one use is taken");
+        answers.keep("/a".into(), &Arc::new(answer(9)));
+        nodes.mark_failed([10, 0, 0, 2].into());
+        assert!(matches!(answers.look("/a"), CacheLookup::Hit(_)), "another node failed");
+        nodes.mark_failed(node);
+        assert!(matches!(answers.look("/a"), CacheLookup::Invalidated));
+        assert!(matches!(answers.look("/a"), CacheLookup::Miss));
     }
 }

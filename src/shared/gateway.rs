@@ -3,8 +3,12 @@
 use crate::metrics::WorkerMetrics;
 use crate::shared::answers::Answers;
 use crate::shared::limits::Limiter;
+use crate::shared::nodes::Nodes;
+use crate::shared::questions::{Question, Questions};
 use crate::shared::revision::Revision;
+use crate::shared::whip_sessions::WhipSessions;
 use arc_swap::ArcSwap;
+use futures_channel::mpsc::UnboundedReceiver;
 use std::sync::Arc;
 
 /// A page that an embedding program (the demo) serves beside the gateway's own routes. Not configurable.
@@ -16,11 +20,19 @@ pub struct Page {
     pub body: Vec<u8>,
 }
 
-/// Shared by workers and control, for as long as the process lives: what a reload must not lose.
+/// Shared by workers and control for as long as the process lives: what a reload must not lose.
 pub struct Gateway {
+    /// Answers of the stream manager.
     pub answers: Answers,
-    pub(crate) whip_sessions: crate::shared::whip_sessions::WhipSessions,
-    pub limiter: Limiter,
+    /// Nodes that were named, and nodes that failed.
+    pub nodes: Arc<Nodes>,
+    /// The way of questions to the control thread.
+    pub questions: Questions,
+    /// WHIP and WHEP sessions, by handle and by name.
+    pub(crate) whip_sessions: WhipSessions,
+    /// Limits that hold for all workers together.
+    pub limiter: Arc<Limiter>,
+    /// One block of counters for each worker, by its index.
     pub metrics: Vec<Arc<WorkerMetrics>>,
     pub pages: Vec<Page>,
     /// The revision that was handed to the workers last, for the control side; each worker holds it too. Its number and
@@ -29,21 +41,26 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Puts the shared value together.
+    /// Puts the shared value together; the second value is the end where the control thread receives questions.
     pub fn new(
         revision: Arc<Revision>,
-        answers: Answers,
         metrics: Vec<Arc<WorkerMetrics>>,
         pages: Vec<Page>,
-    ) -> Self {
-        Self {
-            whip_sessions: crate::shared::whip_sessions::WhipSessions::default(),
-            limiter: Limiter::new(&revision.config.limits),
+    ) -> (Self, UnboundedReceiver<Question>) {
+        let config = &revision.config;
+        let (answers, nodes) = Answers::new(&config.answers, config.origins.quarantine);
+        let (questions, receiver) = Questions::channel();
+        let gateway = Self {
             answers,
+            nodes,
+            questions,
+            whip_sessions: WhipSessions::default(),
+            limiter: Arc::new(Limiter::new(&config.limits)),
             metrics,
             pages,
             newest: ArcSwap::new(revision),
-        }
+        };
+        (gateway, receiver)
     }
 
     /// The newest revision.
@@ -51,11 +68,18 @@ impl Gateway {
         self.newest.load_full()
     }
 
-    /// A newer revision takes over what all workers share. The workers themselves are told by a command.
+    /// Takes over the limits, sizes and times of a newer revision. The workers themselves are told by a command.
     pub fn revise(&self, revision: &Arc<Revision>) {
         let config = &revision.config;
         self.limiter.change(&config.limits);
-        self.answers.change(&config.answers, config.origins.quarantine);
+        self.answers.change(&config.answers);
+        self.nodes.change(&config.answers, config.origins.quarantine);
         self.newest.store(Arc::clone(revision));
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
     }
 }

@@ -49,21 +49,15 @@ struct ClientQuota {
 /// A place among the unfinished handshakes and heads; nobody's until it is said whose.
 #[derive(Debug)]
 pub struct HandshakePermit {
-    gateway: Arc<crate::shared::gateway::Gateway>,
+    limiter: Arc<Limiter>,
     address: Option<IpAddr>,
 }
 
 /// A place among the sessions.
 #[derive(Debug)]
 pub struct SessionPermit {
-    gateway: Arc<crate::shared::gateway::Gateway>,
+    limiter: Arc<Limiter>,
     address: Option<IpAddr>,
-}
-
-impl std::fmt::Debug for crate::shared::gateway::Gateway {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").finish_non_exhaustive()
-    }
 }
 
 impl Limiter {
@@ -94,31 +88,29 @@ impl Limiter {
     }
 
     /// A place for one more handshake, if there is one.
-    pub fn handshake(gateway: &Arc<crate::shared::gateway::Gateway>) -> Option<HandshakePermit> {
-        let limiter = &gateway.limiter;
-        let most = limiter.limits.load().handshakes.unwrap_or(usize::MAX);
-        limiter.handshakes.take(most).then(|| HandshakePermit { gateway: gateway.clone(), address: None })
+    pub fn handshake(self: &Arc<Self>) -> Option<HandshakePermit> {
+        let most = self.limits.load().handshakes.unwrap_or(usize::MAX);
+        self.handshakes.take(most).then(|| HandshakePermit { limiter: self.clone(), address: None })
     }
 
     /// A place for one more session of `address`, or the refusal that it gets. The last places are kept for those who
     /// come first.
     pub fn session(
-        gateway: &Arc<crate::shared::gateway::Gateway>,
+        self: &Arc<Self>,
         address: IpAddr,
         priority: Priority,
         now: Instant,
     ) -> Result<SessionPermit, Refusal> {
-        let limiter = &gateway.limiter;
         let address = counted_as(address);
-        let limits = limiter.limits.load();
+        let limits = self.limits.load();
         let max = limits.sessions.unwrap_or(usize::MAX);
         let open_to = if priority == Priority::First { max } else { max - max / RESERVE };
-        if !limiter.sessions.take(open_to) {
+        if !self.sessions.take(open_to) {
             return Err(Refusal::Overloaded);
         }
-        let mut permit = SessionPermit { gateway: gateway.clone(), address: None };
+        let mut permit = SessionPermit { limiter: self.clone(), address: None };
         // counted also while no limit asks for it: one that comes later has to know who is there
-        limiter.enter(address, now, &limits)?;
+        self.enter(address, now, &limits)?;
         permit.address = Some(address);
         Ok(permit)
     }
@@ -203,7 +195,7 @@ impl HandshakePermit {
     /// Says whose place it is. Who has as many unfinished as it may have sessions gets no more: saying nothing in all of
     /// them would keep everybody else out.
     pub fn belongs_to(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
-        let limiter = &self.gateway.limiter;
+        let limiter = &self.limiter;
         let address = counted_as(address);
         let limits = limiter.limits.load();
         let share = limits.sessions_per_ip.map_or(usize::MAX, |sessions| sessions.max(UNFINISHED_MIN));
@@ -220,18 +212,18 @@ impl HandshakePermit {
 
 impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        self.gateway.limiter.handshakes.give_back();
+        self.limiter.handshakes.give_back();
         if let Some(address) = self.address {
-            self.gateway.limiter.leave(address, |quota| &mut quota.unfinished);
+            self.limiter.leave(address, |quota| &mut quota.unfinished);
         }
     }
 }
 
 impl Drop for SessionPermit {
     fn drop(&mut self) {
-        self.gateway.limiter.sessions.give_back();
+        self.limiter.sessions.give_back();
         if let Some(address) = self.address {
-            self.gateway.limiter.leave(address, |quota| &mut quota.open);
+            self.limiter.leave(address, |quota| &mut quota.open);
         }
     }
 }

@@ -2,9 +2,12 @@
 
 pub mod answers;
 mod atomic;
+mod clock;
 pub mod counters;
 pub mod gateway;
 pub mod limits;
+pub mod nodes;
+pub mod questions;
 pub mod revision;
 pub mod transfer;
 pub(crate) mod whip_sessions;

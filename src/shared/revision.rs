@@ -9,7 +9,7 @@ use crate::proto::admission;
 use crate::proto::admission::{AdmissionRules, Admitted};
 use crate::proto::http::head::HeadLimits;
 use crate::proto::millis::millis;
-use crate::proto::red5::params::ParamRules;
+use crate::proto::red5::rules::ParamRules;
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::relay::RelayRules;
 use arc_swap::ArcSwap;

@@ -33,7 +33,7 @@ enum StateRecord<'l> {
 
 /// Everything that is worth telling. It may hold secrets of clients.
 pub fn export(gateway: &Gateway) -> Vec<String> {
-    let learned = gateway.answers.learned();
+    let learned = gateway.nodes.learned();
     let learned =
         learned.iter().map(|(node, left)| StateRecord::Learned { node: *node, millis_left: millis(*left) });
     let made = gateway.whip_sessions.all();
@@ -51,7 +51,7 @@ pub fn export(gateway: &Gateway) -> Vec<String> {
 pub fn import(gateway: &Gateway, line: &str) {
     match serde_json::from_str(line) {
         Ok(StateRecord::Learned { node, millis_left }) => {
-            gateway.answers.learn_for(node, Duration::from_millis(millis_left));
+            gateway.nodes.learn_for(node, Duration::from_millis(millis_left));
         }
         Ok(StateRecord::Whip { node, handle, at_node, key }) => {
             // the mark stands behind the name of a stream

@@ -89,9 +89,9 @@ impl WhipSessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::red5::params::ParamRules;
     use crate::proto::red5::route;
     use crate::proto::red5::route::Route;
+    use crate::proto::red5::rules::ParamRules;
     use crate::proto::red5::whip::{Method, Request};
 
     fn made(n: u128) -> WhipSession {

@@ -1,10 +1,10 @@
-//! Accepting: sockets in, sessions out.
+//! Accepting connections from the worker's listeners, and starting a session for each.
 
-use crate::shared::limits::Limiter;
 use crate::shared::revision::{Held, Revision};
 use crate::worker::connection;
 use crate::worker::io::fd_budget;
 use crate::worker::io::keepalive;
+use crate::worker::io::runtime;
 use crate::worker::io::socket::{Listener, Sock};
 use crate::worker::local::state::Worker;
 use crate::worker::local::task;
@@ -16,16 +16,16 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Connections taken in one wake before other tasks have their turn.
+/// Most connections accepted in one wake; then other tasks run.
 const ACCEPT_BATCH: usize = 64;
 
-/// How often somebody looks whether clients can be taken again.
+/// How often a paused listener checks whether it may accept again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where clients come and go at the limit there is one pause after the other: not all of them are worth a line.
-const SAY_PAUSE: Duration = Duration::from_secs(10);
+/// At the limit one pause follows another. A pause is logged only when the last logged one began this long ago.
+const PAUSE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Begins to accept from these, and takes what waits in the queues of the draining_listeners.
+/// Starts to accept from `listeners`, and empties the queues of `draining_listeners`. Fails if the runtime takes no listener.
 pub(crate) fn open(
     worker: &Rc<Worker>,
     listeners: Vec<TcpListener>,
@@ -36,16 +36,16 @@ pub(crate) fn open(
         draining_listeners.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>()?;
     for listener in listeners {
         let open_listener = OpenListener::new(worker);
-        monoio::spawn(accept_all(worker.clone(), listener, open_listener));
+        runtime::spawn(accept_all(worker.clone(), listener, open_listener));
     }
     for listener in draining_listeners {
         let open_listener = OpenListener::new(worker);
-        monoio::spawn(accept_rest(worker.clone(), listener, open_listener));
+        runtime::spawn(accept_rest(worker.clone(), listener, open_listener));
     }
     Ok(())
 }
 
-/// Counts a listener for as long as connections may be taken from it.
+/// Counts a listener for as long as connections are accepted from it.
 struct OpenListener(Rc<Worker>);
 
 impl OpenListener {
@@ -61,21 +61,21 @@ impl Drop for OpenListener {
     }
 }
 
-/// Accepts until the worker stops. In a drain what already waits in the queue is still taken, since closing a listener
-/// resets it. If the worker only leaves, the queue is somebody else's already: not one more is taken from it, because a
-/// process that leaves is no good place to begin.
+/// Accepts until the worker stops. In a drain it still accepts the connections that wait in the queue, because closing the
+/// listener would reset them. When the worker only leaves, another process serves the same queue, so nothing more is
+/// accepted: a session is better off in the process that stays.
 async fn accept_all(worker: Rc<Worker>, listener: Listener, open_listener: OpenListener) {
-    let (mut said, mut told) = (None, None);
+    let (mut pause_logged, mut options_of) = (None, None);
     loop {
-        let inherits = tell(&worker, &listener, &mut told);
+        let inherits = update_options(&worker, &listener, &mut options_of);
         let (ready, closing) = (pin!(listener.readable()), pin!(worker.closing.wait()));
         futures_util::future::select(ready, closing).await;
         if worker.closing.is_set() {
             break;
         }
-        let inherits = tell(&worker, &listener, &mut told) && inherits;
+        let inherits = update_options(&worker, &listener, &mut options_of) && inherits;
         if let Err(why) = accept_batch(&worker, &listener, inherits) {
-            pause(&worker, &why, &mut said).await;
+            pause(&worker, &why, &mut pause_logged).await;
         }
     }
     if worker.draining.is_set() {
@@ -83,52 +83,52 @@ async fn accept_all(worker: Rc<Worker>, listener: Listener, open_listener: OpenL
     }
 }
 
-/// Accepts until nobody waits any more.
-async fn accept_rest(worker: Rc<Worker>, listener: Listener, _door: OpenListener) {
-    let mut said = None;
+/// Accepts until the queue is empty.
+async fn accept_rest(worker: Rc<Worker>, listener: Listener, _open_listener: OpenListener) {
+    let mut pause_logged = None;
     loop {
         match accept_batch(&worker, &listener, false) {
             Ok(Queue::Empty) => return,
             Ok(Queue::Waiting) => {}
-            Err(why) => pause(&worker, &why, &mut said).await,
+            Err(why) => pause(&worker, &why, &mut pause_logged).await,
         }
     }
 }
 
-/// What a look at the queue left there.
+/// What a batch left in the queue.
 enum Queue {
     Empty,
-    /// Perhaps somebody.
+    /// Perhaps more connections.
     Waiting,
 }
 
-/// Sets the options that connections inherit, as the newest revision has them. False if they were others before: who waits
-/// already has those.
-fn tell(worker: &Worker, listener: &Listener, told: &mut Option<Held>) -> bool {
+/// Sets the options that connections inherit from their listener, as the newest revision has them; `options_of` is the
+/// revision that they were set by. False if they changed just now: connections that wait already have inherited the old ones.
+fn update_options(worker: &Worker, listener: &Listener, options_of: &mut Option<Held>) -> bool {
     let newest = worker.newest();
-    let is_told = told.as_ref().is_some_and(|told| Rc::ptr_eq(told, &newest));
-    if !is_told {
+    let is_current = options_of.as_ref().is_some_and(|revision| Rc::ptr_eq(revision, &newest));
+    if !is_current {
         set_options(listener.descriptor(), &newest);
-        *told = Some(newest);
+        *options_of = Some(newest);
     }
-    is_told
+    is_current
 }
 
-/// What every connection of a client has.
+/// Sets the options of every client connection.
 fn set_options(socket: BorrowedFd<'_>, revision: &Revision) {
-    // without it small frames are late, but they arrive
+    // a failure only makes small frames late
     let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
     keepalive::configure(socket, &revision.config.websocket);
 }
 
-/// Takes who waits, a batch at the most, and sets their options if they do not inherit them. The reason, if nobody more can
-/// be taken for now.
+/// Accepts the connections that wait, at most one batch, and sets their options unless they inherit them (`inherits`). The
+/// error is the reason why no more can be accepted for now.
 fn accept_batch(worker: &Rc<Worker>, listener: &Listener, inherits: bool) -> Result<Queue, String> {
-    // in a drain nothing is kept for nodes: closing the listener would reset who waits
+    // a drain keeps no descriptors for nodes: closing the listener would reset the connections that wait
     let draining = worker.draining.is_set();
     let room = if draining { usize::MAX } else { fd_budget::room(&worker.gateway.metrics) };
     if room == 0 {
-        return Err("few descriptors are left, and they are kept for nodes".to_owned());
+        return Err("nearly all descriptors are in use, and the rest is kept for nodes".to_owned());
     }
     for _ in 0..ACCEPT_BATCH.min(room) {
         match listener.accept() {
@@ -146,28 +146,28 @@ fn accept_batch(worker: &Rc<Worker>, listener: &Listener, inherits: bool) -> Res
     Ok(Queue::Waiting)
 }
 
-/// Waits until there is room for clients again; they wait in the kernel's queue meanwhile. `said`: when somebody last heard
-/// of it.
-async fn pause(worker: &Worker, why: &str, said: &mut Option<Instant>) {
+/// Waits until connections can be accepted again; they wait in the kernel's queue meanwhile. `logged` is when a pause was
+/// logged last.
+async fn pause(worker: &Worker, why: &str, logged: &mut Option<Instant>) {
     worker.metrics.accept_pauses.add(1);
     let since = Instant::now();
-    let say = said.is_none_or(|said| since.duration_since(said) >= SAY_PAUSE);
-    if say {
-        *said = Some(since);
-        tracing::warn!(why, "no new clients are taken for now");
+    let log = logged.is_none_or(|logged| since.duration_since(logged) >= PAUSE_LOG_INTERVAL);
+    if log {
+        *logged = Some(since);
+        tracing::warn!(why, "accepting paused");
     }
     loop {
-        monoio::time::sleep(ACCEPT_PAUSE).await;
+        runtime::sleep(ACCEPT_PAUSE).await;
         if worker.closing.is_set() || fd_budget::room(&worker.gateway.metrics) > 0 {
             break;
         }
     }
-    if say {
-        tracing::info!(after = ?since.elapsed(), "new clients are taken again");
+    if log {
+        tracing::info!(after = ?since.elapsed(), "accepting resumed");
     }
 }
 
-/// Errors of one connection that was already gone again.
+/// Whether an error of `accept` is about one connection that ended before it was accepted.
 fn is_of_the_peer(e: &std::io::Error) -> bool {
     matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted)
         || matches!(
@@ -176,13 +176,14 @@ fn is_of_the_peer(e: &std::io::Error) -> bool {
         )
 }
 
+/// Starts a session for an accepted connection, or closes it if `limits.handshakes` is reached.
 fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Some(permit) = Limiter::handshake(&worker.gateway) else {
-        // no TLS for those over the limit: an answer would cost what the limit protects
+    let Some(permit) = worker.gateway.limiter.handshake() else {
+        // closed without TLS: an answer would cost the handshake that the limit saves
         worker.metrics.refusals.of(crate::proto::refusal::Refusal::Overloaded).add(1);
         return;
     };
     let Ok(sock) = Sock::new(stream) else { return };
     let metrics = worker.metrics.clone();
-    monoio::spawn(task::guarded(metrics, connection::serve(worker.clone(), sock, peer, permit)));
+    runtime::spawn(task::guarded(metrics, connection::serve(worker.clone(), sock, peer, permit)));
 }

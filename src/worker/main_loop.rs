@@ -1,106 +1,103 @@
 //! The main loop of a worker: commands from outside, the sweep over deadlines, and the cut at the end.
 
-use crate::shared::gateway::Gateway;
 use crate::shared::revision::Revision;
-use crate::worker::io::fairness;
+use crate::worker::io::{fairness, runtime};
 use crate::worker::local::info::SessionSnapshot;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::Wake;
-use crate::worker::thread::WorkerSpec;
 use crate::worker::{drain, listener};
 use futures_channel::mpsc;
 use futures_util::StreamExt;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-/// What a worker is told from outside.
+/// What the control side tells a worker.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Begin to accept.
+    /// Start to accept.
     Accept,
-    /// Stop accepting and leave the queues to somebody else, who has the same sockets; sessions go on.
+    /// Stop accepting and leave the queues to another process that has the same sockets; sessions go on.
     Leave,
-    /// Take over a newer revision, and say with the own index that it was done.
+    /// Take over a newer revision, and confirm it with the index of this worker.
     Revise(Arc<Revision>, std::sync::mpsc::Sender<usize>),
-    /// Stop accepting, and close what is open in an orderly way.
+    /// Stop accepting, and end every session with a Close.
     Drain,
-    /// Cut what is left, and end.
+    /// End the sessions that are left at once, then end the worker.
     Stop,
-    /// List at most `limit` sessions, by id, that follow `after`.
+    /// List at most `limit` sessions whose ids are above `after`, in the order of their ids.
     List { after: Option<u64>, limit: usize, reply: mpsc::UnboundedSender<Vec<SessionSnapshot>> },
-    /// End one session well; says whether it was there.
+    /// End one session with a Close; replies whether the worker has it.
     Kick { id: u64, reply: mpsc::UnboundedSender<bool> },
 }
 
-/// The worker's whole life. `ready` is called when it runs.
-pub(crate) async fn serve(
-    spec: WorkerSpec,
-    gateway: Arc<Gateway>,
+/// Runs a worker until it is told to stop: takes commands, and sees to its deadlines and its shares meanwhile. Accepts from
+/// `listeners` once [`Command::Accept`] has come; empties the queues of `draining_listeners` and closes them.
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    index: usize,
+    listeners: Vec<TcpListener>,
+    draining_listeners: Vec<TcpListener>,
     mut inbox: mpsc::UnboundedReceiver<Command>,
-    open_listeners: Arc<AtomicUsize>,
-    ready: impl FnOnce(),
 ) {
-    let worker = Rc::new(Worker::new(gateway, spec.index, open_listeners));
-    let mut listeners = Some((spec.listeners, spec.draining_listeners));
-    monoio::spawn(sweep(worker.clone()));
-    monoio::spawn(fairness::renew(worker.budget.clone()));
-    monoio::spawn(fairness::resume(worker.budget.clone()));
-    ready();
+    let mut listeners = Some((listeners, draining_listeners));
+    runtime::spawn(sweep(worker.clone()));
+    runtime::spawn(fairness::renew(worker.budget.clone()));
+    runtime::spawn(fairness::resume(worker.budget.clone()));
     while let Some(command) = inbox.next().await {
-        // a caller who does not wait any more needs no reply
+        // a reply to a caller that has stopped waiting is dropped
         match command {
             Command::Accept => {
                 let Some((listeners, draining_listeners)) = listeners.take() else { continue };
                 if let Err(error) = listener::open(&worker, listeners, draining_listeners) {
-                    // whoever sees to the workers notices the end of this one
-                    return tracing::error!(%error, "a listener can't be waited for");
+                    // the supervisor notices that this worker has ended
+                    return tracing::error!(%error, "can't wait for connections on a listener");
                 }
             }
             Command::Leave => worker.closing.set(),
             Command::Revise(revision, taken) => {
                 worker.newest.replace(Rc::new(revision));
-                // who asked may have stopped waiting
-                let _ = taken.send(spec.index);
+                // the reloader may have stopped waiting
+                let _ = taken.send(index);
             }
             Command::Drain if worker.draining.is_set() => {}
             Command::Drain => {
                 worker.draining.set();
                 worker.closing.set();
-                monoio::spawn(drain::drain(worker.clone()));
+                runtime::spawn(drain::drain(worker.clone()));
             }
             Command::List { after, limit, reply } => {
-                let _ = reply.unbounded_send(worker.sessions.page(after, limit, spec.index, worker.now()));
+                let _ = reply.unbounded_send(worker.sessions.page(after, limit, index, worker.now()));
             }
             Command::Kick { id, reply } => {
                 let _ = reply.unbounded_send(worker.sessions.wake(id, Wake::Kick));
             }
-            Command::Stop => return cut(&worker).await,
+            Command::Stop => return abort_relays(&worker).await,
         }
     }
 }
 
-/// How long sessions may take to note that they were cut.
-const CUT: Duration = Duration::from_millis(500);
+/// How long sessions may take to count and log their end after an abort.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Ends every relay at once, each counted and logged like any other end.
-async fn cut(worker: &Worker) {
-    let deadline = Instant::now() + CUT;
-    while worker.sessions.cut() > 0 && Instant::now() < deadline {
-        monoio::time::sleep(Duration::from_millis(1)).await;
+/// Ends every relay at once. Each is counted and logged like any other end.
+async fn abort_relays(worker: &Worker) {
+    let deadline = Instant::now() + ABORT_TIMEOUT;
+    while worker.sessions.abort_relays() > 0 && Instant::now() < deadline {
+        runtime::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// How often deadlines of sessions are looked at.
-const SWEEP: Duration = Duration::from_millis(250);
+/// How often the worker checks the deadlines of its sessions.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// One timer for the whole core instead of one for each read: wakes the sessions whose deadline has come.
+/// Wakes the sessions whose deadline has passed. One timer serves the whole worker, instead of one for each read.
 async fn sweep(worker: Rc<Worker>) {
     loop {
         let slept = Instant::now();
-        monoio::time::sleep(SWEEP).await;
-        let late = slept.elapsed().saturating_sub(SWEEP);
+        runtime::sleep(SWEEP_INTERVAL).await;
+        let late = slept.elapsed().saturating_sub(SWEEP_INTERVAL);
         worker.metrics.loop_lag_micros.set(i64::try_from(late.as_micros()).unwrap_or(i64::MAX));
         worker.metrics.heartbeat.add(1);
         worker.sessions.wake_due(worker.now());

@@ -17,6 +17,7 @@ mod relay;
 mod session;
 mod thread;
 
+pub use io::runtime::DriverChoice;
 pub use local::info::{SessionSnapshot, State};
 pub use main_loop::Command;
-pub use thread::{DriverChoice, Handle, Mailbox, WorkerSpec, start};
+pub use thread::{Handle, Mailbox, WorkerSpec, start};

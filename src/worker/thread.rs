@@ -2,35 +2,38 @@
 
 use crate::config::Driver;
 use crate::shared::gateway::Gateway;
+use crate::worker::io::runtime::{self, DriverChoice, Runtime};
+use crate::worker::local::state::Worker;
 use crate::worker::main_loop::{self, Command};
 use futures_channel::mpsc;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What one worker is started with.
+/// What one worker is started with. `gateway`, which all workers share, is a parameter of [`start`].
 #[derive(Debug)]
 pub struct WorkerSpec {
-    /// Counts from 0; its counters stand at this index in `Gateway::metrics`.
+    /// Its number, from 0.
     pub index: usize,
-    /// The core to pin its thread to; `None` leaves the choice to the kernel.
+    /// The core to stay on; `None` leaves the choice to the kernel.
     pub core: Option<usize>,
-    /// The driver that `gateway.driver` asks for.
+    /// The driver that the configuration asks for.
     pub driver: Driver,
-    /// Bound and non-blocking, at least one for each address. The worker accepts from them after [`Command::Accept`].
+    /// Listening sockets to accept from.
     pub listeners: Vec<std::net::TcpListener>,
-    /// Listeners of addresses that are not served any more: each is closed as soon as its queue is empty.
+    /// Listening sockets of addresses that are not served any more: accepted from until their queues are empty, then closed.
     pub draining_listeners: Vec<std::net::TcpListener>,
 }
 
-/// The way to tell a worker something.
+/// Sends commands to one worker, from any thread.
 #[derive(Debug, Clone)]
 pub struct Mailbox(mpsc::UnboundedSender<Command>);
 
 impl Mailbox {
-    /// Tells it; the worker hears it at once, also while all its sessions are idle.
+    /// Sends a command. It wakes the worker, also while all its sessions are idle; to a worker that has ended it does nothing.
     pub fn send(&self, command: Command) {
-        // a worker that ended needs no command
+        // a failed send means that the worker has ended: then the command is void
         let _ = self.0.unbounded_send(command);
     }
 }
@@ -40,29 +43,22 @@ pub struct Handle {
     mailbox: Mailbox,
     thread: std::thread::JoinHandle<()>,
     open_listeners: Arc<AtomicUsize>,
-    /// The kernel interface it really waits on, and the reason if it is not the ring.
+    /// The driver that it runs on.
     pub driver: DriverChoice,
 }
 
-/// Which driver a worker got, and why not the ring.
-#[derive(Debug, Clone)]
-pub struct DriverChoice {
-    pub name: &'static str,
-    pub reason: Option<String>,
-}
-
 impl Handle {
-    /// Tells the worker something.
+    /// Sends a command, as [`Mailbox::send`] does.
     pub fn send(&self, command: Command) {
         self.mailbox.send(command);
     }
 
-    /// A way to tell it something from elsewhere.
+    /// A mailbox of this worker, for another thread.
     pub fn mailbox(&self) -> Mailbox {
         self.mailbox.clone()
     }
 
-    /// Whether it may still take a connection.
+    /// Whether it accepts from a listener now.
     pub fn is_accepting(&self) -> bool {
         self.open_listeners.load(Ordering::Acquire) > 0
     }
@@ -72,13 +68,14 @@ impl Handle {
         self.thread.is_finished()
     }
 
-    /// Waits for its end; `Err` if it panicked.
+    /// Waits for the end of its thread; `Err` if it panicked.
     pub fn join(self) -> std::thread::Result<()> {
         self.thread.join()
     }
 }
 
-/// Starts a worker and waits until it could accept: it does so when it is told. An error says what could not be had.
+/// Starts a worker and waits until it runs. It accepts when [`Command::Accept`] tells it to. The error says what could not
+/// be had: a thread, its core, a ring or epoll.
 pub fn start(spec: WorkerSpec, gateway: Arc<Gateway>) -> io::Result<Handle> {
     let (commands, inbox) = mpsc::unbounded();
     let open_listeners = Arc::<AtomicUsize>::default();
@@ -86,82 +83,20 @@ pub fn start(spec: WorkerSpec, gateway: Arc<Gateway>) -> io::Result<Handle> {
     let (ready, started) = std::sync::mpsc::sync_channel(1);
     let name = format!("tidegate-{}", spec.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || match prepare(&spec) {
-        Ok((runtime, driver)) => {
-            run(runtime, spec, gateway, inbox, counted, || drop(ready.send(Ok(driver))));
-        }
-        Err(e) => drop(ready.send(Err(e))),
+        Ok((runtime, driver)) => runtime.block_on(async {
+            let worker = Rc::new(Worker::new(gateway, spec.index, counted));
+            drop(ready.send(Ok(driver)));
+            main_loop::run(worker, spec.index, spec.listeners, spec.draining_listeners, inbox).await;
+        }),
+        Err(error) => drop(ready.send(Err(error))),
     })?;
     let driver =
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it ran")))?;
     Ok(Handle { mailbox: Mailbox(commands), thread, open_listeners, driver })
 }
 
-enum Runtime {
-    Ring(monoio::Runtime<monoio::time::TimeDriver<monoio::IoUringDriver>>),
-    Epoll(monoio::Runtime<monoio::time::TimeDriver<monoio::LegacyDriver>>),
-}
-
-/// Entries of the submission queue; one wake of a busy core submits fewer.
-const RING_ENTRIES: u32 = 4096;
-
-/// Pins the thread and builds the runtime on it: a ring with SINGLE_ISSUER belongs to the thread that made it.
+/// Pins the thread and builds the runtime on it.
 fn prepare(spec: &WorkerSpec) -> io::Result<(Runtime, DriverChoice)> {
-    if let Some(core) = spec.core {
-        monoio::utils::bind_to_cpu_set([core])
-            .map_err(|e| io::Error::other(format!("can't stay on core {core}: {e}")))?;
-    }
-    let epoll = |reason: Option<String>| {
-        let runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build()?;
-        Ok((Runtime::Epoll(runtime), DriverChoice { name: "epoll", reason }))
-    };
-    if spec.driver == Driver::Epoll {
-        return epoll(None);
-    }
-    match build_ring() {
-        Ok(runtime) => Ok((Runtime::Ring(runtime), DriverChoice { name: "io_uring", reason: None })),
-        Err(e) if spec.driver == Driver::IoUring => {
-            Err(io::Error::new(e.kind(), format!("io_uring can't be had: {e}; {}", ring_advice(&e))))
-        }
-        Err(e) => epoll(Some(format!("io_uring can't be had: {e}; {}", ring_advice(&e)))),
-    }
-}
-
-/// First with the flags that suit one thread, then plain (kernels before 6.1).
-fn build_ring() -> io::Result<monoio::Runtime<monoio::time::TimeDriver<monoio::IoUringDriver>>> {
-    let build = |ring: io_uring::Builder| {
-        monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-            .with_entries(RING_ENTRIES)
-            .uring_builder(ring)
-            .enable_timer()
-            .build()
-    };
-    let mut ring = io_uring::IoUring::builder();
-    ring.setup_single_issuer().setup_defer_taskrun();
-    build(ring).or_else(|_| build(io_uring::IoUring::builder()))
-}
-
-fn ring_advice(e: &io::Error) -> &'static str {
-    match e.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            "kernel.io_uring_disabled or a seccomp filter forbids it; allow io_uring_setup, or set driver = \"epoll\""
-        }
-        Some(libc::ENOMEM) => "the limit of locked memory is too small; raise LimitMEMLOCK",
-        Some(libc::ENOSYS) => "this kernel has none; 6.1 or later is recommended",
-        _ => "set driver = \"epoll\" to do without it",
-    }
-}
-
-fn run(
-    runtime: Runtime,
-    spec: WorkerSpec,
-    gateway: Arc<Gateway>,
-    inbox: mpsc::UnboundedReceiver<Command>,
-    open_listeners: Arc<AtomicUsize>,
-    ready: impl FnOnce(),
-) {
-    let main = main_loop::serve(spec, gateway, inbox, open_listeners, ready);
-    match runtime {
-        Runtime::Ring(mut runtime) => runtime.block_on(main),
-        Runtime::Epoll(mut runtime) => runtime.block_on(main),
-    }
+    spec.core.map(runtime::pin_to_core).transpose()?;
+    Runtime::build(spec.driver)
 }

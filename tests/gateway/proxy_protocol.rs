@@ -1,29 +1,29 @@
-//! Behind a balancer: it says who the client is, and nobody else may.
+//! PROXY protocol: trusted balancers announce their clients, and no other peer may.
 
-use crate::town::{Config, Link, Origin, Place, Request, Town};
+use crate::harness::{Config, Connection, NodeListener, Request, TestBed, Workspace};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use toml::Value;
 
-/// The client that is announced.
+/// The client that the balancer announces.
 const CLIENT: &str = "192.0.2.7:50000";
 
-/// A town behind a balancer, which is the first of its homes.
-fn behind(versions: &str, change: impl FnOnce(&mut Config)) -> Town {
-    Town::with(|config, place| {
+/// A test bed behind a balancer, which has the first client address.
+fn bed_behind_balancer(versions: &str, change: impl FnOnce(&mut Config)) -> TestBed {
+    TestBed::with(|config, workspace| {
         config.set("gateway.proxy_protocol", versions);
-        config.set("gateway.trusted_proxies", vec![Value::from(balancer(place).to_string())]);
+        config.set("gateway.trusted_proxies", vec![Value::from(balancer(workspace).to_string())]);
         change(config);
     })
 }
 
-fn balancer(place: &Place) -> Ipv4Addr {
-    place.home(1)
+fn balancer(workspace: &Workspace) -> Ipv4Addr {
+    workspace.client_ip(1)
 }
 
-/// A connection of the balancer that has said `header`.
-fn announced(town: &Town, header: &[u8]) -> TcpStream {
-    let mut tcp = town.door().from(balancer(&town.place)).knock();
+/// A connection of the balancer on which `header` was sent.
+fn connect_announced(bed: &TestBed, header: &[u8]) -> TcpStream {
+    let mut tcp = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
     tcp.write_all(header).unwrap();
     tcp
 }
@@ -43,30 +43,30 @@ fn v2(command: u8, client: SocketAddr) -> Vec<u8> {
     header
 }
 
-/// A session on this connection, and what the node was told of its client.
+/// A session on this connection, and the client that the node was told.
 #[track_caller]
-fn session(town: &Town, origin: &Origin, tcp: TcpStream) -> (Link, Link, String) {
-    let mut client = town.door().enter_on(tcp);
-    client.ask(&Request::upgrade(&town.socket_target(1)));
-    let mut node = origin.accept();
-    let head = node.agree();
+fn session(bed: &TestBed, listener: &NodeListener, tcp: TcpStream) -> (Connection, Connection, String) {
+    let mut client = bed.client_builder().handshake_on(tcp);
+    client.send_request(&Request::upgrade(&bed.websocket_target(1)));
+    let mut node = listener.accept();
+    let head = node.accept_upgrade();
     assert_eq!(client.read_response().status(), 101);
     let told = |name| head.field(name).expect(name).to_owned();
     let client_told = format!("{}:{}", told("x-forwarded-for"), told("x-forwarded-for-meta-port"));
     (client, node, client_told)
 }
 
-/// The gateway ends this connection and says nothing.
+/// Checks that the gateway ends this connection without sending a byte.
 #[track_caller]
 fn assert_dropped(mut tcp: TcpStream) {
-    let mut said = Vec::new();
-    // dropped with unread bytes it is reset
-    let _ = tcp.read_to_end(&mut said);
-    assert!(said.is_empty(), "{said:?}");
+    let mut received = Vec::new();
+    // a connection with unread bytes is reset
+    let _ = tcp.read_to_end(&mut received);
+    assert!(received.is_empty(), "{received:?}");
 }
 
-fn failures(town: &Town, how: &str) -> f64 {
-    town.gateway.metric("tidegate_proxy_protocol_failures_total", &[("how", how)])
+fn failures(bed: &TestBed, how: &str) -> f64 {
+    bed.gateway.metric("tidegate_proxy_protocol_failures_total", &[("how", how)])
 }
 
 #[test]
@@ -75,110 +75,110 @@ fn nodes_limits_and_operators_see_the_client_behind_the_balancer() {
     for (versions, header) in
         [("v1", v1(client)), ("v2", v2(1, client)), ("any", v1(client)), ("any", v2(1, client))]
     {
-        let town = behind(versions, |config| config.set("limits.sessions_per_ip", 1));
-        let origin = town.node(1);
-        let (_client, _node, told) = session(&town, &origin, announced(&town, &header));
+        let bed = bed_behind_balancer(versions, |config| config.set("limits.sessions_per_ip", 1));
+        let listener = bed.node(1);
+        let (_client, _node, told) = session(&bed, &listener, connect_announced(&bed, &header));
         assert_eq!(told, CLIENT, "{versions}");
-        let rows = town.gateway.admin("/api/sessions").json();
+        let rows = bed.gateway.admin_get("/api/sessions").json();
         assert!(rows.to_string().contains(CLIENT), "{rows}");
-        // a second one of the same client is one too many; another client behind the same balancer is not
-        let mut second = town.door().enter_on(announced(&town, &header));
-        second.ask(&Request::upgrade(&town.socket_target(1)));
+        // a second session of the same client exceeds its limit; another client behind the same balancer does not
+        let mut second = bed.client_builder().handshake_on(connect_announced(&bed, &header));
+        second.send_request(&Request::upgrade(&bed.websocket_target(1)));
         second.read_response().assert_refusal(429, "too_many");
         let other = if versions == "v1" { v1 } else { |client| v2(1, client) };
-        let other = announced(&town, &other("192.0.2.8:50000".parse().unwrap()));
-        assert_eq!(session(&town, &origin, other).2, "192.0.2.8:50000");
+        let other = connect_announced(&bed, &other("192.0.2.8:50000".parse().unwrap()));
+        assert_eq!(session(&bed, &listener, other).2, "192.0.2.8:50000");
     }
 }
 
 #[test]
-fn a_balancer_that_speaks_for_itself_is_its_own_client() {
-    let town = behind("any", |_| {});
-    let origin = town.node(1);
+fn a_balancer_that_announces_no_client_is_its_own_client() {
+    let bed = bed_behind_balancer("any", |_| {});
+    let listener = bed.node(1);
     for header in [v2(0, CLIENT.parse().unwrap()), b"PROXY UNKNOWN\r\n".to_vec()] {
-        let tcp = announced(&town, &header);
+        let tcp = connect_announced(&bed, &header);
         let own = tcp.local_addr().unwrap().to_string();
-        assert_eq!(session(&town, &origin, tcp).2, own);
+        assert_eq!(session(&bed, &listener, tcp).2, own);
     }
 }
 
 #[test]
-fn a_header_in_pieces_or_together_with_the_handshake_is_the_same() {
-    let town = behind("any", |_| {});
-    let origin = town.node(1);
+fn a_header_in_pieces_or_together_with_the_client_hello_is_read() {
+    let bed = bed_behind_balancer("any", |_| {});
+    let listener = bed.node(1);
     for header in [v1(CLIENT.parse().unwrap()), v2(1, CLIENT.parse().unwrap())] {
-        let mut tcp = town.door().from(balancer(&town.place)).knock();
+        let mut tcp = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
         tcp.set_nodelay(true).unwrap();
         for byte in &header {
             tcp.write_all(&[*byte]).unwrap();
             std::thread::yield_now();
         }
-        assert_eq!(session(&town, &origin, tcp).2, CLIENT);
-        // held back by the kernel until a packet is full, or until the ClientHello is there too
-        let tcp = town.door().from(balancer(&town.place)).knock();
+        assert_eq!(session(&bed, &listener, tcp).2, CLIENT);
+        // corked: the kernel sends the header only with the ClientHello, or once a packet is full
+        let tcp = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
         rustix::net::sockopt::set_tcp_cork(&tcp, true).unwrap();
         (&tcp).write_all(&header).unwrap();
-        assert_eq!(session(&town, &origin, tcp).2, CLIENT);
+        assert_eq!(session(&bed, &listener, tcp).2, CLIENT);
     }
 }
 
 #[test]
-fn who_is_not_trusted_is_dropped_whatever_it_says() {
-    let town = behind("any", |_| {});
+fn untrusted_peers_are_dropped_whatever_they_send() {
+    let bed = bed_behind_balancer("any", |_| {});
     for header in [v1(CLIENT.parse().unwrap()), v2(1, CLIENT.parse().unwrap()), vec![]] {
-        let mut tcp = town.door().from(town.place.home(2)).knock();
-        // it may be gone already
+        let mut tcp = bed.client_builder().from(bed.workspace.client_ip(2)).connect_tcp();
+        // the gateway may have dropped it already
         let _ = tcp.write_all(&header);
         assert_dropped(tcp);
     }
-    assert_eq!(failures(&town, "untrusted"), 3.0);
+    assert_eq!(failures(&bed, "untrusted"), 3.0);
 }
 
 #[test]
-fn what_is_no_header_of_the_configured_version_is_dropped() {
+fn headers_of_another_version_or_none_are_dropped() {
     let client = CLIENT.parse().unwrap();
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
     for (versions, header) in
         [("v1", v2(1, client)), ("v2", v1(client)), ("any", hello), ("any", b"PROXY TCP4 x\r\n".into())]
     {
-        let town = behind(versions, |_| {});
-        assert_dropped(announced(&town, &header));
-        assert_eq!(failures(&town, "malformed"), 1.0, "{versions}");
-        assert_eq!(town.gateway.metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")]), 0.0);
+        let bed = bed_behind_balancer(versions, |_| {});
+        assert_dropped(connect_announced(&bed, &header));
+        assert_eq!(failures(&bed, "malformed"), 1.0, "{versions}");
+        assert_eq!(bed.gateway.metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")]), 0.0);
     }
 }
 
 #[test]
-fn a_header_that_never_ends_is_not_waited_for() {
-    let town = behind("any", |config| config.set("tls.handshake_timeout", "200ms"));
-    assert_dropped(announced(&town, b"PROXY TCP4 192."));
-    assert_eq!(failures(&town, "timeout"), 1.0);
-    drop(announced(&town, b"PROXY"));
-    town.gateway.wait_for_metric("tidegate_proxy_protocol_failures_total", &[("how", "lost")], 1.0);
+fn a_header_that_never_ends_times_out() {
+    let bed = bed_behind_balancer("any", |config| config.set("tls.handshake_timeout", "200ms"));
+    assert_dropped(connect_announced(&bed, b"PROXY TCP4 192."));
+    assert_eq!(failures(&bed, "timeout"), 1.0);
+    drop(connect_announced(&bed, b"PROXY"));
+    bed.gateway.wait_for_metric("tidegate_proxy_protocol_failures_total", &[("how", "lost")], 1.0);
 }
 
 #[test]
-fn without_a_balancer_its_words_are_no_tls() {
-    let town = Town::open();
-    let mut tcp = town.door().knock();
+fn without_the_proxy_protocol_its_header_is_no_tls() {
+    let bed = TestBed::start();
+    let mut tcp = bed.client_builder().connect_tcp();
     tcp.write_all(&v1(CLIENT.parse().unwrap())).unwrap();
-    let mut said = Vec::new();
-    tcp.read_to_end(&mut said).unwrap();
-    assert_eq!(said.first(), Some(&21), "an alert: {said:?}");
-    town.gateway.wait_for_metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")], 1.0);
+    let mut received = Vec::new();
+    tcp.read_to_end(&mut received).unwrap();
+    assert_eq!(received.first(), Some(&21), "an alert: {received:?}");
+    bed.gateway.wait_for_metric("tidegate_tls_handshake_failures_total", &[("how", "protocol")], 1.0);
 }
 
 #[test]
-fn a_balancer_can_be_put_in_front_by_a_reload() {
+fn a_reload_can_turn_the_proxy_protocol_on() {
     let mut kept = None;
-    let town = Town::with(|config, _| kept = Some(config.clone()));
-    let origin = town.node(1);
-    let own = town.door().from(balancer(&town.place)).knock();
-    session(&town, &origin, own);
-    let mut config = kept.expect("it was called");
+    let bed = TestBed::with(|config, _| kept = Some(config.clone()));
+    let listener = bed.node(1);
+    let own = bed.client_builder().from(balancer(&bed.workspace)).connect_tcp();
+    session(&bed, &listener, own);
+    let mut config = kept.expect("the closure was called");
     config.set("gateway.proxy_protocol", "v2");
-    config.set("gateway.trusted_proxies", vec![Value::from(balancer(&town.place).to_string())]);
-    config.write(&town.place);
-    assert_eq!(town.gateway.reload().0, Some(0));
-    assert_eq!(session(&town, &origin, announced(&town, &v2(1, CLIENT.parse().unwrap()))).2, CLIENT);
+    config.set("gateway.trusted_proxies", vec![Value::from(balancer(&bed.workspace).to_string())]);
+    config.write(&bed.workspace);
+    assert_eq!(bed.gateway.reload().0, Some(0));
+    assert_eq!(session(&bed, &listener, connect_announced(&bed, &v2(1, CLIENT.parse().unwrap()))).2, CLIENT);
 }

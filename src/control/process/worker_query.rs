@@ -53,7 +53,7 @@ impl WorkerQueries {
 
     /// Forgets all stored answers; how many there were, about.
     pub fn forget_answers(&self) -> u64 {
-        let (stored, _) = self.gateway.answers.counts();
+        let stored = self.gateway.answers.count();
         self.gateway.answers.forget_all();
         stored
     }

@@ -113,7 +113,7 @@ impl Reloader {
     fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let served = self.state.served();
         let mut loaded = load::load(&self.path).map_err(|failure| self.load_error(&failure))?;
-        let needs_restart = config::keep_fixed(&served.config, &mut loaded.config);
+        let needs_restart = config::keep_running(&served.config, &mut loaded.config);
         let (resolved, unresolved) = self.resolve(&loaded, &served.config)?;
         let opened = log::open(&loaded.config.log).map_err(|error| {
             let found = format!("a file that can't be opened ({error})");

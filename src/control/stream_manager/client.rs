@@ -9,9 +9,10 @@ use crate::proto::red5::answer;
 use crate::proto::red5::answer::FreshnessRules;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{Answer, Outcome};
+use crate::shared::answers::Answer;
 use crate::shared::counters::UseCount;
 use crate::shared::gateway::Gateway;
+use crate::shared::questions::Outcome;
 use crate::shared::revision::Revision;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -81,11 +82,11 @@ impl Asker {
         let deadline = tokio::time::Instant::now() + self.revision.config.stream_manager.timeout;
         let mut outcome = self.ask_once(target, kind, keep, deadline).await;
         for _ in 1..self.revision.config.origins.attempts {
-            let answers = &self.gateway.answers;
+            let nodes = &self.gateway.nodes;
             let is_dead = |answer: &Arc<Answer>| {
-                !answer.nodes.is_empty() && answer.nodes.iter().all(|node| answers.is_quarantined(*node))
+                !answer.nodes.is_empty() && answer.nodes.iter().all(|node| nodes.is_quarantined(*node))
             };
-            if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_dead) || !answers.knows_healthy_node() {
+            if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_dead) || !nodes.knows_healthy() {
                 break;
             }
             match self.ask_once(target, kind, keep, deadline).await {
@@ -127,7 +128,7 @@ impl Asker {
         };
         let answers = &self.gateway.answers;
         for node in nodes.iter().filter(|node| self.revision.may_learn(**node)) {
-            answers.learn(*node);
+            self.gateway.nodes.learn(*node);
         }
         let uses = match kind {
             // the caller who asked is the first use

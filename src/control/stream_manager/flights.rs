@@ -6,8 +6,10 @@
 use crate::control::stream_manager::client::Asker;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{CacheLookup, CacheStatus, Key, Question, Reply};
+use crate::shared::answers::CacheLookup;
+use crate::shared::answers::Key;
 use crate::shared::gateway::Gateway;
+use crate::shared::questions::{CacheStatus, Question, Reply};
 use arc_swap::ArcSwap;
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{Either, select};

@@ -9,7 +9,6 @@ use crate::control::stream_manager::dns;
 use crate::control::stream_manager::flights::{self, Manager};
 use crate::control::workers::interface::{Revise, Workers};
 use crate::control::workers::parts::RevisionParts;
-use crate::shared::answers::Answers;
 use crate::shared::gateway::{Gateway, Page};
 use crate::shared::revision::Revision;
 use crate::shared::transfer;
@@ -56,8 +55,8 @@ pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Workers>, Stri
     let Launch { state, parts, specs, control } = launch;
     let revision = Arc::new(parts.into_revision());
     let config = &revision.config;
-    let (answers, questions) = Answers::new(&config.answers, config.origins.quarantine);
-    let gateway = Arc::new(Gateway::new(revision.clone(), answers, state.metrics.clone(), pages));
+    let (gateway, questions) = Gateway::new(revision.clone(), state.metrics.clone(), pages);
+    let gateway = Arc::new(gateway);
     let manager = Arc::new(Manager::new(gateway.clone(), Asker::new(gateway.clone(), revision.clone())));
     control.spawn(dns::keep_fresh(gateway.clone()));
     control.spawn(flights::serve(manager.clone(), questions));
@@ -102,7 +101,7 @@ impl RunningWorkers {
     /// Lets the admin listener read from them. A process launches its workers once, so nothing is set twice.
     fn publish(&self, state: &ProcessState) {
         let gateway = self.gateway.clone();
-        let _ = state.stored_answers.set(Box::new(move || gateway.answers.counts().0));
+        let _ = state.stored_answers.set(Box::new(move || gateway.answers.count()));
         let _ = state.worker_queries.set(WorkerQueries::new(self.mailboxes(), self.gateway.clone()));
         if let Some(worker) = self.handles.first() {
             let _ = state.driver_name.set(worker.driver.name);

@@ -1,39 +1,8 @@
 //! The reference for addresses: how one is written, which are never dialled, and which may be (P8, P9).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::proto::admission::{AdmissionRules, Network};
-use crate::proto::red5::params::{Host, ParamRules};
-
-/// Where connection parameters lead, if anywhere: P1 to P8, and then P9. Names are resolved elsewhere.
-pub fn dials(
-    suffix: &str,
-    query: &str,
-    params: &ParamRules,
-    rules: &AdmissionRules,
-    learned: &[IpAddr],
-) -> Option<SocketAddr> {
-    let Ok((Host::Address(address), _)) = crate::oracles::reference::read(suffix, query, params) else {
-        return None;
-    };
-    // only the very address, written alone, lifts what may be lifted: loopback and our own
-    let alone = rules.networks.iter().any(|network| prefix(network) == bits(address));
-    let lifted = alone && (is_loopback(address) || !is_denied(address));
-    if (is_denied(address) || rules.own.contains(&address)) && !lifted {
-        return None;
-    }
-    let listed = rules.networks.iter().any(|network| {
-        let prefix = prefix(network);
-        network.address.is_ipv4() == address.is_ipv4() && bits(address).starts_with(&prefix)
-    });
-    let known = learned.contains(&address);
-    let admitted = match (rules.learned, rules.strict) {
-        (true, true) => listed && known,
-        (true, false) => listed || known,
-        (false, _) => listed,
-    };
-    admitted.then(|| SocketAddr::new(address, rules.port))
-}
+use crate::proto::admission::Network;
 
 /// An address as text, either kind; no brackets, no port, no zone, no zeros in front.
 pub(crate) fn any(text: &str) -> Option<IpAddr> {
@@ -92,7 +61,7 @@ fn octet(text: &str) -> Option<u16> {
 }
 
 /// An address as its bits.
-fn bits(address: IpAddr) -> Vec<bool> {
+pub(crate) fn bits(address: IpAddr) -> Vec<bool> {
     let octets = match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -101,12 +70,12 @@ fn bits(address: IpAddr) -> Vec<bool> {
 }
 
 /// The bits of a prefix.
-fn prefix(network: &Network) -> Vec<bool> {
+pub(crate) fn prefix(network: &Network) -> Vec<bool> {
     bits(network.address)[..network.prefix.into()].to_vec()
 }
 
 /// 127.0.0.0/8 and ::1.
-fn is_loopback(address: IpAddr) -> bool {
+pub(crate) fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.octets()[0] == 127,
         IpAddr::V6(address) => address.octets() == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],

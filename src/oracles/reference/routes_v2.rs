@@ -1,8 +1,11 @@
 //! The references for the routes of 2.0 and for chunked bodies.
 
-use crate::oracles::reference::{Pair, decode, may_be_kept, plain, read_host, refuse_secrets, segments};
-use crate::proto::red5::params::{Host, ParamRules};
+use crate::oracles::reference::params::{
+    Pair, decode, may_be_kept, plain, read_host, refuse_secrets, segments,
+};
+use crate::proto::red5::params::Host;
 use crate::proto::red5::route::EventKind;
+use crate::proto::red5::rules::ParamRules;
 use crate::proto::refusal::Refusal;
 
 /// Whether answers of the streams service to a subscriber may be kept.

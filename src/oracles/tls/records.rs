@@ -7,9 +7,9 @@
 //! does the same first flight, whatever was done to it.
 
 use crate::oracles::tls::end::End;
+use crate::oracles::tls::fixture::{Kind, SUITE, TlsFixture};
 use crate::oracles::tls::script::{Script, Step};
 use crate::oracles::tls::wire::Wire;
-use crate::oracles::tls::{Kind, Parties, SUITE};
 use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::{ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion, ServerConfig};
 use std::io::{Read, Write};
@@ -37,7 +37,7 @@ struct Outcome {
 }
 
 /// Plays an input: a byte that chooses the client, one that cuts what it sends, then steps.
-pub fn records(parties: &Parties, input: &[u8]) {
+pub fn records(parties: &TlsFixture, input: &[u8]) {
     let Some((&[choice, cut], script)) = input.split_first_chunk::<2>() else { return };
     let kind = Kind { is_12: choice & 1 != 0, hybrid: choice & 2 != 0, resumes: choice & 4 != 0 };
     let once = Play::run(parties, kind, usize::from(cut), script);
@@ -78,7 +78,7 @@ enum Client {
 }
 
 impl Play {
-    fn run(parties: &Parties, kind: Kind, at_once: usize, script: &[u8]) -> Outcome {
+    fn run(parties: &TlsFixture, kind: Kind, at_once: usize, script: &[u8]) -> Outcome {
         let settings = parties.settings(kind);
         let new = || Self {
             gateway: End::new(&parties.server),

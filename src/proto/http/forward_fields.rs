@@ -8,7 +8,35 @@ use std::net::SocketAddr;
 
 use crate::proto::http::head;
 use crate::proto::http::head::{BodyLength, FIELDS_MAX, HeadFault, HeadLimits, Request, Response};
-use crate::proto::websocket::upgrade::{NodeOrigin, trim_user_agent};
+
+/// Longest `User-Agent` that is passed on; the node's whole head may be 8 KiB.
+const USER_AGENT_MAX: usize = 512;
+
+/// Value of the `Origin` field that a node gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeOrigin {
+    /// The node's own: `http://{node}:{port}`.
+    Itself,
+    Text(String),
+}
+
+impl NodeOrigin {
+    /// The value for this node.
+    pub fn text(&self, node: SocketAddr) -> String {
+        match self {
+            Self::Itself => format!("http://{node}"),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// A `User-Agent` fit to be passed on: visible ASCII and spaces, not longer than a node likes.
+pub fn trim_user_agent(value: &str) -> Option<String> {
+    let kept: String =
+        value.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(USER_AGENT_MAX).collect();
+    let kept = kept.trim();
+    (!kept.is_empty()).then(|| kept.to_owned())
+}
 
 /// Longest value of a field that is passed to a node, whose whole head may be 8 KiB.
 const VALUE_MAX: usize = 4096;

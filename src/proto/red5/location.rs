@@ -9,7 +9,8 @@
 
 use std::net::SocketAddr;
 
-use crate::proto::red5::route::{Step, is_ambiguous};
+use crate::proto::red5::route::Step;
+use crate::proto::red5::text::is_ambiguous;
 use crate::proto::red5::whip::{Api, Handle, Request};
 use crate::proto::refusal::Refusal;
 

@@ -6,4 +6,6 @@ pub mod one_step;
 pub mod params;
 pub(crate) mod query;
 pub mod route;
+pub mod rules;
+pub(crate) mod text;
 pub mod whip;

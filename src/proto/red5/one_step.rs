@@ -4,10 +4,11 @@
 //! node; everything else is carried byte for byte. Whether a node that the client names may be dialled is for
 //! [`admission`](super::admission) to say.
 
-use crate::proto::red5::params::{Host, ParamRules, path_scope, read_host};
+use crate::proto::red5::params::{Host, path_scope, read_host};
 use crate::proto::red5::query;
 use crate::proto::red5::query::{append, is_placement, key_value, routing, split};
 use crate::proto::red5::route::{Action, OneStepRoute};
+use crate::proto::red5::rules::ParamRules;
 use crate::proto::refusal::Refusal;
 
 /// Parameters that are for us; everything else is for the manager or for the node.

@@ -1,51 +1,19 @@
 //! The connection parameters of the two-step route: which node, which app, and what the node is asked for.
 //!
 //! The rules are P1 to P15 of `docs/parameters.md`; each is named where it is kept. Pure text in, values out: whether the
-//! node may be dialled is for [`admission`](super::admission) to say, and names are resolved elsewhere. Everything but the
+//! node may be dialled is for [`admission`](crate::proto::admission) to say, and names are resolved elsewhere. Everything but the
 //! routing parameters is carried byte for byte.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::proto::red5::query;
 use crate::proto::red5::query::{key_value, routing_value, split};
-use crate::proto::red5::route::is_leftover;
+use crate::proto::red5::rules::ParamRules;
+use crate::proto::red5::text::is_leftover;
 use crate::proto::refusal::Refusal;
 
 /// Longest segment of an app or context (P10).
 const SEGMENT_MAX: usize = 64;
-
-/// What an operator allows in connection parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParamRules {
-    /// First path segments that may be named.
-    pub apps: Vec<String>,
-    /// Path segments of app and context together.
-    pub depth_max: usize,
-    /// Host names that may stand in `host`.
-    pub names: Vec<String>,
-    pub query_size_max: usize,
-    pub pairs_max: usize,
-    pub key_size_max: usize,
-    /// Refuse the account that belongs to the cluster (P14).
-    pub refuse_reserved_account: bool,
-    /// Refuse `accessToken` (P14).
-    pub refuse_admin_parameter: bool,
-}
-
-impl Default for ParamRules {
-    fn default() -> Self {
-        Self {
-            apps: vec!["live".into()],
-            depth_max: 4,
-            names: Vec::new(),
-            query_size_max: 6000,
-            pairs_max: 64,
-            key_size_max: 128,
-            refuse_reserved_account: true,
-            refuse_admin_parameter: true,
-        }
-    }
-}
 
 /// Which node a client names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 use percent_encoding::percent_decode;
 
 use crate::proto::http::head::target_byte;
-use crate::proto::red5::params::ParamRules;
-use crate::proto::red5::route::{disguises, escapes_whole, is_leftover};
+use crate::proto::red5::rules::ParamRules;
+use crate::proto::red5::text::{disguises, escapes_whole, is_leftover};
 use crate::proto::refusal::Refusal;
 
 /// Account that simple-auth on the nodes trusts without a token.

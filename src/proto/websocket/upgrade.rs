@@ -5,12 +5,10 @@
 //! The fields that the node gets are those of the vendor's own proxy, and no others: nothing that a client sends reaches
 //! the node unless it is named here.
 
+use crate::proto::http::forward_fields::{NodeOrigin, trim_user_agent};
 use crate::proto::http::head::{Request, Response};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
-
-/// Longest `User-Agent` that is passed on; the node's whole head may be 8 KiB.
-const USER_AGENT_MAX: usize = 512;
 
 /// What a client asked for and what we ask the node in its name.
 #[derive(Debug, Clone)]
@@ -28,24 +26,6 @@ pub struct Upgrade {
     pub origin_protocol: Option<String>,
     /// `Origin` at the node.
     pub origin: Option<NodeOrigin>,
-}
-
-/// Value of the `Origin` field that a node gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeOrigin {
-    /// The node's own: `http://{node}:{port}`.
-    Itself,
-    Text(String),
-}
-
-impl NodeOrigin {
-    /// The value for this node.
-    pub fn text(&self, node: SocketAddr) -> String {
-        match self {
-            Self::Itself => format!("http://{node}"),
-            Self::Text(text) => text.clone(),
-        }
-    }
 }
 
 /// What the configuration has a node hear.
@@ -180,14 +160,6 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
 /// A v4 client that came through a v6 listener is a v4 client.
 fn plain_address(address: IpAddr) -> IpAddr {
     address.to_canonical()
-}
-
-/// A `User-Agent` fit to be passed on: visible ASCII and spaces, not longer than a node likes.
-pub fn trim_user_agent(value: &str) -> Option<String> {
-    let kept: String =
-        value.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(USER_AGENT_MAX).collect();
-    let kept = kept.trim();
-    (!kept.is_empty()).then(|| kept.to_owned())
 }
 
 /// Whether a `Sec-WebSocket-Key` is what RFC 6455, 4.1 asks for: 16 bytes in base64.

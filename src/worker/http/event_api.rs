@@ -1,7 +1,7 @@
 //! The event API: questions to the stream manager, answered from the memory or from one flight.
 
 use crate::proto::red5::route::{EventKind, Keep};
-use crate::shared::answers::{CacheStatus, Outcome};
+use crate::shared::questions::{CacheStatus, Outcome};
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
 use crate::worker::io::client::Conn;

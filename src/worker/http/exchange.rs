@@ -10,8 +10,8 @@ use crate::proto::http::head::{BodyLength, Request};
 use crate::proto::red5::route;
 use crate::proto::red5::route::{EventKind, Keep, Priority, Route};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::CacheStatus;
-use crate::shared::limits::{HandshakePermit, Limiter, SessionPermit};
+use crate::shared::limits::{HandshakePermit, SessionPermit};
+use crate::shared::questions::CacheStatus;
 use crate::worker::http::event_api;
 use crate::worker::http::response;
 use crate::worker::http::response::Shape;
@@ -116,8 +116,7 @@ impl<'s> Http<'s> {
     fn take_place(&self, priority: Priority) -> Result<(), Refusal> {
         let session = self.session;
         let place = self.place.get_or_init(|| {
-            Limiter::session(&session.worker.gateway, session.peer.ip(), priority, session.accepted)
-                .map(Rc::new)
+            session.worker.gateway.limiter.session(session.peer.ip(), priority, session.accepted).map(Rc::new)
         });
         place.as_ref().map(|_| ()).map_err(|refusal| *refusal)
     }

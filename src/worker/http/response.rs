@@ -3,7 +3,8 @@
 use crate::proto::http::forward_fields;
 use crate::proto::http::reply::{self, Field, StatusLine};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{Answer, CacheStatus};
+use crate::shared::answers::Answer;
+use crate::shared::questions::CacheStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use crate::proto::http::reply::Shape;

@@ -1,35 +1,36 @@
-//! How much one turn of the worker's loop takes in large pieces.
+//! Fairness between the sessions of one worker: how much one turn of its loop takes in large pieces.
 //!
-//! Large pieces are cheaper for each byte, but while one is worked off every other session of the core waits. So the first
-//! of a turn may be as large as the core's buffer, and when together they have had their share, the rest of the turn is
-//! served in small ones. Small messages never come near it and pay nothing for it.
+//! Large pieces cost less for each byte, but while one is processed all other sessions of the worker wait. So the first
+//! pieces of a turn may be as large as the worker's buffer. When they have used up the turn's share, the rest of the turn is
+//! served in small pieces. Small messages never come near the share and pay nothing for it.
 //!
-//! Bytes are not all alike: a client may send records of nothing, frames of two bytes, new keys again and again, and then a
-//! large piece is work for a tenth of a second. So each leg has an read_size as well, which shrinks while its pieces take long.
+//! Bytes differ in cost: a client may send empty records, frames of two bytes, or new keys again and again, and then a large
+//! piece is work for a tenth of a second. So each leg also has a read size, which shrinks while its pieces take long.
 
 use crate::worker::io::buffers::RECEIVE_MAX;
+use crate::worker::io::runtime;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// What a session gets in any turn: four of the largest TLS records.
+/// What a session gets in any turn, in bytes: four of the largest TLS records.
 const PIECE_SMALL: usize = 64 * 1024;
 
-/// What one turn gives away in larger pieces: some five milliseconds on a slow core, and room for sixteen sessions that
-/// take all they can.
+/// What one turn gives away in larger pieces, in bytes: some five milliseconds of work on a slow core, and room for sixteen
+/// sessions that each take a full buffer.
 const TURN_MAX: usize = 16 * RECEIVE_MAX;
 
-/// A piece that takes longer is too large. Half a megabyte of usual records and frames takes a quarter of it.
+/// A piece that takes longer than this is too large. Half a megabyte of ordinary records and frames takes a quarter of it.
 const PIECE_TIME_MAX: Duration = Duration::from_millis(2);
 
-/// No piece is made smaller than that.
+/// The smallest read size, in bytes.
 const PIECE_MIN: usize = 4 * 1024;
 
-/// Smaller pieces are not timed, unless they are all that a leg may take.
+/// Pieces below this many bytes are not timed, unless the leg's read size is smaller.
 const TIMED_MIN: usize = 16 * 1024;
 
-/// What one leg takes at once at the most. It begins small: nobody knows yet what comes.
+/// Most bytes that one leg takes at once. It starts small, because the cost of the leg's bytes is not known yet.
 #[derive(Debug)]
 pub(crate) struct ReadSize(usize);
 
@@ -45,18 +46,18 @@ impl ReadSize {
         max.min(self.0)
     }
 
-    /// Looks at the clock before so many bytes are worked off, if they are worth it.
+    /// Reads the clock before `taken` bytes are processed, if they are enough to be timed.
     pub(crate) fn begin(&self, taken: usize) -> Option<Instant> {
         (taken >= self.of(TIMED_MIN)).then(Instant::now)
     }
 
-    /// They are worked off.
+    /// Adapts the read size to how long a piece took that began at `began`.
     pub(crate) fn end(&mut self, began: Option<Instant>) {
         let Some(began) = began else { return };
-        self.learn(began.elapsed());
+        self.adapt(began.elapsed());
     }
 
-    fn learn(&mut self, took: Duration) {
+    fn adapt(&mut self, took: Duration) {
         if took > PIECE_TIME_MAX {
             self.0 = (self.0 / 2).max(PIECE_MIN);
         } else if took < PIECE_TIME_MAX / 4 {
@@ -65,24 +66,24 @@ impl ReadSize {
     }
 }
 
-/// How long who lets others go first waits: the shortest that timers know.
+/// How long a yielding task sleeps: one tick of the runtime's timers, the shortest there is.
 pub(crate) const YIELD_DELAY: Duration = Duration::from_millis(1);
 
-/// The share of the present turn.
+/// What is left of the present turn's share.
 #[derive(Debug)]
 pub(crate) struct TurnBudget {
     left: Cell<usize>,
     renewing: Cell<bool>,
     renewer: RefCell<Option<Waker>>,
-    /// Registry that let others go first, and who wakes them.
-    waiting: RefCell<Vec<Waker>>,
+    /// Tasks that yielded their turn.
+    yielded: RefCell<Vec<Waker>>,
     resumer: RefCell<Option<Waker>>,
 }
 
 impl Default for TurnBudget {
     fn default() -> Self {
-        let (renewer, waiting, resumer) = Default::default();
-        Self { left: Cell::new(TURN_MAX), renewing: Cell::new(false), renewer, waiting, resumer }
+        let (renewer, yielded, resumer) = Default::default();
+        Self { left: Cell::new(TURN_MAX), renewing: Cell::new(false), renewer, yielded, resumer }
     }
 }
 
@@ -92,7 +93,7 @@ impl TurnBudget {
         self.left.get().clamp(PIECE_SMALL, RECEIVE_MAX)
     }
 
-    /// Says how many it took.
+    /// Takes the bytes of a large piece off the share.
     pub(crate) fn spend(&self, taken: usize) {
         if taken < PIECE_SMALL {
             return;
@@ -105,17 +106,17 @@ impl TurnBudget {
         }
     }
 
-    /// Lets everybody else who is ready go first, and deadlines too; the task of `cx` is woken after a moment.
+    /// Yields: the task of `cx` is woken after [`YIELD_DELAY`], so that all ready tasks and passed deadlines come first.
     pub(crate) fn yield_turn(&self, cx: &Context<'_>) {
-        self.waiting.borrow_mut().push(cx.waker().clone());
+        self.yielded.borrow_mut().push(cx.waker().clone());
         if let Some(resumer) = self.resumer.borrow().as_ref() {
             resumer.wake_by_ref();
         }
     }
 }
 
-/// Renews the share for ever. It is woken by the first large piece of a turn and then stands behind every session that was
-/// ready when it was woken, so it runs when they have all had their turn.
+/// Renews the share, for as long as the worker runs. The first large piece of a turn wakes this task, which then stands behind
+/// every session that was ready at that moment: it runs when all of them have had their turn.
 pub(crate) async fn renew(budget: Rc<TurnBudget>) {
     std::future::poll_fn(|cx| {
         budget.left.set(TURN_MAX);
@@ -126,17 +127,17 @@ pub(crate) async fn renew(budget: Rc<TurnBudget>) {
     .await;
 }
 
-/// Wakes those who let others go first, for ever. It waits for a timer: the runtime puts a task that wakes itself in front of
-/// all others, and looks at timers only when nobody is ready.
+/// Wakes the tasks that yielded, for as long as the worker runs. It waits by a timer, because the runtime puts a task that wakes
+/// itself in front of all others, and looks at timers only when no task is ready.
 pub(crate) async fn resume(budget: Rc<TurnBudget>) {
     loop {
         std::future::poll_fn(|cx| {
             *budget.resumer.borrow_mut() = Some(cx.waker().clone());
-            if budget.waiting.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            if budget.yielded.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-        monoio::time::sleep(YIELD_DELAY).await;
-        std::mem::take(&mut *budget.waiting.borrow_mut()).into_iter().for_each(Waker::wake);
+        runtime::sleep(YIELD_DELAY).await;
+        std::mem::take(&mut *budget.yielded.borrow_mut()).into_iter().for_each(Waker::wake);
     }
 }
 
@@ -147,15 +148,11 @@ mod tests {
 
     #[test]
     fn a_turn_ends_in_small_pieces_and_the_next_begins_with_large_ones() {
-        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-            .enable_timer()
-            .build()
-            .expect("a ring or epoll");
-        runtime.block_on(async {
+        runtime::block_on_any(async {
             let budget = Rc::new(TurnBudget::default());
-            monoio::spawn(renew(budget.clone()));
-            monoio::time::sleep(Duration::from_millis(1)).await;
-            // all of one turn: nothing else runs between them
+            runtime::spawn(renew(budget.clone()));
+            runtime::sleep(Duration::from_millis(1)).await;
+            // all in one turn: no other task runs between them
             let mut pieces = Vec::new();
             for _ in 0..TURN_MAX / RECEIVE_MAX + 2 {
                 pieces.push(budget.piece());
@@ -164,25 +161,21 @@ mod tests {
             let (small, large) = (pieces.split_off(TURN_MAX / RECEIVE_MAX), pieces);
             assert!(large.iter().all(|piece| *piece == RECEIVE_MAX), "{large:?}");
             assert!(small.iter().all(|piece| *piece == PIECE_SMALL), "{small:?}");
-            monoio::time::sleep(Duration::from_millis(1)).await;
+            runtime::sleep(Duration::from_millis(1)).await;
             assert_eq!(budget.piece(), RECEIVE_MAX, "the next turn");
         });
     }
 
     #[test]
-    fn who_lets_others_go_first_comes_after_them() {
-        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-            .enable_timer()
-            .build()
-            .expect("a ring or epoll");
+    fn a_yielding_task_runs_after_ready_ones() {
         let order = Rc::new(RefCell::new(Vec::new()));
-        runtime.block_on(async {
+        runtime::block_on_any(async {
             let budget = Rc::new(TurnBudget::default());
-            monoio::spawn(resume(budget.clone()));
-            monoio::time::sleep(Duration::from_millis(1)).await;
+            runtime::spawn(resume(budget.clone()));
+            runtime::sleep(Duration::from_millis(1)).await;
             let sessions = ["greedy", "other"].map(|name| {
                 let (budget, order) = (budget.clone(), order.clone());
-                monoio::spawn(async move {
+                runtime::spawn(async move {
                     for _ in 0..3 {
                         order.borrow_mut().push(name);
                         let mut polls = 0;
@@ -206,20 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_long_is_taken_in_smaller_pieces_until_it_does_not() {
+    fn pieces_shrink_while_they_take_long_and_grow_while_they_do_not() {
         let mut read_size = ReadSize::default();
         assert_eq!((read_size.of(RECEIVE_MAX), read_size.of(100)), (PIECE_SMALL, 100));
         for _ in 0..10 {
-            read_size.learn(PIECE_TIME_MAX / 8);
+            read_size.adapt(PIECE_TIME_MAX / 8);
         }
         assert_eq!(read_size.of(RECEIVE_MAX), RECEIVE_MAX, "bulk");
         for _ in 0..20 {
-            read_size.learn(PIECE_TIME_MAX * 2);
+            read_size.adapt(PIECE_TIME_MAX * 2);
         }
         assert_eq!(read_size.of(RECEIVE_MAX), PIECE_MIN);
-        read_size.learn(PIECE_TIME_MAX / 2);
-        assert_eq!(read_size.of(RECEIVE_MAX), PIECE_MIN, "as it should be");
-        assert!(read_size.begin(PIECE_MIN).is_some(), "all it may take is worth a look");
+        read_size.adapt(PIECE_TIME_MAX / 2);
+        assert_eq!(read_size.of(RECEIVE_MAX), PIECE_MIN, "a fair time keeps the size");
+        assert!(read_size.begin(PIECE_MIN).is_some(), "a full piece is timed, however small");
         assert!(
             read_size.begin(PIECE_MIN - 1).is_none() && ReadSize::default().begin(TIMED_MIN - 1).is_none()
         );

@@ -1,31 +1,33 @@
-//! Open files: clients are not taken while there are too few left for the nodes of those who are here.
+//! File descriptors: connections are accepted only while enough descriptors are left for the nodes of all clients.
 //!
-//! Every client may need a second descriptor, for its node, and a client that was taken and can't get one is worse off than
-//! one that waits. The limit is asked for each time: an operator may raise it under a running process (`prlimit`).
+//! Every client may need a second descriptor, for its node. A client that was accepted and can't get one is worse off than
+//! a client that waits in the kernel's queue. The limit is read each time, because an operator may raise it while the process
+//! runs (`prlimit`).
 
 use crate::metrics::WorkerMetrics;
 use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
 
-/// Of so many descriptors one is kept for questions to the stream manager and whatever else may come.
-const RESERVE: u64 = 16;
+/// One descriptor in this many is kept for questions to the stream manager and for anything unexpected.
+const RESERVE_ONE_IN: u64 = 16;
 
-/// What the process itself holds: logs, admin pages, the control thread's own.
-const OWN: u64 = 32;
+/// Descriptors of the process itself: logs, the admin listener, the control thread.
+const PROCESS: u64 = 32;
 
-/// And for each worker: its listeners, its ring.
-const OWN_OF_WORKER: u64 = 8;
+/// Descriptors of each worker: its listeners and its ring.
+const PER_WORKER: u64 = 8;
 
-/// How many clients one worker may take now.
+/// How many connections one worker may accept now. `workers` are the counters of all workers.
 pub(crate) fn room(workers: &[Arc<WorkerMetrics>]) -> usize {
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let connections: i64 = workers.iter().map(|worker| worker.connections.get()).sum();
     share(most, u64::try_from(connections).unwrap_or(0), workers.len() as u64)
 }
 
-/// All workers look at the same time: each may take its part only.
+/// One worker's share of the clients that still fit under the limit `most`. Workers may ask at the same moment, so each gets
+/// its part only.
 fn share(most: u64, connections: u64, workers: u64) -> usize {
-    let for_clients = most.saturating_sub(most / RESERVE + OWN + OWN_OF_WORKER * workers) / 2;
+    let for_clients = most.saturating_sub(most / RESERVE_ONE_IN + PROCESS + PER_WORKER * workers) / 2;
     let free = for_clients.saturating_sub(connections).div_ceil(workers.max(1));
     usize::try_from(free).unwrap_or(usize::MAX)
 }
@@ -35,11 +37,11 @@ mod tests {
     use crate::worker::io::fd_budget::share;
 
     #[test]
-    fn there_is_room_for_two_descriptors_for_each_client() {
+    fn each_client_has_two_descriptors() {
         assert_eq!(share(20_000, 0, 2), 4676, "half of what is free");
         assert_eq!(share(20_000, 9_350, 2), 1);
         assert_eq!(share(20_000, 9_351, 2), 0);
-        assert_eq!(share(20_000, 20_000, 2), 0, "the limit was lowered");
+        assert_eq!(share(20_000, 20_000, 2), 0, "more are open than the lowered limit allows");
         assert_eq!(share(3, 0, 2), 0);
         assert!(share(u64::MAX, 1_000_000, 64) > 1_000_000, "no limit");
     }

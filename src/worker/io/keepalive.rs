@@ -1,38 +1,38 @@
-//! What the kernel is told about the two connections of a relay, so that a peer whose cable was pulled is noticed.
+//! TCP keepalive on both connections of a relay, so that a peer whose cable was pulled is noticed.
 //!
-//! Pings find a client that is silent, but nothing finds a node that is: it may have nothing to say for hours. And a ping
-//! can't be put inside a frame. So both legs have keepalive probes and a limit for what nobody acknowledges, in the times
-//! that the operator chose for pings. This file knows no frame and no session.
+//! Pings find a silent client, but not a silent node, which may have nothing to send for hours. And a Ping can't be put
+//! inside a frame. So both legs have keepalive probes and a limit for unacknowledged bytes, in the times that the operator
+//! chose for pings. This file knows no frame and no session.
 
 use crate::config::WebSocket;
 use socket2::{SockRef, TcpKeepalive};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// Bytes that the kernel may hold unsent. By default it takes megabytes for a peer that reads slowly, and a Ping behind
-/// them would not arrive before its Pong is due.
+/// Most bytes that the kernel holds unsent. By default it takes megabytes for a peer that reads slowly, and a Ping behind
+/// them would arrive after its Pong is due.
 const UNSENT_MAX: u32 = 128 * 1024;
 
-/// The kernel counts these waits in seconds.
-const LEAST: Duration = Duration::from_secs(1);
+/// The kernel counts these times in seconds, so none is shorter.
+const TIME_MIN: Duration = Duration::from_secs(1);
 
-/// When the kernel looks for a peer, and when it gives it up.
+/// When the kernel probes a peer, and when it gives the connection up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct KeepaliveTimes {
-    /// Nothing came for so long: the first probe.
+    /// The first probe is sent when nothing came for this long.
     idle: Duration,
-    /// Between probes.
+    /// The time between probes.
     interval: Duration,
-    /// Nothing was acknowledged for so long, neither bytes nor probes nor an empty window's: the connection is broken.
+    /// The connection is broken when nothing was acknowledged for this long: no bytes, no probes, no window probes.
     limit: Duration,
 }
 
 impl KeepaliveTimes {
-    /// In the times of pings; `None` if there are none.
+    /// The times that follow from the configured pings; `None` if pings are off.
     fn new(websocket: &WebSocket) -> Option<Self> {
         let idle = websocket.ping_interval?;
-        let limit = (idle + websocket.pong_timeout).max(LEAST);
-        // so that a probe that is lost costs nobody the session, and the last one is looked at when the limit is over
+        let limit = (idle + websocket.pong_timeout).max(TIME_MIN);
+        // two probes fit into the limit, so that one lost probe does not end the session
         let interval = websocket.pong_timeout / 2;
         Some(Self { idle: whole_seconds(idle), interval: whole_seconds(interval), limit })
     }
@@ -40,15 +40,15 @@ impl KeepaliveTimes {
 
 fn whole_seconds(wait: Duration) -> Duration {
     let up = Duration::from_secs(u64::from(wait.subsec_nanos() > 0));
-    Duration::from_secs(wait.as_secs()).saturating_add(up).max(LEAST)
+    Duration::from_secs(wait.as_secs()).saturating_add(up).max(TIME_MIN)
 }
 
-/// Has the kernel watch over a connection to a node, or over all that a listener will accept: they inherit it, which saves
-/// the calls for each of them.
+/// Switches keepalive on for a connection to a node, or for all connections that a listener will accept: they inherit it,
+/// which saves the calls for each of them.
 pub(crate) fn configure(socket: BorrowedFd<'_>, websocket: &WebSocket) {
     if let Err(error) = try_configure(socket, websocket) {
-        // a socket that is broken already says so at its next use; the session is served either way
-        tracing::debug!(%error, "the kernel does not watch over a connection");
+        // a broken socket fails at its next use; the session is served either way
+        tracing::debug!(%error, "can't set keepalive on a socket");
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_waits_as_long_as_the_operator_said() {
+    fn keepalive_times_follow_the_configured_pings() {
         let seconds = Duration::from_secs;
         let watch = |idle, interval, limit| {
             Some(KeepaliveTimes { idle: seconds(idle), interval: seconds(interval), limit })

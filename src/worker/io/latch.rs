@@ -1,9 +1,9 @@
-//! A bell inside one worker: is_set once, heard by everybody who waits or will wait.
+//! A latch inside one worker: set once, and every task that waits for it, now or later, goes on.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Poll, Waker};
 
-/// Rung once and for all.
+/// A flag that is set once and never cleared.
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
     is_set: Cell<bool>,
@@ -11,18 +11,19 @@ pub(crate) struct Latch {
 }
 
 impl Latch {
-    /// Rings; wakes all who wait.
+    /// Sets the latch and wakes every task that waits for it.
     pub(crate) fn set(&self) {
         self.is_set.set(true);
         self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
-    /// Whether it was is_set.
+    /// Whether the latch was set.
     pub(crate) fn is_set(&self) -> bool {
         self.is_set.get()
     }
 
-    /// Waits until it is is_set. May be dropped at any time. For few waiters: one that was dropped stays in the list.
+    /// Waits until the latch is set. May be dropped at any time. Meant for few waiters: the waker of a dropped wait stays in
+    /// the list until the latch is set.
     pub(crate) async fn wait(&self) {
         std::future::poll_fn(|cx| {
             if self.is_set.get() {

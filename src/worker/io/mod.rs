@@ -8,5 +8,6 @@ pub(crate) mod fd_budget;
 pub(crate) mod keepalive;
 pub(crate) mod latch;
 pub(crate) mod outbox;
+pub(crate) mod runtime;
 pub(crate) mod socket;
 pub(crate) mod tls;

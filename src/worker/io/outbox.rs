@@ -1,35 +1,35 @@
-//! Bytes on their way into a socket that does not take them all at once.
+//! Bytes that wait for a socket to become writable.
 
 use crate::worker::io::socket::Sock;
 use std::io::{self, ErrorKind};
 
-/// Bytes that a socket did not take yet. Frees its memory when it is empty.
+/// Bytes that a socket has not taken yet. It frees its memory when it becomes empty, so that an idle session holds none.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
     start: usize,
-    /// The bytes wait for others to go with, not for the socket.
+    /// The bytes wait to be sent together with later ones, not for the socket.
     held: bool,
 }
 
 impl Outbox {
-    /// Nothing waits for the socket.
+    /// Whether no byte waits for the socket.
     pub(crate) const fn is_empty(&self) -> bool {
         self.bytes.is_empty() || self.held
     }
 
-    /// Keeps bytes that nobody waits for until something else is sent: a packet less.
+    /// Keeps bytes that the peer is not waiting for until something else is sent. That saves a packet.
     pub(crate) fn hold(&mut self, bytes: &[u8]) {
         self.held = self.is_empty();
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// How many bytes wait.
+    /// How many bytes wait for the socket.
     pub(crate) const fn len(&self) -> usize {
         self.bytes.len() - self.start
     }
 
-    /// Sends what the socket takes at once and keeps a copy of the rest.
+    /// Sends what the socket takes at once and keeps a copy of the rest. Fails if the connection is broken.
     pub(crate) fn send(&mut self, sock: &Sock, bytes: &[u8]) -> io::Result<()> {
         self.send_before(sock, bytes, false)
     }
@@ -45,7 +45,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what waits, as far as the socket takes it.
+    /// Sends the waiting bytes, as many as the socket takes. Fails if the connection is broken.
     pub(crate) fn flush(&mut self, sock: &Sock) -> io::Result<()> {
         self.flush_before(sock, false)
     }

@@ -1,8 +1,8 @@
-//! Sockets: readiness comes from the ring, bytes are taken and given by plain non-blocking calls.
+//! Sockets: readiness comes from the driver, bytes are received and sent by plain non-blocking calls.
 //!
-//! Only readiness is ever raced or dropped; a dropped poll consumes nothing. A pending owned read that loses a race loses
-//! its bytes (measured: all of them, without DEFER_TASKRUN), so there is none here. This file is the gateway's whole use
-//! of monoio's IO: another runtime would be a change of this file.
+//! Only waits for readiness are raced or dropped; a dropped wait consumes nothing. A pending owned read that loses a race
+//! loses its bytes (measured: all of them, without DEFER_TASKRUN), so there is none here. This file is the gateway's whole
+//! use of monoio's IO; see [`runtime`](crate::worker::io::runtime) for the rest of monoio.
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
@@ -11,25 +11,26 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
-/// A connected TCP socket on this worker's ring.
+/// A connected TCP socket of this worker.
 #[derive(Debug)]
 pub(crate) struct Sock {
     io: monoio::net::TcpStream,
 }
 
 impl Sock {
-    /// Takes over a socket, which has to be non-blocking: the epoll driver would otherwise sit in a call.
+    /// Takes over a connected socket, which has to be non-blocking: under the epoll driver a blocking one would stop the
+    /// worker. Fails if the runtime does not take it.
     pub(crate) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
         Ok(Self { io: monoio::net::TcpStream::from_std(stream)? })
     }
 
-    /// Waits until a `recv` would say something: bytes, the end, or an error. May be dropped at any time.
+    /// Waits until `recv` has a result: bytes, the end, or an error. May be dropped at any time.
     pub(crate) async fn readable(&self) {
-        // an error of the poll shows again at the next call on the socket
+        // an error of the wait shows again at the next call on the socket
         let _ = self.io.readable(false).await;
     }
 
-    /// Waits until a `send` may take something. May be dropped at any time.
+    /// Waits until `send` may take bytes. May be dropped at any time.
     pub(crate) async fn writable(&self) {
         let _ = self.io.writable(false).await;
     }
@@ -44,21 +45,22 @@ impl Sock {
         self.writable().await;
     }
 
-    /// Takes what is there. `Ok(0)` is the peer's end; `WouldBlock` is nothing yet.
+    /// Receives what is there, at most `buffer`, and gives its length. `Ok(0)` is the peer's end; the error `WouldBlock`
+    /// means that nothing is there yet.
     pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (taken, _) = rustix::net::recv(borrow(&self.io), buffer, RecvFlags::DONTWAIT)?;
         Ok(taken)
     }
 
-    /// Gives what fits now. `WouldBlock` is nothing. With `more` the kernel may wait a moment for what the caller does
-    /// next, more bytes or [`Sock::finish`], and send both in one packet.
+    /// Sends what fits now and gives its length; the error `WouldBlock` means that nothing fits. With `more` the kernel may
+    /// wait a moment for what the caller does next, more bytes or [`Sock::finish`], and send both in one packet.
     pub(crate) fn send(&self, bytes: &[u8], more: bool) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let flags = if more { flags | SendFlags::MORE } else { flags };
         Ok(rustix::net::send(borrow(&self.io), bytes, flags)?)
     }
 
-    /// Whether the connection is broken both ways. For sockets that nobody reads at present and that would not tell.
+    /// Whether the connection is broken both ways. For a socket that is not read at present, so that `recv` does not show it.
     pub(crate) fn is_broken(&self) -> bool {
         let mut polled = [PollFd::from_borrowed_fd(borrow(&self.io), PollFlags::empty())];
         let broken = PollFlags::ERR | PollFlags::HUP;
@@ -66,17 +68,17 @@ impl Sock {
             && polled[0].revents().intersects(broken)
     }
 
-    /// For setting options.
+    /// The descriptor, for setting options.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         borrow(&self.io)
     }
 
-    /// Half-closes: the peer sees our end after everything sent before.
+    /// Half-closes: the peer sees the end after everything that was sent before.
     pub(crate) fn finish(&self) {
         let _ = rustix::net::shutdown(borrow(&self.io), Shutdown::Write);
     }
 
-    /// Connects to `address` without ever blocking the worker.
+    /// Connects to `address` without blocking the worker. May be dropped at any time, which closes the socket.
     pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let kind = socket2::Type::STREAM.nonblocking();
         let socket =
@@ -96,30 +98,31 @@ impl Sock {
     }
 }
 
-/// A listening socket on this worker's ring.
+/// A listening socket of this worker.
 #[derive(Debug)]
 pub(crate) struct Listener {
     io: monoio::net::TcpListener,
 }
 
 impl Listener {
-    /// Takes over a listening socket.
+    /// Takes over a listening socket. Fails if the runtime does not take it.
     pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self { io: monoio::net::TcpListener::from_std(listener)? })
     }
 
-    /// For setting options, which connections inherit.
+    /// The descriptor, for setting options that connections inherit.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         borrow(&self.io)
     }
 
-    /// Waits until a connection may be there. May be dropped at any time.
+    /// Waits until `accept` has a result. May be dropped at any time.
     pub(crate) async fn readable(&self) {
         let _ = self.io.readable(false).await;
     }
 
-    /// Takes one connection. An `accept` of the ring that loses a race leaks its socket, this one can't.
+    /// Accepts one connection; the error `WouldBlock` means that none waits. A plain call: an accept that monoio 0.2 has put on
+    /// the ring leaks its socket when it loses a race.
     pub(crate) fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, peer) = rustix::net::acceptfrom_with(borrow(&self.io), flags)?;

@@ -1,12 +1,12 @@
-//! rustls over owned buffers: records in, plaintext out, and back.
+//! TLS by rustls over the gateway's own buffers: records in, plaintext out, and back.
 //!
-//! rustls never sees a socket and owns no buffer here. What it could not use yet (a record begun) is the *carry*; it is
-//! put in front of the next bytes received, and freed when it is empty, so an idle session holds no buffer. Two rules keep
-//! peers from hurting us, both learned from rustls 0.23's source:
+//! rustls sees no socket and owns no buffer here. Bytes that it could not use yet (the beginning of a record) are the
+//! *carry*. The carry is put in front of the next received bytes and freed when it is empty, so an idle session holds no
+//! buffer. Two rules protect the gateway from hostile peers; both follow from the source of rustls 0.23:
 //!
-//! * `process_tls_records` is always given the undiscarded bytes, never an empty slice while there are some: the deframer
-//!   remembers offsets into them, and one record with part of a KeyUpdate would otherwise panic at the next encryption.
-//! * all whole records are worked off before we go on, so that wanting to encrypt never meets unread plaintext.
+//! * `process_tls_records` always gets the undiscarded bytes, never an empty slice while there are some. Its deframer
+//!   remembers offsets into them, and one record with a part of a KeyUpdate would otherwise panic at the next encryption.
+//! * All whole records are processed before anything else happens, so that encrypting never meets unread plaintext.
 
 use crate::worker::io::buffers::CARRY_MAX;
 use rustls::server::UnbufferedServerConnection;
@@ -20,33 +20,33 @@ pub(crate) struct Tls {
     carry: Vec<u8>,
     peer_closed: bool,
     open: bool,
-    /// We said close_notify: nothing may follow it.
+    /// The gateway has sent its close_notify: nothing may follow it.
     closed: bool,
-    /// A fault ended it: rustls must not be asked for anything more.
+    /// A fault ended the connection: rustls must not be called any more.
     failed: bool,
 }
 
-/// What went wrong, for the log; an alert for the peer may have been written.
+/// What was wrong with the bytes of a peer, for the log. An alert for the peer may have been written.
 pub(crate) type TlsFault = rustls::Error;
 
 impl Tls {
-    /// A connection that waits for its ClientHello.
+    /// A connection that waits for its ClientHello. Fails if rustls refuses the settings.
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
         let conn = Box::new(UnbufferedServerConnection::new(config)?);
         Ok(Self { conn, carry: Vec::new(), peer_closed: false, open: false, closed: false, failed: false })
     }
 
-    /// Bytes that have to stand in front of what is received next.
+    /// Bytes that have to be put in front of the next received ones.
     pub(crate) fn carry(&self) -> &[u8] {
         &self.carry
     }
 
-    /// The handshake is done.
+    /// Whether the handshake is done.
     pub(crate) const fn is_open(&self) -> bool {
         self.open
     }
 
-    /// The peer said that it will send nothing more.
+    /// Whether the peer has sent its close_notify.
     pub(crate) const fn peer_closed(&self) -> bool {
         self.peer_closed
     }
@@ -56,16 +56,16 @@ impl Tls {
         self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
-    /// Version agreed on, and whether the session was resumed; both known once [`Tls::is_open`].
+    /// The version agreed on, and whether the session was resumed. Both are known once [`Tls::is_open`] is true.
     pub(crate) fn agreed(&self) -> (Option<ProtocolVersion>, bool) {
         (self.conn.protocol_version(), self.conn.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
-    /// Works off `bytes`, which are the carry followed by what was received. Plaintext goes to `plain`, one record at a
-    /// time; its second argument says whether another whole record stands behind it. What the handshake, a KeyUpdate or
-    /// an alert wants sent is appended to `out`, also when the result is an error.
+    /// Processes `bytes`, which are the carry followed by the received bytes. Plaintext goes to `plain`, one record at a
+    /// time; its second argument says whether another whole record follows. Bytes that the handshake, a KeyUpdate or an alert
+    /// needs to send are appended to `out`, also when the result is an error.
     ///
-    /// A fault is for ever: what comes after it is not looked at.
+    /// A fault is final: bytes that come after it are ignored.
     pub(crate) fn feed(
         &mut self,
         bytes: &mut [u8],
@@ -86,7 +86,7 @@ impl Tls {
     ) -> Result<(), TlsFault> {
         let (mut at, mut turns) = (0, 0);
         loop {
-            // each turn takes bytes, or says something about bytes that were taken
+            // each turn uses bytes, or reports a state about bytes that were used
             turns += 1;
             debug_assert!(turns <= bytes.len() + 64, "a spin");
             let more = whole_record_behind_first(&bytes[at..]);
@@ -111,7 +111,7 @@ impl Tls {
                     }
                 }
                 ConnectionState::EncodeTlsData(mut data) => encode(&mut data, out)?,
-                // the bytes are in `out`, which the caller sends before anything else
+                // the bytes are in `out`, and the caller sends them before anything else
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::PeerClosed => self.peer_closed = true,
                 ConnectionState::BlockedHandshake => rest = true,
@@ -143,9 +143,9 @@ impl Tls {
         }
     }
 
-    /// After a fault an alert may be waiting: it tells the peer why.
+    /// Writes the alert that may be pending after a fault: it tells the peer the reason.
     fn alert(&mut self, bytes: &mut [u8], out: &mut Vec<u8>) {
-        // no further than that: asked once more it would read the same bytes and fault again
+        // only once: a second call would read the same bytes and fault again
         while self.conn.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(mut data)) = self.conn.process_tls_records(bytes).state
         {
@@ -155,15 +155,15 @@ impl Tls {
         }
     }
 
-    /// Writes `plain` as records into `out` and says how many bytes they are. `out` needs room for `plain` and 29 bytes
-    /// for each started 16 KiB.
+    /// Writes `plain` as records into `out` and gives their length. `out` needs room for `plain` and 29 bytes for each 16 KiB
+    /// or part of it.
     pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, TlsFault> {
         self.with_writer(out, |writer, out| {
             writer.encrypt(plain, out).map_err(|e| TlsFault::General(e.to_string()))
         })
     }
 
-    /// Writes our close_notify into `out` and says how many bytes it is.
+    /// Writes the gateway's close_notify into `out` and gives its length.
     pub(crate) fn close(&mut self, out: &mut [u8]) -> Result<usize, TlsFault> {
         self.closed = true;
         self.with_writer(out, |writer, out| {
@@ -234,8 +234,8 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) -> Result<(), T
     }
 }
 
-/// Whether the first record is whole and a second whole one stands behind it (RFC 8446, 5.1: five bytes of header, the
-/// last two are the length). Only a hint for when to flush: nothing breaks when it is wrong.
+/// Whether a whole second record follows the first one (RFC 8446, 5.1: five bytes of header, the last two are the length).
+/// Only a hint for when to flush: a wrong answer costs nothing but a packet.
 fn whole_record_behind_first(bytes: &[u8]) -> bool {
     let whole = |bytes: &[u8]| {
         let length = 5 + usize::from(u16::from_be_bytes([*bytes.get(3)?, *bytes.get(4)?]));

@@ -85,7 +85,7 @@ impl Registry {
     }
 
     /// Tells every relay to end now; how many there are.
-    pub(crate) fn cut(&self) -> usize {
+    pub(crate) fn abort_relays(&self) -> usize {
         let all = self.all.borrow();
         let relays = all.values().filter(|wake_handle| wake_handle.info.relayed.get().is_some());
         relays.inspect(|wake_handle| wake_handle.wake(Wake::Abort)).count()

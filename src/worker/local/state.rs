@@ -1,4 +1,4 @@
-//! The state of one worker, shared by its sessions.
+//! The state of one worker, shared by its sessions and its main loop.
 
 use crate::metrics::WorkerMetrics;
 use crate::proto::millis::{Millis, millis};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-/// One core's own state, shared by its sessions.
+/// The state of one worker. Only its own thread uses it.
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) newest: RefCell<Held>,
@@ -23,9 +23,9 @@ pub(crate) struct Worker {
     pub(crate) flights: Flights,
     pub(crate) draining: latch::Latch,
     pub(crate) budget: Rc<fairness::TurnBudget>,
-    /// Rung when it shall stop accepting, for whatever reason.
+    /// Set when the worker has to stop accepting: in a drain, and when it leaves its queues to another process.
     pub(crate) closing: latch::Latch,
-    /// How many listeners it accepts from; read from outside.
+    /// How many listeners it accepts from; read by the control side.
     pub(crate) open_listeners: Arc<AtomicUsize>,
     epoch: Instant,
     random: Cell<u64>,
@@ -49,17 +49,17 @@ impl Worker {
         }
     }
 
-    /// The newest revision that this worker was told of.
+    /// The newest revision that this worker has taken over.
     pub(crate) fn newest(&self) -> Held {
         self.newest.borrow().clone()
     }
 
-    /// Milliseconds since this worker started.
+    /// The worker's clock: milliseconds since the worker started.
     pub(crate) fn now(&self) -> Millis {
         millis(self.epoch.elapsed())
     }
 
-    /// Numbers that need not be secret: session ids, masks of our own frames (xorshift64*).
+    /// A random number that need not be secret: for session ids and for masks of the gateway's own frames (xorshift64*).
     pub(crate) fn random(&self) -> u64 {
         let mut x = self.random.get();
         x ^= x >> 12;

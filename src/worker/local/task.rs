@@ -1,19 +1,20 @@
-//! Tasks that are counted while they live, and whose panic ends only themselves.
+//! Tasks of sessions: counted while they live, and a panic in one ends that one alone.
 
 use crate::metrics::WorkerMetrics;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-/// Runs a session, or what may outlive one: counted while it lives, so that a drain waits for it, and a panic in it ends it
-/// alone. The runtime would not catch one: it would take the whole core with all its sessions.
+/// Wraps a session, or a task that may outlive one. It counts as an open connection while it lives, so that a drain waits
+/// for it. A panic in it is caught and counted; the runtime would not catch it and would end the worker with all its
+/// sessions.
 pub(crate) fn guarded(
     metrics: Arc<WorkerMetrics>,
     session: impl Future<Output = ()>,
 ) -> impl Future<Output = ()> {
-    // at once, not when it is first polled: the next look at what is open comes before that
+    // counted now and not at the first poll: a drain may look at the count before that
     metrics.connections.add(1);
-    // no async block: it would hold the session twice, as what it was given and as what it waits for
+    // not an async block: its future would hold the session twice, once as captured and once as awaited
     AssertUnwindSafe(session).catch_unwind().map(move |ended| {
         if ended.is_err() {
             metrics.panics.add(1);
@@ -26,29 +27,26 @@ pub(crate) fn guarded(
 mod tests {
     use super::*;
     use crate::worker::io::latch::Latch;
+    use crate::worker::io::runtime;
     use std::cell::Cell;
     use std::rc::Rc;
     use std::time::Duration;
 
     #[test]
     fn a_panic_ends_one_session_and_is_counted() {
-        let mut runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-            .enable_timer()
-            .build()
-            .expect("a ring or epoll");
         let metrics = Arc::new(WorkerMetrics::default());
         let went_on = Rc::new(Cell::new(false));
-        runtime.block_on(async {
+        runtime::block_on_any(async {
             let (neighbour, asked) = (went_on.clone(), Rc::new(Latch::default()));
             let when_asked = asked.clone();
             let sessions = [
-                monoio::spawn(guarded(metrics.clone(), async {
-                    monoio::time::sleep(Duration::from_millis(1)).await;
+                runtime::spawn(guarded(metrics.clone(), async {
+                    runtime::sleep(Duration::from_millis(1)).await;
                     panic!("a bug of ours");
                 })),
-                monoio::spawn(guarded(metrics.clone(), async {})),
+                runtime::spawn(guarded(metrics.clone(), async {})),
             ];
-            let other = monoio::spawn(guarded(metrics.clone(), async move {
+            let other = runtime::spawn(guarded(metrics.clone(), async move {
                 when_asked.wait().await;
                 neighbour.set(true);
             }));

@@ -1,36 +1,37 @@
-//! How a session is woken, and why it was end_reason to end.
+//! Waking a session from elsewhere in its worker, and the reason why it was told to end.
 
 use crate::proto::millis::Millis;
 use crate::worker::local::info::SessionInfo;
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
-/// What a session hears from its worker.
+/// Why a session is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// A deadline that it named has come.
+    /// Its deadline has passed.
     Due,
-    /// The gateway goes down: end well.
+    /// The gateway drains: end with a Close.
     Drain,
-    /// The operator ends this session: end well.
+    /// The operator ends this session: end with a Close.
     Kick,
-    /// End now, however it looks.
+    /// End at once, without waiting for anything.
     Abort,
 }
 
-/// What a session and its worker share.
+/// What a session and its worker share: the worker wakes the session through it and reads what it shows.
 #[derive(Debug)]
 pub(crate) struct WakeHandle {
     due: Cell<Millis>,
     rung: Cell<bool>,
-    /// Why it was end_reason to end, if it was.
+    /// Why the session was told to end, if it was.
     end_reason: Cell<Option<Wake>>,
     waker: RefCell<Option<Waker>>,
+    /// What operators and drains may see of the session.
     pub(crate) info: SessionInfo,
 }
 
 impl WakeHandle {
-    /// A session that was not woken yet and has no deadline.
+    /// A session that has not been woken yet and has no deadline.
     pub(crate) const fn new(info: SessionInfo) -> Self {
         Self {
             due: Cell::new(Millis::MAX),
@@ -41,17 +42,17 @@ impl WakeHandle {
         }
     }
 
-    /// Whether its deadline has come.
+    /// Whether the session's deadline has passed.
     pub(crate) fn is_due(&self, now: Millis) -> bool {
         self.due.get() <= now
     }
 
-    /// Asks to be woken at `due` or soon after; `Millis::MAX` is never.
+    /// Sets the deadline at which the session is woken, on the worker's clock; `Millis::MAX` means never.
     pub(crate) fn set_due(&self, due: Millis) {
         self.due.set(due);
     }
 
-    /// Leaves the waker of the present wait. True: something came since the last look, do not wait.
+    /// Stores the waker of the present wait. True if the session was woken since the last call: then it must not wait.
     pub(crate) fn listen(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -60,13 +61,13 @@ impl WakeHandle {
         self.rung.take()
     }
 
-    /// Why this session was end_reason to end, if it was.
+    /// Why the session was told to end: `Drain`, `Kick` or `Abort`; `None` if it was not.
     pub(crate) fn end_reason(&self) -> Option<Wake> {
         self.end_reason.get()
     }
 
     pub(crate) fn wake(&self, event: Wake) {
-        // a cut ends what takes too long to end well; otherwise the first word counts
+        // the first reason stays, but an abort replaces any other
         if event == Wake::Abort || event != Wake::Due && self.end_reason.get().is_none() {
             self.end_reason.set(Some(event));
         }

@@ -3,7 +3,9 @@
 use crate::metrics::AnswerOutcome;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::{CacheLookup, CacheStatus, Key, Outcome, Reply};
+use crate::shared::answers::CacheLookup;
+use crate::shared::answers::Key;
+use crate::shared::questions::{CacheStatus, Outcome, Reply};
 use crate::worker::local::state::Worker;
 use futures_channel::oneshot;
 use std::rc::Rc;
@@ -36,7 +38,7 @@ pub(crate) async fn ask(
 async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (CacheStatus, Outcome) {
     let answers = &worker.gateway.answers;
     if keep == Keep::Never {
-        let reply = answers.ask(key.into(), kind, keep).await;
+        let reply = worker.gateway.questions.ask(key.into(), kind, keep).await;
         return (CacheStatus::Bypass, reply.map_or(Err(Refusal::ManagerFailed), |(_, outcome)| outcome));
     }
     match answers.look(key) {
@@ -87,7 +89,7 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<Ca
 
 /// The flight itself: belongs to the worker and ends by itself, since the control thread answers within its timeout.
 async fn fly(worker: Rc<Worker>, key: Key, kind: EventKind, keep: Keep) {
-    let reply = worker.gateway.answers.ask(key.clone(), kind, keep).await;
+    let reply = worker.gateway.questions.ask(key.clone(), kind, keep).await;
     let reply = reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     let waiting = worker.flights.0.borrow_mut().remove(&key).unwrap_or_default();
     for waiter in waiting {

@@ -2,13 +2,14 @@
 
 use crate::config::OriginHeader;
 use crate::proto::admission::Admitted;
+use crate::proto::http::forward_fields::NodeOrigin;
 use crate::proto::http::head::Request;
 use crate::proto::red5::params::Host;
 use crate::proto::red5::route;
 use crate::proto::red5::route::{EventKind, Keep, Route};
 use crate::proto::refusal::Refusal;
-use crate::proto::websocket::upgrade::NodeOrigin;
-use crate::shared::answers::{Answer, CacheStatus};
+use crate::shared::answers::Answer;
+use crate::shared::questions::CacheStatus;
 use crate::worker::io::client::Conn;
 use crate::worker::io::disconnect::until_disconnect;
 use crate::worker::node::connect::DialFault;
@@ -113,8 +114,8 @@ impl<'q> Search<'q> {
             return Some(Found::Refused(Refusal::OriginNotAdmitted));
         }
         let untried = || nodes.iter().filter(|node| !self.tried.contains(node)).filter_map(|n| admit(n).ok());
-        let healthy = untried().find(|admitted| !gateway.answers.is_quarantined(admitted.address().ip()));
-        let wait_for_better = self.left > 0 && gateway.answers.knows_healthy_node();
+        let healthy = untried().find(|admitted| !gateway.nodes.is_quarantined(admitted.address().ip()));
+        let wait_for_better = self.left > 0 && gateway.nodes.knows_healthy();
         healthy.or_else(|| untried().next().filter(|_| !wait_for_better)).map(Found::Node)
     }
 }
@@ -124,7 +125,7 @@ pub(crate) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
     let revision = session.revision();
     match host {
         Host::Address(address) => {
-            let learned = session.worker.gateway.answers.is_learned(*address);
+            let learned = session.worker.gateway.nodes.is_learned(*address);
             revision.admit(*address, learned)
         }
         Host::Name(name) => {
@@ -151,7 +152,7 @@ pub(crate) fn origin_for_node(session: &Session, request: &Request<'_>) -> Optio
 pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault) -> Refusal {
     tracing::warn!(session = session.id, node = %admitted.address(), ?fault, "a node did not take a request");
     if !matches!(fault, DialFault::BadHandshake(_) | DialFault::Exhausted) {
-        session.worker.gateway.answers.refused(admitted.address().ip());
+        session.worker.gateway.nodes.mark_failed(admitted.address().ip());
     }
     match fault {
         DialFault::Refused | DialFault::Broken => Refusal::OriginRefused,

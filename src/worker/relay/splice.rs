@@ -1,11 +1,11 @@
-//! Bytes of one side on their way to the other: scanned, counted, and with our own frames put in where they fit.
+//! Bytes of one side on their way to the other: scanned, counted, with the gateway's own frames put in at frame boundaries.
 
 use crate::proto::millis::Millis;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::Relay;
 use crate::worker::session::context::Session;
 
-/// What passing bytes needs, without the sockets.
+/// What splicing bytes needs of a relay, apart from its sockets.
 pub(crate) struct Splicer<'p> {
     pub session: &'p Session,
     pub relay: &'p mut Relay,
@@ -15,8 +15,9 @@ pub(crate) struct Splicer<'p> {
 }
 
 impl Splicer<'_> {
-    /// Scans `bytes` of `from` and says what goes to the other side: one slice of them, which is the usual case and costs
-    /// no copy, or, when something has to stand before, between or behind, `None` and all of it appended to `gather`.
+    /// Scans `bytes` that came from the side `from` and gives what goes to the other side. Usually that is one slice of
+    /// `bytes`, without a copy. When something has to go before, between or behind, all of it is appended to `gather`
+    /// instead and the result is `None`. `more` says that another piece of the same receive follows.
     pub(crate) fn splice<'b>(
         &mut self,
         from: Side,

@@ -1,13 +1,13 @@
-//! Secrets that can be recognised wherever they turn up, and the table of where each of them may.
+//! Secrets that are recognisable wherever they appear, and the table of where each of them may appear.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Where something can turn up.
+/// Where a secret can appear.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Place {
-    /// What the program writes to stderr, the access log included if it goes there.
+pub enum Channel {
+    /// What the program writes to stderr, including the access log if it goes there.
     Log,
     AccessLog,
     /// Every page of the admin listener.
@@ -18,9 +18,9 @@ pub enum Place {
     Process,
     /// Environment of every process.
     Environment,
-    /// Answers to whoever said it, or was meant to hear it.
+    /// Answers to the client that sent the secret or was meant to receive it.
     Sender,
-    /// Answers to everybody else.
+    /// Answers to all other clients.
     Others,
     Node,
     Manager,
@@ -29,19 +29,19 @@ pub enum Place {
 struct Marker {
     what: String,
     text: String,
-    may: Vec<Place>,
+    may: Vec<Channel>,
 }
 
-/// All markers of a test, and everything that was seen.
+/// All markers of a test, and everything that was received.
 #[derive(Default)]
 pub struct Markers {
     made: Vec<Marker>,
-    seen: BTreeMap<Place, Vec<u8>>,
+    seen: BTreeMap<Channel, Vec<u8>>,
 }
 
 impl Markers {
-    /// A secret of its own for this place. It has to turn up where it may, and nowhere else.
-    pub fn mark(&mut self, what: impl Into<String>, may: &[Place]) -> String {
+    /// A new secret. It must appear in the channels of `may`, and in no other.
+    pub fn mark(&mut self, what: impl Into<String>, may: &[Channel]) -> String {
         let what = what.into();
         let mut hasher = DefaultHasher::new();
         (&what, self.made.len(), "tidegate").hash(&mut hasher);
@@ -50,8 +50,8 @@ impl Markers {
         text
     }
 
-    pub fn saw(&mut self, place: Place, bytes: impl AsRef<[u8]>) {
-        let seen = self.seen.entry(place).or_default();
+    pub fn record(&mut self, channel: Channel, bytes: impl AsRef<[u8]>) {
+        let seen = self.seen.entry(channel).or_default();
         seen.extend_from_slice(bytes.as_ref());
         seen.push(b'\n');
     }
@@ -60,20 +60,22 @@ impl Markers {
         self.made.len()
     }
 
-    /// Every marker was found where it may be, so it was really said, and nowhere else.
+    /// Checks that every marker appeared in its channels, so it was really sent, and in no others.
     #[track_caller]
-    pub fn assert_kept(&self) {
+    pub fn assert_no_leak(&self) {
         let mut wrong = String::new();
-        // no form has case
+        // all forms are in lower case
         let seen: BTreeMap<_, _> =
-            self.seen.iter().map(|(place, seen)| (place, seen.to_ascii_lowercase())).collect();
+            self.seen.iter().map(|(channel, seen)| (channel, seen.to_ascii_lowercase())).collect();
         for Marker { what, text, may } in &self.made {
             let forms = forms(text);
-            for (place, seen) in &seen {
+            for (channel, seen) in &seen {
                 let found = forms.iter().find_map(|form| find(seen, form));
-                match (found, may.contains(place)) {
-                    (Some(around), false) => writeln!(wrong, "{what} is in {place:?}: {around}").unwrap(),
-                    (None, true) => writeln!(wrong, "{what} is not in {place:?}, where it was said").unwrap(),
+                match (found, may.contains(channel)) {
+                    (Some(around), false) => writeln!(wrong, "{what} is in {channel:?}: {around}").unwrap(),
+                    (None, true) => {
+                        writeln!(wrong, "{what} is not in {channel:?}, where it was sent").unwrap()
+                    }
                     _ => {}
                 }
             }
@@ -82,7 +84,8 @@ impl Markers {
     }
 }
 
-/// A text as it is, escaped, in hexadecimal, and in base64 at each of the three places of a group. No form has case.
+/// A text as it is, percent-escaped, in hexadecimal, and in base64 at each of the three offsets of a group. All in lower
+/// case.
 fn forms(text: &str) -> Vec<String> {
     let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     let escaped: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
@@ -91,7 +94,7 @@ fn forms(text: &str) -> Vec<String> {
     forms
 }
 
-/// Those digits of base64 that depend on nothing but `bytes`, when so many others stand before them.
+/// The base64 digits that depend on `bytes` only, with `before` other bytes before them.
 fn base64(bytes: &[u8], before: usize) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits = |at: usize| -> Option<u8> {
@@ -106,7 +109,7 @@ fn base64(bytes: &[u8], before: usize) -> String {
     digits.collect()
 }
 
-/// What stands around the first find.
+/// The surroundings of the first match.
 fn find(seen: &[u8], form: &str) -> Option<String> {
     let at = memchr::memmem::find(seen, form.as_bytes())?;
     let around = &seen[at.saturating_sub(120)..seen.len().min(at + form.len() + 60)];

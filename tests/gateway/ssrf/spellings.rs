@@ -1,11 +1,12 @@
-//! Every way in which some resolver, parser or library spells a machine: what may stand where a client names a node.
+//! Every way in which some resolver, parser or library spells a machine: the values that a client may put where a node is
+//! named.
 //!
-//! Spellings are bytes before they are escaped; `escaped` makes a value of a query of them.
+//! Spellings are unescaped bytes; `escaped` turns them into a value of a query.
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A value of a query that is unescaped to this text: everything but letters and digits escaped.
+/// A query value that unescapes to this text: everything but letters, digits, dots and hyphens is escaped.
 pub fn escaped(text: &[u8]) -> String {
     text.iter().fold(String::new(), |mut out, byte| {
         match byte {
@@ -16,7 +17,7 @@ pub fn escaped(text: &[u8]) -> String {
     })
 }
 
-/// All spellings of an IPv4 address. `good` is a node that may be dialled, for those that name two machines.
+/// All spellings of an IPv4 address. `good` is an admitted node, for spellings that name two machines.
 pub fn of_v4(address: Ipv4Addr, good: &str) -> Vec<Vec<u8>> {
     let [a, b, c, d] = address.octets();
     let whole = address.to_bits();
@@ -38,7 +39,7 @@ pub fn of_v4(address: Ipv4Addr, good: &str) -> Vec<Vec<u8>> {
         format!("0000{a}.{b}.{c}.{d}"),
         format!("{a:#x}.0{b:o}.{c}.{d}"),
         format!("{a}.{b}.{c}.{d:#x}"),
-        // those that wrap around
+        // values that wrap around
         format!("{}", u64::from(whole) + (1 << 32)),
         format!("{}.{b}.{c}.{d}", u32::from(a) + 256),
         format!("{a}.{b}.{c}.{}", u32::from(d) + 256),
@@ -59,7 +60,7 @@ pub fn of_v4(address: Ipv4Addr, good: &str) -> Vec<Vec<u8>> {
     spellings
 }
 
-/// Digits and dots of other scripts, which IDNA and compatibility forms map to ours.
+/// Digits and dots of other scripts, which IDNA and compatibility forms map to ASCII.
 fn digits(plain: &str) -> Vec<String> {
     let map = |zero: u32| {
         let digit = |letter: char| match letter.to_digit(10) {
@@ -76,7 +77,7 @@ fn digits(plain: &str) -> Vec<String> {
     let mut texts = vec![map(0xff10), map(0x0660), map(0x0966), map(0x1d7ce)];
     texts.push(plain.chars().map(circled).collect());
     texts.extend(['。', '．', '｡', '․'].map(|dot| plain.replace('.', &dot.to_string())));
-    // letters that are not seen
+    // invisible letters
     texts.extend(['\u{200b}', '\u{00ad}', '\u{feff}', '\u{2060}'].map(|hidden| format!("{plain}{hidden}")));
     texts
 }
@@ -141,7 +142,7 @@ fn around(plain: &str, good: &str) -> Vec<String> {
     .to_vec()
 }
 
-/// Whitespace and control bytes that a trim, or a C library, takes off.
+/// Whitespace and control bytes that a trim function or a C library removes.
 fn raw_bytes(plain: &[u8]) -> Vec<Vec<u8>> {
     let odd: [&[u8]; 11] =
         [b" ", b"\t", b"\n", b"\r\n", b"\0", b"\x0b", b"\x0c", b"\x7f", b"\xff", b"\xc0\xae", b"\xc2\xa0"];
@@ -149,13 +150,13 @@ fn raw_bytes(plain: &[u8]) -> Vec<Vec<u8>> {
         odd.iter().flat_map(|odd| [[odd, plain].concat(), [plain, odd].concat()]).collect();
     all.push([plain, b"\r\nHost: other.test"].concat());
     all.push([plain, b"\0.other.test"].concat());
-    // escapes that are still there after unescaping once
+    // escapes that are left after unescaping once
     let again = plain.iter().map(|byte| format!("%{byte:02x}")).collect::<String>();
     all.push(again.into_bytes());
     all
 }
 
-/// Addresses of IPv6 that some gateway, kernel or library turns into this one.
+/// IPv6 addresses that some gateway, kernel or library turns into this one.
 fn inside_v6(address: Ipv4Addr) -> Vec<Ipv6Addr> {
     let [a, b, c, d] = address.octets().map(u16::from);
     let (high, low) = (a << 8 | b, c << 8 | d);
@@ -221,7 +222,7 @@ pub fn of_v6(address: Ipv6Addr, good: &str, all: bool) -> Vec<String> {
     texts
 }
 
-/// Names that resolve to the address, or to a machine inside, somewhere.
+/// Names that some public DNS service resolves to the address, or to a machine inside.
 fn names_of(address: Ipv4Addr) -> Vec<String> {
     let [a, b, c, d] = address.octets();
     vec![

@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr3_iter};
 
-use crate::proto::http::head::HeadFault;
+use crate::proto::http::head::fault::HeadFault;
 
 /// Finds where the head ends that begins at `start`; only bytes after `seen` are looked at.
 ///

@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows which field a value came from.
 
-use crate::proto::http::head::HeadFault;
+use crate::proto::http::head::fault::HeadFault;
 
 /// Whether a request target may hold this byte (P1).
 pub(crate) fn target_byte(byte: u8) -> bool {

@@ -3,7 +3,9 @@
 //! A client may say of itself what it likes, so a priority keeps order among honest clients only. It opens nothing.
 
 use crate::proto::red5::query::{key_value, split};
-use crate::proto::red5::route::{Action, EventKind, Kind, Route};
+use crate::proto::red5::route::event::EventKind;
+use crate::proto::red5::route::find::Route;
+use crate::proto::red5::route::streams::{Action, Kind};
 
 /// What SDKs put before the random `id` of a client that plays.
 const PLAYER: &str = "subscriber-";

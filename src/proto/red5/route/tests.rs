@@ -1,6 +1,7 @@
 //! Routes, one by one, and what is none.
 
 use super::*;
+use crate::proto::refusal::Refusal;
 
 #[test]
 fn the_two_step_route() {

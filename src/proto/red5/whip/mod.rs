@@ -5,10 +5,12 @@
 //! path of `Location`; the `host` that newer SDKs repeat from `Session-Host`, which has to be admitted like any other; and
 //! the [`AffinityKey`], which is all that there is of a client that follows no `Location`.
 
-use crate::proto::red5::params::{Host, ParamRules, path_scope, read_host, read_scope};
+use crate::proto::red5::params::{Host, path_scope, read_host, read_scope};
 use crate::proto::red5::query;
 use crate::proto::red5::query::{append, is_placement, key_value, routing, split};
-use crate::proto::red5::route::{Action, Kind, Step, WhipForm, WhipRoute, is_ambiguous, is_leftover};
+use crate::proto::red5::route::{Action, Kind, Step, WhipForm, WhipRoute};
+use crate::proto::red5::rules::ParamRules;
+use crate::proto::red5::text::{is_ambiguous, is_leftover};
 pub use crate::proto::red5::whip::handle::Handle;
 use crate::proto::refusal::Refusal;
 

@@ -1,0 +1,170 @@
+//! Request heads.
+
+use crate::proto::http::head::common::{BodyLength, Common, FIELDS_MAX, HeadLimits, split_fault};
+use crate::proto::http::head::end::complete;
+use crate::proto::http::head::fault::HeadFault;
+use crate::proto::http::head::value::{is_authority, once, origin_form, visible};
+use std::mem::MaybeUninit;
+
+/// Method, spaces, version and line end around a target; a method may have up to 20 bytes.
+const REQUEST_LINE_REST: usize = 20 + 1 + 1 + "HTTP/1.1\r\n".len();
+
+/// A request head, reduced to what the gateway acts on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request<'b> {
+    pub method: &'b str,
+    /// In origin-form; an absolute target for our own host has been reduced to it.
+    pub target: &'b str,
+    /// 0 or 1, as in HTTP/1.1.
+    pub minor: u8,
+    pub host: &'b str,
+    pub keep_alive: bool,
+    pub body: BodyLength,
+    /// The client waits for a 100 before it sends its body.
+    pub expect_continue: bool,
+    /// `Upgrade: websocket` and `Connection: upgrade`, in HTTP/1.1.
+    pub upgrade_websocket: bool,
+    pub ws_key: Option<&'b str>,
+    pub ws_version: Option<&'b str>,
+    pub ws_extensions: Option<&'b str>,
+    pub ws_protocol: Option<&'b str>,
+    pub origin: Option<&'b str>,
+    /// Only if it is visible ASCII.
+    pub user_agent: Option<&'b str>,
+    pub authorization: Option<&'b str>,
+    pub content_type: Option<&'b str>,
+    pub if_match: Option<&'b str>,
+    pub if_none_match: Option<&'b str>,
+    /// Only if it is visible ASCII; of several fields the last.
+    pub accept: Option<&'b str>,
+    /// `Access-Control-Request-Method`: with it an OPTIONS is a preflight.
+    pub acr_method: Option<&'b str>,
+    /// `Access-Control-Request-Headers`.
+    pub acr_headers: Option<&'b str>,
+    /// A cookie came along; nobody may look into it.
+    pub cookie: bool,
+}
+
+/// Reads a request head from the start of `bytes`.
+///
+/// `seen` is how many of these bytes the call before had: only newer ones are searched for the blank line, so a slow drip
+/// costs linear time. Gives the head and how many bytes it takes, or `None` if it is not complete yet.
+pub fn request<'b>(
+    bytes: &'b [u8],
+    seen: usize,
+    limits: &HeadLimits,
+) -> Result<Option<(Request<'b>, usize)>, HeadFault> {
+    // RFC 9112, 2.2: one empty line before a request line is forgiven
+    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    let line_max = limits.target_size_max.saturating_add(REQUEST_LINE_REST);
+    let Some(end) = complete(bytes, start, seen, line_max, limits.head_size_max)? else {
+        return Ok(None);
+    };
+    let head = &bytes[start..end];
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = parsed
+        .parse_with_uninit_headers(head, &mut fields[..limits.headers_max.min(FIELDS_MAX)])
+        .map_err(|error| split_fault(error, head))?;
+    let (httparse::Status::Complete(used), Some(method), Some(target), Some(minor)) =
+        (status, parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(HeadFault::Malformed);
+    };
+    if used != head.len() {
+        return Err(HeadFault::Malformed);
+    }
+    if target.len() > limits.target_size_max {
+        return Err(HeadFault::TargetTooLong);
+    }
+    let common = Common::read(parsed.headers, minor)?;
+    let request = Request::read(method, target, minor, &common, parsed.headers)?;
+    Ok(Some((request, end)))
+}
+
+impl<'b> Request<'b> {
+    fn read(
+        method: &'b str,
+        target: &'b str,
+        minor: u8,
+        common: &Common,
+        fields: &[httparse::Header<'b>],
+    ) -> Result<Self, HeadFault> {
+        let mut request = Self {
+            method,
+            target,
+            minor,
+            host: "",
+            keep_alive: common.keep_alive,
+            body: match common.body {
+                None | Some(BodyLength::Length(0)) => BodyLength::None,
+                Some(body) => body,
+            },
+            expect_continue: false,
+            upgrade_websocket: common.upgrade_websocket,
+            ws_key: None,
+            ws_version: None,
+            ws_extensions: None,
+            ws_protocol: None,
+            origin: None,
+            user_agent: None,
+            authorization: None,
+            content_type: None,
+            if_match: None,
+            if_none_match: None,
+            accept: None,
+            acr_method: None,
+            acr_headers: None,
+            cookie: false,
+        };
+        let mut host = None;
+        for field in fields {
+            request.field(field, &mut host)?;
+        }
+        request.host = host.filter(|host| is_authority(host)).ok_or(HeadFault::Host)?;
+        request.target = origin_form(target, request.host)?;
+        Ok(request)
+    }
+
+    fn field(&mut self, field: &httparse::Header<'b>, host: &mut Option<&'b str>) -> Result<(), HeadFault> {
+        let (name, value) = (field.name, field.value);
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        if is("host") {
+            once(host, value).map_err(|_| HeadFault::Host)
+        } else if is("sec-websocket-key") {
+            once(&mut self.ws_key, value)
+        } else if is("sec-websocket-version") {
+            once(&mut self.ws_version, value)
+        } else if is("sec-websocket-extensions") {
+            once(&mut self.ws_extensions, value)
+        } else if is("sec-websocket-protocol") {
+            once(&mut self.ws_protocol, value)
+        } else if is("origin") {
+            once(&mut self.origin, value)
+        } else if is("authorization") {
+            once(&mut self.authorization, value)
+        } else if is("content-type") {
+            once(&mut self.content_type, value)
+        } else if is("if-match") {
+            once(&mut self.if_match, value)
+        } else if is("if-none-match") {
+            once(&mut self.if_none_match, value)
+        } else if is("access-control-request-method") {
+            once(&mut self.acr_method, value)
+        } else if is("access-control-request-headers") {
+            once(&mut self.acr_headers, value)
+        } else {
+            // these can't make two readers disagree
+            if is("user-agent") {
+                self.user_agent = visible(value);
+            } else if is("accept") {
+                self.accept = visible(value);
+            } else if is("cookie") {
+                self.cookie = true;
+            } else if is("expect") {
+                self.expect_continue = value.eq_ignore_ascii_case(b"100-continue") && self.minor == 1;
+            }
+            Ok(())
+        }
+    }
+}

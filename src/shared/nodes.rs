@@ -1,0 +1,195 @@
+//! What is known of nodes: which ones the stream manager named, and which ones failed.
+//!
+//! A node that was named ("learned") may be dialled for `answers.learned_ttl`. A node that failed is avoided for
+//! `origins.quarantine`, and every answer that names it and is older than the failure is dropped.
+
+use crate::config;
+use crate::proto::millis::{Millis, millis};
+use crate::shared::clock::Clock;
+use moka::Expiry;
+use moka::sync::Cache;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Most nodes that are remembered as learned, and as failed: a faulty stream manager must not fill the memory.
+const NODES_MAX: u64 = 65_536;
+
+/// The shortest time for which a failure is remembered. Answers to list questions live for a second whatever is
+/// configured, and a failure has to outlive every answer that names the node.
+const FAILURE_MEMORY_MIN: Duration = Duration::from_secs(2);
+
+/// The nodes that all workers and the control thread know.
+pub struct Nodes {
+    clock: Clock,
+    /// Until when each named node may be dialled.
+    learned: Cache<IpAddr, Millis>,
+    /// When each failed node failed last.
+    failed: Cache<IpAddr, Millis>,
+    last_failure: AtomicU64,
+    times: Arc<Times>,
+}
+
+/// How long nodes are remembered, in milliseconds, as configured now. What was stored earlier keeps its time.
+#[derive(Debug, Default)]
+struct Times {
+    learned: AtomicU64,
+    failed: AtomicU64,
+    /// How long a node that failed is avoided; 0 means that it is not avoided.
+    quarantine: AtomicU64,
+}
+
+impl Times {
+    fn change(&self, config: &config::Answers, quarantine: Option<Duration>) {
+        let quarantine = quarantine.unwrap_or_default();
+        let longest = config.broadcast_ttl.max(config.subscribe_ttl).max(config.missing_ttl);
+        let failed = (longest * 2).max(FAILURE_MEMORY_MIN).max(quarantine);
+        self.learned.store(millis(config.learned_ttl), Relaxed);
+        self.failed.store(millis(failed), Relaxed);
+        self.quarantine.store(millis(quarantine), Relaxed);
+    }
+}
+
+/// Expires an entry at the moment that is its value.
+struct UntilThen(Clock);
+
+impl Expiry<IpAddr, Millis> for UntilThen {
+    fn expire_after_create(&self, _: &IpAddr, until: &Millis, _: Instant) -> Option<Duration> {
+        Some(self.0.until(*until))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &IpAddr,
+        until: &Millis,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.0.until(*until))
+    }
+}
+
+/// Expires a failure some time after the last one of the same node.
+struct SinceFailure(Arc<Times>);
+
+impl SinceFailure {
+    fn time(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.0.failed.load(Relaxed)))
+    }
+}
+
+impl Expiry<IpAddr, Millis> for SinceFailure {
+    fn expire_after_create(&self, _: &IpAddr, _: &Millis, _: Instant) -> Option<Duration> {
+        self.time()
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &IpAddr,
+        _: &Millis,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.time()
+    }
+}
+
+impl Nodes {
+    /// No node is known yet. `quarantine` is how long a node that failed is avoided; `None` means that it is not.
+    pub(crate) fn new(clock: Clock, config: &config::Answers, quarantine: Option<Duration>) -> Self {
+        let times = Arc::<Times>::default();
+        times.change(config, quarantine);
+        let learned = Cache::builder().max_capacity(NODES_MAX).expire_after(UntilThen(clock)).build();
+        let failed =
+            Cache::builder().max_capacity(NODES_MAX).expire_after(SinceFailure(times.clone())).build();
+        Self { clock, learned, failed, last_failure: AtomicU64::new(0), times }
+    }
+
+    /// Takes over the times of a newer configuration; what is remembered keeps its old ones.
+    pub(crate) fn change(&self, config: &config::Answers, quarantine: Option<Duration>) {
+        self.times.change(config, quarantine);
+    }
+
+    /// The stream manager named this node: it may be dialled for `answers.learned_ttl` from now on.
+    pub fn learn(&self, node: IpAddr) {
+        self.learn_for(node, Duration::MAX);
+    }
+
+    /// Admits a node for `left`, at most for `answers.learned_ttl`: a predecessor was told of it a while ago. Never shortens
+    /// the time that a node has left.
+    pub fn learn_for(&self, node: IpAddr, left: Duration) {
+        let left = millis(left).min(self.times.learned.load(Relaxed));
+        let until = self.clock.now().saturating_add(left);
+        if self.learned.get(&node).is_none_or(|before| before < until) {
+            self.learned.insert(node, until);
+        }
+    }
+
+    /// All learned nodes, each with the time that it has left.
+    pub fn learned(&self) -> Vec<(IpAddr, Duration)> {
+        self.learned.iter().map(|(node, until)| (*node, self.clock.until(until))).collect()
+    }
+
+    /// Whether the stream manager named this node within `answers.learned_ttl`.
+    pub fn is_learned(&self, node: IpAddr) -> bool {
+        self.learned.contains_key(&node)
+    }
+
+    /// Notes that a node failed just now.
+    pub fn mark_failed(&self, node: IpAddr) {
+        let now = self.clock.now();
+        self.failed.insert(node, now);
+        self.last_failure.fetch_max(now, Relaxed);
+    }
+
+    /// Whether one of `nodes` failed at or after `then`. Costs one atomic load while no node has failed since.
+    pub(crate) fn any_failed_since(&self, nodes: &[IpAddr], then: Millis) -> bool {
+        let failed = |node| self.failed.get(node).is_some_and(|failed| failed >= then);
+        self.last_failure.load(Relaxed) >= then && nodes.iter().any(failed)
+    }
+
+    /// Whether a node failed within `origins.quarantine`, so that another one is better.
+    pub fn is_quarantined(&self, node: IpAddr) -> bool {
+        let quarantine = self.times.quarantine.load(Relaxed);
+        self.failed.get(&node).is_some_and(|failed| self.clock.now().saturating_sub(failed) < quarantine)
+    }
+
+    /// Whether some learned node is not quarantined. Without one, asking for another node is in vain.
+    pub fn knows_healthy(&self) -> bool {
+        self.learned.iter().any(|(node, _)| !self.is_quarantined(*node))
+    }
+
+    /// How many nodes are remembered as learned, approximately.
+    pub fn count(&self) -> u64 {
+        self.learned.entry_count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_from_a_predecessor_is_believed_no_longer_than_the_predecessor_believed_it() {
+        let text = "answers.learned_ttl = \"10m\"\nstream_manager.url = \"http://10.0.0.2\"\n\
+                    tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
+        let config = config::read(text).expect("a good configuration");
+        let known = Nodes::new(Clock::start(), &config.answers, None);
+        let nodes: [IpAddr; 3] = [1, 2, 3].map(|n| [10, 0, 0, n].into());
+        known.learn_for(nodes[0], Duration::from_millis(20));
+        known.learn_for(nodes[1], Duration::from_secs(86_400));
+        known.learn(nodes[2]);
+        known.learn_for(nodes[2], Duration::from_millis(20));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while known.is_learned(nodes[0]) {
+            assert!(Instant::now() < deadline, "the node is forgotten when its time is over");
+            std::thread::yield_now();
+        }
+        assert!(known.is_learned(nodes[1]) && known.is_learned(nodes[2]));
+        let mut left = known.learned();
+        left.sort();
+        assert_eq!(left.iter().map(|(node, _)| *node).collect::<Vec<_>>(), nodes[1..]);
+        assert!(left.iter().all(|(_, left)| *left <= Duration::from_secs(600)));
+    }
+}

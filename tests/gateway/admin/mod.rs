@@ -1,0 +1,4 @@
+//! The operator's view: monitoring, logs, metrics, and the commands that act on a running gateway.
+
+mod commands;
+mod monitoring;

@@ -1,0 +1,103 @@
+//! What the operator sees: monitoring, metrics, and logs that name sessions without telling secrets.
+
+use crate::harness::whip::{ANSWER, SDP, post};
+use crate::harness::{Frame, Gate, Reply, Request, TestBed, eventually};
+
+#[test]
+fn the_log_names_the_session_and_tells_no_secret() {
+    for format in ["text", "json"] {
+        let bed = TestBed::with(|config, _| {
+            config.set("log.level", "trace");
+            config.set("log.format", format);
+            config.set("log.access", "stderr");
+            config.set("stream_manager.authorization", "Bearer hunter1");
+        });
+        let listener = bed.node(1);
+        bed.manager.answer("/stream1", Reply::node(listener.ip()));
+        bed.get(
+            "/streammanager/api/4.0/event/live/stream1?action=subscribe&username=hunter2&password=hunter3",
+        );
+        let target = format!("{}&token=hunter4&Password=hunter5", bed.websocket_target(1));
+        let mut client = bed.client();
+        client.send_request(
+            &Request::upgrade(&target).with("Authorization", "Basic hunter6").with("Cookie", "a=hunter7"),
+        );
+        let mut node = listener.accept();
+        node.accept_upgrade();
+        let id = client.read_response().field("x-tidegate-session").unwrap().to_owned();
+        client.send_frame(Frame::text("payload hunter8"));
+        node.read_frame();
+        client.shutdown_write();
+        eventually("a log line about the session", || bed.gateway.stderr().contains(&id));
+        bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
+        let log = bed.gateway.stderr();
+        assert!(!log.contains("hunter"), "{log}");
+    }
+}
+
+#[test]
+fn every_answer_has_a_session_id_of_its_own() {
+    let bed = TestBed::start();
+    let mut ids: Vec<String> =
+        (0..20).map(|_| bed.get("/nowhere").field("x-tidegate-session").expect("an id").to_owned()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 20);
+}
+
+#[test]
+fn the_admin_listener_answers_monitoring() {
+    let bed = TestBed::start();
+    assert_eq!(bed.gateway.admin_get("/livez").status(), 200);
+    assert_eq!(bed.gateway.admin_get("/readyz").status(), 200);
+    assert_eq!(bed.gateway.admin_get("/nowhere").status(), 404);
+    let status = bed.gateway.admin_get("/api/status");
+    assert_eq!(status.status(), 200);
+    assert!(status.json().is_object());
+    bed.get("/nowhere").assert_refusal(404, "no_such_route");
+    let page = bed.gateway.admin_get("/metrics");
+    assert!(page.field("content-type").is_some_and(|t| t.contains("text")));
+    assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[("code", "no_such_route")]), 1.0);
+}
+
+#[test]
+fn frames_and_bytes_are_counted_by_side() {
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
+    for _ in 0..10 {
+        client.send_frame(Frame::text("to the node"));
+        node.read_frame();
+    }
+    for _ in 0..3 {
+        node.send_frame(Frame::text("to the client"));
+        client.read_frame();
+    }
+    bed.gateway.wait_for_metric("tidegate_frames_total", &[("from", "client")], 10.0);
+    bed.gateway.wait_for_metric("tidegate_frames_total", &[("from", "origin")], 3.0);
+    // with or without the headers of the frames
+    let bytes = |from| bed.gateway.metric("tidegate_bytes_total", &[("from", from)]);
+    assert!((10.0 * 11.0..=10.0 * 17.0).contains(&bytes("client")));
+    assert!((3.0 * 13.0..=3.0 * 15.0).contains(&bytes("origin")));
+}
+
+#[test]
+fn failed_requests_are_in_the_access_log_too() {
+    let bed = TestBed::with(|config, _| config.set("log.access", "stderr"));
+    let node = bed.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+    let endpoint = |stream: &str| format!("/as/v1/proxy/whip/live/{stream}?nodeGroup=ng1");
+    let huge = Request::new("POST", &endpoint("huge")).with("Content-Type", SDP);
+    bed.exchange(&huge.with("Content-Length", "9999999")).assert_refusal(413, "body_too_large");
+    let mut client = bed.client();
+    client.send_request(&post(&endpoint("gone")));
+    node.wait_for_requests(1);
+    client.reset();
+    for (stream, status) in [("huge", "413"), ("gone", "499")] {
+        eventually("a line in the access log", || {
+            bed.gateway.stderr().lines().any(|line| line.contains(stream) && line.contains(status))
+        });
+    }
+    gate.open();
+}

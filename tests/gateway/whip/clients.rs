@@ -1,0 +1,190 @@
+//! How WHIP clients use their connection: several requests, early bytes, leaving.
+
+use crate::harness::whip::{ANSWER, FORMS, Form, OFFER, SDP, delete, patch, post};
+use crate::harness::{Gate, Reply, Request, TestBed, eventually};
+
+const ENDPOINT: &str = "/as/v1/proxy/whip/live/s?nodeGroup=ng1";
+
+fn long(size: usize) -> String {
+    (0..size).map(|n| char::from(b'a' + (n % 26) as u8)).collect()
+}
+
+#[test]
+fn a_client_that_leaves_in_mid_body_leaves_nothing_at_the_node() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let bytes = post(ENDPOINT).bytes();
+    let mut client = bed.client();
+    client.send(&bytes[..bytes.len() - 6]);
+    client.reset();
+    bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    assert_eq!(node.count(), 0);
+}
+
+#[test]
+fn a_session_whose_client_left_is_deleted() {
+    for form in FORMS {
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
+        let gate = Gate::default();
+        node.answer("POST ", Reply::created("/live/whip/resource/orphan", ANSWER).held(&gate));
+        let mut client = bed.client();
+        client.send_request(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        node.wait_for_requests(1);
+        client.reset();
+        bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+        gate.open();
+        eventually("the orphan is deleted", || {
+            node.lines().iter().any(|line| line.starts_with("DELETE /live/whip/resource/orphan"))
+        });
+    }
+}
+
+#[test]
+fn requests_may_follow_each_other_without_waiting() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let replies =
+        (0..3).map(|n| Reply::created(&format!("/live/whip/resource/r{n}"), &format!("answer {n}")));
+    node.answer_in_turn("POST ", replies);
+    let mut client = bed.client();
+    let endpoint = Form::Direct.endpoint("whip", "s", bed.ip(1), "");
+    let requests = [
+        post(&endpoint),
+        Request::new("POST", &endpoint).chunked_body(SDP, OFFER, 5),
+        Request::get("/nowhere"),
+        post(&endpoint),
+        patch("/live/whip/resource/s"),
+        delete("/live/whip/resource/s"),
+    ];
+    client.send(&requests.iter().flat_map(Request::bytes).collect::<Vec<_>>());
+    let answers = requests.each_ref().map(|_| client.read_response());
+    assert_eq!(answers.each_ref().map(|answer| answer.status()), [201, 201, 404, 201, 204, 200]);
+    let texts = [0, 1, 3].map(|n| answers[n].text());
+    assert_eq!(texts, ["answer 0", "answer 1", "answer 2"]);
+    assert_eq!(node.lines().pop().unwrap(), "DELETE /live/whip/resource/r2");
+    // the connection still is usable
+    assert_eq!(client.get("/nowhere").status(), 404);
+}
+
+#[test]
+fn a_client_that_expects_100_continue_gets_it() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let bytes = post(ENDPOINT).with("Expect", "100-continue").bytes();
+    let (head, body) = bytes.split_at(bytes.len() - OFFER.len());
+    let mut client = bed.client();
+    client.send(head);
+    assert_eq!(client.read_head().line, "HTTP/1.1 100 Continue");
+    client.send(body);
+    assert_eq!(client.read_response().status(), 201);
+    assert_eq!(node.last().text(), OFFER);
+    assert_eq!(node.last().field("expect"), None);
+    // a request that is refused anyway is refused at once, and its body is not read
+    for (target, length, status) in [("/nowhere", "9", 404), (ENDPOINT, "9999999", 413)] {
+        let wrong = Request::new("POST", target).with("Content-Type", SDP).with("Expect", "100-continue");
+        let mut client = bed.client();
+        client.send_request(&wrong.with("Content-Length", length));
+        let answer = client.read_response();
+        assert_eq!((answer.status(), answer.field("connection")), (status, Some("close")), "{target}");
+        client.expect_end();
+    }
+}
+
+#[test]
+fn an_offer_of_a_client_that_shut_its_sending_half_is_answered_or_undone() {
+    for form in FORMS {
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
+        let gate = Gate::default();
+        node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+        let mut client = bed.client();
+        client.send_request(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        node.wait_for_requests(1);
+        client.shutdown_write();
+        gate.open();
+        // a browser that closes a tab and a tool that has nothing more to send look the same
+        let answered = client.next_head().is_some_and(|head| head.line.starts_with("HTTP/1.1 201"));
+        eventually("every session has an owner", || {
+            let deletes = node.lines().iter().filter(|line| line.starts_with("DELETE ")).count();
+            answered || deletes == node.count() - deletes
+        });
+    }
+}
+
+#[test]
+fn the_delete_of_a_page_that_leaves_at_once_reaches_the_node() {
+    for form in FORMS {
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
+        let mut client = bed.client();
+        let created = client.exchange(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        client.send_request(&delete(created.location()));
+        client.shutdown_write();
+        drop(client);
+        eventually("the session ends", || {
+            node.lines().last().is_some_and(|line| line == "DELETE /live/whip/resource/stream1")
+        });
+    }
+}
+
+/// Checks that a client that sends on while its first request waits is held back, and costs bounded memory.
+#[track_caller]
+fn send_while_first_request_waits(request: &Request, waits_at: impl FnOnce(&TestBed)) {
+    const SENT_MAX: usize = 64 << 20;
+    let bed = TestBed::start();
+    bed.manager.answer("", Reply::nodes(&[bed.ip(1)]));
+    let mut client = bed.client();
+    client.send_request(request);
+    waits_at(&bed);
+    let before = bed.gateway.memory();
+    // rustls reads when it can't write
+    let short = Some(std::time::Duration::from_millis(300));
+    client.tcp().set_write_timeout(short).unwrap();
+    client.tcp().set_read_timeout(short).unwrap();
+    let piece = vec![b'x'; 64 << 10];
+    let sent =
+        (0..SENT_MAX / piece.len()).take_while(|_| client.try_send(&piece).is_ok()).count() * piece.len();
+    let after = bed.gateway.memory();
+    assert!(sent < SENT_MAX, "the client was neither held back nor ended");
+    assert!(after < before + (8 << 20), "memory grew from {before} to {after} bytes after {sent} bytes");
+}
+
+#[test]
+fn a_client_that_sends_on_while_its_node_is_silent_is_held_back() {
+    let kept = std::cell::OnceCell::new();
+    send_while_first_request_waits(&post(ENDPOINT), |bed| {
+        let node = bed.node(1);
+        let mut connection = node.accept();
+        connection.next_request().expect("the offer");
+        kept.set((node, connection)).ok();
+    });
+    let kept = std::cell::OnceCell::new();
+    send_while_first_request_waits(
+        &Request::upgrade("/as/v1/proxy/ws/publish/live/s?nodeGroup=ng1"),
+        |bed| {
+            let node = bed.node(1);
+            let mut connection = node.accept();
+            connection.read_head();
+            kept.set((node, connection)).ok();
+        },
+    );
+}
+
+#[test]
+fn a_long_stream_name_works_until_the_delete() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    for form in FORMS {
+        for length in [400, 480, 500, 512] {
+            let stream = long(length);
+            let request = post(&form.endpoint("whip", &stream, bed.ip(1), ""));
+            let created = bed.exchange(&request);
+            assert_eq!(created.status(), 201, "{length}: {created:?}");
+            let patched = bed.exchange(&patch(created.location()));
+            assert_eq!(patched.status(), 204, "{length} {form:?}: {patched:?}");
+            assert_eq!(bed.exchange(&delete(created.location())).status(), 200);
+        }
+    }
+    assert_eq!(node.count(), FORMS.len() * 4 * 3);
+}

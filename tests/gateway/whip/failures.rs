@@ -1,0 +1,234 @@
+//! WHIP and WHEP when a node, the manager or the gateway itself fails.
+
+use crate::harness::node::FullBacklog;
+use crate::harness::whip::{ANSWER, FORMS, Form, delete, empty_post, patch, post};
+use crate::harness::{Gate, HttpPeer, NodeListener, Reply, Request, TestBed, eventually};
+
+const WHIP: &str = "/as/v1/proxy/whip/live/stream1?nodeGroup=ng1";
+const WHEP: &str = "/as/v1/proxy/whep/live/stream1?nodeGroup=ng1&requestId=r";
+
+/// The manager names these nodes, one in each answer.
+fn name_nodes(bed: &TestBed, nodes: &[u8]) {
+    bed.manager.answer_in_turn("/as/", nodes.iter().map(|n| Reply::nodes(&[bed.ip(*n)])));
+}
+
+#[test]
+fn a_dead_node_is_invisible_to_the_client() {
+    for request in
+        [post(WHIP), empty_post(WHEP), Request::new("OPTIONS", WHIP), Request::new("OPTIONS", WHEP)]
+    {
+        let bed = TestBed::start();
+        let node = bed.whip_node(2);
+        name_nodes(&bed, &[1, 2]);
+        let response = bed.exchange(&request);
+        assert!(matches!(response.status(), 201 | 204), "{response:?}");
+        assert_eq!((node.count(), bed.manager.count()), (1, 2));
+        assert_eq!(response.field("session-host"), Some(bed.ip(2).to_string().as_str()));
+        if let Some(location) = response.field("location") {
+            assert_eq!(bed.exchange(&patch(location)).status(), 204);
+        }
+    }
+}
+
+#[test]
+fn a_node_that_cannot_be_reached_in_time_is_invisible_too() {
+    let bed = TestBed::with(|config, _| config.set("origins.connect_timeout", "300ms"));
+    let _unresponsive = FullBacklog::listen(bed.workspace.node(1));
+    let _node = bed.whip_node(2);
+    name_nodes(&bed, &[1, 2]);
+    bed.created(&post(WHIP));
+}
+
+#[test]
+fn a_request_is_never_repeated_once_a_node_has_read_it() {
+    for request in [post(WHIP), empty_post(WHEP)] {
+        let bed = TestBed::start();
+        let [bad, good] = [1, 2].map(|n| bed.whip_node(n));
+        name_nodes(&bed, &[1, 2]);
+        bad.answer("POST ", Reply::hang_up());
+        let response = bed.exchange(&request);
+        assert_eq!(response.status(), 502, "{response:?}");
+        assert_eq!((bad.count(), good.dials()), (1, 0));
+        assert_eq!(bed.manager.count(), 1);
+    }
+}
+
+#[test]
+fn an_error_of_a_node_is_final() {
+    for status in [404, 409, 500, 503] {
+        let bed = TestBed::start();
+        let [bad, good] = [1, 2].map(|n| bed.whip_node(n));
+        name_nodes(&bed, &[1, 2]);
+        bad.answer("POST ", Reply::typed(status, "text/plain", "no"));
+        assert_eq!(bed.exchange(&post(WHIP)).status(), status);
+        assert_eq!((bad.count(), good.dials()), (1, 0));
+    }
+}
+
+#[test]
+fn no_more_nodes_are_tried_than_configured() {
+    let bed = TestBed::with(|config, _| config.set("origins.attempts", 2));
+    let node = bed.whip_node(3);
+    name_nodes(&bed, &[1, 2, 3]);
+    bed.exchange(&post(WHIP)).assert_refusal(502, "origin_refused");
+    assert_eq!((bed.manager.count(), node.dials()), (2, 0));
+}
+
+#[test]
+fn a_node_that_the_client_named_is_not_replaced() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(2);
+    for target in [format!("{WHIP}&host={}", bed.ip(1)), Form::Manager.endpoint("whip", "s", bed.ip(1), "")] {
+        bed.exchange(&post(&target)).assert_refusal(502, "origin_refused");
+    }
+    assert_eq!((bed.manager.dials(), node.dials()), (0, 0));
+}
+
+#[test]
+fn the_loss_of_a_node_is_reported_to_its_clients() {
+    for form in FORMS {
+        let bed = TestBed::start();
+        let node = bed.whip_node(1);
+        let other = bed.whip_node(2);
+        bed.manager_names(1);
+        let created = bed.created(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        drop(node);
+        for request in [patch(created.location()), delete(created.location())] {
+            let response = bed.exchange(&request);
+            response.assert_refusal(502, "origin_refused");
+            response.assert_names_no_node(bed.ip(1));
+        }
+        assert_eq!(other.dials(), 0, "no other node has the session");
+        // the node comes back, and so does the session
+        let node = bed.whip_node(1);
+        assert_eq!(bed.exchange(&delete(created.location())).status(), 200);
+        assert_eq!(node.count(), 1);
+    }
+}
+
+#[test]
+fn a_silent_node_is_a_504() {
+    let bed = TestBed::with(|config, _| {
+        config.set("origins.upgrade_timeout", "300ms");
+        config.set("limits.body_timeout", "300ms");
+    });
+    let node = bed.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+    for form in FORMS {
+        let response = bed.exchange(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        response.assert_refusal(504, "origin_timeout");
+    }
+    gate.open();
+}
+
+#[test]
+fn a_failed_node_is_forgotten_and_avoided_by_all_clients() {
+    let bed = TestBed::with(|config, _| {
+        for key in ["answers.subscribe_ttl", "answers.broadcast_ttl", "origins.quarantine"] {
+            config.set(key, "60s");
+        }
+    });
+    let node = bed.whip_node(2);
+    let event = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
+    bed.manager.answer("", Reply::node(bed.ip(1)));
+    assert_eq!(bed.get(event).json()["serverAddress"], bed.ip(1).to_string());
+    bed.manager.answer("", Reply::node(bed.ip(2)));
+    bed.manager.answer_in_turn("/as/", [1, 2].map(|n| Reply::nodes(&[bed.ip(n)])));
+    bed.created(&post(WHIP));
+    assert_eq!(bed.get(event).json()["serverAddress"], bed.ip(2).to_string());
+    let back = bed.http_node(1);
+    name_nodes(&bed, &[1, 2]);
+    bed.created(&empty_post(WHEP));
+    assert_eq!((back.dials(), node.count()), (0, 2));
+}
+
+#[test]
+fn an_error_of_the_manager_is_passed_to_the_client() {
+    let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["https://app.example"]));
+    let node = bed.whip_node(1);
+    for (status, body) in
+        [(409, r#"{"error":"stream is live"}"#), (404, r#"{"errorMessage":"no"}"#), (500, "{}")]
+    {
+        bed.manager.answer("", Reply::json(status, body));
+        for form in [Form::Proxy, Form::Direct] {
+            for kind in ["whip", "whep"] {
+                let endpoint = form.endpoint(kind, &format!("s{status}"), bed.ip(1), "");
+                let response = bed.exchange(&post(&endpoint).by_page("https://app.example"));
+                assert_eq!((response.status(), response.text().as_str()), (status, body), "{form:?} {kind}");
+                assert_eq!(response.field("access-control-allow-origin"), Some("https://app.example"));
+            }
+        }
+    }
+    assert_eq!(node.dials(), 0);
+}
+
+#[test]
+fn a_failing_manager_is_answered_with_502_or_504() {
+    let mut bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "300ms"));
+    let node = bed.whip_node(1);
+    let gate = Gate::default();
+    bed.manager.answer("", Reply::nodes(&[bed.ip(1)]).held(&gate));
+    bed.exchange(&post(WHIP)).assert_refusal(504, "manager_timeout");
+    gate.open();
+    bed.manager.answer("", Reply::json(200, "[]"));
+    bed.exchange(&post(WHIP)).assert_refusal(502, "manager_failed");
+    bed.manager = HttpPeer::start((bed.workspace.ip(3), 5080).into());
+    bed.exchange(&post(WHIP)).assert_refusal(502, "manager_failed");
+    assert_eq!(node.dials(), 0);
+}
+
+#[test]
+fn each_publisher_gets_its_own_answer_and_players_share_one() {
+    let bed = TestBed::with(|config, _| config.set("answers.subscribe_ttl", "60s"));
+    let _node = bed.whip_node(1);
+    for n in 1..=3 {
+        bed.created(&post(WHIP));
+        assert_eq!(bed.manager.count(), n);
+    }
+    for n in 0..3 {
+        bed.created(&empty_post(&WHEP.replace("=r", &format!("=r{n}"))));
+        assert_eq!(bed.manager.count(), 4);
+    }
+}
+
+#[test]
+fn a_node_outside_the_admitted_networks_is_not_dialled() {
+    let bed = TestBed::start();
+    let _node = bed.whip_node(1);
+    let stranger = NodeListener::listen(bed.workspace.node(10));
+    bed.manager.answer("", Reply::nodes(&[stranger.ip()]));
+    for request in [post(WHIP), empty_post(WHEP), post("/live/whip/endpoint/s")] {
+        let response = bed.exchange(&request);
+        assert!(matches!(response.status(), 403 | 502), "{response:?}");
+        response.assert_names_no_node(stranger.ip());
+    }
+    assert_eq!(stranger.dials(), 0);
+}
+
+#[test]
+fn a_drain_lets_an_exchange_finish_and_takes_no_new_session() {
+    let mut bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+    let mut idle = bed.client();
+    idle.get("/nowhere");
+    let mut client = bed.client();
+    client.send_request(&post(WHIP));
+    node.wait_for_requests(1);
+    bed.gateway.terminate();
+    eventually("the drain begins", || bed.gateway.ready() != Some(200));
+    gate.open();
+    let created = client.read_response();
+    assert_eq!((created.status(), created.text().as_str()), (201, ANSWER), "{created:?}");
+    // an earlier connection either ends or is refused
+    if idle.try_send(&post(WHIP).bytes()).is_ok()
+        && let Some(head) = idle.next_head()
+    {
+        assert!(head.line.starts_with("HTTP/1.1 503"), "{head:?}");
+    }
+    drop((client, idle));
+    assert!(bed.gateway.wait_for_exit().success());
+    assert_eq!(node.count(), 1);
+}
