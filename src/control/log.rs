@@ -53,7 +53,7 @@ type SetFilters = Box<dyn Fn(Targets, Targets) + Send + Sync>;
 /// A dropped guard writes the lines that wait.
 #[derive(Default)]
 struct Guards {
-    stderr: Option<WorkerGuard>,
+    _stderr: Option<WorkerGuard>,
     access_file: Option<WorkerGuard>,
 }
 
@@ -76,7 +76,7 @@ pub fn start(log: &Log) -> io::Result<Logs> {
     let (stderr, guard) = non_blocking(io::stderr());
     let (access, format) = (SwapWriter::new(stderr.clone()), SwapFormat::default());
     let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), format.clone());
-    let guards = Mutex::new(Guards { stderr: Some(guard), access_file: None });
+    let guards = Mutex::new(Guards { _stderr: Some(guard), access_file: None });
     let writers = Arc::new(LogWriters { stderr, access, format, set_filters, guards });
     // before the subscriber is installed, or its first lines would be filtered out
     writers.change(opened);

@@ -6,6 +6,7 @@ use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::process::worker_query::{PAGE_MAX, WorkerQueries, WorkerTimeout};
 use crate::control::signals::ControlEvent;
+use crate::shared::session_id::{InvalidSessionId, SessionId};
 use crate::worker::SessionSnapshot;
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -49,13 +50,6 @@ fn worker_queries(shared: &ProcessState) -> Result<&WorkerQueries, ApiError> {
         .ok_or(ApiError(StatusCode::SERVICE_UNAVAILABLE, "the workers are not started yet"))
 }
 
-/// Session ids are sixteen hexadecimal digits.
-pub(crate) fn session_id(text: &str) -> Option<u64> {
-    (text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .then(|| u64::from_str_radix(text, 16).ok())
-        .flatten()
-}
-
 #[derive(Debug, Deserialize)]
 struct Wanted {
     after: Option<String>,
@@ -68,15 +62,15 @@ async fn sessions(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, ApiError> {
     let limit = wanted.limit.unwrap_or(PAGE_MAX);
-    let after = wanted.after.as_deref().map(session_id);
-    if after == Some(None) || !(1..=PAGE_MAX).contains(&limit) {
+    let after = wanted.after.as_deref().map(str::parse::<SessionId>).transpose();
+    let (Ok(after), true) = (after, (1..=PAGE_MAX).contains(&limit)) else {
         return Err(ApiError(
             StatusCode::BAD_REQUEST,
             "after is a session's id, and limit a number from 1 to 1000",
         ));
-    }
-    let rows = worker_queries(&shared)?.sessions(after.flatten(), limit).await?;
-    let next = rows.last().filter(|_| rows.len() == limit).map(|row| format!("{:016x}", row.id));
+    };
+    let rows = worker_queries(&shared)?.sessions(after, limit).await?;
+    let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.id.to_string());
     let rows = rows.iter().map(row).collect::<Vec<_>>();
     Ok(Json(json!({ "active": shared.sessions(), "sessions": rows, "next": next })).into_response())
 }
@@ -84,7 +78,7 @@ async fn sessions(
 fn row(row: &SessionSnapshot) -> Value {
     let sides = |of: [u64; 2]| json!({ "client": of[0], "node": of[1] });
     json!({
-        "id": format!("{:016x}", row.id),
+        "id": row.id.to_string(),
         "route": row.route.word(),
         "state": row.state.word(),
         "app": row.app,
@@ -100,9 +94,9 @@ fn row(row: &SessionSnapshot) -> Value {
 }
 
 async fn kick(State(shared): State<Arc<ProcessState>>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let known = match session_id(&id) {
-        Some(id) => worker_queries(&shared)?.kick(id).await?,
-        None => false,
+    let known = match id.parse() {
+        Ok(id) => worker_queries(&shared)?.kick(id).await?,
+        Err(InvalidSessionId) => false,
     };
     if !known {
         return Err(ApiError(StatusCode::NOT_FOUND, "there is no such session"));
@@ -146,17 +140,4 @@ async fn forget(State(shared): State<Arc<ProcessState>>) -> Result<Response, Api
     let forgotten = worker_queries(&shared)?.forget_answers();
     tracing::info!(forgotten, "stored answers forgotten at the admin listener's word");
     Ok(Json(json!({ "forgotten": forgotten })).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_sixteen_digits() {
-        assert_eq!(session_id("00000000000000ff"), Some(255));
-        for wrong in ["", "ff", "+0000000000000ff", "00000000000000fg", "000000000000000ff"] {
-            assert_eq!(session_id(wrong), None, "{wrong}");
-        }
-    }
 }

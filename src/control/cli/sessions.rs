@@ -5,6 +5,7 @@ use crate::control::cli::client;
 use crate::control::cli::client::Method;
 use crate::control::cli::output::print;
 use crate::control::exit::ExitError;
+use crate::shared::session_id::{InvalidSessionId, SessionId};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -48,9 +49,11 @@ pub(crate) fn drain(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
 
 /// The id of a session, as it stands in the log.
 pub(crate) fn session_id(text: &str) -> Result<String, String> {
-    match crate::control::admin::api::session_id(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err("right are the sixteen hexadecimal digits that `tidegate sessions` shows".to_owned()),
+    match text.parse::<SessionId>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(InvalidSessionId) => {
+            Err("right are the sixteen hexadecimal digits that `tidegate sessions` shows".to_owned())
+        }
     }
 }
 

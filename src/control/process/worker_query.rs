@@ -3,6 +3,7 @@
 //! Each worker replies for its own sessions, one page at a time, so that no query stops a core for long.
 
 use crate::shared::gateway::Gateway;
+use crate::shared::session_id::SessionId;
 use crate::worker::SessionSnapshot;
 use crate::worker::{Command, Mailbox};
 use futures_channel::mpsc::{UnboundedSender, unbounded};
@@ -35,7 +36,7 @@ impl WorkerQueries {
     /// The first sessions of all workers whose ids follow `after`, ordered by id: at most `limit`, and at most [`PAGE_MAX`].
     pub async fn sessions(
         &self,
-        after: Option<u64>,
+        after: Option<SessionId>,
         limit: usize,
     ) -> Result<Vec<SessionSnapshot>, WorkerTimeout> {
         let limit = limit.min(PAGE_MAX);
@@ -47,7 +48,7 @@ impl WorkerQueries {
     }
 
     /// Ends one session in an orderly way. Returns whether it existed.
-    pub async fn kick(&self, id: u64) -> Result<bool, WorkerTimeout> {
+    pub async fn kick(&self, id: SessionId) -> Result<bool, WorkerTimeout> {
         Ok(self.query(|reply| Command::Kick { id, reply }).await?.contains(&true))
     }
 
