@@ -45,18 +45,21 @@ pub fn run(path: &Path, program: Option<Program>, fallback: Option<Fallback>) ->
     }
 }
 
+/// The life of the process from reading the configuration to its end.
 fn serve(
     path: &Path,
     inherited: Inherited,
     handover: &mut Handover,
     fallback: Option<Fallback>,
 ) -> Result<(), ExitError> {
+    // read: signals come first, because threads inherit which signals are blocked
     let (event_sender, events) =
         signals::listen().map_err(|error| ExitError::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| exit::failure(path, &failure))?;
     let logs = open_logs(path, &loaded)?;
-    host::raise_file_limit(loaded.config.limits.sessions);
 
+    // take from the machine: open files, cores, listeners
+    host::raise_file_limit(loaded.config.limits.sessions);
     let cores = host::assign_cores(&loaded.config.gateway, &host::allowed_cores());
     let (admin, opened) = bind(&loaded, cores.len(), inherited)?;
     let state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
@@ -64,10 +67,10 @@ fn serve(
     // set once: the process runs this function once
     let _ = state.events.set(event_sender);
 
+    // start: the control thread with the admin listener, the workers, the reloader
     let control = control_thread::start().map_err(thread_error)?;
     let admin = admin.map(|bound| lifecycle::prepare(bound, Arc::clone(&state), &control)).transpose();
     handover.hold(opened.ports, admin.map_err(thread_error)?);
-
     let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
     let specs =
         launch::specs(parts.config.gateway.driver, cores, opened.per_worker, opened.draining_listeners);
@@ -83,6 +86,7 @@ fn serve(
     .start()
     .map_err(thread_error)?;
 
+    // serve, drain, end
     let result = supervise::supervise(&state, &*workers, &events, handover);
     // the workers cut what is still open, and count it
     drop(workers);
