@@ -104,11 +104,7 @@ impl Drop for TempDir {
 
 /// Runs the gateway with this configuration file until a signal ends it. The gateway also serves the demo's page.
 fn start_gateway(config: PathBuf) -> JoinHandle<ExitCode> {
-    thread::spawn(move || {
-        control::run::run(&config, |launch| {
-            control::workers::launch::launch(launch, Some(Box::new(answer_for)))
-        })
-    })
+    thread::spawn(move || control::run::run(&config, None, Some(Box::new(answer_for))))
 }
 
 /// `https://localhost:PORT/`.

@@ -1,7 +1,9 @@
-//! The program: an allocator, a command line, and the workers it starts.
+//! The program: an allocator and a command line.
 
 use std::process::ExitCode;
-use tidegate::control;
+use tidegate::control::cli::command_line::{self, Action};
+use tidegate::control::run;
+use tidegate::control::start::program::Program;
 
 // a sanitizer has to see every allocation, so it brings its own (tests/sanitize.sh)
 #[cfg(not(sanitized))]
@@ -9,5 +11,13 @@ use tidegate::control;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    control::cli::command_line::main(|launch| control::workers::launch::launch(launch, None))
+    match command_line::main() {
+        Action::Run(config) => {
+            let program = Program::as_started();
+            let program =
+                program.inspect_err(|error| eprintln!("tidegate: SIGUSR2 will not work here ({error})"));
+            run::run(&config, program.ok(), None)
+        }
+        Action::Exit(code) => code,
+    }
 }

@@ -1,48 +1,48 @@
-//! What is said when something can't be: texts and exit codes (sysexits).
+//! How a command ends: texts of errors, and exit codes (sysexits.h).
 
 use crate::config::Problem;
-use crate::control::start::load::Failure;
+use crate::control::start::load::{self, Failure};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What was asked was done, and the answer is no.
+/// The gateway refused what a command asked for.
 pub const NO: u8 = 1;
 /// The command line is wrong (EX_USAGE).
 pub const USAGE: u8 = 64;
-/// Something in here is broken (EX_SOFTWARE).
+/// Internal error: a bug (EX_SOFTWARE).
 pub const SOFTWARE: u8 = 70;
-/// A port or a file can't be had (EX_OSERR).
+/// A port, a file or another resource of the machine is not available (EX_OSERR).
 pub const OS: u8 = 71;
 /// The configuration is wrong (EX_CONFIG).
 pub const CONFIG: u8 = 78;
 
-/// The end of a command that could not do its work.
+/// Why a command ends without success.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ExitError {
     pub code: u8,
-    /// The cause and the next step.
+    /// The cause and the next step, in one sentence.
     pub text: String,
 }
 
 impl ExitError {
-    /// A port or a file, or anything else of the machine, can't be had.
+    /// A port, a file or another resource of the machine is not available.
     pub fn os(text: String) -> Self {
         Self { code: OS, text }
     }
 
-    /// Says it on stderr; the exit code to end with.
-    pub fn say(&self) -> ExitCode {
+    /// Prints the text to stderr; returns the exit code.
+    pub fn print(&self) -> ExitCode {
         eprintln!("tidegate: {}", self.text);
         ExitCode::from(self.code)
     }
 }
 
-/// One line for each problem, as compilers write them.
+/// The problems of the file at `path` as lines `PATH:LINE: PROBLEM`, the form that compilers use.
 pub fn lines(path: &Path, problems: &[Problem]) -> String {
     problems.iter().map(|problem| format!("{}:{}: {problem}\n", path.display(), problem.line)).collect()
 }
 
-/// What a failed load means: every problem printed, and the sentence to end with.
+/// Prints every problem of a configuration that could not be loaded to stderr; returns the error to end with.
 pub fn failure(path: &Path, failure: &Failure) -> ExitError {
     match failure {
         Failure::Unreadable { path, error } => {
@@ -53,14 +53,9 @@ pub fn failure(path: &Path, failure: &Failure) -> ExitError {
         }
         Failure::Problems { problems, only_missing } => {
             eprint!("{}", lines(path, problems));
-            let count = match problems.len() {
-                1 => "1 problem".to_owned(),
-                count => format!("{count} problems"),
-            };
+            let (count, path) = (load::count(problems.len()), path.display());
             let text = format!(
-                "{} has {count}, listed above; correct them and look again with `tidegate check --config {}`",
-                path.display(),
-                path.display()
+                "{path} has {count}, listed above; correct them and check again with `tidegate check --config {path}`"
             );
             ExitError { code: if *only_missing { OS } else { CONFIG }, text }
         }

@@ -1,152 +1,126 @@
-//! The plot of the process: read, bind, start, supervise, end.
+//! The plot of the process: read the configuration, open the logs, bind, start the control thread, the workers and the
+//! reloader, supervise them, end.
 //!
-//! Everything that can fail before a client is served fails here, with one sentence that names the cause and the next step.
+//! Everything that can fail before the first client is served fails here, with one sentence that names the cause and the
+//! next step.
 
-use crate::control::admin::{lifecycle, pages};
-use crate::control::exit;
-use crate::control::exit::ExitError;
-use crate::control::log;
+use crate::control::admin::{lifecycle, listener};
+use crate::control::exit::{self, ExitError};
+use crate::control::log::{self, Logs};
 use crate::control::process::state::ProcessState;
 use crate::control::reload::reloader::Reloader;
-use crate::control::signals;
 use crate::control::start::inherited::{self, Inherited};
 use crate::control::start::listeners::{self, Opened};
+use crate::control::start::load::{self, Loaded};
 use crate::control::start::program::Program;
-use crate::control::start::{host, load};
-use crate::control::stream_manager::dns;
-use crate::control::supervise;
+use crate::control::start::{control_thread, host};
 use crate::control::upgrade::handover::Handover;
-use crate::control::workers::interface::{Launch, WorkerSpec, Workers};
+use crate::control::workers::launch::{self, Launch};
 use crate::control::workers::parts::RevisionParts;
-use rustls::ServerConfig;
-use rustls::pki_types::CertificateDer;
+use crate::control::{signals, supervise};
+use crate::shared::gateway::Fallback;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
-use tokio::runtime::{Builder, Handle};
 
-/// Serves until somebody asks for the end.
-pub fn run(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Workers>, String>) -> ExitCode {
-    run_program(path, None, launch)
-}
-
-/// The same for a program that can be started a second time, to take over from this one.
-pub fn run_program(
-    path: &Path,
-    program: Option<Program>,
-    launch: impl FnOnce(Launch) -> Result<Box<dyn Workers>, String>,
-) -> ExitCode {
-    let inherited = inherited::take().map_err(|error| {
-        ExitError::os(format!("can't take what was left open for this process ({error}); start it without"))
-    });
-    let mut inherited = match inherited {
+/// Serves with the configuration at `path` until a signal or the admin listener ends it. `program` is what SIGUSR2 starts to
+/// hand the listeners to; without it the listeners stay here. `fallback` answers requests without a route of the gateway, for
+/// programs that embed it. Returns the exit code; an error is printed to stderr.
+pub fn run(path: &Path, program: Option<Program>, fallback: Option<Fallback>) -> ExitCode {
+    let mut inherited = match inherited::take() {
         Ok(inherited) => inherited,
-        Err(stop) => return stop.say(),
+        Err(error) => {
+            let text = format!("can't take over inherited descriptors ({error}); start it without them");
+            return ExitError::os(text).print();
+        }
     };
     let mut handover = Handover::new(program, &mut inherited);
-    match serve(path, inherited, &mut handover, launch) {
+    match serve(path, inherited, &mut handover, fallback) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(stop) => {
-            handover.report(&stop.text);
-            stop.say()
+        Err(error) => {
+            handover.report_failure(&error.text);
+            error.print()
         }
     }
 }
 
+/// The life of the process from reading the configuration to its end.
 fn serve(
     path: &Path,
-    mut inherited: Inherited,
+    inherited: Inherited,
     handover: &mut Handover,
-    launch: impl FnOnce(Launch) -> Result<Box<dyn Workers>, String>,
+    fallback: Option<Fallback>,
 ) -> Result<(), ExitError> {
-    let (asker, asks) =
+    // read: signals come first, because threads inherit which signals are blocked
+    let (event_sender, events) =
         signals::listen().map_err(|error| ExitError::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| exit::failure(path, &failure))?;
+    let logs = open_logs(path, &loaded)?;
+
+    // take from the machine: open files, cores, listeners
+    host::raise_file_limit(loaded.config.limits.sessions);
+    let cores = host::assign_cores(&loaded.config.gateway, &host::allowed_cores());
+    let (admin, opened) = bind(&loaded, cores.len(), inherited)?;
+    let state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
+    let state = Arc::new(state);
+    // set once: the process runs this function once
+    let _ = state.events.set(event_sender);
+
+    // start: the control thread with the admin listener, the workers, the reloader
+    let control = control_thread::start().map_err(thread_error)?;
+    let admin = admin.map(|bound| lifecycle::prepare(bound, Arc::clone(&state), &control)).transpose();
+    handover.hold(opened.ports, admin.map_err(thread_error)?);
+    let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
+    let specs =
+        launch::specs(parts.config.gateway.driver, cores, opened.per_worker, opened.draining_listeners);
+    let launch = Launch { state: Arc::clone(&state), parts, specs, control };
+    let workers = launch::launch(launch, fallback).map_err(ExitError::os)?;
+    Reloader::new(
+        path.to_owned(),
+        Arc::clone(&state),
+        logs.changer(),
+        workers.reviser(),
+        loaded.certificates,
+    )
+    .start()
+    .map_err(thread_error)?;
+
+    // serve, drain, end
+    let result = supervise::supervise(&state, &*workers, &events, handover);
+    // the workers cut what is still open, and count it
+    drop(workers);
+    supervise::log_summary(&state);
+    handover.end_admin();
+    result
+}
+
+/// Begins to log as configured, and logs the warnings about the configuration.
+fn open_logs(path: &Path, loaded: &Loaded) -> Result<Logs, ExitError> {
     let logs = log::start(&loaded.config.log)
         .map_err(|error| ExitError::os(format!("can't open the access log ({error})")))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}:{}: {warning}", path.display(), warning.line);
     }
-    host::raise_files(loaded.config.limits.sessions);
-    let cores = host::assign(&loaded.config.gateway, &host::allowed());
-    let admin = match lifecycle::take(&loaded.config.admin.listen, inherited.admin, &mut inherited.sockets) {
+    Ok(logs)
+}
+
+/// Takes over inherited listeners and binds the missing ones: the admin listener, if there is one, and those of the workers.
+fn bind(
+    loaded: &Loaded,
+    workers: usize,
+    mut inherited: Inherited,
+) -> Result<(Option<listener::Bound>, Opened), ExitError> {
+    let config = &loaded.config;
+    let admin = match lifecycle::take(&config.admin.listen, inherited.admin, &mut inherited.sockets) {
         Ok(Some(taken)) => Some(taken),
-        _ => pages::bind(&loaded.config.admin.listen).map_err(ExitError::os)?,
+        _ => listener::bind(&config.admin.listen).map_err(ExitError::os)?,
     };
-    let Opened { per_worker, mut draining_listeners, ports } =
-        listeners::open(&loaded.config.gateway.listen, cores.len(), inherited.sockets)
-            .map_err(|refused| ExitError::os(refused.to_string()))?;
-
-    let of_one = per_worker.iter().take(1).flatten();
-    let mut listening: Vec<_> = of_one.filter_map(|listener| listener.local_addr().ok()).collect();
-    // a worker may have inherited several of one address
-    listening.dedup();
-    let shared = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), listening);
-    let shared = Arc::new(shared);
-    // nobody else sets it
-    let _ = shared.asks.set(asker);
-    let (control, admin) = start_control(admin, &shared).map_err(|error| {
-        ExitError::os(format!("can't start the control thread ({error}); look at the limits of this user"))
-    })?;
-    handover.hold(ports, admin);
-    let specs = cores.into_iter().zip(per_worker).enumerate();
-    let specs = specs.map(|(index, (core, listeners))| {
-        // queues that only have to be emptied are no work to share
-        WorkerSpec { index, core, listeners, draining_listeners: std::mem::take(&mut draining_listeners) }
-    });
-    let specs = specs.collect();
-    let parts = first(&shared, loaded.tls, loaded.roots);
-    let launched = Launch { shared: Arc::clone(&shared), parts: parts.clone(), specs, control };
-    let workers = launch(launched).map_err(ExitError::os)?;
-    let reviser = workers.reviser();
-    let path = path.to_owned();
-    Reloader::new(path, Arc::clone(&shared), logs.changer(), reviser, parts, loaded.certificates)
-        .start()
-        .map_err(|error| {
-            ExitError::os(format!("can't start a thread ({error}); look at the limits of this user"))
-        })?;
-    let ended = supervise::supervise(&shared, &*workers, &asks, handover);
-    // the workers cut what is left, and count it
-    drop(workers);
-    supervise::sum_up(&shared);
-    handover.end_admin();
-    ended
+    let opened = listeners::open(&config.gateway.listen, workers, inherited.sockets)
+        .map_err(|error| ExitError::os(error.to_string()))?;
+    Ok((admin, opened))
 }
 
-/// The first revision. A name that does not resolve now may later, so a start does not depend on it.
-fn first(
-    shared: &ProcessState,
-    tls: Arc<ServerConfig>,
-    roots: Vec<CertificateDer<'static>>,
-) -> RevisionParts {
-    let current = shared.current();
-    let resolved = dns::resolve(&current.config);
-    for lost in &resolved.lost {
-        tracing::warn!(name = lost.name, error = %lost.error, "a name in {} does not resolve now", lost.key);
-    }
-    let config = Arc::clone(&current.config);
-    RevisionParts {
-        number: current.revision,
-        config,
-        tls,
-        roots,
-        self_addresses: resolved.self_addresses,
-        names: resolved.names,
-    }
-}
-
-/// Starts the one thread that runs on tokio. It ends with the process.
-fn start_control(
-    admin: Option<pages::Bound>,
-    shared: &Arc<ProcessState>,
-) -> io::Result<(Handle, Option<lifecycle::AdminHandle>)> {
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-    let handle = runtime.handle().clone();
-    let hold = admin.map(|bound| lifecycle::prepare(bound, shared.clone(), &handle)).transpose()?;
-    thread::Builder::new().name("tidegate-control".to_owned()).spawn(move || {
-        runtime.block_on(std::future::pending::<()>());
-    })?;
-    Ok((handle, hold))
+fn thread_error(error: io::Error) -> ExitError {
+    ExitError::os(format!("can't start a thread ({error}); look at the limits of this user"))
 }

@@ -1,4 +1,4 @@
-//! Which signal asks for what.
+//! Events for the supervisor: signals, and requests of the admin listener.
 //!
 //! Signals are blocked in every thread but one, so that no worker's wait in the kernel is ever interrupted.
 
@@ -10,44 +10,46 @@ use std::thread;
 
 const WATCHED: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGUSR2];
 
-/// What somebody outside asks of the process.
+/// What the supervisor is asked to do from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlEvent {
-    /// SIGTERM or SIGINT: drain and end; at once if it is the second time.
+    /// SIGTERM or SIGINT: drain and end. A second one ends the process at once.
     End,
-    /// Somebody asked the admin listener for a drain; asking twice changes nothing.
+    /// `POST /api/drain`: drain and end. A second one changes nothing.
     Drain,
-    /// SIGHUP.
+    /// SIGHUP: read the configuration and the certificates anew.
     Reload,
-    /// SIGUSR2: hand the listeners to a new binary.
+    /// SIGUSR2: hand the listeners to a new process of the binary that is installed now.
     HandOver,
 }
 
-/// Begins to listen to signals; others may ask through the sender. Call it before any other thread starts: threads inherit what is blocked.
+/// Begins to listen to signals. Returns a sender for events of other origin and the receiver of all events. Call it before
+/// any other thread starts, because threads inherit which signals are blocked. It fails if a signal can't be handled or
+/// blocked, or if no thread can be started.
 pub fn listen() -> io::Result<(Sender<ControlEvent>, Receiver<ControlEvent>)> {
     let mut signals = Signals::new(WATCHED)?;
     mask(libc::SIG_BLOCK)?;
-    let (asks, receiver) = channel();
-    let others = asks.clone();
+    let (sender, receiver) = channel();
+    let of_signals = sender.clone();
     thread::Builder::new().name("tidegate-signal".to_owned()).spawn(move || {
         if let Err(error) = mask(libc::SIG_UNBLOCK) {
             tracing::error!("signals can't be received: {error}");
         }
         for signal in signals.forever() {
-            let ask = match signal {
+            let event = match signal {
                 SIGHUP => ControlEvent::Reload,
                 SIGUSR2 => ControlEvent::HandOver,
                 _ => ControlEvent::End,
             };
-            if asks.send(ask).is_err() {
+            if of_signals.send(event).is_err() {
                 return;
             }
         }
     })?;
-    Ok((others, receiver))
+    Ok((sender, receiver))
 }
 
-/// Blocks or unblocks our signals in the calling thread.
+/// Blocks (`SIG_BLOCK`) or unblocks (`SIG_UNBLOCK`) the watched signals in the calling thread.
 #[allow(unsafe_code)]
 fn mask(how: i32) -> io::Result<()> {
     // SAFETY: `set` is a plain value that sigemptyset fills before it is read; the calls touch nothing but it and the

@@ -1,4 +1,4 @@
-//! What we tell systemd, and the sockets it hands us. Without systemd all of it does nothing.
+//! Messages to systemd (sd_notify(3)): readiness, status, watchdog, stored sockets. Without systemd all of it does nothing.
 
 use crate::metrics::WorkerMetrics;
 use sd_notify::NotifyState;
@@ -7,118 +7,122 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// The name under which systemd keeps our own listening sockets for us, and gives them back.
+/// The name under which systemd stores our own listening sockets and gives them back at the next start.
 pub const STORED: &str = "tidegate";
 
-/// Descriptors in one message; the kernel takes 253.
-const STORED_AT_ONCE: usize = 64;
+/// Descriptors per message; the kernel takes at most 253 (SCM_MAX_FD, unix(7)).
+const STORED_PER_MESSAGE: usize = 64;
 
-/// Somebody else is the service now.
-static SILENT: AtomicBool = AtomicBool::new(false);
+/// How much longer than `gateway.drain` systemd is asked to wait for the end of this process.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-fn tell(states: &[NotifyState<'_>]) {
-    tell_with(states, &[]);
+/// Set when another process is the main process of the service: from then on this one sends nothing.
+static HANDED_OVER: AtomicBool = AtomicBool::new(false);
+
+fn notify(states: &[NotifyState<'_>]) {
+    notify_with(states, &[]);
 }
 
-fn tell_with(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) {
-    if SILENT.load(Ordering::Relaxed) {
+fn notify_with(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) {
+    if HANDED_OVER.load(Ordering::Relaxed) {
         return;
     }
     if let Err(error) = sd_notify::notify_with_fds(states, descriptors) {
-        tracing::debug!("systemd could not be told: {error}");
+        tracing::debug!("can't notify systemd: {error}");
     }
 }
 
-/// Every worker listens.
+/// The process serves: every worker listens. `status` is a line for `systemctl status`.
 pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// One line for `systemctl status`.
+/// A line for `systemctl status`.
 pub fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
+    notify(&[NotifyState::Status(status)]);
 }
 
-/// A reload began; systemd waits for [`reloaded`] (`Type=notify-reload` asks for the time).
+/// A reload began; systemd waits for [`reloaded`]. The message carries the time, as `Type=notify-reload` requires.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::debug!("systemd could not be told of the reload: {error}"),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!("can't notify systemd of the reload: {error}"),
     }
 }
 
-/// It is over, well or not.
+/// The reload is over, whether it was refused or not.
 pub fn reloaded() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// The drain began; it may take so long.
+/// The process ends after a drain of at most `drain`.
 pub fn stopping(status: &str, drain: Duration) {
-    let micros = u32::try_from((drain + Duration::from_secs(5)).as_micros()).unwrap_or(u32::MAX);
-    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
+    let micros = u32::try_from((drain + STOP_MARGIN).as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
 }
 
-/// Another process is the service from now on. What we would say later about ourselves, that we are stopping, say, would
-/// be taken for its word, so this is the last of it.
+/// Makes `successor` the main process of the service. It is the last message of this process: a later one, such as that it
+/// is stopping, would be taken for one of the successor.
 pub fn hand_over(successor: u32) {
-    tell(&[NotifyState::MainPid(successor)]);
-    SILENT.store(true, Ordering::Relaxed);
+    notify(&[NotifyState::MainPid(successor)]);
+    HANDED_OVER.store(true, Ordering::Relaxed);
 }
 
-/// Gives systemd a copy of these sockets, and of no others, to keep over a restart: who comes meanwhile waits in their
-/// queues. Does nothing if the unit has no `FileDescriptorStoreMax=`.
+/// Gives systemd a copy of these sockets, and of no others, to keep over a restart: clients that connect meanwhile wait in
+/// their queues. Does nothing if the unit has no `FileDescriptorStoreMax=`.
 pub fn store(sockets: &[BorrowedFd<'_>]) {
-    // sockets of addresses that are not served any more would take clients that nobody lets in
-    tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(STORED)]);
-    for some in sockets.chunks(STORED_AT_ONCE) {
-        tell_with(&[NotifyState::FdStore, NotifyState::FdName(STORED)], some);
+    // sockets of addresses that are not served any more would take clients that no process accepts
+    notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(STORED)]);
+    for some in sockets.chunks(STORED_PER_MESSAGE) {
+        notify_with(&[NotifyState::FdStore, NotifyState::FdName(STORED)], some);
     }
 }
 
-/// Whether what we store is kept. systemd says so from 254 on; before, the unit does.
-pub fn keeps() -> bool {
+/// Whether systemd keeps what [`store`] gives it. systemd itself sets `FDSTORE` from version 254 on; for earlier versions our
+/// unit file sets it.
+pub fn keeps_sockets() -> bool {
     let most = std::env::var("FDSTORE").ok().and_then(|most| most.parse::<u32>().ok());
     std::env::var_os("NOTIFY_SOCKET").is_some() && most.is_some_and(|most| most > 0)
 }
 
-/// Looks whether every worker goes round, and feeds systemd's watchdog only while they do.
+/// Checks that the main loop of every worker runs, and sends systemd's watchdog messages only while all of them do.
 #[derive(Debug)]
 pub struct Watchdog {
-    every: Option<Duration>,
-    seen: Vec<u64>,
+    interval: Option<Duration>,
+    /// The heartbeat of each worker at the last check.
+    heartbeats: Vec<u64>,
 }
 
 impl Watchdog {
-    /// A watchdog if systemd asked for one.
+    /// A watchdog with half of the interval that systemd asks for; without systemd it only checks.
     pub fn new() -> Self {
-        // twice in the time that systemd waits
-        Self { every: sd_notify::watchdog_enabled().map(|whole| whole / 2), seen: Vec::new() }
+        Self { interval: sd_notify::watchdog_enabled().map(|whole| whole / 2), heartbeats: Vec::new() }
     }
 
-    /// How often to feed it.
-    pub fn every(&self) -> Option<Duration> {
-        self.every
+    /// How often to call [`Watchdog::check`]; `None` if systemd does not ask for messages.
+    pub fn interval(&self) -> Option<Duration> {
+        self.interval
     }
 
-    /// Feeds it if every heartbeat moved since the last time; says which worker stands still otherwise, in the log and to
-    /// whoever asks `/livez`. Without systemd that is all it does.
-    pub fn feed(&mut self, workers: &[Arc<WorkerMetrics>]) {
-        let still = self.still(workers);
+    /// Sends a watchdog message if the heartbeat of every worker has moved since the last call. Otherwise it logs which
+    /// worker is unresponsive and marks it for `/livez`.
+    pub fn check(&mut self, workers: &[Arc<WorkerMetrics>]) {
+        let unresponsive = self.unresponsive(workers);
         for (index, worker) in workers.iter().enumerate() {
-            worker.stands_still.set(i64::from(still == Some(index)));
+            worker.stands_still.set(i64::from(unresponsive == Some(index)));
         }
-        match still {
-            None => tell(&[NotifyState::Watchdog]),
-            Some(worker) => tracing::error!(worker, "a worker stands still; systemd's watchdog is not fed"),
+        match unresponsive {
+            None => notify(&[NotifyState::Watchdog]),
+            Some(worker) => tracing::error!(worker, "worker unresponsive, watchdog withheld"),
         }
     }
 
-    /// The first worker whose heartbeat did not move since the last call.
-    fn still(&mut self, workers: &[Arc<WorkerMetrics>]) -> Option<usize> {
+    /// The first worker whose heartbeat has not moved since the last call; none at the first call.
+    fn unresponsive(&mut self, workers: &[Arc<WorkerMetrics>]) -> Option<usize> {
         let now: Vec<_> = workers.iter().map(|worker| worker.heartbeat.get()).collect();
-        let still = self.seen.iter().zip(&now).position(|(before, now)| before == now);
-        self.seen = now;
-        still
+        let unresponsive = self.heartbeats.iter().zip(&now).position(|(before, now)| before == now);
+        self.heartbeats = now;
+        unresponsive
     }
 }
 
@@ -133,13 +137,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_that_stands_still_is_noticed() {
+    fn a_worker_whose_heartbeat_does_not_move_is_unresponsive() {
         let workers: Vec<Arc<WorkerMetrics>> = (0..2).map(|_| Arc::default()).collect();
-        let mut watchdog = Watchdog { every: None, seen: Vec::new() };
-        assert_eq!(watchdog.still(&workers), None, "nothing is known yet");
+        let mut watchdog = Watchdog { interval: None, heartbeats: Vec::new() };
+        assert_eq!(watchdog.unresponsive(&workers), None, "the first call has nothing to compare with");
         workers.iter().for_each(|worker| worker.heartbeat.add(1));
-        assert_eq!(watchdog.still(&workers), None);
+        assert_eq!(watchdog.unresponsive(&workers), None);
         workers[0].heartbeat.add(1);
-        assert_eq!(watchdog.still(&workers), Some(1));
+        assert_eq!(watchdog.unresponsive(&workers), Some(1));
     }
 }

@@ -39,7 +39,8 @@ pub struct Gateway {
     pub metrics: Vec<Arc<WorkerMetrics>>,
     /// What an embedding program answers where no route matches.
     pub fallback: Option<Fallback>,
-    /// For the control side; each worker holds the newest revision itself.
+    /// The revision that was handed to the workers last, for the control side; each worker holds it too. Its number and
+    /// configuration are those of the control side's record `Served`.
     newest: ArcSwap<Revision>,
 }
 

@@ -13,6 +13,7 @@ use crate::proto::red5::rules::ParamRules;
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::relay::RelayRules;
 use arc_swap::ArcSwap;
+use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -27,6 +28,8 @@ pub struct Revision {
     pub number: u64,
     pub config: Arc<Config>,
     pub tls: Arc<rustls::ServerConfig>,
+    /// Certificates of `stream_manager.ca`; the client of the stream manager trusts them besides the machine's own.
+    pub roots: Vec<CertificateDer<'static>>,
     /// Resolved anew from time to time, as are our own addresses; nothing else in here moves.
     pub names: ArcSwap<Names>,
     /// Addresses that have become ours or the stream manager's since the rules were made: not dialled either.
@@ -51,12 +54,13 @@ impl Revision {
         number: u64,
         config: Arc<Config>,
         tls: Arc<rustls::ServerConfig>,
+        roots: Vec<CertificateDer<'static>>,
         own: Vec<IpAddr>,
         names: Names,
     ) -> Self {
         let rules = Rules::new(&config, own);
         let (names, extra_denied) = (ArcSwap::from_pointee(names), ArcSwap::default());
-        Self { number, rules, config, tls, names, extra_denied }
+        Self { number, rules, config, tls, roots, names, extra_denied }
     }
 
     pub(crate) const fn rules(&self) -> &Rules {

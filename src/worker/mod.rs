@@ -20,4 +20,4 @@ mod thread;
 pub use io::runtime::DriverChoice;
 pub use local::info::{SessionSnapshot, State};
 pub use main_loop::Command;
-pub use thread::{Handle, Mailbox, Setup, start};
+pub use thread::{Handle, Mailbox, WorkerSpec, start};

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a worker is started with.
-pub struct Setup {
+/// What one worker is started with. `gateway`, which all workers share, is a parameter of [`start`].
+#[derive(Debug)]
+pub struct WorkerSpec {
     /// Its number, from 0.
     pub index: usize,
     /// The core to stay on; `None` leaves the choice to the kernel.
@@ -23,8 +24,6 @@ pub struct Setup {
     pub listeners: Vec<std::net::TcpListener>,
     /// Listening sockets of addresses that are not served any more: accepted from until their queues are empty, then closed.
     pub draining_listeners: Vec<std::net::TcpListener>,
-    /// What all workers share.
-    pub gateway: Arc<Gateway>,
 }
 
 /// Sends commands to one worker, from any thread.
@@ -77,17 +76,17 @@ impl Handle {
 
 /// Starts a worker and waits until it runs. It accepts when [`Command::Accept`] tells it to. The error says what could not
 /// be had: a thread, its core, a ring or epoll.
-pub fn start(setup: Setup) -> io::Result<Handle> {
+pub fn start(spec: WorkerSpec, gateway: Arc<Gateway>) -> io::Result<Handle> {
     let (commands, inbox) = mpsc::unbounded();
     let open_listeners = Arc::<AtomicUsize>::default();
     let counted = open_listeners.clone();
     let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let name = format!("tidegate-{}", setup.index);
-    let thread = std::thread::Builder::new().name(name).spawn(move || match prepare(&setup) {
+    let name = format!("tidegate-{}", spec.index);
+    let thread = std::thread::Builder::new().name(name).spawn(move || match prepare(&spec) {
         Ok((runtime, driver)) => runtime.block_on(async {
-            let worker = Rc::new(Worker::new(setup.gateway, setup.index, counted));
+            let worker = Rc::new(Worker::new(gateway, spec.index, counted));
             drop(ready.send(Ok(driver)));
-            main_loop::run(worker, setup.index, setup.listeners, setup.draining_listeners, inbox).await;
+            main_loop::run(worker, spec.index, spec.listeners, spec.draining_listeners, inbox).await;
         }),
         Err(error) => drop(ready.send(Err(error))),
     })?;
@@ -97,7 +96,7 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
 }
 
 /// Pins the thread and builds the runtime on it.
-fn prepare(setup: &Setup) -> io::Result<(Runtime, DriverChoice)> {
-    setup.core.map(runtime::pin_to_core).transpose()?;
-    Runtime::build(setup.driver)
+fn prepare(spec: &WorkerSpec) -> io::Result<(Runtime, DriverChoice)> {
+    spec.core.map(runtime::pin_to_core).transpose()?;
+    Runtime::build(spec.driver)
 }

@@ -2,6 +2,7 @@
 //!
 //! Whoever reaches the listener may do these things; what keeps pages in the operator's browser out is `admin_guard`.
 
+use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::process::worker_query::{PAGE_MAX, WorkerQueries, WorkerTimeout};
 use crate::control::signals::ControlEvent;
@@ -22,6 +23,7 @@ pub(crate) fn routes() -> Router<Arc<ProcessState>> {
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{id}", delete(kick))
         .route("/api/drain", post(drain))
+        .route("/api/reload", post(reload))
         .route("/api/answers", delete(forget))
 }
 
@@ -105,17 +107,33 @@ async fn kick(State(shared): State<Arc<ProcessState>>, Path(id): Path<String>) -
 
 /// Begins a drain, or goes on with the one that began.
 async fn drain(State(shared): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
-    let supervisor = shared.asks.get().filter(|asks| {
+    let supervisor = shared.events.get().filter(|events| {
         // from this moment on, not from when the supervisor wakes
         shared.phase.advance(Phase::Draining);
-        asks.send(ControlEvent::Drain).is_ok()
+        events.send(ControlEvent::Drain).is_ok()
     });
     if supervisor.is_none() {
         return Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, "it ends already"));
     }
-    let window = shared.current().config.gateway.drain.as_secs_f64();
+    let window = shared.served().config.gateway.drain.as_secs_f64();
     let begun = json!({ "phase": shared.phase.get().word(), "sessions": shared.sessions(), "window_seconds": window });
     Ok((StatusCode::ACCEPTED, Json(begun)).into_response())
+}
+
+/// Answers when the reload is done, or why it is not.
+async fn reload(State(shared): State<Arc<ProcessState>>) -> Response {
+    let (request, report) = ReloadRequest::by_admin();
+    shared.request_reload(request);
+    let Ok(report) = report.await else {
+        let text = json!({ "error": "the gateway is not serving", "problems": [] });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response();
+    };
+    let status = match &report.outcome {
+        Ok(_) => StatusCode::OK,
+        Err(_) if shared.phase.get() != Phase::Serving => StatusCode::SERVICE_UNAVAILABLE,
+        Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (status, Json(report.to_json())).into_response()
 }
 
 async fn forget(State(shared): State<Arc<ProcessState>>) -> Result<Response, ApiError> {

@@ -4,15 +4,15 @@
 //! It knows nothing of what is asked there.
 
 use crate::config::AdminListen;
-use crate::control::admin::pages::{Bound, bind_tcp, bind_unix, serve};
+use crate::control::admin::listener::{Bound, ClosableListener, Closed, bind_tcp, bind_unix};
+use crate::control::admin::pages::router;
 use crate::control::process::state::ProcessState;
-use crate::control::start::inherited::Given;
+use crate::control::start::inherited::InheritedSocket;
 use crate::control::start::listeners::is_meant;
-use futures_util::future::{Either, select};
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -55,20 +55,11 @@ impl Drop for SocketFile {
     }
 }
 
-impl Bound {
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(listener) => listener.as_fd(),
-            Self::Unix(listener) => listener.as_fd(),
-        }
-    }
-}
-
 /// Finds what the configuration says among what was inherited.
 pub fn take(
     listen: &AdminListen,
     before: Option<Socket>,
-    inherited: &mut Vec<Given>,
+    inherited: &mut Vec<InheritedSocket>,
 ) -> io::Result<Option<Bound>> {
     let before = before.filter(|socket| is_at(listen, socket));
     let given = || {
@@ -161,28 +152,25 @@ async fn live(
     }
 }
 
-/// Comes when its sender is dropped.
-pub(crate) type Closed = oneshot::Receiver<()>;
-
-/// A listener that is closed at a moment, without a word to those who were let in.
-pub(crate) struct ClosableListener<L>(pub(crate) Option<L>, pub(crate) Closed);
-
-impl<L: axum::serve::Listener> axum::serve::Listener for ClosableListener<L> {
-    type Io = L::Io;
-    type Addr = L::Addr;
-
-    async fn accept(&mut self) -> (L::Io, L::Addr) {
-        if let Some(listener) = &mut self.0 {
-            let accepted = std::pin::pin!(listener.accept());
-            if let Either::Left((accepted, _)) = select(accepted, &mut self.1).await {
-                return accepted;
-            }
+/// Serves until `end`, and then until who asked before has the answer; takes no new connection from `leave` on. Call it on
+/// the control thread's runtime.
+pub(crate) async fn serve(
+    bound: Bound,
+    shared: Arc<ProcessState>,
+    leave: Closed,
+    end: Closed,
+) -> io::Result<()> {
+    let end = async { drop(end.await) };
+    match bound {
+        Bound::Tcp(listener) => {
+            let address = listener.local_addr()?;
+            tracing::info!("admin page on http://{address}/");
+            let listener = ClosableListener(Some(tokio::net::TcpListener::from_std(listener)?), leave);
+            axum::serve(listener, router(shared, Some(address))).with_graceful_shutdown(end).await
         }
-        self.0 = None;
-        std::future::pending().await
-    }
-
-    fn local_addr(&self) -> io::Result<L::Addr> {
-        self.0.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), L::local_addr)
+        Bound::Unix(listener) => {
+            let listener = ClosableListener(Some(tokio::net::UnixListener::from_std(listener)?), leave);
+            axum::serve(listener, router(shared, None)).with_graceful_shutdown(end).await
+        }
     }
 }

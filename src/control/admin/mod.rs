@@ -3,4 +3,5 @@
 pub mod api;
 pub mod guard;
 pub mod lifecycle;
+pub mod listener;
 pub mod pages;

@@ -2,16 +2,14 @@
 
 use crate::config;
 use crate::config::AdminListen;
+use crate::control::cli::output::print;
 use crate::control::cli::{reload, sessions, status};
 use crate::control::exit;
 use crate::control::exit::{CONFIG, ExitError, USAGE};
 use crate::control::start::load;
 use crate::control::start::load::{Failure, Loaded};
-use crate::control::start::program::Program;
-use crate::control::workers::interface::{Launch, Workers};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -98,14 +96,23 @@ fn admin_address(text: &str) -> Result<AdminListen, String> {
     }
 }
 
-/// Does what the command line says. `launch` starts the workers.
-pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Workers>, String>) -> ExitCode {
+/// What is left to do after the command line was read.
+#[derive(Debug)]
+pub enum Action {
+    /// `tidegate run`: serve with the configuration at this path.
+    Run(PathBuf),
+    /// Any other command is done: end with this code.
+    Exit(ExitCode),
+}
+
+/// Reads the command line and does what it says, except to serve.
+pub fn main() -> Action {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
+        Err(error) => return Action::Exit(usage(&error)),
     };
     let done = match arguments.command {
-        Command::Run { file } => return run(&file.config, launch),
+        Command::Run { file } => return Action::Run(file.config),
         Command::Check { file, effective } => check(&file.config, effective),
         Command::Status { at } => status::show(&at.admin, at.json),
         Command::Sessions { at } => sessions::sessions(&at.admin, at.json),
@@ -125,16 +132,10 @@ pub fn main(launch: impl FnOnce(Launch) -> Result<Box<dyn Workers>, String>) -> 
             }
         }
     };
-    match done {
+    Action::Exit(match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(stop) => stop.say(),
-    }
-}
-
-fn run(path: &Path, launch: impl FnOnce(Launch) -> Result<Box<dyn Workers>, String>) -> ExitCode {
-    let program = Program::as_started();
-    let program = program.inspect_err(|error| eprintln!("tidegate: SIGUSR2 will not work here ({error})"));
-    crate::control::run::run_program(path, program.ok(), launch)
+        Err(error) => error.print(),
+    })
 }
 
 /// Prints what clap says: help and version are no errors.
@@ -143,17 +144,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => ExitCode::from(USAGE),
-    }
-}
-
-/// Writes to stdout; a reader who left early, as `head` does, is no error.
-pub(crate) fn print(text: &[u8]) -> Result<(), ExitError> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(ExitError::os(format!("can't write to stdout ({error}); look at where it goes")))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod command_line;
+pub mod output;
 pub mod reload;
 pub mod sessions;
 pub mod status;

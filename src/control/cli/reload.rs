@@ -3,7 +3,7 @@
 use crate::config::AdminListen;
 use crate::control::cli::client;
 use crate::control::cli::client::Method;
-use crate::control::cli::command_line::print;
+use crate::control::cli::output::print;
 use crate::control::exit::{CONFIG, ExitError};
 use hyper::StatusCode;
 use serde_json::Value;

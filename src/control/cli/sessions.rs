@@ -3,7 +3,7 @@
 use crate::config::AdminListen;
 use crate::control::cli::client;
 use crate::control::cli::client::Method;
-use crate::control::cli::command_line::print;
+use crate::control::cli::output::print;
 use crate::control::exit::ExitError;
 use crate::shared::session_id::{InvalidSessionId, SessionId};
 use serde_json::{Value, json};

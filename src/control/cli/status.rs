@@ -3,7 +3,7 @@
 use crate::config::AdminListen;
 use crate::control::cli::client;
 use crate::control::cli::client::Method;
-use crate::control::cli::command_line::print;
+use crate::control::cli::output::print;
 use crate::control::exit::ExitError;
 use serde_json::Value;
 use std::fmt::Write;
@@ -52,4 +52,50 @@ pub(crate) fn lines(status: &Value) -> String {
         let _ = writeln!(out, "certificate {}, {days} days left", list(&certificate["names"]));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::admin::{lifecycle, listener};
+    use crate::control::process::state::{Phase, ProcessState};
+    use crate::control::start::certs::Facts;
+    use std::sync::Arc;
+    use tokio::sync::oneshot;
+
+    const CONFIG: &str =
+        "stream_manager.url = \"http://10.0.0.2\"\ntls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
+
+    /// Serves the admin listener on a thread of its own, as the control thread does.
+    fn serve(shared: Arc<ProcessState>) -> AdminListen {
+        let tcp = listener::bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = tcp.local_addr().expect("bound");
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+            let ((_leave, leaving), (_end, ended)) = (oneshot::channel(), oneshot::channel());
+            let served = lifecycle::serve(listener::Bound::Tcp(tcp), shared, leaving, ended);
+            runtime.expect("a runtime").block_on(served)
+        });
+        AdminListen::Tcp(address)
+    }
+
+    #[test]
+    fn the_command_reads_what_the_admin_listener_answers() {
+        let names = vec!["a.example".to_owned()];
+        let facts = Facts { chain: "c.pem".into(), names, not_before: 0, not_after: 4_000_000_000 };
+        let config = crate::config::read(CONFIG).expect("a good configuration");
+        let shared = Arc::new(ProcessState::new(config, 2, vec![facts], Vec::new()));
+        shared.phase.advance(Phase::Serving);
+        shared.metrics[1].sessions_active[0].add(3);
+        let answer = client::ask(&serve(shared), Method::GET, "/api/status").expect("it answers");
+        let lines = lines(&serde_json::from_slice(&answer).expect("JSON"));
+        for line in [
+            "phase       serving\n",
+            "sessions    3\n",
+            "worker 1    3 sessions, 0.0 s behind\n",
+            "certificate a.example,",
+        ] {
+            assert!(lines.contains(line), "{lines}");
+        }
+    }
 }

@@ -1,10 +1,10 @@
-//! What the whole process shares: its phase, its configuration and every worker's counters.
+//! What the whole process shares: its phase, what is served now, and the counters of every worker.
 //!
-//! Read by the workers, by the admin pages and by the supervisor; it knows nothing of any of them.
+//! The admin listener, the supervisor and the reloader read it. It knows none of them.
 
 use crate::config::Config;
+use crate::control::process::reload_report::{ReloadReport, ReloadRequest};
 use crate::control::process::worker_query::WorkerQueries;
-use crate::control::reload::reloader::{ReloadReport, ReloadRequest};
 use crate::control::signals::ControlEvent;
 use crate::control::start::certs::Facts;
 use crate::metrics::WorkerMetrics;
@@ -15,19 +15,23 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
-/// Where the process is in its life. It only goes forward.
+/// The phases of a process. It only goes forward through them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// From the start until the workers accept connections. `/readyz` answers 503.
     Starting,
+    /// The workers accept connections; a reload is possible.
     Serving,
+    /// The workers accept no more connections and close their sessions, at most for `gateway.drain`. `/readyz` answers 503.
     Draining,
+    /// The drain is over: the process ends.
     Stopped,
 }
 
 impl Phase {
     const ALL: [Self; 4] = [Self::Starting, Self::Serving, Self::Draining, Self::Stopped];
 
-    /// The bare word, for pages and logs.
+    /// The phase as one lower-case word, for pages and logs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -43,7 +47,7 @@ impl Phase {
 pub struct PhaseCell(AtomicU8);
 
 impl PhaseCell {
-    /// The phase now.
+    /// The phase that the process is in now.
     pub fn get(&self) -> Phase {
         Phase::ALL[usize::from(self.0.load(Ordering::Acquire))]
     }
@@ -54,52 +58,60 @@ impl PhaseCell {
     }
 }
 
-/// Counts the answers that are stored now.
+/// Counts the answers of the stream manager that are stored now.
 pub type StoredAnswers = Box<dyn Fn() -> u64 + Send + Sync>;
 
-/// One process, seen from inside.
+/// The state of the process that several of its threads use.
 pub struct ProcessState {
-    current: ArcSwap<Current>,
-    /// One block for each worker, by its index.
+    served: ArcSwap<Served>,
+    /// The counters of each worker, by its index.
     pub metrics: Vec<Arc<WorkerMetrics>>,
     pub phase: PhaseCell,
     pub started: Instant,
     pub started_at: SystemTime,
-    /// Set by the first worker whose runtime runs.
+    /// The driver of the first worker: `io_uring` or `epoll`. Set when the workers run.
     pub driver_name: OnceLock<&'static str>,
     /// Addresses that are listened on, with the ports that the kernel chose.
     pub listening: Vec<SocketAddr>,
-    /// Set by whoever keeps the answers.
+    /// Set when the workers are started.
     pub stored_answers: OnceLock<StoredAnswers>,
-    /// Set by whoever starts the workers.
+    /// Set when the workers run.
     pub worker_queries: OnceLock<WorkerQueries>,
-    /// The way to the supervisor.
-    pub asks: OnceLock<Sender<ControlEvent>>,
-    /// Where a reload is asked for; set by whoever does it.
-    pub reload: OnceLock<Sender<ReloadRequest>>,
-    /// The last time that something else should have been served.
+    /// Sends events to the supervisor. Set once, by `control::run`.
+    pub events: OnceLock<Sender<ControlEvent>>,
+    /// Sends requests to the reloader. Set when the reloader starts.
+    pub reload_requests: OnceLock<Sender<ReloadRequest>>,
+    /// The report of the last attempt to serve a newer revision. Empty while there was none, and again after a certificate
+    /// that could not be used has recovered.
     pub last_reload: ArcSwapOption<ReloadReport>,
 }
 
-/// What is served now, as pages and the supervisor see it.
+/// What is served now: the one record of it on the control side. It exists before there are workers.
+///
+/// The admin listener, the supervisor and the reloader read it here and keep no copy; only the reloader replaces it, after it
+/// handed a newer [`Revision`](crate::shared::revision::Revision) with this number and this configuration to the workers.
+/// What a revision has beyond that (TLS settings, CA certificates, resolved names, rules) is kept by the revision alone,
+/// which the gateway holds (`Gateway::newest`).
 #[derive(Debug)]
-pub struct Current {
-    /// Counts up from 1 with everything that a reload or a new certificate changes.
+pub struct Served {
+    /// Number of the revision: 1 at the start, one more with every reload and every changed certificate.
     pub revision: u64,
-    /// As used, secrets resolved.
+    /// The configuration in use, with secrets resolved and with the start's values of keys that need a restart.
     pub config: Arc<Config>,
+    /// Names and dates of the certificates, in the order of the configuration.
     pub certificates: Vec<Facts>,
-    /// Keys that the file has other values for, which need a restart.
+    /// Keys whose new values in the file need a restart.
     pub needs_restart: Vec<&'static str>,
 }
 
 impl ProcessState {
-    /// A process that is starting with `workers` workers.
+    /// The state of a process that is starting: `workers` is the number of workers it will have, `certificates` and `config`
+    /// are what it will serve first, `listening` the addresses of its listeners.
     pub fn new(config: Config, workers: usize, certificates: Vec<Facts>, listening: Vec<SocketAddr>) -> Self {
-        let current =
-            Current { revision: 1, config: Arc::new(config), certificates, needs_restart: Vec::new() };
+        let served =
+            Served { revision: 1, config: Arc::new(config), certificates, needs_restart: Vec::new() };
         Self {
-            current: ArcSwap::from_pointee(current),
+            served: ArcSwap::from_pointee(served),
             metrics: (0..workers).map(|_| Arc::default()).collect(),
             phase: PhaseCell::default(),
             started: Instant::now(),
@@ -108,20 +120,28 @@ impl ProcessState {
             listening,
             stored_answers: OnceLock::new(),
             worker_queries: OnceLock::new(),
-            asks: OnceLock::new(),
-            reload: OnceLock::new(),
+            events: OnceLock::new(),
+            reload_requests: OnceLock::new(),
             last_reload: ArcSwapOption::empty(),
         }
     }
 
-    /// What is served now.
-    pub fn current(&self) -> Arc<Current> {
-        self.current.load_full()
+    /// What is served now; it does not change in the hands of its reader.
+    pub fn served(&self) -> Arc<Served> {
+        self.served.load_full()
     }
 
-    /// Something else is served from now on.
-    pub fn replace(&self, current: Current) {
-        self.current.store(Arc::new(current));
+    /// Records what is served from now on. Only the reloader calls it.
+    pub fn set_served(&self, served: Served) {
+        self.served.store(Arc::new(served));
+    }
+
+    /// Passes a request on to the reloader. It is lost with a warning while there is no reloader: before the workers run,
+    /// and at the end of the process.
+    pub fn request_reload(&self, request: ReloadRequest) {
+        if self.reload_requests.get().is_none_or(|reloader| reloader.send(request).is_err()) {
+            tracing::warn!("reload request dropped: the gateway is not serving");
+        }
     }
 
     /// Accepted connections of all workers that are open now, and what may outlive them.
@@ -134,7 +154,7 @@ impl ProcessState {
         self.metrics.iter().map(|worker| worker.sessions()).sum()
     }
 
-    /// The driver of the workers, once one runs.
+    /// The driver of the workers, `io_uring` or `epoll`; `none` before they run.
     pub fn driver(&self) -> &'static str {
         self.driver_name.get().copied().unwrap_or("none")
     }
@@ -145,7 +165,7 @@ impl std::fmt::Debug for ProcessState {
         f.debug_struct("ProcessState")
             .field("phase", &self.phase.get())
             .field("workers", &self.metrics.len())
-            .field("revision", &self.current().revision)
+            .field("revision", &self.served().revision)
             .finish_non_exhaustive()
     }
 }

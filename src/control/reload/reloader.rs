@@ -1,352 +1,254 @@
-//! Reload: everything is read anew, and only when all of it is good do the workers hear of it.
+//! The reloader: reads configuration and certificates anew while the gateway serves, and hands a newer revision to the workers
+//! only when all of it is good.
 //!
-//! A thread of its own does it, one wish after the other: files and the resolver may be slow, and neither a worker nor
-//! the supervisor waits for them. The same thread follows the certificates. What a wish came to is told to whoever asked,
-//! to the log, to systemd and to the status page.
+//! It runs on a thread of its own and takes one request after the other. Files and the resolver may be slow, and neither a
+//! worker nor the supervisor may wait for them. The same thread watches the files of the certificates. The report of an
+//! attempt goes to the sender of the request, to the log, to systemd and to the status page.
 
-use crate::config;
-use crate::control::log;
-use crate::control::log::Changer;
-use crate::control::process::state::{Current, Phase, ProcessState};
+use crate::config::{self, Config, Problem};
+use crate::control::log::{self, Changer};
+use crate::control::process::reload_report::{ReloadError, ReloadReport, ReloadRequest, Reloaded};
+use crate::control::process::state::{Phase, ProcessState, Served};
 use crate::control::reload::cert_watch::CertWatcher;
 use crate::control::start::certs;
 use crate::control::start::host;
-use crate::control::start::load;
-use crate::control::start::load::{Failure, Loaded};
-use crate::control::stream_manager::dns;
-use crate::control::stream_manager::dns::Resolved;
+use crate::control::start::load::{self, Failure, Loaded};
+use crate::control::stream_manager::dns::{self, Resolved};
 use crate::control::systemd;
 use crate::control::workers::interface::Revise;
 use crate::control::workers::parts::RevisionParts;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json, Response};
-use futures_channel::oneshot;
-use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
-/// How often files of certificates are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often the files of the certificates are looked at.
+const CERT_WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often somebody is reminded that a certificate is about to end.
-const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the log warns of a certificate that expires soon.
+const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Somebody wants a reload.
-#[derive(Debug)]
-pub struct ReloadRequest {
-    by: &'static str,
-    tell: Option<oneshot::Sender<Arc<ReloadReport>>>,
-}
-
-impl ReloadRequest {
-    /// Nobody waits for what becomes of it.
-    pub fn by_signal() -> Self {
-        Self { by: "signal", tell: None }
-    }
-}
-
-/// What became of a wish.
-#[derive(Debug)]
-pub struct ReloadReport {
-    pub at: SystemTime,
-    /// Who wanted it: `signal`, `admin`, or the files of `certificates`.
-    pub by: &'static str,
-    pub outcome: Result<Done, ReloadError>,
-}
-
-/// A newer revision is served.
-#[derive(Debug)]
-pub struct Done {
-    pub revision: u64,
-    /// Keys that the file has other values for, which need a restart.
-    pub needs_restart: Vec<&'static str>,
-    /// What somebody should know.
-    pub warnings: Vec<String>,
-}
-
-/// Nothing has changed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ReloadError {
-    /// One sentence.
-    pub reason: String,
-    /// Every problem, as `check` prints it.
-    pub problems: Vec<String>,
-}
-
-impl ReloadReport {
-    /// For the status page and for commands.
-    pub fn to_json(&self) -> Value {
-        let at = self.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        match &self.outcome {
-            Ok(Done { revision, needs_restart, warnings }) => json!({
-                "at": at, "by": self.by, "good": true,
-                "revision": revision, "needs_restart": needs_restart, "warnings": warnings,
-            }),
-            Err(ReloadError { reason, problems }) => {
-                json!({ "at": at, "by": self.by, "good": false, "error": reason, "problems": problems })
-            }
-        }
-    }
-}
-
-/// Passes a wish on to whoever reloads. It is lost when nobody does: before all workers listen, and at the end.
-pub fn wish(shared: &ProcessState, wish: ReloadRequest) {
-    if shared.reload.get().is_none_or(|reload| reload.send(wish).is_err()) {
-        tracing::warn!("nothing can be reloaded now");
-    }
-}
-
-/// `POST /api/reload`: answers when it is done, or why it is not.
-pub async fn answer(State(shared): State<Arc<ProcessState>>) -> Response {
-    let (tell, told) = oneshot::channel();
-    wish(&shared, ReloadRequest { by: "admin", tell: Some(tell) });
-    let Ok(attempt) = told.await else {
-        let text = json!({ "error": "the gateway is not serving", "problems": [] });
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response();
-    };
-    let status = match &attempt.outcome {
-        Ok(_) => StatusCode::OK,
-        Err(_) if shared.phase.get() != Phase::Serving => StatusCode::SERVICE_UNAVAILABLE,
-        Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    (status, Json(attempt.to_json())).into_response()
-}
-
-/// Everything a reload needs.
+/// Everything a reload needs. What is served now is read from the process state and from the workers' newest revision.
 pub(crate) struct Reloader {
     path: PathBuf,
-    shared: Arc<ProcessState>,
+    state: Arc<ProcessState>,
     logs: Changer,
     workers: Box<dyn Revise>,
-    /// As it was given to the workers last.
-    served: RevisionParts,
     cert_watcher: CertWatcher,
-    reminded: Instant,
+    expiry_warned: Instant,
 }
 
 impl Reloader {
-    /// Reloads this file. `served` was made of `loaded`.
+    /// A reloader of the configuration file at `path`. `certificates` are those that are served, in the order of the
+    /// configuration.
     pub(crate) fn new(
         path: PathBuf,
-        shared: Arc<ProcessState>,
+        state: Arc<ProcessState>,
         logs: Changer,
         workers: Box<dyn Revise>,
-        served: RevisionParts,
         certificates: Vec<certs::Loaded>,
     ) -> Self {
-        let cert_watcher = CertWatcher::new(&served.config.tls.certificates, certificates);
-        Self { path, shared, logs, workers, served, cert_watcher, reminded: Instant::now() }
+        let cert_watcher = CertWatcher::new(&state.served().config.tls.certificates, certificates);
+        Self { path, state, logs, workers, cert_watcher, expiry_warned: Instant::now() }
     }
 
-    /// Begins to take wishes, on a thread of its own that ends with the process.
+    /// Begins to take requests, on a thread of its own that ends with the process. It fails if no thread can be started.
     pub(crate) fn start(self) -> std::io::Result<()> {
-        let (wishes, inbox) = channel();
-        // the first and only start of this process sets it
-        let _ = self.shared.reload.set(wishes);
-        thread::Builder::new().name("tidegate-reload".to_owned()).spawn(move || self.work(&inbox)).map(drop)
+        let (requests, inbox) = channel();
+        // a process starts its reloader once, so nothing is set twice
+        let _ = self.state.reload_requests.set(requests);
+        thread::Builder::new().name("tidegate-reload".to_owned()).spawn(move || self.run(&inbox)).map(drop)
     }
 
-    fn work(mut self, inbox: &Receiver<ReloadRequest>) {
+    fn run(mut self, inbox: &Receiver<ReloadRequest>) {
         loop {
-            match inbox.recv_timeout(LOOK) {
-                Ok(wish) => {
-                    let attempt = self.take(wish.by);
-                    if let Some(tell) = wish.tell {
-                        // who asked may have left
-                        let _ = tell.send(attempt);
+            match inbox.recv_timeout(CERT_WATCH_INTERVAL) {
+                Ok(request) => {
+                    let report = self.handle(request.by);
+                    if let Some(reply) = request.reply {
+                        // it fails if the connection to the admin listener is gone
+                        let _ = reply.send(report);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => self.look_at_certificates(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// One reload, and what is said of it.
-    fn take(&mut self, by: &'static str) -> Arc<ReloadReport> {
-        if self.shared.phase.get() != Phase::Serving {
-            let phase = self.shared.phase.get().word();
-            let reason = format!("the gateway is {phase} and takes no other configuration now");
-            tracing::warn!("no reload: {reason}");
+    /// One reload and its report. While the gateway does not serve it is refused, and systemd is not told.
+    fn handle(&mut self, by: &'static str) -> Arc<ReloadReport> {
+        if self.state.phase.get() != Phase::Serving {
+            let phase = self.state.phase.get().word();
+            let reason = format!("the gateway is {phase}; it reloads only while it is serving");
+            tracing::warn!(by, "reload refused: {reason}");
             let outcome = Err(ReloadError { reason, problems: Vec::new() });
             return Arc::new(ReloadReport { at: SystemTime::now(), by, outcome });
         }
         systemd::reloading();
         let outcome = self.reload();
         match &outcome {
-            Ok(done) => {
-                done.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                tracing::info!(revision = done.revision, by, "reloaded");
+            Ok(reloaded) => {
+                reloaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                tracing::info!(revision = reloaded.revision, by, "reloaded");
             }
-            Err(refused) => {
-                refused.problems.iter().for_each(|problem| tracing::error!("{problem}"));
-                tracing::error!(
-                    by,
-                    "reload refused, revision {} is served on: {}",
-                    self.served.number,
-                    refused.reason
-                );
+            Err(ReloadError { reason, problems }) => {
+                problems.iter().for_each(|problem| tracing::error!("{problem}"));
+                let revision = self.state.served().revision;
+                tracing::error!(by, "reload refused, revision {revision} stays in use: {reason}");
             }
         }
         systemd::reloaded();
-        self.note(by, outcome)
+        self.record(by, outcome)
     }
 
-    fn note(&self, by: &'static str, outcome: Result<Done, ReloadError>) -> Arc<ReloadReport> {
-        let attempt = Arc::new(ReloadReport { at: SystemTime::now(), by, outcome });
-        self.shared.last_reload.store(Some(Arc::clone(&attempt)));
-        attempt
+    fn record(&self, by: &'static str, outcome: Result<Reloaded, ReloadError>) -> Arc<ReloadReport> {
+        let report = Arc::new(ReloadReport { at: SystemTime::now(), by, outcome });
+        self.state.last_reload.store(Some(Arc::clone(&report)));
+        report
     }
 
-    /// All that can fail comes first; then all that can't.
-    fn reload(&mut self) -> Result<Done, ReloadError> {
-        let mut loaded = load::load(&self.path).map_err(|failure| self.refuse(&failure))?;
-        let needs_restart = config::keep_running(&self.served.config, &mut loaded.config);
-        let (resolved, lost) = self.resolve(&loaded)?;
+    /// First everything that can fail, then everything that can't: a reload is either complete or changes nothing.
+    fn reload(&mut self) -> Result<Reloaded, ReloadError> {
+        let served = self.state.served();
+        let mut loaded = load::load(&self.path).map_err(|failure| self.load_error(&failure))?;
+        let needs_restart = config::keep_running(&served.config, &mut loaded.config);
+        let (resolved, unresolved) = self.resolve(&loaded, &served.config)?;
         let opened = log::open(&loaded.config.log).map_err(|error| {
             let found = format!("a file that can't be opened ({error})");
             let right = "right is a file that tidegate's user may write".to_owned();
-            self.problems(vec![loaded.problem("log.access", found, right)])
+            self.problems(&[loaded.problem("log.access", found, right)])
         })?;
 
         let mut warnings: Vec<_> = loaded.warnings.iter().map(|warning| self.line(warning)).collect();
-        warnings.extend(lost);
+        warnings.extend(unresolved);
         warnings
             .extend(needs_restart.iter().map(|key| format!("{key} differs: it needs a restart to change")));
-        if loaded.config.limits.sessions != self.served.config.limits.sessions {
-            host::raise_files(loaded.config.limits.sessions);
+        if loaded.config.limits.sessions != served.config.limits.sessions {
+            host::raise_file_limit(loaded.config.limits.sessions);
         }
-        let facts = loaded.facts();
+        let certificates = loaded.facts();
         self.cert_watcher = CertWatcher::new(&loaded.config.tls.certificates, loaded.certificates);
         self.logs.change(opened);
         let parts = RevisionParts {
-            number: self.served.number + 1,
+            number: served.revision + 1,
             config: Arc::new(loaded.config),
             tls: loaded.tls,
             roots: loaded.roots,
             self_addresses: resolved.self_addresses,
             names: resolved.names,
         };
-        self.serve(parts, facts, needs_restart.clone());
-        Ok(Done { revision: self.served.number, needs_restart, warnings })
+        let revision = self.serve(parts, certificates, needs_restart.clone());
+        Ok(Reloaded { revision, needs_restart, warnings })
     }
 
-    /// Hands what is good to the workers. Nothing in here can fail.
+    /// Hands a good revision to the workers and records that it is served. Nothing in here can fail. Returns its number.
     fn serve(
-        &mut self,
+        &self,
         mut parts: RevisionParts,
-        facts: Vec<certs::Facts>,
+        certificates: Vec<certs::Facts>,
         needs_restart: Vec<&'static str>,
-    ) {
-        let before = self.shared.current();
-        let names = |facts: &[certs::Facts]| -> Vec<String> {
-            facts.iter().flat_map(|facts| facts.names.clone()).collect()
+    ) -> u64 {
+        let before = self.state.served();
+        let names = |certificates: &[certs::Facts]| -> Vec<String> {
+            certificates.iter().flat_map(|facts| facts.names.clone()).collect()
         };
-        let now = names(&facts);
-        let still_good = names(&before.certificates).iter().all(|name| now.contains(name))
+        let names_now = names(&certificates);
+        let may_resume = names(&before.certificates).iter().all(|name| names_now.contains(name))
             && before.config.tls.min_version == parts.config.tls.min_version;
-        certs::keep_tickets(&mut parts.tls, &self.served.tls, still_good);
-        self.served = parts.clone();
+        certs::keep_tickets(&mut parts.tls, &self.workers.newest().tls, may_resume);
         let (revision, config) = (parts.number, Arc::clone(&parts.config));
         for worker in self.workers.revise(parts) {
-            tracing::error!(worker, "a worker stands still and has not taken over revision {revision} yet");
+            tracing::error!(worker, revision, "worker unresponsive, it has not taken over the revision yet");
         }
-        self.shared.replace(Current { revision, config, certificates: facts, needs_restart });
+        self.state.set_served(Served { revision, config, certificates, needs_restart });
+        revision
     }
 
-    /// Resolves what the configuration names. A name that is new has to resolve; one that was served before keeps what it
-    /// had, and is told of.
-    fn resolve(&self, loaded: &Loaded) -> Result<(Resolved, Vec<String>), ReloadError> {
-        let resolved = dns::resolve(&loaded.config);
+    /// Resolves the names in a new configuration. A name that is new has to resolve. One that was served before keeps its
+    /// addresses if it does not resolve now; the second value has a warning for each of these.
+    fn resolve(&self, loaded: &Loaded, before: &Config) -> Result<(Resolved, Vec<String>), ReloadError> {
+        let newest = self.workers.newest();
         let resolved =
-            resolved.after(&self.served.config, &self.served.self_addresses, &self.workers.names());
-        let resolved = resolved.map_err(|unknown| {
-            let problem = |lost: &dns::Unresolved| {
-                let found = format!("{}, which does not resolve now ({})", lost.name, lost.error);
-                loaded.problem(lost.key, found, "right is a name that DNS knows".to_owned())
+            dns::resolve(&loaded.config).after(before, &newest.admission().own, &newest.names.load());
+        let resolved = resolved.map_err(|unresolved| {
+            let problem = |name: &dns::Unresolved| {
+                let found = format!("{}, which does not resolve now ({})", name.name, name.error);
+                loaded.problem(name.key, found, "right is a name that DNS knows".to_owned())
             };
-            self.problems(unknown.iter().map(problem).collect())
+            self.problems(&unresolved.iter().map(problem).collect::<Vec<_>>())
         })?;
-        let text = |lost: &dns::Unresolved| {
-            format!("{} does not resolve now ({}); its former addresses stay", lost.name, lost.error)
+        let warning = |name: &dns::Unresolved| {
+            format!("{} does not resolve now ({}); its former addresses stay in use", name.name, name.error)
         };
-        let warnings = resolved.lost.iter().map(text).collect();
+        let warnings = resolved.lost.iter().map(warning).collect();
         Ok((resolved, warnings))
     }
 
-    fn refuse(&self, failure: &Failure) -> ReloadError {
+    fn load_error(&self, failure: &Failure) -> ReloadError {
         match failure {
             Failure::Unreadable { path, error } => ReloadError {
                 reason: format!("can't read the configuration {} ({error})", path.display()),
                 problems: Vec::new(),
             },
-            Failure::Problems { problems, .. } => self.problems(problems.clone()),
+            Failure::Problems { problems, .. } => self.problems(problems),
         }
     }
 
-    fn problems(&self, problems: Vec<config::Problem>) -> ReloadError {
-        let count = match problems.len() {
-            1 => "1 problem".to_owned(),
-            count => format!("{count} problems"),
-        };
-        let reason = format!("{} has {count}", self.path.display());
+    fn problems(&self, problems: &[Problem]) -> ReloadError {
+        let reason = format!("{} has {}", self.path.display(), load::count(problems.len()));
         ReloadError { reason, problems: problems.iter().map(|problem| self.line(problem)).collect() }
     }
 
-    fn line(&self, problem: &config::Problem) -> String {
+    fn line(&self, problem: &Problem) -> String {
         format!("{}:{}: {problem}", self.path.display(), problem.line)
     }
 
-    /// Looks whether certificates changed under us.
-    fn look(&mut self) {
-        if self.shared.phase.get() != Phase::Serving {
+    /// Serves certificates whose files changed, and reports those that changed and can't be used.
+    fn look_at_certificates(&mut self) {
+        if self.state.phase.get() != Phase::Serving {
             return;
         }
-        if self.reminded.elapsed() >= REMIND {
-            self.reminded = Instant::now();
-            self.remind();
+        if self.expiry_warned.elapsed() >= EXPIRY_WARNING_INTERVAL {
+            self.expiry_warned = Instant::now();
+            self.warn_of_expiry();
         }
-        let seen = self.cert_watcher.look();
-        if !seen.complaints.is_empty() {
-            for complaint in &seen.complaints {
-                tracing::warn!(
-                    "a certificate changed and can't be used; the old one is served on: {complaint}"
-                );
+        let changes = self.cert_watcher.poll();
+        if !changes.complaints.is_empty() {
+            for complaint in &changes.complaints {
+                tracing::warn!("changed certificate can't be used, the former one stays in use: {complaint}");
             }
-            let reason = "a certificate changed and can't be used; it is tried again".to_owned();
-            self.note("certificates", Err(ReloadError { reason, problems: seen.complaints }));
-        } else if seen.changed {
+            let reason = "a changed certificate can't be used; it is read again every 2 seconds".to_owned();
+            self.record("certificates", Err(ReloadError { reason, problems: changes.complaints }));
+        } else if changes.changed {
             let outcome = self.renew();
-            self.note("certificates", outcome);
-        } else if seen.recovered {
-            self.shared.last_reload.store(None);
+            self.record("certificates", outcome);
+        } else if changes.recovered {
+            self.state.last_reload.store(None);
         }
     }
 
-    /// Serves the certificates that stand in the files now, and everything else as before.
-    fn renew(&mut self) -> Result<Done, ReloadError> {
-        let certificates = self.cert_watcher.served();
-        let facts: Vec<_> = certificates.iter().map(|certificate| certificate.facts.clone()).collect();
-        let tls = certs::server_config(&self.served.config.tls, certificates).map_err(|error| {
-            tracing::error!(%error, "a certificate changed and can't be used; the old one is served on");
+    /// Serves the certificates that are in the files now, and everything else as before.
+    fn renew(&self) -> Result<Reloaded, ReloadError> {
+        let served = self.state.served();
+        let loaded = self.cert_watcher.served();
+        let certificates: Vec<_> = loaded.iter().map(|certificate| certificate.facts.clone()).collect();
+        let tls = certs::server_config(&served.config.tls, loaded).map_err(|error| {
+            tracing::error!(%error, "changed certificate can't be used, the former one stays in use");
             ReloadError { reason: error.to_string(), problems: Vec::new() }
         })?;
-        let names = self.workers.names().as_ref().clone();
-        let parts = RevisionParts { number: self.served.number + 1, tls, names, ..self.served.clone() };
-        let needs_restart = self.shared.current().needs_restart.clone();
-        self.serve(parts, facts, needs_restart.clone());
-        tracing::info!(revision = self.served.number, "certificates changed, and are served");
-        self.remind();
-        Ok(Done { revision: self.served.number, needs_restart, warnings: Vec::new() })
+        let parts = RevisionParts::with_tls(&self.workers.newest(), tls);
+        let needs_restart = served.needs_restart.clone();
+        let revision = self.serve(parts, certificates, needs_restart.clone());
+        tracing::info!(revision, "changed certificates are served");
+        self.warn_of_expiry();
+        Ok(Reloaded { revision, needs_restart, warnings: Vec::new() })
     }
 
-    /// Says which certificates are about to end, or did.
-    fn remind(&self) {
-        for facts in &self.shared.current().certificates {
+    /// Logs which certificates expire soon, have expired or are not valid yet.
+    fn warn_of_expiry(&self) {
+        for facts in &self.state.served().certificates {
             if let Some((found, right)) = facts.concern() {
                 tracing::warn!("{} is {found}; {right}", facts.chain.display());
             }

@@ -1,22 +1,19 @@
-//! What the machine gives this process: cores, open files, memory, time.
+//! What the machine gives this process: cores and open files.
 
 use crate::config::{Gateway, Workers};
-use crate::metrics::page::Process;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Numbers of the cores in our affinity mask; core 0 alone if the kernel does not say.
-pub fn allowed() -> Vec<usize> {
+/// Numbers of the cores in the affinity mask of this process; core 0 alone if the kernel does not tell.
+pub fn allowed_cores() -> Vec<usize> {
     let cores: Vec<_> = sched_getaffinity(None)
         .map(|set| (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
         .unwrap_or_default();
     if cores.is_empty() { vec![0] } else { cores }
 }
 
-/// The core of each worker; `None` where workers are not pinned. With more workers than cores they take turns.
-pub fn assign(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
+/// The core of each worker, `None` if `gateway.pin` is off. Workers share `cores` in turn if there are more workers than cores.
+pub fn assign_cores(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
     let count = match gateway.workers {
         Workers::Cores => cores.len(),
         Workers::Count(count) => count,
@@ -24,47 +21,23 @@ pub fn assign(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
     (0..count).map(|worker| gateway.pin.then(|| cores[worker % cores.len()])).collect()
 }
 
-/// Raises the limit of open files as far as we may, and says so if it is too low for that many sessions.
-pub fn raise_files(sessions: Option<usize>) {
+/// Raises the limit of open files to the maximum that this process may set. Logs a warning if that is too low for `sessions`,
+/// which is `limits.sessions`.
+pub fn raise_file_limit(sessions: Option<usize>) {
     let limit = getrlimit(Resource::Nofile);
-    // programs without our manners keep the low one because of select(2); nothing here uses it
+    // the default is low because of select(2), which takes no descriptor above 1023; nothing here uses it
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
-        tracing::debug!("the limit of open files stays ({error})");
+        tracing::debug!("can't raise the limit of open files ({error})");
     }
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // two for each session, and some of our own
+    // two for each session (client and node), and some for everything else
     let wanted = sessions.map_or(0, |sessions| 2 * sessions as u64 + 100);
     if most < wanted {
         tracing::warn!(
-            "{most} files may be open, but limits.sessions may need {wanted}: raise LimitNOFILE= or `ulimit -n`, or lower it"
+            "at most {most} files may be open, but limits.sessions needs up to {wanted}: raise LimitNOFILE= or `ulimit -n`, or lower limits.sessions"
         );
     }
-}
-
-/// What this process weighs now. What can't be read is zero.
-pub fn process_stats(started: SystemTime) -> Process {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let resident = resident.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    let started = started.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-    Process {
-        resident_bytes: resident.unwrap_or(0) * 1024,
-        // one of them is the folder that is being read
-        open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().saturating_sub(1) as u64),
-        files_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-        started_seconds: started,
-        cpu_seconds: cpu_seconds(),
-    }
-}
-
-/// User and system time of all threads.
-fn cpu_seconds() -> f64 {
-    // fields 14 and 15 of the line, counted behind the name, which may hold blanks
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
 #[cfg(test)]
@@ -72,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_take_turns_on_the_cores_that_are_allowed() {
+    fn workers_share_the_allowed_cores_in_turn() {
         let config = |workers, pin| Gateway {
             listen: Vec::new(),
             workers,
@@ -83,15 +56,13 @@ mod tests {
             drain: std::time::Duration::from_secs(1),
             drain_close_code: 1001,
         };
-        assert_eq!(assign(&config(Workers::Cores, true), &[2, 5]), [Some(2), Some(5)]);
-        assert_eq!(assign(&config(Workers::Count(3), true), &[2, 5]), [Some(2), Some(5), Some(2)]);
-        assert_eq!(assign(&config(Workers::Count(1), false), &[2, 5]), [None]);
+        assert_eq!(assign_cores(&config(Workers::Cores, true), &[2, 5]), [Some(2), Some(5)]);
+        assert_eq!(assign_cores(&config(Workers::Count(3), true), &[2, 5]), [Some(2), Some(5), Some(2)]);
+        assert_eq!(assign_cores(&config(Workers::Count(1), false), &[2, 5]), [None]);
     }
 
     #[test]
-    fn a_running_process_weighs_something() {
-        let process = process_stats(SystemTime::now());
-        assert!(process.resident_bytes > 100_000 && process.open_files > 2 && process.files_max > 10);
-        assert!(!allowed().is_empty());
+    fn at_least_one_core_is_allowed() {
+        assert!(!allowed_cores().is_empty());
     }
 }

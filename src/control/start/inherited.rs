@@ -1,197 +1,52 @@
-//! What a process was given by whoever started it: systemd, with sockets in `LISTEN_FDS`; or the gateway whose place it
-//! takes, with sockets and a line to talk on in `TIDEGATE_HANDOVER`.
+//! Descriptors that the process inherits: from systemd, with sockets in `LISTEN_FDS`; or from the gateway that it succeeds, with
+//! sockets and a control pipe in [`FD_ENV`].
 //!
-//! It knows nothing of what the sockets are for: they are told apart by their addresses, by whoever needs one.
+//! It does not know which socket is for what: the owners of listeners find theirs by address.
 
+use crate::control::start::control_pipe::{ControlPipe, DrainingPredecessor};
+use crate::control::start::note::{self, FD_ENV, FdEntry};
 use crate::control::start::program::Program;
 use crate::control::systemd;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::FdFlags;
-use rustix::net::RecvFlags;
 use socket2::Socket;
-use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
-/// The note of a gateway to the one that takes its place: the number of the form, then words. Each names a descriptor
-/// that stays open over the exec: `own=7`, a listening socket that a gateway opened; `unit=8`, one of a socket unit;
-/// `admin=5`, the admin listener; `report=9:4711`, the line to the process before, with its id; `past=10:4242`, the line
-/// that ends with an even older one, which still drains. `step` tells the first process of a new binary to start the second one. Other words may be
-/// added: whoever does not know one closes what it names.
-pub const FD_ENV: &str = "TIDEGATE_HANDOVER";
-const FORM: &str = "1";
-
-/// A longer line would be no word of ours.
-const LINE_MAX: usize = 64 << 10;
-
-/// Bytes taken at once.
-const ROOM: usize = 16 << 10;
-
-/// How long the other side may take to read a line.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A listening socket that was there before us.
+/// A listening socket that the process inherits.
 #[derive(Debug)]
-pub struct Given {
+pub struct InheritedSocket {
     pub socket: Socket,
-    /// Opened by a gateway, and not by a socket unit, which keeps it anyway.
+    /// A gateway opened it, as opposed to a socket unit, which systemd keeps anyway.
     pub own: bool,
 }
 
-/// Everything that came with the start.
+/// Everything that the process inherits.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    pub sockets: Vec<Given>,
-    /// Some of them are certainly kept by systemd too.
+    pub sockets: Vec<InheritedSocket>,
+    /// systemd certainly keeps some of the sockets too.
     pub kept: bool,
     pub admin: Option<Socket>,
-    /// The gateway that waits for us to be ready, and its process id.
+    /// The process id of the gateway that waits until this process is ready, and the control pipe to it.
     pub predecessor: Option<(u32, ControlPipe)>,
-    /// Older ones that still drained when we were started.
-    pub past: Vec<DrainingPredecessor>,
+    /// Older gateways that still drained when this process was started.
+    pub draining: Vec<DrainingPredecessor>,
 }
 
-/// An older gateway that drains. Its end of the line is closed when it is gone, however it goes.
-#[derive(Debug)]
-pub struct DrainingPredecessor {
-    pub pid: u32,
-    line: OwnedFd,
-}
-
-impl DrainingPredecessor {
-    /// The one at the other end of this line.
-    pub fn new(pid: u32, line: ControlPipe) -> Self {
-        Self { pid, line: line.0.into() }
-    }
-
-    /// Whether it is still there.
-    pub fn is_alive(&self) -> bool {
-        let mut polled = [PollFd::new(&self.line, PollFlags::empty())];
-        let looked = rustix::event::poll(&mut polled, Some(&Timespec::default()));
-        looked.is_ok() && !polled[0].revents().contains(PollFlags::HUP)
-    }
-}
-
-impl AsFd for DrainingPredecessor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.line.as_fd()
-    }
-}
-
-/// What was heard on a line.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Message {
-    ControlPipe(String),
-    NothingYet,
-    /// The other side is gone, or talks nonsense.
-    End,
-}
-
-/// A line between two gateways: words one way, words the other.
-#[derive(Debug)]
-pub struct ControlPipe(UnixStream, Vec<u8>);
-
-impl ControlPipe {
-    /// Both ends of a new one.
-    pub fn pair() -> io::Result<(Self, Self)> {
-        let (one, other) = UnixStream::pair()?;
-        Ok((Self::over(one)?, Self::over(other)?))
-    }
-
-    fn over(stream: UnixStream) -> io::Result<Self> {
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self(stream, Vec::new()))
-    }
-
-    /// Says one line.
-    pub fn say(&mut self, text: &str) -> io::Result<()> {
-        self.0.write_all(format!("{}\n", text.replace('\n', " ")).as_bytes())
-    }
-
-    /// What has come, without waiting.
-    pub fn hear(&mut self) -> Message {
-        loop {
-            if let Some(end) = self.1.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.1.drain(..=end).collect();
-                return Message::ControlPipe(String::from_utf8_lossy(&line[..end]).into_owned());
-            }
-            let mut room = [0; ROOM];
-            match rustix::net::recv(&self.0, &mut room, RecvFlags::DONTWAIT) {
-                Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {
-                    return Message::NothingYet;
-                }
-                Ok((taken @ 1.., _)) if self.1.len() <= LINE_MAX => self.1.extend_from_slice(&room[..taken]),
-                _ => return Message::End,
-            }
-        }
-    }
-}
-
-impl AsFd for ControlPipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-/// A word of a note: what the descriptor is, its number, and a process id that belongs to it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct FdEntry<'n> {
-    pub kind: &'n str,
-    pub number: RawFd,
-    pub pid: Option<u32>,
-}
-
-/// Writes a note. The first process that reads it will be a stepping stone.
-pub fn write(words: &[FdEntry<'_>]) -> String {
-    let mut note = format!("{FORM} step");
-    for FdEntry { kind, number, pid } in words {
-        let _ = match pid {
-            Some(pid) => write!(note, " {kind}={number}:{pid}"),
-            None => write!(note, " {kind}={number}"),
-        };
-    }
-    note
-}
-
-/// Reads a note: whether it goes to a stepping stone, and its words.
-fn read(note: &str) -> Option<(bool, Vec<FdEntry<'_>>)> {
-    let mut words = note.split(' ');
-    if words.next() != Some(FORM) {
-        return None;
-    }
-    let (mut step, mut read) = (false, Vec::new());
-    for word in words {
-        if word == "step" {
-            step = true;
-            continue;
-        }
-        let (kind, value) = word.split_once('=')?;
-        let (number, pid) = match value.split_once(':') {
-            Some((number, pid)) => (number, Some(pid.parse().ok()?)),
-            None => (value, None),
-        };
-        let number = number.parse().ok().filter(|number| *number > 2)?;
-        if read.iter().any(|word: &FdEntry<'_>| word.number == number) {
-            return None;
-        }
-        read.push(FdEntry { kind, number, pid });
-    }
-    Some((step, read))
-}
-
-/// Takes what this process was given. Call it once, before anything else is opened. A stepping stone does not come back.
+/// Takes over the inherited descriptors. Call it once, before anything else is opened. In the first process of a new binary it
+/// starts the second one and does not return. It fails if the text of a hand-over is malformed or names a descriptor that is
+/// not open.
 pub fn take() -> io::Result<Inherited> {
     match std::env::var(FD_ENV) {
         Ok(note) => {
-            let bad =
-                || io::Error::other(format!("{FD_ENV} is not of the form that this version reads: {note:?}"));
-            let (step, words) = read(&note).ok_or_else(bad)?;
+            let malformed = || {
+                io::Error::other(format!("{FD_ENV} has a format that this version does not read: {note:?}"))
+            };
+            let (step, entries) = note::read(&note).ok_or_else(malformed)?;
             if step {
-                double_fork(&words)?;
+                double_fork(&entries)?;
             }
-            from_note(words)
+            from_predecessor(entries)
         }
         Err(_) => from_systemd(),
     }
@@ -200,35 +55,35 @@ pub fn take() -> io::Result<Inherited> {
 fn from_systemd() -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
     for (number, name) in sd_notify::listen_fds_with_names()? {
-        let given = Given { socket: adopt(number)?.into(), own: name == systemd::STORED };
-        inherited.sockets.push(given);
+        let socket = InheritedSocket { socket: adopt(number)?.into(), own: name == systemd::STORED };
+        inherited.sockets.push(socket);
         inherited.kept = true;
     }
     Ok(inherited)
 }
 
-fn from_note(words: Vec<FdEntry<'_>>) -> io::Result<Inherited> {
+fn from_predecessor(entries: Vec<FdEntry<'_>>) -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
-    for FdEntry { kind, number, pid } in words {
+    for FdEntry { kind, number, pid } in entries {
         let descriptor = adopt(number)?;
         match (kind, pid) {
             ("own" | "unit", _) => {
-                inherited.sockets.push(Given { socket: descriptor.into(), own: kind == "own" });
+                inherited.sockets.push(InheritedSocket { socket: descriptor.into(), own: kind == "own" });
                 inherited.kept |= kind == "unit";
             }
             ("admin", _) => inherited.admin = Some(descriptor.into()),
             ("report", Some(pid)) => {
-                inherited.predecessor = Some((pid, ControlPipe::over(descriptor.into())?))
+                inherited.predecessor = Some((pid, ControlPipe::over(descriptor.into())?));
             }
-            ("past", Some(pid)) => inherited.past.push(DrainingPredecessor { pid, line: descriptor }),
-            // of a later version: closed
+            ("past", Some(pid)) => inherited.draining.push(DrainingPredecessor::new(pid, descriptor)),
+            // a kind of a later version
             _ => drop(descriptor),
         }
     }
     Ok(inherited)
 }
 
-/// Takes over a descriptor that was left open for us; from here on it ends with us.
+/// Takes over a descriptor that was left open for this process, and lets it close at the next exec.
 #[allow(unsafe_code)]
 fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: only asks for and sets a flag, which the kernel refuses for a number that is not open; the borrow does not
@@ -242,75 +97,21 @@ fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(owned)
 }
 
-/// The first process of a new binary only starts the second one, which then loses its parent: systemd can wait only for
-/// children of its own, and would not notice the end of a main process that is a child of the old gateway.
-fn double_fork(words: &[FdEntry<'_>]) -> io::Result<()> {
-    let report =
-        words.iter().find(|word| word.kind == "report").ok_or_else(|| io::Error::other("no report"))?;
-    let note = write(words).replacen(" step", "", 1);
-    let child = Program::as_started()?.command().env(FD_ENV, note).spawn()?;
-    // all others stay open for the child only: this process ends here
-    ControlPipe::over(adopt(report.number)?.into())?.say(&format!("pid {}", child.id()))?;
+/// Starts the second process of a new binary and ends this first one, so that the second loses its parent and becomes a child
+/// of systemd. systemd can wait only for children of its own: it would not notice the end of a main process that is a child
+/// of the old gateway.
+fn double_fork(entries: &[FdEntry<'_>]) -> io::Result<()> {
+    let report = entries.iter().find(|entry| entry.kind == "report");
+    let report = report.ok_or_else(|| io::Error::other(format!("{FD_ENV} has no entry report")))?;
+    let child = Program::as_started()?.command().env(FD_ENV, note::write(false, entries)).spawn()?;
+    // the other descriptors stay open for the child only: this process ends here
+    ControlPipe::over(adopt(report.number)?.into())?.send(&format!("pid {}", child.id()))?;
     std::process::exit(0);
 }
 
-/// A copy of a descriptor that stays open in programs that we start. Nobody but the supervisor starts any.
+/// A copy of a descriptor, and its number, that stays open in the programs that this process starts. Only the supervisor's thread
+/// starts any, so no program gets a copy that is meant for another.
 pub fn lend(descriptor: impl AsFd) -> io::Result<(RawFd, OwnedFd)> {
     let copy = rustix::io::dup(descriptor)?;
     Ok((copy.as_raw_fd(), copy))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_read() {
-        let words = || {
-            vec![
-                FdEntry { kind: "own", number: 7, pid: None },
-                FdEntry { kind: "report", number: 9, pid: Some(4711) },
-            ]
-        };
-        let note = write(&words());
-        assert_eq!(note, "1 step own=7 report=9:4711", "other versions read it");
-        assert_eq!(read(&note), Some((true, words())));
-        assert_eq!(read("1 own=7 report=9:4711"), Some((false, words())));
-    }
-
-    #[test]
-    fn a_word_of_a_later_version_is_no_harm_and_nonsense_is_refused() {
-        let later = FdEntry { kind: "lantern", number: 12, pid: None };
-        assert_eq!(read("1 lantern=12"), Some((false, vec![later])));
-        for note in
-            ["", "2 own=7", "1 own", "1 own=", "1 own=-1", "1 own=2", "1 own=7 unit=7", "1 own=7:x", "1  "]
-        {
-            assert_eq!(read(note), None, "{note:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_carries_lines_in_any_pieces_and_tells_its_end() {
-        let (mut one, mut other) = ControlPipe::pair().unwrap();
-        assert_eq!(other.hear(), Message::NothingYet);
-        one.0.write_all(b"re").unwrap();
-        assert_eq!(other.hear(), Message::NothingYet);
-        one.0.write_all(b"ady\ngo\n").unwrap();
-        assert_eq!(other.hear(), Message::ControlPipe("ready".to_owned()));
-        assert_eq!(other.hear(), Message::ControlPipe("go".to_owned()));
-        other.say("two\nlines").unwrap();
-        assert_eq!(one.hear(), Message::ControlPipe("two lines".to_owned()));
-        let past = DrainingPredecessor::new(1, other);
-        assert!(past.is_alive());
-        one.0.write_all(b"last words").unwrap();
-        drop(one);
-        assert!(!past.is_alive());
-    }
-
-    #[test]
-    fn a_line_without_an_end_is_no_line() {
-        let (mut one, mut other) = ControlPipe::pair().unwrap();
-        one.0.write_all(&[b'x'; 3 * LINE_MAX]).unwrap();
-        assert_eq!(other.hear(), Message::End);
-    }
 }

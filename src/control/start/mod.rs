@@ -1,8 +1,11 @@
-//! What a start reads and takes: configuration, certificates, listeners, inherited sockets, the machine.
+//! What a start needs: configuration and certificates from files, listeners, inherited descriptors, cores, the control thread.
 
 pub mod certs;
+pub mod control_pipe;
+pub mod control_thread;
 pub mod host;
 pub mod inherited;
 pub mod listeners;
 pub mod load;
+pub mod note;
 pub mod program;

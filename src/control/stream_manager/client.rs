@@ -46,12 +46,8 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    /// An asker for a revision; `roots` are trusted besides the machine's own.
-    pub(crate) fn new(
-        gateway: Arc<Gateway>,
-        revision: Arc<Revision>,
-        roots: Vec<CertificateDer<'static>>,
-    ) -> Self {
+    /// An asker for a revision.
+    pub(crate) fn new(gateway: Arc<Gateway>, revision: Arc<Revision>) -> Self {
         let config = &revision.config;
         let manager = &config.stream_manager;
         let authorization = manager.authorization.as_ref().and_then(|secret| {
@@ -60,7 +56,7 @@ impl Asker {
             Some(value)
         });
         Self {
-            http: client(config, roots),
+            http: client(config, &revision.roots),
             base: base(&manager.url),
             authorization,
             freshness: FreshnessRules {
@@ -229,7 +225,7 @@ fn base(url: &ManagerUrl) -> String {
     format!("{scheme}://{host}:{}{}", url.port, url.prefix)
 }
 
-fn client(config: &Config, extra_roots: Vec<CertificateDer<'static>>) -> Http {
+fn client(config: &Config, extra_roots: &[CertificateDer<'static>]) -> Http {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -252,13 +248,13 @@ fn client(config: &Config, extra_roots: Vec<CertificateDer<'static>>) -> Http {
 }
 
 /// The machine's roots and the configured ones; none are looked for when the stream manager speaks plain HTTP.
-fn roots(config: &Config, extra: Vec<CertificateDer<'static>>) -> rustls::RootCertStore {
+fn roots(config: &Config, extra: &[CertificateDer<'static>]) -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     if config.stream_manager.url.https {
         let found = rustls_native_certs::load_native_certs();
         found.errors.iter().for_each(|e| tracing::warn!(error = %e, "a root certificate can't be read"));
         roots.add_parsable_certificates(found.certs);
-        roots.add_parsable_certificates(extra);
+        roots.add_parsable_certificates(extra.iter().cloned());
     }
     roots
 }

@@ -1,4 +1,4 @@
-//! Handing the listeners to a successor.
+//! Upgrade: the listeners go from a process to its successor.
 
 pub mod handover;
 pub mod successor;

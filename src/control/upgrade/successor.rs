@@ -1,49 +1,50 @@
-//! A new process on its way to take over: whether it will, and if not, why not.
+//! A new process on its way to take over: whether it is ready, and if it failed, why.
 //!
-//! It knows nothing of what is handed over.
+//! This file does not know what is handed over.
 
-use crate::control::start::inherited::{ControlPipe, Message};
+use crate::control::start::control_pipe::{ControlPipe, Message};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-/// How long it may take to be ready: longer than its workers may take to listen.
-const READY: Duration = Duration::from_secs(60);
+/// How long the new process may take to be ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often somebody looks while its exit is awaited.
-const LOOK: Duration = Duration::from_millis(10);
+/// How long the exit status may come after the end of the control pipe.
+const EXIT_STATUS_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// A new process that is on its way.
 #[derive(Debug)]
 pub struct Successor {
-    /// The one that we started; mostly a stepping stone, see [`crate::control::start::inherited`].
+    /// The process that was started. Mostly it only starts the one that will serve: see
+    /// [`inherited`](crate::control::start::inherited).
     child: Child,
-    pub line: ControlPipe,
-    /// The one that will serve, once it is known.
+    pub pipe: ControlPipe,
+    /// The process that will serve, once it has sent its id.
     pid: Option<u32>,
     deadline: Instant,
 }
 
 impl Successor {
-    /// One that was just started, and our end of the line to it.
-    pub fn new(child: Child, line: ControlPipe) -> Self {
-        Self { child, line, pid: None, deadline: Instant::now() + READY }
+    /// The process `child`, which was started just now, and the control pipe to it.
+    pub fn new(child: Child, pipe: ControlPipe) -> Self {
+        Self { child, pipe, pid: None, deadline: Instant::now() + READY_TIMEOUT }
     }
 
-    /// The process that will serve, as far as it is known.
+    /// The id of the process that will serve; of the process that was started as long as that is unknown.
     pub fn pid(&self) -> u32 {
         self.pid.unwrap_or_else(|| self.child.id())
     }
 
-    /// Whether it is ready; an error says why it will never be.
-    pub fn look(&mut self) -> Result<bool, String> {
+    /// Whether it is ready, without waiting. The error says why it will never be: it failed, it ended, or it took 60 s.
+    pub fn poll(&mut self) -> Result<bool, String> {
         loop {
-            match self.line.hear() {
-                Message::ControlPipe(line) => {
+            match self.pipe.receive() {
+                Message::Line(line) => {
                     let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
                     match (word, rest.parse()) {
                         ("pid" | "ready", Ok(pid)) => self.pid = Some(pid),
-                        ("failed", _) => return Err(format!("the new process says: {rest}")),
+                        ("failed", _) => return Err(format!("the new process failed: {rest}")),
                         _ => {}
                     }
                     if word == "ready" {
@@ -63,23 +64,23 @@ impl Successor {
     }
 
     fn how_it_ended(&mut self) -> String {
-        // its end of the line closes a moment before it can be waited for
-        let deadline = Instant::now() + LOOK;
+        // its end of the pipe closes a moment before its exit status is known
+        let deadline = Instant::now() + EXIT_STATUS_TIMEOUT;
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) if !status.success() => {
                     return format!("ended before it was ready ({status}); the log may say why");
                 }
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK / 10),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(EXIT_STATUS_TIMEOUT / 10),
                 _ => return "ended before it was ready; the log may say why".to_owned(),
             }
         }
     }
 
-    /// Ends whatever is left of it.
+    /// Kills the process that was started, and the one that would serve.
     pub fn end(&mut self) {
-        // while its end of the line is open it lives, and its number is nobody else's
-        if self.line.hear() == Message::NothingYet
+        // while its end of the pipe is open it runs, so its id is not yet the id of another process
+        if self.pipe.receive() == Message::NothingYet
             && let Some(pid) = self.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()))
         {
             let _ = kill_process(pid, Signal::KILL);
@@ -92,25 +93,25 @@ impl Successor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::start::inherited::FD_ENV;
+    use crate::control::start::note::FD_ENV;
     use crate::control::start::program::Program;
     use crate::control::upgrade::handover::Handover;
 
-    /// A successor by this shell script, which gets the number of its line in `$LINE`.
+    /// A successor by this shell script, which gets the descriptor of its control pipe in `$PIPE`.
     fn successor(script: &str) -> Successor {
         let program = Program::of(
             "/bin/bash",
-            &["-c", &format!("LINE=${{{FD_ENV}##*report=}}; LINE=${{LINE%%:*}}; {script}")],
+            &["-c", &format!("PIPE=${{{FD_ENV}##*report=}}; PIPE=${{PIPE%%:*}}; {script}")],
         );
         Handover::default().spawn(&program).expect("bash")
     }
 
-    /// What it comes to.
+    /// Polls until it is ready or has failed.
     fn outcome(successor: &mut Successor) -> Result<u32, String> {
         loop {
-            match successor.look() {
+            match successor.poll() {
                 Ok(true) => return Ok(successor.pid()),
-                Ok(false) => std::thread::sleep(LOOK),
+                Ok(false) => std::thread::sleep(Duration::from_millis(10)),
                 Err(why) => {
                     successor.end();
                     return Err(why);
@@ -120,18 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_says_when_it_is_ready_and_who_it_is() {
-        let mut good = successor("eval \"echo pid 1 >&$LINE; echo ready 4711 >&$LINE\"");
+    fn a_successor_reports_that_it_is_ready_and_its_process_id() {
+        let mut good = successor("eval \"echo pid 1 >&$PIPE; echo ready 4711 >&$PIPE\"");
         assert_eq!(outcome(&mut good), Ok(4711));
-        // 4711 is not ours to end
+        // the test may not kill 4711
         good.pid = None;
         good.end();
     }
 
     #[test]
-    fn a_successor_that_fails_says_why() {
+    fn a_successor_that_fails_reports_why() {
         let why =
-            outcome(&mut successor("eval \"echo failed no port >&$LINE\"; sleep 60")).expect_err("it failed");
+            outcome(&mut successor("eval \"echo failed no port >&$PIPE\"; sleep 60")).expect_err("it failed");
         assert!(why.ends_with("no port"), "{why}");
         let why = outcome(&mut successor("exit 3")).expect_err("it failed");
         assert!(why.contains("exit status: 3"), "{why}");

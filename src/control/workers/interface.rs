@@ -1,71 +1,41 @@
-//! The workers as the rest of the control side sees them: what they are started with, and what they can be told.
+//! The workers as the supervisor and the reloader see them. Tests of the supervisor bring workers of their own.
 
-use crate::control::process::state::ProcessState;
 use crate::control::workers::parts::RevisionParts;
-use crate::shared::revision::Names;
-use std::net::TcpListener;
+use crate::shared::revision::Revision;
 use std::sync::Arc;
-use tokio::runtime::Handle;
 
-/// Everything the workers are started with.
-#[derive(Debug)]
-pub struct Launch {
-    pub shared: Arc<ProcessState>,
-    pub parts: RevisionParts,
-    /// One for each worker.
-    pub specs: Vec<WorkerSpec>,
-    /// The runtime of the control thread, where the client of the stream manager may run too.
-    pub control: Handle,
-}
-
-/// What one worker is started with.
-#[derive(Debug)]
-pub struct WorkerSpec {
-    pub index: usize,
-    /// The core to pin it to.
-    pub core: Option<usize>,
-    /// Bound and non-blocking; at least one for each address. They listen when [`Workers::accept`] is called.
-    pub listeners: Vec<TcpListener>,
-    /// Listeners to be closed as soon as everybody who waits there is let in.
-    pub draining_listeners: Vec<TcpListener>,
-}
-
-/// All workers together, as the supervisor sees them.
+/// All workers together, as the supervisor sees them. When it is dropped the workers cut what is left and end.
 pub trait Workers {
-    /// How many workers could accept connections; the reason if one can't.
-    fn listening(&self) -> Result<usize, String>;
-    /// Lets every worker begin to accept.
+    /// Lets every worker begin to accept connections.
     fn accept(&self);
-    /// Asks every worker to accept nobody more: another process does. Sessions go on.
+    /// Lets every worker stop accepting connections, because another process accepts them. Sessions go on.
     fn leave(&self) {}
-    /// Once every worker has left: how many connections have not finished their first request's head.
+    /// After [`Workers::leave`]: how many connections have not finished the head of their first request. `None` while a
+    /// worker still accepts.
     fn pending_handshakes(&self) -> Option<usize> {
         Some(0)
     }
-    /// Asks every worker to drain. The phase is `Draining` already.
+    /// Lets every worker drain. The phase is `Draining` already.
     fn drain(&self);
-    /// What a successor has to know, in lines.
+    /// The state that a successor needs, one line per entry.
     fn export_state(&self) -> Vec<String> {
         Vec::new()
     }
-    /// One such line of a predecessor. Nobody is accepted yet.
+    /// Takes over one such line of a predecessor. It is called before the workers accept connections.
     fn import_state(&self, _line: &str) {}
-    /// A worker that ended although nobody asked it to.
+    /// The index of a worker that ended although it was not stopped.
     fn exited_worker(&self) -> Option<usize> {
         None
     }
-    /// The way of a reload to them.
+    /// The access of the reloader to them.
     fn reviser(&self) -> Box<dyn Revise>;
-    /// Whether nothing is left to be ended. Asked during a drain, beside the count of open connections.
-    fn is_idle(&self) -> bool {
-        true
-    }
 }
 
-/// The way of a reload to the workers. It does not keep them alive.
+/// The access of the reloader to the workers. It does not keep them alive.
 pub trait Revise: Send {
-    /// Hands a newer revision to every worker and waits until they took it over; names those that did not, soon.
+    /// Hands a newer revision to every worker and waits until they took it over, for 5 s at most. Returns the indexes of
+    /// the workers that did not in this time.
     fn revise(&self, parts: RevisionParts) -> Vec<usize>;
-    /// Names that clients may use, with their addresses now.
-    fn names(&self) -> Arc<Names>;
+    /// The revision that was handed to the workers last.
+    fn newest(&self) -> Arc<Revision>;
 }

@@ -1,25 +1,86 @@
-//! The workers as a crew: builds what they share, starts them, and passes on what the supervisor asks and what a reload
-//! brings.
+//! Starts the workers with what they share, and passes on to them what the supervisor and the reloader want.
 
 use crate::config::Driver;
+use crate::control::process::state::ProcessState;
 use crate::control::process::worker_query::WorkerQueries;
+use crate::control::start::listeners::PerWorker;
 use crate::control::stream_manager::client::Asker;
 use crate::control::stream_manager::dns;
-use crate::control::stream_manager::flights;
-use crate::control::stream_manager::flights::Manager;
-use crate::control::workers::interface::{Launch, Revise, Workers};
+use crate::control::stream_manager::flights::{self, Manager};
+use crate::control::workers::interface::{Revise, Workers};
 use crate::control::workers::parts::RevisionParts;
 use crate::shared::gateway::{Fallback, Gateway};
-use crate::shared::revision::Names;
+use crate::shared::revision::Revision;
 use crate::shared::transfer;
-use crate::worker;
-use crate::worker::{Command, Handle, Mailbox, Setup};
+use crate::worker::{self, Command, DriverChoice, Handle, Mailbox, WorkerSpec};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
+use tokio::runtime;
 
-/// How long a worker may take to take over a revision before somebody hears of it. It takes microseconds.
-const TAKE_OVER: Duration = Duration::from_secs(5);
+/// How long the workers may take to take over a revision before a log line names those that did not. It takes microseconds.
+const REVISE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything the workers are started with.
+#[derive(Debug)]
+pub struct Launch {
+    pub state: Arc<ProcessState>,
+    /// The first revision.
+    pub parts: RevisionParts,
+    /// One for each worker.
+    pub specs: Vec<WorkerSpec>,
+    /// The runtime of the control thread, which asks the stream manager and resolves names.
+    pub control: runtime::Handle,
+}
+
+/// The start records of the workers, one for each core. `per_worker` are the listeners of each worker.
+pub fn specs(
+    driver: Driver,
+    cores: Vec<Option<usize>>,
+    per_worker: PerWorker,
+    mut draining_listeners: Vec<TcpListener>,
+) -> Vec<WorkerSpec> {
+    let spec = |(index, (core, listeners))| {
+        // all of them go to worker 0: queues that only have to be emptied are too little work to share
+        let draining_listeners = std::mem::take(&mut draining_listeners);
+        WorkerSpec { index, core, driver, listeners, draining_listeners }
+    };
+    cores.into_iter().zip(per_worker).enumerate().map(spec).collect()
+}
+
+/// Starts every worker and waits until each could accept connections; they do so after [`Workers::accept`]. `fallback`
+/// answers requests without a route of the gateway, for programs that embed it. The error names the worker that can't start, and why.
+pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Workers>, String> {
+    let Launch { state, parts, specs, control } = launch;
+    let revision = Arc::new(parts.into_revision());
+    let config = &revision.config;
+    let (gateway, questions) = Gateway::new(revision.clone(), state.metrics.clone(), fallback);
+    let gateway = Arc::new(gateway);
+    let manager = Arc::new(Manager::new(gateway.clone(), Asker::new(gateway.clone(), revision.clone())));
+    control.spawn(dns::keep_fresh(gateway.clone()));
+    control.spawn(flights::serve(manager.clone(), questions));
+    let mut workers = RunningWorkers { handles: Vec::with_capacity(specs.len()), gateway, manager };
+    for spec in specs {
+        let index = spec.index;
+        let worker = worker::start(spec, workers.gateway.clone());
+        workers.handles.push(worker.map_err(|error| format!("worker {index} can't start: {error}"))?);
+    }
+    workers.publish(&state);
+    if let Some(worker) = workers.handles.first() {
+        log_driver(&worker.driver, config.gateway.driver);
+    }
+    Ok(Box::new(workers))
+}
+
+fn log_driver(DriverChoice { name, reason }: &DriverChoice, configured: Driver) {
+    match reason {
+        Some(reason) if configured == Driver::Auto => {
+            tracing::warn!(driver = name, reason, "io_uring is not available, the workers use epoll");
+        }
+        _ => tracing::info!(driver = name, "the workers wait on this driver"),
+    }
+}
 
 /// All running workers.
 struct RunningWorkers {
@@ -29,28 +90,41 @@ struct RunningWorkers {
 }
 
 impl RunningWorkers {
-    fn tell(&self, command: impl Fn() -> Command) {
+    fn send_all(&self, command: impl Fn() -> Command) {
         self.handles.iter().for_each(|worker| worker.send(command()));
+    }
+
+    fn mailboxes(&self) -> Vec<Mailbox> {
+        self.handles.iter().map(Handle::mailbox).collect()
+    }
+
+    /// Lets the admin listener read from them. A process launches its workers once, so nothing is set twice.
+    fn publish(&self, state: &ProcessState) {
+        let gateway = self.gateway.clone();
+        let _ = state.stored_answers.set(Box::new(move || gateway.answers.count()));
+        let _ = state.worker_queries.set(WorkerQueries::new(self.mailboxes(), self.gateway.clone()));
+        if let Some(worker) = self.handles.first() {
+            let _ = state.driver_name.set(worker.driver.name);
+        }
     }
 }
 
 impl Workers for RunningWorkers {
-    fn listening(&self) -> Result<usize, String> {
-        // `worker::start` came back only when the worker ran
-        Ok(self.handles.len())
-    }
-
     fn accept(&self) {
-        self.tell(|| Command::Accept);
+        self.send_all(|| Command::Accept);
     }
 
     fn leave(&self) {
-        self.tell(|| Command::Leave);
+        self.send_all(|| Command::Leave);
     }
 
     fn pending_handshakes(&self) -> Option<usize> {
         let accepting = self.handles.iter().any(Handle::is_accepting);
         (!accepting).then(|| self.gateway.limiter.pending_handshakes())
+    }
+
+    fn drain(&self) {
+        self.send_all(|| Command::Drain);
     }
 
     fn export_state(&self) -> Vec<String> {
@@ -65,29 +139,22 @@ impl Workers for RunningWorkers {
         self.handles.iter().position(Handle::is_finished)
     }
 
-    fn drain(&self) {
-        self.tell(|| Command::Drain);
-    }
-
     fn reviser(&self) -> Box<dyn Revise> {
-        Box::new(Reviser {
-            mailboxes: self.handles.iter().map(Handle::mailbox).collect(),
-            gateway: self.gateway.clone(),
-            manager: self.manager.clone(),
-        })
+        let (mailboxes, gateway, manager) = (self.mailboxes(), self.gateway.clone(), self.manager.clone());
+        Box::new(Reviser { mailboxes, gateway, manager })
     }
 }
 
 impl Drop for RunningWorkers {
     fn drop(&mut self) {
-        self.tell(|| Command::Stop);
+        self.send_all(|| Command::Stop);
         for worker in self.handles.drain(..) {
             let _ = worker.join();
         }
     }
 }
 
-/// The way of a reload to the workers.
+/// Hands newer revisions to the workers and to the client of the stream manager.
 struct Reviser {
     mailboxes: Vec<Mailbox>,
     gateway: Arc<Gateway>,
@@ -95,75 +162,30 @@ struct Reviser {
 }
 
 impl Revise for Reviser {
-    fn names(&self) -> Arc<Names> {
-        self.gateway.newest().names.load_full()
+    fn newest(&self) -> Arc<Revision> {
+        self.gateway.newest()
     }
 
     fn revise(&self, parts: RevisionParts) -> Vec<usize> {
-        let (revision, roots) = parts.into_revision();
-        // until it is looked anew: one address that is refused too many is better than one too few
+        let revision = parts.into_revision();
+        // until `dns::keep_fresh` looks again: one denied address too many is better than one too few
         revision.extra_denied.store(self.gateway.newest().extra_denied.load_full());
         let revision = Arc::new(revision);
-        let asker = Asker::new(self.gateway.clone(), revision.clone(), roots);
         self.gateway.revise(&revision);
-        self.manager.revise(asker);
-        let (taken, takes) = channel();
+        self.manager.revise(Asker::new(self.gateway.clone(), revision.clone()));
+        let (taken_over, indexes) = channel();
         for mailbox in &self.mailboxes {
-            mailbox.send(Command::Revise(revision.clone(), taken.clone()));
+            mailbox.send(Command::Revise(revision.clone(), taken_over.clone()));
         }
-        drop(taken);
-        let deadline = Instant::now() + TAKE_OVER;
-        let mut waiting: Vec<usize> = (0..self.mailboxes.len()).collect();
-        while !waiting.is_empty() {
-            // a worker that ended dropped its sender
+        drop(taken_over);
+        let deadline = Instant::now() + REVISE_TIMEOUT;
+        let mut missing: Vec<usize> = (0..self.mailboxes.len()).collect();
+        while !missing.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(index) = takes.recv_timeout(left) else { break };
-            waiting.retain(|worker| *worker != index);
+            // it fails at the deadline, and when all others ended: a worker that ends drops its sender
+            let Ok(index) = indexes.recv_timeout(left) else { break };
+            missing.retain(|worker| *worker != index);
         }
-        waiting
+        missing
     }
-}
-
-/// Starts every worker. `fallback` answers what matches no route of the gateway, for programs that embed it.
-pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Workers>, String> {
-    let Launch { shared, parts, specs, control } = launch;
-    let config = parts.config.clone();
-    let (revision, roots) = parts.into_revision();
-    let revision = Arc::new(revision);
-    let (gateway, questions) = Gateway::new(revision.clone(), shared.metrics.clone(), fallback);
-    let gateway = Arc::new(gateway);
-    let counted = gateway.clone();
-    // the first and only launch of this process sets it
-    let _ = shared.stored_answers.set(Box::new(move || counted.answers.count()));
-    let manager = Arc::new(Manager::new(gateway.clone(), Asker::new(gateway.clone(), revision, roots)));
-    control.spawn(dns::keep_fresh(gateway.clone()));
-    control.spawn(flights::serve(manager.clone(), questions));
-    let mut workers =
-        RunningWorkers { handles: Vec::with_capacity(specs.len()), gateway: gateway.clone(), manager };
-    for spec in specs {
-        let setup = Setup {
-            index: spec.index,
-            core: spec.core,
-            driver: config.gateway.driver,
-            listeners: spec.listeners,
-            draining_listeners: spec.draining_listeners,
-            gateway: gateway.clone(),
-        };
-        let index = setup.index;
-        let worker = worker::start(setup).map_err(|e| format!("worker {index} can't start: {e}"))?;
-        workers.handles.push(worker);
-    }
-    if let Some(worker) = workers.handles.first() {
-        let choice = &worker.driver;
-        let _ = shared.driver_name.set(choice.name);
-        match &choice.reason {
-            Some(reason) if config.gateway.driver == Driver::Auto => {
-                tracing::warn!(driver = choice.name, reason, "the workers do without io_uring");
-            }
-            _ => tracing::info!(driver = choice.name, "the workers wait on this driver"),
-        }
-    }
-    let mailboxes = workers.handles.iter().map(Handle::mailbox).collect();
-    let _ = shared.worker_queries.set(WorkerQueries::new(mailboxes, gateway));
-    Ok(Box::new(workers))
 }

@@ -3,13 +3,10 @@
 //! What changes something passes `admin_guard` first. It runs on the control thread, so a slow reader here never costs
 //! a session anything.
 
-use crate::config::AdminListen;
-use crate::control::admin::lifecycle::{ClosableListener, Closed};
 use crate::control::admin::{api, guard};
+use crate::control::process::process_stats::process_stats;
+use crate::control::process::reload_report::ReloadReport;
 use crate::control::process::state::{Phase, ProcessState};
-use crate::control::reload::reloader;
-use crate::control::reload::reloader::ReloadReport;
-use crate::control::start::host;
 use crate::metrics::page;
 use crate::metrics::page::{Dialect, Facts};
 use crate::metrics::{AnswerOutcome, Counter, Route, WorkerMetrics};
@@ -19,99 +16,24 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const PAGE: &str = include_str!("page.html");
 
-/// A bound admin listener that nobody serves yet.
-#[derive(Debug)]
-pub enum Bound {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-/// Binds what the configuration says; `None` if it says off. The error is a whole sentence.
-pub fn bind(listen: &AdminListen) -> Result<Option<Bound>, String> {
-    match listen {
-        AdminListen::Off => Ok(None),
-        AdminListen::Tcp(address) => {
-            bind_tcp(*address).map(|listener| Some(Bound::Tcp(listener))).map_err(|error| {
-                format!("can't open the admin listener {address} ({error}); choose another one in [admin].listen")
-            })
-        }
-        AdminListen::Unix(path) => bind_unix(path).map(|listener| Some(Bound::Unix(listener))).map_err(|error| {
-            let path = path.display();
-            format!("can't open the admin listener unix:{path} ({error}); choose another one in [admin].listen")
-        }),
-    }
-}
-
-pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// Binds a socket file for owner and group, in place of one that a dead process left.
-pub(crate) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    let left = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if left {
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));
-        }
-        std::fs::remove_file(path)?;
-    }
-    // by umask, so that it is never open to others, not even for a moment
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
-    let listener = UnixListener::bind(path);
-    rustix::process::umask(before);
-    let listener = listener?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// Serves until `end`, and then until who asked before has the answer; takes no new connection from `leave` on. Call it on
-/// the control thread's runtime.
-pub(crate) async fn serve(
-    bound: Bound,
-    shared: Arc<ProcessState>,
-    leave: Closed,
-    end: Closed,
-) -> io::Result<()> {
-    let end = async { drop(end.await) };
-    match bound {
-        Bound::Tcp(listener) => {
-            let address = listener.local_addr()?;
-            tracing::info!("admin page on http://{address}/");
-            let listener = ClosableListener(Some(tokio::net::TcpListener::from_std(listener)?), leave);
-            axum::serve(listener, router(shared, Some(address))).with_graceful_shutdown(end).await
-        }
-        Bound::Unix(listener) => {
-            let listener = ClosableListener(Some(tokio::net::UnixListener::from_std(listener)?), leave);
-            axum::serve(listener, router(shared, None)).with_graceful_shutdown(end).await
-        }
-    }
-}
-
 /// Everything the listener answers. With an address only requests that name it are answered; a socket file is out of
 /// reach of web pages anyway.
-fn router(shared: Arc<ProcessState>, address: Option<SocketAddr>) -> Router {
+pub(crate) fn router(shared: Arc<ProcessState>, address: Option<SocketAddr>) -> Router {
     Router::new()
         .route("/", get(people))
         .route("/metrics", get(metrics))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/api/status", get(status))
-        .route("/api/reload", post(reloader::answer))
         .merge(api::routes())
         .layer(from_fn_with_state(address, guard::guard))
         .layer(from_fn(harden))
@@ -156,8 +78,8 @@ async fn metrics(State(shared): State<Arc<ProcessState>>, headers: HeaderMap) ->
     let dialect = Dialect::accepted(accept);
     let facts = Facts {
         driver: shared.driver().to_owned(),
-        revision: shared.current().revision,
-        process: host::process_stats(shared.started_at),
+        revision: shared.served().revision,
+        process: process_stats(shared.started_at),
     };
     let page = page::write(&shared.metrics, &facts, dialect);
     ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
@@ -179,7 +101,7 @@ async fn ready(State(shared): State<Arc<ProcessState>>) -> (StatusCode, String) 
 }
 
 async fn status(State(shared): State<Arc<ProcessState>>) -> Json<Value> {
-    let current = shared.current();
+    let served = shared.served();
     let sum = |of: &dyn Fn(&WorkerMetrics) -> &Counter| -> u64 {
         shared.metrics.iter().map(|worker| of(worker).get()).sum()
     };
@@ -203,8 +125,8 @@ async fn status(State(shared): State<Arc<ProcessState>>) -> Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "phase": shared.phase.get().word(),
-        "revision": current.revision,
-        "needs_restart": current.needs_restart,
+        "revision": served.revision,
+        "needs_restart": served.needs_restart,
         "reload": shared.last_reload.load().as_deref().map(ReloadReport::to_json),
         "driver": shared.driver(),
         "uptime_seconds": shared.started.elapsed().as_secs(),
@@ -217,7 +139,7 @@ async fn status(State(shared): State<Arc<ProcessState>>) -> Json<Value> {
         "frames": sum(&|worker| &worker.frames[0]) + sum(&|worker| &worker.frames[1]),
         "panics": sum(&|worker| &worker.panics),
         "workers": shared.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
-        "certificates": certificates(&current.certificates),
+        "certificates": certificates(&served.certificates),
     }))
 }
 

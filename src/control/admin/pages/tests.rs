@@ -1,10 +1,13 @@
 //! Tests of the admin listener, over real sockets.
 
 use super::*;
-use crate::control::cli::client;
+use crate::config::AdminListen;
+use crate::control::admin::lifecycle::serve;
+use crate::control::admin::listener::bind;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 use tokio::sync::oneshot;
 
@@ -95,25 +98,6 @@ fn pages_say_what_they_should_and_keep_secrets() {
     // there are no workers here who could be asked
     assert!(get(address, "/api/sessions").starts_with("HTTP/1.1 503 "));
     assert!(get(address, "/nothing").starts_with("HTTP/1.1 404 "));
-}
-
-#[test]
-fn the_command_status_reads_it() {
-    let address = free();
-    let shared = begin(&AdminListen::Tcp(address));
-    shared.phase.advance(Phase::Serving);
-    shared.metrics[1].sessions_active[0].add(3);
-    let answer =
-        client::ask(&AdminListen::Tcp(address), client::Method::GET, "/api/status").expect("it answers");
-    let lines = crate::control::cli::status::lines(&serde_json::from_slice(&answer).expect("JSON"));
-    for line in [
-        "phase       serving\n",
-        "sessions    3\n",
-        "worker 1    3 sessions, 0.0 s behind\n",
-        "certificate a.example,",
-    ] {
-        assert!(lines.contains(line), "{lines}");
-    }
 }
 
 #[test]
