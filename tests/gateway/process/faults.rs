@@ -161,7 +161,7 @@ fn an_unresponsive_worker_is_noticed_and_the_others_go_on() {
     });
     let systemd = systemd.unwrap();
     let notified = || messages_to(&systemd).iter().any(|message| message.contains("WATCHDOG=1"));
-    let reports = || bed.gateway.stderr().matches("a worker stands still").count();
+    let reports = || bed.gateway.stderr().matches("worker unresponsive").count();
     let listener = bed.node(1);
     // enough sessions that each worker has some
     let mut sessions: Vec<_> = (0..24).map(|_| bed.relay(&listener)).collect();
