@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# How many instructions tidegate's pieces take, counted by callgrind, beside the committed benches/counts.baseline.
+# Counts with callgrind how many instructions tidegate's pieces take, and compares with the committed benches/counts.baseline.
 #
-#   benches/counts.sh          check: fails if a case takes over 3 % more than in the baseline, or is on one side only
-#   benches/counts.sh --move   write the baseline anew; commit it with the change that moved it, and say why there
-#   benches/counts.sh --profile CASE   what one case spends its instructions on
+#   benches/counts.sh          check: fails if a case takes over 3 % more than in the baseline, or is missing on one side
+#   benches/counts.sh --move   writes a new baseline; commit it with the change that moved it, with the reason in the message
+#   benches/counts.sh --profile CASE   shows which functions a case spends its instructions in
 #
-# Needs valgrind and an x86-64 machine with AVX2 (of any maker: valgrind shows programs one and the same processor). Other
-# compilers, C libraries and versions of valgrind count differently: what they count is shown, said to be unlike, and not
-# judged. The last line is "N passed, N failed", or begins with "note:". docs/performance.md explains the figures.
+# Needs valgrind and an x86-64 machine with AVX2 (of any maker: valgrind shows the same processor to every program). Other
+# compilers, C libraries and versions of valgrind lead to other counts: then the table is shown but not judged, and a note says
+# so. The last line is "N passed, N failed", or begins with "note:". docs/performance.md explains the figures.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,10 +31,10 @@ if [ "$(uname -m)" != x86_64 ] || ! grep -qw avx2 /proc/cpuinfo; then
 fi
 command -v valgrind >/dev/null || { echo 'benches/counts.sh: no valgrind: apt-get install valgrind' >&2; exit 69; }
 
-room=$(mktemp -d)
-trap 'rm -rf "$room"' EXIT
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
-# What the figures depend on, beside the source and Cargo.lock.
+# The tools that the counts depend on, beside the source and Cargo.lock.
 tools() {
   local rustc valgrind
   rustc=$(rustc --version | cut -d' ' -f2)
@@ -42,44 +42,44 @@ tools() {
   echo "rustc ${rustc%.*}, cc $(cc -dumpversion), $(getconf GNU_LIBC_VERSION), valgrind ${valgrind%.*}"
 }
 
-# One profile, and none of the flags that somebody's environment may hold.
+# Always the same profile, without compiler flags from the environment.
 build() {
   env -u CFLAGS -u CARGO_ENCODED_RUSTFLAGS -u CARGO_BUILD_TARGET RUSTFLAGS= \
     cargo build --locked --quiet --package tidegate-counts --profile counts
   local target
   target=$(cargo metadata --no-deps --format-version 1 --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-  cp "$target/counts/counts" "$room/counts"
+  cp "$target/counts/counts" "$scratch/counts"
 }
 
-# The program under callgrind. The environment and the name of the program are always the same, since they move the stack.
-# Copies are done by the vector loops of the C library, whatever their size: callgrind counts `rep movsb` byte by byte.
+# Runs the program under callgrind. The environment and the name of the program are always the same, because they move the
+# stack. The C library copies with its vector loops, whatever the size: callgrind counts `rep movsb` byte by byte.
 callgrind() {
   local tunables=glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824 tool
   tool=$(command -v valgrind)
-  (cd "$room" && env -i GLIBC_TUNABLES="$tunables" "$tool" --quiet --tool=callgrind --callgrind-out-file=dump \
-    --toggle-collect=counts::counted_work "$@" >names 2>said) \
-    || { cat "$room/said" >&2; exit 70; }
+  (cd "$scratch" && env -i GLIBC_TUNABLES="$tunables" "$tool" --quiet --tool=callgrind --callgrind-out-file=dump \
+    --toggle-collect=counts::counted_work "$@" >names 2>errors) \
+    || { cat "$scratch/errors" >&2; exit 70; }
 }
 
-# Counts all cases and writes "name count" lines to the file named.
+# count FILE: counts all cases and writes lines "name count".
 count() {
-  rm -f "$room"/dump*
+  rm -f "$scratch"/dump*
   callgrind --dump-after=counts::counted_work ./counts
   local times=0 n=0 word name total
   while read -r word name; do
     if [ "$word" = times ]; then times=$name; continue; fi
     n=$((n + 1))
-    total=$(sed -n 's/^totals: //p' "$room/dump.$n" 2>/dev/null) || true
-    # the name of the function is mangled in a way that this valgrind can't read, or it was inlined
+    total=$(sed -n 's/^totals: //p' "$scratch/dump.$n" 2>/dev/null) || true
+    # this valgrind can't read the mangled name of the function, or the function was inlined
     if [ "${total:-0}" -eq 0 ]; then echo "benches/counts.sh: nothing counted for $name" >&2; exit 70; fi
     echo "$name $((total / times))"
-  done <"$room/names" >"$1"
+  done <"$scratch/names" >"$1"
 }
 
-# Of two countings of the same program the lower one of each case.
+# lower FILE FILE: the lower count of each case.
 lower() { awk 'NR == FNR { first[$1] = $2; next } { print $1, ($2 < first[$1] ? $2 : first[$1]) }' "$@"; }
 
-# The table, and the verdict in the exit code. A name with a dot is a floor: shown, not judged.
+# compare FILE: prints the table; the exit code is the verdict. A name with a dot is a floor: shown, not judged.
 compare() {
   awk -v limit="$PERCENT" '
     function row(name, old, new, word) { printf "%-30s %10s %10s %9s  %s\n", name, old, new, percent, word }
@@ -113,28 +113,28 @@ write() {
 build
 if [ "$act" = profile ]; then
   callgrind ./counts "$profiled"
-  callgrind_annotate --auto=no --threshold=90 "$room/dump"
+  callgrind_annotate --auto=no --threshold=90 "$scratch/dump"
   exit 0
 fi
-count "$room/now"
+count "$scratch/now"
 if [ "$act" = move ]; then
-  if [ -e "$BASELINE" ]; then compare "$room/now" || true; fi
-  write "$room/now"
+  if [ -e "$BASELINE" ]; then compare "$scratch/now" || true; fi
+  write "$scratch/now"
   echo "moved: $BASELINE"
   exit 0
 fi
 made=$(sed -n '2s/^# //p' "$BASELINE")
 if [ "$made" != "$(tools)" ]; then
-  compare "$room/now" || true
+  compare "$scratch/now" || true
   printf 'baseline: %s\nhere:     %s\n' "$made" "$(tools)"
-  echo 'note: counted but NOT JUDGED: other tools than the baseline; move it with benches/counts.sh --move'
+  echo 'note: counted but NOT JUDGED: other tools than those of the baseline; benches/counts.sh --move writes a new one'
   exit 0
 fi
-compare "$room/now" >"$room/table" && { cat "$room/table"; exit 0; }
-# work that the clock sets off may fall into one counting, but not into both
-count "$room/again"
-lower "$room/now" "$room/again" >"$room/lower"
-compare "$room/lower" || {
-  echo "Over $PERCENT %: find out why (benches/counts.sh --profile CASE), or, if it is worth its price: benches/counts.sh --move"
+compare "$scratch/now" >"$scratch/table" && { cat "$scratch/table"; exit 0; }
+# work that the clock starts may fall into one count, but not into both
+count "$scratch/again"
+lower "$scratch/now" "$scratch/again" >"$scratch/lower"
+compare "$scratch/lower" || {
+  echo "Over $PERCENT %: find out why (benches/counts.sh --profile CASE), or accept it with benches/counts.sh --move"
   exit 1
 }

@@ -16,7 +16,7 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::control;
-use tidegate::shared::gateway::Page;
+use tidegate::shared::gateway::{Fallback, FallbackAnswer};
 use tidegate_sandbox::{Cluster, ClusterConfig, Group};
 
 /// Publishes and plays through tidegate on this machine.
@@ -98,8 +98,8 @@ impl Drop for Room {
 }
 
 /// Runs the gateway with that configuration file and one page of our own, until a signal ends it.
-fn start_gateway(config: PathBuf, page: Page) -> JoinHandle<ExitCode> {
-    thread::spawn(move || control::run::run(&config, None, vec![page]))
+fn start_gateway(config: PathBuf, page: Fallback) -> JoinHandle<ExitCode> {
+    thread::spawn(move || control::run::run(&config, None, Some(page)))
 }
 
 /// `https://localhost:PORT/`.
@@ -108,7 +108,7 @@ fn address(flags: &Flags) -> String {
 }
 
 /// One page with everything in it.
-fn page(flags: &Flags) -> Page {
+fn page(flags: &Flags) -> Fallback {
     let body = include_str!("demo/page.html")
         .replace("/*{{style}}*/", include_str!("demo/style.css"))
         .replace("/*{{session}}*/", include_str!("demo/session.js"))
@@ -118,7 +118,8 @@ fn page(flags: &Flags) -> Page {
         .replace("/*{{page}}*/", include_str!("demo/page.js"))
         .replace("{{admin}}", &format!("http://127.0.0.1:{}/", flags.admin_port));
     let content_type = "text/html; charset=utf-8".to_owned();
-    Page { path: "/".to_owned(), content_type, body: body.into_bytes() }
+    let page = FallbackAnswer { content_type, body: body.into_bytes() };
+    Box::new(move |target| (target.split('?').next() == Some("/")).then(|| page.clone()))
 }
 
 /// A certificate for this machine's own names; browsers will ask about it once.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzzes the targets, each for so many seconds, and prints what came of it.
+# Fuzzes each target for the given number of seconds and prints a table of the results.
 #
-#   fuzz/run.sh SECONDS [TARGET...]     all targets, or those named
+#   fuzz/run.sh SECONDS [TARGET...]     all targets, or these
 #
-# JOBS at a time (as many as there are cores). Stable Rust will do; cargo-fuzz is installed if it is missing. The seeds in
-# corpus/ stay as they are: what is found on the way goes to work/, what crashes to artifacts/, logs stand beside it in
-# work/. A target with a .dict file is given those words. The exit code is 1 if anything crashed, hung or grew too large.
+# JOBS targets run at a time (default: the number of cores). Stable Rust will do; cargo-fuzz is installed if it is missing. The
+# seeds in corpus/ are not changed: new inputs and the logs go to work/, inputs that crash a target to artifacts/. A target
+# with a .dict file gets its words. The exit code is 1 if a target crashed, hung or used too much memory.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -47,10 +47,10 @@ fuzz() {
     >"work/$target.log" 2>&1 </dev/null
 }
 
-# last TARGET PATTERN: the last match of a group in its log.
+# last TARGET PATTERN: the last text in the target's log that the group in the pattern matches.
 last() { sed -nE "s/$2/\\1/p" "work/$1.log" | tail -n 1; }
 
-# row TARGET CODE
+# row TARGET CODE: prints the target's line of the table.
 row() {
   local target=$1 end='none' executions
   if [ "$2" -ne 0 ]; then end=$(last "$target" '.*Test unit written to (.*)'); fi
@@ -67,7 +67,7 @@ trap 'exit 130' INT TERM
 
 crashed=0
 printf '%-18s %12s %8s %7s %7s %7s  %s\n' target executions exec/s cov ft corpus crash
-# reap: waits for one of them and prints its row.
+# reap: waits until one target ends and prints its row.
 reap() {
   local pid code=0
   wait -n -p pid || code=$?

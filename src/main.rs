@@ -16,7 +16,7 @@ fn main() -> ExitCode {
             let program = Program::as_started();
             let program =
                 program.inspect_err(|error| eprintln!("tidegate: SIGUSR2 will not work here ({error})"));
-            run::run(&config, program.ok(), Vec::new())
+            run::run(&config, program.ok(), None)
         }
         Action::Exit(code) => code,
     }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What the program is made of (deny.toml): licences, sources, versions and features of everything that is linked in, and what
-# is known against any of it.
+# cargo-deny judges everything that is linked into the program (deny.toml): licences, sources, versions and features, and the
+# advisories that are known against any of it.
 #
-# The database of advisories comes from its home on the internet, or from a clone named by TIDEGATE_ADVISORY_DB. Where neither
-# can be had a line says so, and the rest is judged all the same. cargo-deny is built once, below the target directory.
+# The database of advisories is cloned from GitHub, or from a local clone that TIDEGATE_ADVISORY_DB names. Where neither can be
+# had, a line says SKIPPED, and the rest is still judged. cargo-deny is built once, below the target directory.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,7 +11,7 @@ target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 tools=$(cd "$target" && pwd)/tools
 if [ ! -x "$tools/bin/cargo-deny" ]; then
-  # unoptimised: it runs for a second, but is compiled for minutes
+  # not optimised: it runs for a second, but takes minutes to compile
   CARGO_TARGET_DIR=$tools/build cargo install cargo-deny --version '^0.20' --locked --debug --quiet --root "$tools"
   rm -rf "$tools/build"
 fi
@@ -26,7 +26,7 @@ if [ -n "${TIDEGATE_ADVISORY_DB:-}" ]; then
 fi
 if ! said=$(timeout 120 "$deny" --locked fetch db 2>&1); then
   printf '%s\n' "$said"
-  echo 'SKIPPED advisories: their database can not be had from here'
+  echo 'SKIPPED advisories: their database can not be fetched from here'
   exit 0
 fi
 "$deny" --locked check advisories

@@ -1,5 +1,5 @@
-//! Logs: to stderr or a file by a thread of their own, so that no worker ever waits for a disk; and what is masked in
-//! them. Level, format and the access log's place can change while lines are written.
+//! The logs. Threads of their own write them to stderr and to the file of the access log, so that no worker ever waits for a
+//! disk. Level, format and the file of the access log can change while lines are written.
 
 use crate::config::{AccessLog, Log, LogFormat, LogLevel};
 use arc_swap::ArcSwap;
@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking;
@@ -22,34 +22,42 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The target of the access log's lines: `tracing::info!(target: ACCESS, …)`.
+/// The target of the lines of the access log: `tracing::info!(target: ACCESS, …)`.
 pub const ACCESS: &str = "access";
 
-/// The logs of the process. Writes out what is left when it is dropped.
+/// The logs of the process. When it is dropped, the lines that wait are written.
 pub struct Logs(Arc<LogWriters>);
 
-/// A way to change the logs, from wherever.
+/// Changes the logs of the process, from any thread.
 #[derive(Clone)]
 pub struct Changer(Arc<LogWriters>);
 
-/// What is needed to log as configured, opened already.
+/// A log configuration with its file, opened.
 pub struct Opened {
     log: Log,
     file: Option<(NonBlocking, WorkerGuard)>,
 }
 
-/// What lines are written with.
+/// The writers of both logs, their format and their filters.
 struct LogWriters {
     stderr: NonBlocking,
-    access: Pen,
-    form: Form,
-    /// Sets which lines go where: all others, then those of the access log.
-    filter: Box<dyn Fn(Targets, Targets) + Send + Sync>,
-    /// Of stderr, and of the access log's file. Dropping one writes out what is left.
-    guards: Mutex<(Option<WorkerGuard>, Option<WorkerGuard>)>,
+    access: SwapWriter,
+    format: SwapFormat,
+    set_filters: SetFilters,
+    guards: Mutex<Guards>,
 }
 
-/// Opens what a configuration wants to write to. The logs stay as they are.
+/// Sets which lines go to the log, and which to the access log.
+type SetFilters = Box<dyn Fn(Targets, Targets) + Send + Sync>;
+
+/// A dropped guard writes the lines that wait.
+#[derive(Default)]
+struct Guards {
+    _stderr: Option<WorkerGuard>,
+    access_file: Option<WorkerGuard>,
+}
+
+/// Opens the file of the access log, if `log` names one. The logs stay as they are. It fails if the file can't be opened.
 pub fn open(log: &Log) -> io::Result<Opened> {
     let file = match &log.access {
         AccessLog::File(path) => {
@@ -61,23 +69,24 @@ pub fn open(log: &Log) -> io::Result<Opened> {
     Ok(Opened { log: log.clone(), file })
 }
 
-/// Starts logging for the whole process and hooks panics. A second call changes nothing but gives no error.
+/// Starts logging for the whole process, panics included. A second call changes nothing. It fails if the file of the access log
+/// can't be opened.
 pub fn start(log: &Log) -> io::Result<Logs> {
     let opened = open(log)?;
     let (stderr, guard) = non_blocking(io::stderr());
-    let (access, form) = (Pen::new(stderr.clone()), Form::default());
-    let (subscriber, filter) = subscriber(stderr.clone(), access.clone(), form.clone());
-    let guards = Mutex::new((Some(guard), None));
-    let pens = Arc::new(LogWriters { stderr, access, form, filter, guards });
-    // before it is installed: no line is written otherwise
-    pens.change(opened);
+    let (access, format) = (SwapWriter::new(stderr.clone()), SwapFormat::default());
+    let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), format.clone());
+    let guards = Mutex::new(Guards { _stderr: Some(guard), access_file: None });
+    let writers = Arc::new(LogWriters { stderr, access, format, set_filters, guards });
+    // before the subscriber is installed, or its first lines would be filtered out
+    writers.change(opened);
     let _ = subscriber.try_init();
     hook_panics();
-    Ok(Logs(pens))
+    Ok(Logs(writers))
 }
 
 impl Logs {
-    /// A way to change them.
+    /// Changes these logs later, from any thread.
     pub fn changer(&self) -> Changer {
         Changer(Arc::clone(&self.0))
     }
@@ -86,53 +95,56 @@ impl Logs {
 impl Drop for Logs {
     fn drop(&mut self) {
         let guards = std::mem::take(&mut *self.0.guards());
+        // outside the lock, because it waits until the lines are written
         drop(guards);
     }
 }
 
 impl Changer {
-    /// Logs as configured from the next line on.
+    /// Logs as `opened` says from the next line on.
     pub fn change(&self, opened: Opened) {
         self.0.change(opened);
     }
 }
 
 impl LogWriters {
-    fn guards(&self) -> std::sync::MutexGuard<'_, (Option<WorkerGuard>, Option<WorkerGuard>)> {
-        // a panic can't leave it half changed
+    fn guards(&self) -> MutexGuard<'_, Guards> {
+        // a panic can't leave them half changed
         self.guards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, Opened { log, file }: Opened) {
-        let (pen, guard) = file.map_or((self.stderr.clone(), None), |(pen, guard)| (pen, Some(guard)));
-        self.access.0.store(Arc::new(pen));
-        self.form.json.store(log.format == LogFormat::Json, Relaxed);
+        let (writer, guard) =
+            file.map_or((self.stderr.clone(), None), |(writer, guard)| (writer, Some(guard)));
+        self.access.0.store(Arc::new(writer));
+        self.format.json.store(log.format == LogFormat::Json, Relaxed);
         let (others, access) = filters(&log);
-        (self.filter)(others, access);
-        // what still waits for the former file is written there
-        let former = std::mem::replace(&mut self.guards().1, guard);
+        (self.set_filters)(others, access);
+        // lines that wait for the former file are written there
+        let former = std::mem::replace(&mut self.guards().access_file, guard);
         drop(former);
     }
 }
 
-/// A file whose disk may be full: lines that can't be written are dropped, which is said once each time it begins and ends.
-/// Each write is one line.
+/// Writes lines to a file whose disk may be full. Lines that can't be written are dropped; the log says once when that begins and
+/// once when it ends. Each call of `write` is one line.
 struct LossyWriter<W> {
     file: W,
-    lost: u64,
-    /// The last line ended before its end.
-    torn: bool,
+    /// Lines dropped since the last line that was written.
+    dropped: u64,
+    /// The last line was written only in part.
+    truncated: bool,
 }
 
 impl<W: io::Write> LossyWriter<W> {
     const fn new(file: W) -> Self {
-        Self { file, lost: 0, torn: false }
+        Self { file, dropped: 0, truncated: false }
     }
 
     fn try_write(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.torn {
+        if self.truncated {
             self.file.write_all(b"\n")?;
-            self.torn = false;
+            self.truncated = false;
         }
         let mut written = 0;
         while written < line.len() {
@@ -141,7 +153,7 @@ impl<W: io::Write> LossyWriter<W> {
                 Ok(some) => written += some,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.torn = written > 0;
+                    self.truncated = written > 0;
                     return Err(error);
                 }
             }
@@ -154,16 +166,16 @@ impl<W: io::Write> io::Write for LossyWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.try_write(line) {
             Ok(()) => {
-                let lost = std::mem::take(&mut self.lost);
+                let lost = std::mem::take(&mut self.dropped);
                 if lost > 0 {
                     tracing::warn!(lost, "the access log is written again");
                 }
             }
             Err(error) => {
-                if self.lost == 0 {
-                    tracing::error!(%error, "the access log can't be written; its lines are dropped until it can");
+                if self.dropped == 0 {
+                    tracing::error!(%error, "the access log can't be written, its lines are dropped");
                 }
-                self.lost += 1;
+                self.dropped += 1;
             }
         }
         Ok(line.len())
@@ -174,7 +186,7 @@ impl<W: io::Write> io::Write for LossyWriter<W> {
     }
 }
 
-/// Which lines go to the log by level, and which to the access log.
+/// Which lines go to the log, by level, and which to the access log.
 fn filters(log: &Log) -> (Targets, Targets) {
     let level = match log.level {
         LogLevel::Error => Level::ERROR,
@@ -188,35 +200,37 @@ fn filters(log: &Log) -> (Targets, Targets) {
     (others, Targets::new().with_target(ACCESS, access))
 }
 
-/// Where lines go, and how to change which.
-type Filter = Box<dyn Fn(Targets, Targets) + Send + Sync>;
-
-/// Sends lines of the access log to their own writer, and all others to the first one; none until it is told which.
-fn subscriber(all: NonBlocking, access: Pen, form: Form) -> (impl Subscriber + Send + Sync + use<>, Filter) {
+/// A subscriber that writes lines of the access log to `access` and all others to `all`; none until filters are set with the
+/// function that it returns too.
+fn subscriber(
+    all: NonBlocking,
+    access: SwapWriter,
+    format: SwapFormat,
+) -> (impl Subscriber + Send + Sync + use<>, SetFilters) {
     let (others, set_others) = reload::Layer::new(Targets::new());
     let (only_access, set_access) = reload::Layer::new(Targets::new());
-    let all = tracing_subscriber::fmt::layer().with_ansi(false).event_format(form.clone()).with_writer(all);
-    let own = tracing_subscriber::fmt::layer().with_ansi(false).event_format(form).with_writer(access);
+    let all = tracing_subscriber::fmt::layer().with_ansi(false).event_format(format.clone()).with_writer(all);
+    let own = tracing_subscriber::fmt::layer().with_ansi(false).event_format(format).with_writer(access);
     let subscriber =
         tracing_subscriber::registry().with(all.with_filter(others)).with(own.with_filter(only_access));
-    let filter = Box::new(move |others, access| {
-        // it fails when nobody logs any more
+    let set_filters = Box::new(move |others, access| {
+        // it fails when the subscriber is gone: then no line is written any more
         let _ = set_others.reload(others).and_then(|()| set_access.reload(access));
     });
-    (subscriber, filter)
+    (subscriber, set_filters)
 }
 
-/// A writer that can be exchanged.
+/// A writer that can be replaced while it is used.
 #[derive(Clone)]
-struct Pen(Arc<ArcSwap<NonBlocking>>);
+struct SwapWriter(Arc<ArcSwap<NonBlocking>>);
 
-impl Pen {
+impl SwapWriter {
     fn new(writer: NonBlocking) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(writer)))
     }
 }
 
-impl MakeWriter<'_> for Pen {
+impl MakeWriter<'_> for SwapWriter {
     type Writer = NonBlocking;
 
     fn make_writer(&self) -> NonBlocking {
@@ -224,22 +238,22 @@ impl MakeWriter<'_> for Pen {
     }
 }
 
-/// Text or JSON.
+/// The format of lines, text or JSON, which can change while lines are written.
 #[derive(Clone)]
-struct Form {
+struct SwapFormat {
     json: Arc<AtomicBool>,
     as_text: Format<Full>,
     as_json: Format<Json>,
 }
 
-impl Default for Form {
+impl Default for SwapFormat {
     fn default() -> Self {
         let as_json = Format::default().json().flatten_event(true);
         Self { json: Arc::default(), as_text: Format::default(), as_json }
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Form
+impl<S, N> FormatEvent<S, N> for SwapFormat
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
@@ -257,12 +271,13 @@ where
     }
 }
 
-/// One line for each panic: where, and in which thread. Its message is left out, because it may hold what a client sent.
+/// Logs each panic in one line: its place in the code and its thread. The message is left out, because it may hold what a client
+/// sent.
 fn hook_panics() {
     panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        tracing::error!(thread = thread.name().unwrap_or("unnamed"), "panic at {place}; this is a bug");
+        let location = panic.location().map_or_else(|| "an unknown location".to_owned(), ToString::to_string);
+        tracing::error!(thread = thread.name().unwrap_or("unnamed"), "panic at {location}; this is a bug");
     }));
 }
 
@@ -271,11 +286,11 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// A file of a test: what is written can be read while it is written.
+    /// A file of a test that can be read while it is written.
     #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
+    struct MemoryFile(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Paper {
+    impl io::Write for MemoryFile {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("no panic while writing").write(bytes)
         }
@@ -284,7 +299,7 @@ mod tests {
         }
     }
 
-    /// A disk with so much room.
+    /// A disk with room for this many bytes.
     struct Disk(Vec<u8>, usize);
 
     impl io::Write for Disk {
@@ -302,46 +317,46 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_costs_the_lines_that_do_not_fit_and_no_others() {
+    fn only_lines_that_do_not_fit_on_a_full_disk_are_lost() {
         let mut log = LossyWriter::new(Disk(Vec::new(), 8));
         let write = |log: &mut LossyWriter<Disk>, line: &str| {
-            io::Write::write_all(log, line.as_bytes()).expect("it is patient");
+            io::Write::write_all(log, line.as_bytes()).expect("it never fails");
         };
         for line in ["first\n", "second\n", "third\n"] {
             write(&mut log, line);
         }
-        assert_eq!((log.file.0.as_slice(), log.lost), (&b"first\nse"[..], 2));
+        assert_eq!((log.file.0.as_slice(), log.dropped), (&b"first\nse"[..], 2));
         log.file.1 = 100;
         write(&mut log, "fourth\n");
         write(&mut log, "fifth\n");
-        assert_eq!((log.file.0.as_slice(), log.lost), (&b"first\nse\nfourth\nfifth\n"[..], 0));
+        assert_eq!((log.file.0.as_slice(), log.dropped), (&b"first\nse\nfourth\nfifth\n"[..], 0));
     }
 
-    /// What stands in the two logs after some lines, written with each configuration in turn.
+    /// The content of both logs after the same lines were written with each configuration in turn.
     fn logged(configured: &[(LogLevel, LogFormat, bool)]) -> [String; 2] {
-        let papers = [Paper::default(), Paper::default()];
-        let (stderr, all_guard) = non_blocking(papers[0].clone());
-        let (own, own_guard) = non_blocking(papers[1].clone());
-        let (access, form) = (Pen::new(stderr.clone()), Form::default());
-        let (subscriber, filter) = subscriber(stderr.clone(), access.clone(), form.clone());
-        let pens = LogWriters { stderr, access, form, filter, guards: Mutex::default() };
+        let files = [MemoryFile::default(), MemoryFile::default()];
+        let (stderr, all_guard) = non_blocking(files[0].clone());
+        let (own, own_guard) = non_blocking(files[1].clone());
+        let (access, format) = (SwapWriter::new(stderr.clone()), SwapFormat::default());
+        let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), format.clone());
+        let writers = LogWriters { stderr, access, format, set_filters, guards: Mutex::default() };
         tracing::subscriber::with_default(subscriber, || {
             for (level, format, access) in configured {
-                let place = if *access { AccessLog::File("a file".into()) } else { AccessLog::Off };
-                let log = Log { level: *level, format: *format, access: place, redact: Vec::new() };
-                pens.change(Opened { log, file: None });
-                pens.access.0.store(Arc::new(own.clone()));
+                let access = if *access { AccessLog::File("a file".into()) } else { AccessLog::Off };
+                let log = Log { level: *level, format: *format, access, redact: Vec::new() };
+                writers.change(Opened { log, file: None });
+                writers.access.0.store(Arc::new(own.clone()));
                 tracing::info!(number = 7, "a line");
                 tracing::debug!("a detail");
                 tracing::info!(target: ACCESS, "a request");
             }
         });
         drop((all_guard, own_guard));
-        papers.map(|paper| String::from_utf8(paper.0.lock().expect("no panic").clone()).expect("UTF-8"))
+        files.map(|file| String::from_utf8(file.0.lock().expect("no panic").clone()).expect("UTF-8"))
     }
 
     #[test]
-    fn lines_go_by_level_and_requests_go_their_own_way() {
+    fn lines_are_filtered_by_level_and_requests_go_to_the_access_log() {
         let [all, access] = logged(&[(LogLevel::Info, LogFormat::Text, true)]);
         assert!(
             all.contains("a line number=7") && !all.contains("a detail") && !all.contains("a request"),
@@ -359,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn level_format_and_access_change_from_the_next_line_on() {
+    fn level_format_and_access_log_change_from_the_next_line_on() {
         let quiet = (LogLevel::Warn, LogFormat::Text, false);
         let [all, access] = logged(&[quiet, (LogLevel::Debug, LogFormat::Json, true), quiet]);
         let lines: Vec<_> = all.lines().collect();

@@ -18,16 +18,16 @@ use crate::control::upgrade::handover::Handover;
 use crate::control::workers::launch::{self, Launch};
 use crate::control::workers::parts::RevisionParts;
 use crate::control::{signals, supervise};
-use crate::shared::gateway::Page;
+use crate::shared::gateway::Fallback;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Serves with the configuration at `path` until a signal or the admin listener ends it. `program` is what SIGUSR2 starts to
-/// hand the listeners to; without it the listeners stay here. `pages` are served beside the gateway's own routes, for programs
-/// that embed it.
-pub fn run(path: &Path, program: Option<Program>, pages: Vec<Page>) -> ExitCode {
+/// hand the listeners to; without it the listeners stay here. `fallback` answers requests without a route of the gateway, for
+/// programs that embed it. Returns the exit code; an error is printed to stderr.
+pub fn run(path: &Path, program: Option<Program>, fallback: Option<Fallback>) -> ExitCode {
     let mut inherited = match inherited::take() {
         Ok(inherited) => inherited,
         Err(error) => {
@@ -36,7 +36,7 @@ pub fn run(path: &Path, program: Option<Program>, pages: Vec<Page>) -> ExitCode 
         }
     };
     let mut handover = Handover::new(program, &mut inherited);
-    match serve(path, inherited, &mut handover, pages) {
+    match serve(path, inherited, &mut handover, fallback) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             handover.report_failure(&error.text);
@@ -45,18 +45,21 @@ pub fn run(path: &Path, program: Option<Program>, pages: Vec<Page>) -> ExitCode 
     }
 }
 
+/// The life of the process from reading the configuration to its end.
 fn serve(
     path: &Path,
     inherited: Inherited,
     handover: &mut Handover,
-    pages: Vec<Page>,
+    fallback: Option<Fallback>,
 ) -> Result<(), ExitError> {
+    // read: signals come first, because threads inherit which signals are blocked
     let (event_sender, events) =
         signals::listen().map_err(|error| ExitError::os(format!("can't listen to signals ({error})")))?;
     let loaded = load::load(path).map_err(|failure| exit::failure(path, &failure))?;
     let logs = open_logs(path, &loaded)?;
-    host::raise_file_limit(loaded.config.limits.sessions);
 
+    // take from the machine: open files, cores, listeners
+    host::raise_file_limit(loaded.config.limits.sessions);
     let cores = host::assign_cores(&loaded.config.gateway, &host::allowed_cores());
     let (admin, opened) = bind(&loaded, cores.len(), inherited)?;
     let state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
@@ -64,15 +67,15 @@ fn serve(
     // set once: the process runs this function once
     let _ = state.events.set(event_sender);
 
+    // start: the control thread with the admin listener, the workers, the reloader
     let control = control_thread::start().map_err(thread_error)?;
     let admin = admin.map(|bound| lifecycle::prepare(bound, Arc::clone(&state), &control)).transpose();
     handover.hold(opened.ports, admin.map_err(thread_error)?);
-
     let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
     let specs =
         launch::specs(parts.config.gateway.driver, cores, opened.per_worker, opened.draining_listeners);
     let launch = Launch { state: Arc::clone(&state), parts, specs, control };
-    let workers = launch::launch(launch, pages).map_err(ExitError::os)?;
+    let workers = launch::launch(launch, fallback).map_err(ExitError::os)?;
     Reloader::new(
         path.to_owned(),
         Arc::clone(&state),
@@ -83,6 +86,7 @@ fn serve(
     .start()
     .map_err(thread_error)?;
 
+    // serve, drain, end
     let result = supervise::supervise(&state, &*workers, &events, handover);
     // the workers cut what is still open, and count it
     drop(workers);

@@ -11,11 +11,14 @@ use arc_swap::ArcSwap;
 use futures_channel::mpsc::UnboundedReceiver;
 use std::sync::Arc;
 
-/// A page that an embedding program (the demo) serves beside the gateway's own routes. Not configurable.
+/// What an embedding program (the demo) answers to a GET for which the gateway has no route. It gets the request target,
+/// query included. With `None` the request is refused as it is without a fallback. Workers call it, so it must not block.
+pub type Fallback = Box<dyn Fn(&str) -> Option<FallbackAnswer> + Send + Sync>;
+
+/// The answer of a [`Fallback`], sent with status 200.
 #[derive(Debug, Clone)]
-pub struct Page {
-    /// Exact target, for example `/`.
-    pub path: String,
+pub struct FallbackAnswer {
+    /// Value of the `Content-Type` field.
     pub content_type: String,
     pub body: Vec<u8>,
 }
@@ -34,7 +37,8 @@ pub struct Gateway {
     pub limiter: Arc<Limiter>,
     /// One block of counters for each worker, by its index.
     pub metrics: Vec<Arc<WorkerMetrics>>,
-    pub pages: Vec<Page>,
+    /// What an embedding program answers where no route matches.
+    pub fallback: Option<Fallback>,
     /// The revision that was handed to the workers last, for the control side; each worker holds it too. Its number and
     /// configuration are those of the control side's record `Served`.
     newest: ArcSwap<Revision>,
@@ -45,7 +49,7 @@ impl Gateway {
     pub fn new(
         revision: Arc<Revision>,
         metrics: Vec<Arc<WorkerMetrics>>,
-        pages: Vec<Page>,
+        fallback: Option<Fallback>,
     ) -> (Self, UnboundedReceiver<Question>) {
         let config = &revision.config;
         let (answers, nodes) = Answers::new(&config.answers, config.origins.quarantine);
@@ -57,7 +61,7 @@ impl Gateway {
             whip_sessions: WhipSessions::default(),
             limiter: Arc::new(Limiter::new(&config.limits)),
             metrics,
-            pages,
+            fallback,
             newest: ArcSwap::new(revision),
         };
         (gateway, receiver)

@@ -9,5 +9,6 @@ pub mod limits;
 pub mod nodes;
 pub mod questions;
 pub mod revision;
+pub mod session_id;
 pub mod transfer;
 pub(crate) mod whip_sessions;

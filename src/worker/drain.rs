@@ -4,6 +4,7 @@
 //! much, and clients that get their Close at the same time connect again at the same time.
 
 use crate::proto::millis::{Millis, millis};
+use crate::shared::session_id::SessionId;
 use crate::worker::io::runtime;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::Wake;
@@ -51,7 +52,7 @@ impl Pace {
 /// A relay that has not got its Close yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
-    id: u64,
+    id: SessionId,
     /// When it began to relay.
     since: Millis,
     /// When it carried data last.
@@ -125,14 +126,14 @@ mod tests {
         while !left.is_empty() {
             let next = choose(left.clone(), pace, began, began + elapsed);
             left.retain(|relay| !next.contains(relay));
-            closed.extend(next.iter().map(|relay| (elapsed, relay.id)));
+            closed.extend(next.iter().map(|relay| (elapsed, relay.id.0)));
             elapsed += STEP;
         }
         closed
     }
 
     fn relays(count: u64, since: Millis) -> Vec<Candidate> {
-        (0..count).map(|id| Candidate { id, since, moved: since + count - id }).collect()
+        (0..count).map(|id| Candidate { id: SessionId(id), since, moved: since + count - id }).collect()
     }
 
     #[test]
@@ -171,7 +172,7 @@ mod tests {
         let began = 1_000_000;
         // one relay began just before the drain
         let mut some = relays(200, 0);
-        some.push(Candidate { id: 999, since: began - 10, moved: began - 10 });
+        some.push(Candidate { id: SessionId(999), since: began - 10, moved: began - 10 });
         let at = closed(some, PACE, began).into_iter().find(|(_, id)| *id == 999).expect("it is closed").0;
         assert!(at >= 20_000, "it carried data last, so it is closed last: {at}");
         let young = closed(relays(10, began - 1_000), PACE, began);

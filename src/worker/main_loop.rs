@@ -1,7 +1,9 @@
 //! The main loop of a worker: commands from outside, the sweep over deadlines, and the cut at the end.
 
 use crate::shared::revision::Revision;
+use crate::shared::session_id::SessionId;
 use crate::worker::io::{fairness, runtime};
+
 use crate::worker::local::info::SessionSnapshot;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::Wake;
@@ -27,9 +29,9 @@ pub enum Command {
     /// End the sessions that are left at once, then end the worker.
     Stop,
     /// List at most `limit` sessions whose ids are above `after`, in the order of their ids.
-    List { after: Option<u64>, limit: usize, reply: mpsc::UnboundedSender<Vec<SessionSnapshot>> },
+    List { after: Option<SessionId>, limit: usize, reply: mpsc::UnboundedSender<Vec<SessionSnapshot>> },
     /// End one session with a Close; replies whether the worker has it.
-    Kick { id: u64, reply: mpsc::UnboundedSender<bool> },
+    Kick { id: SessionId, reply: mpsc::UnboundedSender<bool> },
 }
 
 /// Runs a worker until it is told to stop: takes commands, and sees to its deadlines and its shares meanwhile. Accepts from

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Compares the verdicts of the Autobahn test suite: the same node, met directly and through tidegate.
+"""Compares the verdicts of the Autobahn test suite on the same node, tested directly and through tidegate.
 
     compare.py REPORTS [REPORTS...] [--allow FILE]
 
 REPORTS is a directory that `wstest -m fuzzingclient` wrote. Prints a table of families and every case that differs. The exit
-code is 0 only if each case was judged the same way on both legs. A case in FILE may be OK directly and NON-STRICT through
-tidegate, which the suite calls a pass too, and must not differ in anything else.
+code is 0 only if each case has the same verdict on both legs. A case in FILE may be OK directly and NON-STRICT through
+tidegate, which the suite counts as passed too; it must not differ in anything else.
 """
 import argparse
 import json
 import pathlib
 import sys
 
-# What has to be the same: both verdicts, what arrived, who closed and with which codes. Not the reason, which is for people:
-# ours names the session.
+# What has to be the same: both verdicts, the received messages, the side that closed, and the close codes. The close reason may
+# differ: the gateway's contains the id of the session.
 VERDICTS = ("behavior", "behaviorClose")
 CLOSE = ("remoteCloseCode", "localCloseCode", "closedByMe", "failedByMe", "droppedByMe", "wasClean")
 GOOD = {"OK", "NON-STRICT", "INFORMATIONAL"}
@@ -32,7 +32,7 @@ def arguments():
 
 
 def cases(reports, agent):
-    """Every case of an agent, with the whole of its report."""
+    """Every case of an agent, with its whole report."""
     found = {}
     for folder in reports:
         index = json.loads((folder / "index.json").read_text())
@@ -47,7 +47,7 @@ def differences(direct, through):
 
 
 def is_too_late(found):
-    """An answer of the node was too late to be heard, and nothing else."""
+    """The only difference is that an answer of the node came too late."""
     return found.keys() <= {"behavior", "received"} and found["behavior"] == "'OK' → 'NON-STRICT'"
 
 
@@ -70,10 +70,10 @@ def main():
         row["cases"] += 1
         if case not in direct or case not in through:
             row["different"] += 1
-            wrong.append(f"{case}: met on one leg only")
+            wrong.append(f"{case}: tested on one leg only")
             continue
         found = differences(direct[case], through[case])
-        # one that the node itself does not master says little about the gateway
+        # a case that the node itself fails says little about the gateway
         row["bad"] += not {direct[case][key] for key in VERDICTS} <= GOOD
         if not found:
             row["same"] += 1
@@ -92,9 +92,9 @@ def main():
     show("all", total)
     for line in wrong:
         print(line)
-    cases_met = total.get("cases", 0)
-    print(f"note: {cases_met} cases, {total.get('same', 0)} identical, {total.get('allowed', 0)} allowed to differ")
-    sys.exit(1 if wrong or not cases_met else 0)
+    cases_seen = total.get("cases", 0)
+    print(f"note: {cases_seen} cases, {total.get('same', 0)} identical, {total.get('allowed', 0)} allowed to differ")
+    sys.exit(1 if wrong or not cases_seen else 0)
 
 
 def show(name, row):

@@ -1,8 +1,8 @@
-// A node that echoes: `ws`, the most used WebSocket server of Node, with every extension that it has.
+// A node that echoes: `ws`, the most used WebSocket server of Node.js, with every extension that it supports.
 //
 //   node echo.mjs ADDRESS PORT
 //
-// Every message goes back as it came, text as text, compressed if compression was agreed on.
+// Every message is sent back unchanged, text as text, compressed if compression was negotiated.
 import { WebSocketServer } from 'ws'
 
 const [host, port] = process.argv.slice(2)
@@ -13,12 +13,12 @@ const server = new WebSocketServer({
   maxPayload: 256 << 20,
   maxFragments: 0,
   maxBufferedChunks: 0,
-  // also what is short: the suite wants to see compressed frames
+  // compress short messages too: the suite expects compressed frames
   perMessageDeflate: { threshold: 0 },
 })
 
 server.on('connection', (socket) => {
-  // whoever breaks the protocol is told by `ws` itself; there is nothing to add
+  // `ws` itself closes the connection of a client that violates the protocol
   socket.on('error', () => {})
   socket.on('message', (message, binary) => socket.send(message, { binary }))
 })

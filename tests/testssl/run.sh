@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# tidegate's TLS as testssl.sh judges it, with the defaults of the configuration, an ECDSA and an RSA certificate.
+# testssl.sh judges the TLS of tidegate with the default configuration, with an ECDSA and with an RSA certificate.
 #
-#   tests/testssl/run.sh          what differs between servers and versions: protocols, ciphers, order, the known holes
-#   tests/testssl/run.sh --all    everything, for both certificates: each cipher, forty simulated clients as well
+#   tests/testssl/run.sh          what differs between servers and versions: protocols, ciphers, their order, known holes
+#   tests/testssl/run.sh --all    every check of testssl.sh for both certificates: each cipher, forty simulated clients too
 #
-# Needs cargo, openssl, python3 and testssl (Debian: testssl.sh); without the last one it says SKIPPED and is no failure.
-# Fails at any finding above LOW that is not in allowed.txt, and if a check that has to be among them is not.
+# Needs cargo, openssl, python3, hexdump and testssl (Debian: testssl.sh); says SKIPPED where one is missing, which is no
+# failure. Fails at every finding above LOW that allowed.txt does not explain, and if a required check was not made.
+# judge.py decides, after it has shown on samples that it can still fail.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 
-# protocols, cipher categories, forward secrecy, server's preferences and defaults, header, known holes
+# protocols, cipher categories, forward secrecy, the server's preferences and defaults, headers, known holes
 checks=(-p -s -f -P -S -h -U)
-# what an RSA key changes: which ciphers, the certificate, the holes
+# the checks whose result depends on the kind of key: ciphers, the certificate, known holes
 rsa_checks=(-s -f -S -U)
 case "${1:-}" in
   '') ;;
@@ -21,16 +22,15 @@ case "${1:-}" in
   *) echo "tests/testssl/run.sh: no such option: $1; try --help" >&2; exit 64 ;;
 esac
 
-for command in testssl openssl python3; do
-  command -v "$command" >/dev/null || { echo "SKIPPED testssl: no $command here"; exit 0; }
-done
-target=$(cargo metadata --no-deps --format-version 1 --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-cargo build --locked --quiet --bin tidegate
+# shellcheck source=tests/lib/gateway.sh
+. tests/lib/gateway.sh
 work=$target/testssl
+need testssl openssl python3 hexdump
+python3 "$here/judge.py" --self-test
 rm -rf "$work"
 mkdir -p "$work"
 
-# leaf NAME KEY...: a certificate of our own CA for this name, as a public CA would make it
+# leaf NAME KEY...: a certificate for this name from the test's own CA, with the fields that a public CA writes.
 leaf() {
   local name=$1
   shift
@@ -45,58 +45,19 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
   -keyout "$work/ca.key" -out "$work/ca.pem" 2>/dev/null
 leaf ecdsa.test ec -pkeyopt ec_paramgen_curve:prime256v1
 leaf rsa.test rsa:2048
+start_gateway "$subnet.1" "$subnet.2" ecdsa.test rsa.test </dev/null
 
-# an address that no other test has
-street=127.$((220 + $$ % 30)).$(($$ / 30 % 250))
-cat >"$work/tidegate.toml" <<END
-# made by tests/testssl/run.sh
-[gateway]
-listen = ["$street.1:8443"]
-pin = false
-
-[[tls.certificates]]
-chain = "$work/ecdsa.test.pem"
-key = "$work/ecdsa.test.key"
-
-[[tls.certificates]]
-chain = "$work/rsa.test.pem"
-key = "$work/rsa.test.key"
-
-[stream_manager]
-url = "http://$street.2:5080"
-
-[admin]
-listen = "off"
-END
-"$target/debug/tidegate" run --config "$work/tidegate.toml" >"$work/tidegate.log" 2>&1 </dev/null &
-tidegate=$!
-trap 'kill "$tidegate" 2>/dev/null || true; wait' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-deadline=$((SECONDS + 60))
-until (exec 3<>"/dev/tcp/$street.1/8443") 2>/dev/null; do
-  if ! kill -0 "$tidegate" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
-    echo 'the gateway does not come up' >&2
-    cat "$work/tidegate.log" >&2
-    exit 1
-  fi
-  sleep 0.1
-done
-
-# judge NAME CHECK...: nobody is asked but the gateway, no name server either
-judge() {
+# scan NAME CHECK...: writes $work/NAME.json. testssl.sh connects to the gateway only and asks no name server.
+scan() {
   local name=$1
   shift
-  testssl "$@" --ip "$street.1" --nodns none --add-ca "$work/ca.pem" --warnings off --color 0 --quiet \
+  testssl "$@" --ip "$subnet.1" --nodns none --add-ca "$work/ca.pem" --warnings off --color 0 --quiet \
     --jsonfile "$work/$name.json" "$name:8443" >"$work/$name.txt" 2>&1 </dev/null || true
 }
-# side by side: it mostly waits
-judge ecdsa.test ${checks[@]+"${checks[@]}"} &
+# both at once, because a scan mostly waits
+scan ecdsa.test ${checks[@]+"${checks[@]}"} &
 ecdsa=$!
-judge rsa.test ${rsa_checks[@]+"${rsa_checks[@]}"} &
+scan rsa.test ${rsa_checks[@]+"${rsa_checks[@]}"} &
 wait $! "$ecdsa"
-if ! kill -0 "$tidegate" 2>/dev/null || grep -q 'panic at ' "$work/tidegate.log"; then
-  cat "$work/tidegate.log"
-  exit 1
-fi
+expect_healthy_gateway
 python3 "$here/judge.py" "$here/allowed.txt" "$work/ecdsa.test.json" "$work/rsa.test.json"

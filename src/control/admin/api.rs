@@ -7,6 +7,7 @@ use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::process::worker_query::{PAGE_MAX, WorkerQueries, WorkerTimeout};
 use crate::control::signals::ControlEvent;
+use crate::shared::session_id::{InvalidSessionId, SessionId};
 use crate::worker::SessionSnapshot;
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -55,13 +56,6 @@ fn worker_queries(state: &ProcessState) -> Result<&WorkerQueries, ApiError> {
     state.worker_queries.get().ok_or_else(not_started)
 }
 
-/// Reads a session id: exactly sixteen hexadecimal digits.
-pub(crate) fn parse_session_id(text: &str) -> Option<u64> {
-    (text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .then(|| u64::from_str_radix(text, 16).ok())
-        .flatten()
-}
-
 /// The query of `GET /api/sessions`.
 #[derive(Debug, Deserialize)]
 struct PageQuery {
@@ -81,13 +75,13 @@ async fn sessions(
         let text = format!("limit: expected a whole number from 1 to {PAGE_MAX}, found {limit}");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
     }
-    let after = query.after.as_deref().map(parse_session_id);
-    if after == Some(None) {
+    let after = query.after.as_deref().map(str::parse::<SessionId>).transpose();
+    let after = after.map_err(|InvalidSessionId| {
         let text = "after: expected a session id, sixteen hexadecimal digits";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
-    }
-    let page = worker_queries(&state)?.sessions(after.flatten(), limit).await?;
-    let next = page.last().filter(|_| page.len() == limit).map(|session| format!("{:016x}", session.id));
+        ApiError::new(StatusCode::BAD_REQUEST, text)
+    })?;
+    let page = worker_queries(&state)?.sessions(after, limit).await?;
+    let next = page.last().filter(|_| page.len() == limit).map(|session| session.id.to_string());
     let sessions = page.iter().map(to_json).collect::<Vec<_>>();
     Ok(Json(json!({ "active": state.sessions(), "sessions": sessions, "next": next })).into_response())
 }
@@ -96,7 +90,7 @@ async fn sessions(
 fn to_json(session: &SessionSnapshot) -> Value {
     let sides = |of: [u64; 2]| json!({ "client": of[0], "node": of[1] });
     json!({
-        "id": format!("{:016x}", session.id),
+        "id": session.id.to_string(),
         "route": session.route.word(),
         "state": session.state.word(),
         "app": session.app,
@@ -113,9 +107,9 @@ fn to_json(session: &SessionSnapshot) -> Value {
 
 /// Ends one session.
 async fn kick(State(state): State<Arc<ProcessState>>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let is_known = match parse_session_id(&id) {
-        Some(id) => worker_queries(&state)?.kick(id).await?,
-        None => false,
+    let is_known = match id.parse() {
+        Ok(id) => worker_queries(&state)?.kick(id).await?,
+        Err(InvalidSessionId) => false,
     };
     if !is_known {
         let text = "no such session; `tidegate sessions` lists those that are open";
@@ -162,17 +156,4 @@ async fn forget_answers(State(state): State<Arc<ProcessState>>) -> Result<Respon
     let forgotten = worker_queries(&state)?.forget_answers();
     tracing::info!(forgotten, "stored answers dropped through the admin API");
     Ok(Json(json!({ "forgotten": forgotten })).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_id_is_sixteen_hexadecimal_digits() {
-        assert_eq!(parse_session_id("00000000000000ff"), Some(255));
-        for wrong in ["", "ff", "+0000000000000ff", "00000000000000fg", "000000000000000ff"] {
-            assert_eq!(parse_session_id(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -4,6 +4,7 @@ use crate::config::AdminListen;
 use crate::control::cli::client::{self, Method};
 use crate::control::cli::output::print;
 use crate::control::exit::ExitError;
+use crate::shared::session_id::{InvalidSessionId, SessionId};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -47,9 +48,11 @@ pub(crate) fn drain(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
 
 /// Checks the argument of `tidegate kick`.
 pub(crate) fn session_id(text: &str) -> Result<String, String> {
-    match crate::control::admin::api::parse_session_id(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err("expected the sixteen hexadecimal digits that `tidegate sessions` shows".to_owned()),
+    match text.parse::<SessionId>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(InvalidSessionId) => {
+            Err("expected the sixteen hexadecimal digits that `tidegate sessions` shows".to_owned())
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Phase {
 pub struct PhaseCell(AtomicU8);
 
 impl PhaseCell {
-    /// The phase now.
+    /// The phase that the process is in now.
     pub fn get(&self) -> Phase {
         Phase::ALL[usize::from(self.0.load(Ordering::Acquire))]
     }
@@ -126,7 +126,7 @@ impl ProcessState {
         }
     }
 
-    /// What is served now.
+    /// What is served now; it does not change in the hands of its reader.
     pub fn served(&self) -> Arc<Served> {
         self.served.load_full()
     }

@@ -214,17 +214,17 @@ impl Reloader {
             self.expiry_warned = Instant::now();
             self.warn_of_expiry();
         }
-        let seen = self.cert_watcher.look();
-        if !seen.complaints.is_empty() {
-            for complaint in &seen.complaints {
+        let changes = self.cert_watcher.poll();
+        if !changes.complaints.is_empty() {
+            for complaint in &changes.complaints {
                 tracing::warn!("changed certificate can't be used, the former one stays in use: {complaint}");
             }
             let reason = "a changed certificate can't be used; it is read again every 2 seconds".to_owned();
-            self.record("certificates", Err(ReloadError { reason, problems: seen.complaints }));
-        } else if seen.changed {
+            self.record("certificates", Err(ReloadError { reason, problems: changes.complaints }));
+        } else if changes.changed {
             let outcome = self.renew();
             self.record("certificates", outcome);
-        } else if seen.recovered {
+        } else if changes.recovered {
             self.state.last_reload.store(None);
         }
     }

@@ -17,7 +17,7 @@ const READ_SIZE: usize = 16 << 10;
 /// How long the other process may take to make room for a line.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What [`ControlPipe::receive`] returns.
+/// What has arrived: the result of [`ControlPipe::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
     /// A whole line, without its line end.

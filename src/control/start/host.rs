@@ -4,7 +4,7 @@ use crate::config::{Gateway, Workers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-/// Numbers of the cores in our affinity mask; core 0 alone if the kernel does not say.
+/// Numbers of the cores in the affinity mask of this process; core 0 alone if the kernel does not tell.
 pub fn allowed_cores() -> Vec<usize> {
     let cores: Vec<_> = sched_getaffinity(None)
         .map(|set| (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
@@ -12,7 +12,7 @@ pub fn allowed_cores() -> Vec<usize> {
     if cores.is_empty() { vec![0] } else { cores }
 }
 
-/// The core of each worker; `None` where workers are not pinned. With more workers than cores they take turns.
+/// The core of each worker, `None` if `gateway.pin` is off. Workers share `cores` in turn if there are more workers than cores.
 pub fn assign_cores(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
     let count = match gateway.workers {
         Workers::Cores => cores.len(),
@@ -21,20 +21,21 @@ pub fn assign_cores(gateway: &Gateway, cores: &[usize]) -> Vec<Option<usize>> {
     (0..count).map(|worker| gateway.pin.then(|| cores[worker % cores.len()])).collect()
 }
 
-/// Raises the limit of open files as far as we may, and says so if it is too low for that many sessions.
+/// Raises the limit of open files to the maximum that this process may set. Logs a warning if that is too low for `sessions`,
+/// which is `limits.sessions`.
 pub fn raise_file_limit(sessions: Option<usize>) {
     let limit = getrlimit(Resource::Nofile);
-    // programs without our manners keep the low one because of select(2); nothing here uses it
+    // the default is low because of select(2), which takes no descriptor above 1023; nothing here uses it
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
-        tracing::debug!("the limit of open files stays ({error})");
+        tracing::debug!("can't raise the limit of open files ({error})");
     }
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // two for each session, and some of our own
+    // two for each session (client and node), and some for everything else
     let wanted = sessions.map_or(0, |sessions| 2 * sessions as u64 + 100);
     if most < wanted {
         tracing::warn!(
-            "{most} files may be open, but limits.sessions may need {wanted}: raise LimitNOFILE= or `ulimit -n`, or lower it"
+            "at most {most} files may be open, but limits.sessions needs up to {wanted}: raise LimitNOFILE= or `ulimit -n`, or lower limits.sessions"
         );
     }
 }
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_take_turns_on_the_cores_that_are_allowed() {
+    fn workers_share_the_allowed_cores_in_turn() {
         let config = |workers, pin| Gateway {
             listen: Vec::new(),
             workers,

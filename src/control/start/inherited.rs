@@ -12,7 +12,7 @@ use socket2::Socket;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// An inherited listening socket.
+/// A listening socket that the process inherits.
 #[derive(Debug)]
 pub struct InheritedSocket {
     pub socket: Socket,

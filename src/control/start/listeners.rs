@@ -1,8 +1,8 @@
-//! Ports: every worker has its own listener on every address, inherited or bound here.
+//! The listeners: every worker has its own listener on every address, inherited or bound here.
 //!
-//! The kernel spreads new connections over the listeners of one address (SO_REUSEPORT), and each has a queue of its own: a
-//! listener that closes resets what waits in it. So none that somebody may have connected to is closed before it is empty,
-//! and what is bound here listens only when it will be accepted from.
+//! The kernel spreads new connections over the listeners of one address (SO_REUSEPORT, socket(7)), and each listener has a queue
+//! of its own. A listener that closes resets the connections in its queue. So a listener that clients may have connected to is
+//! closed only when its queue is empty, and a listener that is bound here listens only when a worker is about to accept from it.
 
 use crate::control::start::inherited::InheritedSocket;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,9 +11,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 
+/// Connections that a queue holds; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A port that can't be had, with the likely cause and the next step.
+/// An address that can't be listened on. Its text has the likely cause and the next step.
 #[derive(Debug)]
 pub struct BindError {
     pub address: SocketAddr,
@@ -38,44 +39,47 @@ impl fmt::Display for BindError {
     }
 }
 
-/// Listeners for each worker, outer index by worker.
+/// The listeners of each worker; the outer index is the worker.
 pub type PerWorker = Vec<Vec<TcpListener>>;
 
-/// All listeners of a start.
+/// All listeners that a start opens or inherits.
 #[derive(Debug, Default)]
 pub struct Opened {
-    /// Those that are bound here don't listen yet: see [`Ports::listen`].
+    /// Those that were bound here do not listen yet: see [`Ports::listen`].
     pub per_worker: PerWorker,
-    /// Inherited ones of addresses that are not served any more. Who waits in their queues has still to be let in.
+    /// Inherited listeners of addresses that are not served any more. Connections in their queues are still accepted.
     pub draining_listeners: Vec<TcpListener>,
     pub ports: Ports,
 }
 
-/// The control side's own hold on every listener: to make it listen, and to give it to somebody else.
+/// The control side's own copy of every listener: to let it listen, and to pass it to systemd or to a successor.
 #[derive(Debug, Default)]
 pub struct Ports(Vec<Port>);
 
 #[derive(Debug)]
 struct Port {
-    held: TcpListener,
+    listener: TcpListener,
     address: SocketAddr,
+    /// A gateway opened it, as opposed to a socket unit.
     own: bool,
+    /// It was bound by this process, and does not listen before [`Ports::listen`].
     is_new: bool,
 }
 
 impl Ports {
-    /// Begins to listen where it was only bound before: from here on the kernel sends clients there.
+    /// Lets the listeners listen that were bound here: from now on the kernel sends connections to them. Fails if another
+    /// program listens on one of the addresses.
     pub fn listen(&self) -> Result<(), BindError> {
         for port in self.0.iter().filter(|port| port.is_new) {
-            rustix::net::listen(&port.held, BACKLOG)
+            rustix::net::listen(&port.listener, BACKLOG)
                 .map_err(|error| BindError { address: port.address, error: error.into() })?;
         }
         Ok(())
     }
 
-    /// Every socket, and whether a gateway opened it.
+    /// Every socket, and whether a gateway opened it (as opposed to a socket unit).
     pub fn sockets(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        self.0.iter().map(|port| (port.held.as_fd(), port.own))
+        self.0.iter().map(|port| (port.listener.as_fd(), port.own))
     }
 }
 
@@ -90,71 +94,77 @@ impl Opened {
         addresses
     }
 
-    fn give(&mut self, worker: usize, socket: TcpListener, port: Port) {
+    fn add(&mut self, worker: usize, socket: TcpListener, port: Port) {
         self.per_worker[worker].push(socket);
         self.ports.0.push(port);
     }
 }
 
-/// Takes what was inherited, binds what is missing. Inherited sockets of one address go to the workers in turn, the
-/// first to worker 0; none is left without an acceptor, because the kernel would still send it its share.
+/// Opens the listeners on `addresses` for every worker: inherited sockets first, the missing ones are bound. Inherited sockets
+/// of one address go to the workers in turn, the first to worker 0. None is left without a worker, because the kernel would
+/// still send connections to it. The error names the address that can't be bound.
 pub fn open(
     addresses: &[SocketAddr],
     workers: usize,
     inherited: Vec<InheritedSocket>,
 ) -> Result<Opened, BindError> {
     let mut opened = Opened { per_worker: (0..workers).map(|_| Vec::new()).collect(), ..Opened::default() };
-    let mut inherited: Vec<_> = inherited.into_iter().filter_map(listening).collect();
+    let mut inherited: Vec<_> = inherited.into_iter().filter_map(listening_socket).collect();
     for wanted in addresses {
         let (own, rest): (Vec<_>, Vec<_>) =
             inherited.into_iter().partition(|(local, _)| is_meant(*wanted, *local));
         inherited = rest;
         let taken = own.len();
         let mut address = *wanted;
-        for (place, (local, given)) in own.into_iter().enumerate() {
+        for (index, (local, inherited)) in own.into_iter().enumerate() {
             address = local;
             let refused = |error| BindError { address, error };
-            let socket: TcpListener = given.socket.into();
+            let socket: TcpListener = inherited.socket.into();
             socket.set_nonblocking(true).map_err(refused)?;
-            let held = socket.try_clone().map_err(refused)?;
-            opened.give(place % workers, socket, Port { held, address, own: given.own, is_new: false });
+            let listener = socket.try_clone().map_err(refused)?;
+            opened.add(
+                index % workers,
+                socket,
+                Port { listener, address, own: inherited.own, is_new: false },
+            );
         }
         if taken == 0 {
             probe(address).map_err(|error| BindError { address, error })?;
         }
         bind_missing(address, taken, &mut opened)?;
     }
-    for (local, given) in inherited {
-        tracing::warn!("gateway.listen does not name {local} any more: closing it when its queue is empty");
-        opened.draining_listeners.push(given.socket.into());
+    for (local, inherited) in inherited {
+        tracing::warn!("gateway.listen does not name {local} any more, closing it when its queue is empty");
+        opened.draining_listeners.push(inherited.socket.into());
     }
     Ok(opened)
 }
 
-/// The address that a TCP socket listens on. Anything else is of no use here, and closed.
-fn listening(given: InheritedSocket) -> Option<(SocketAddr, InheritedSocket)> {
-    let address = given.socket.local_addr().ok().and_then(|address| address.as_socket());
+/// The address that an inherited TCP socket listens on. Any other descriptor is closed.
+fn listening_socket(inherited: InheritedSocket) -> Option<(SocketAddr, InheritedSocket)> {
+    let address = inherited.socket.local_addr().ok().and_then(|address| address.as_socket());
     match address {
-        Some(address) if given.socket.is_listener().unwrap_or(false) => Some((address, given)),
+        Some(address) if inherited.socket.is_listener().unwrap_or(false) => Some((address, inherited)),
         _ => {
             tracing::warn!(
-                "closed an inherited descriptor that is no listening TCP socket: {:?}",
-                given.socket
+                "inherited descriptor closed, it is not a listening TCP socket: {:?}",
+                inherited.socket
             );
             None
         }
     }
 }
 
-/// Whether a socket is the one that an address in the configuration means; port 0 is whichever the kernel chose then.
+/// Whether the address `wanted` of the configuration means a socket bound to `local`; port 0 means any port of that IP address.
 pub(crate) fn is_meant(wanted: SocketAddr, local: SocketAddr) -> bool {
     wanted == local || (wanted.port() == 0 && wanted.ip() == local.ip())
 }
 
-/// Binds one address for every worker from `taken` on. Port 0 is chosen by the kernel for the first one.
+/// Binds one address for every worker from `taken` on. For port 0 the kernel chooses a port at the first bind, and the others get
+/// the same.
 ///
-/// An inherited socket is often not shared with us: systemd opens it as root, and the kernel lets only sockets of one
-/// user stand beside each other. Then the workers take turns at the one queue; its load is spread less evenly.
+/// An inherited socket often can't share its address: systemd opens it as root, and the kernel shares an address only between
+/// sockets of one user. Then several workers accept from the one queue, and load is spread less evenly.
 fn bind_missing(mut address: SocketAddr, taken: usize, opened: &mut Opened) -> Result<(), BindError> {
     let wanted = address;
     let refused = |error| BindError { address: wanted, error };
@@ -168,8 +178,8 @@ fn bind_missing(mut address: SocketAddr, taken: usize, opened: &mut Opened) -> R
             bound => {
                 let socket = bound.map_err(refused)?;
                 address.set_port(socket.local_addr().map_err(refused)?.port());
-                let held = socket.try_clone().map_err(refused)?;
-                opened.give(worker, socket, Port { held, address, own: true, is_new: true });
+                let listener = socket.try_clone().map_err(refused)?;
+                opened.add(worker, socket, Port { listener, address, own: true, is_new: true });
             }
         }
     }
@@ -185,12 +195,13 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A second gateway of the same user could share our ports without anybody noticing. A bind without SO_REUSEPORT tells.
+/// Fails if another process listens on the address. Without it a second gateway of the same user could share the port unnoticed,
+/// because only a bind without SO_REUSEPORT fails.
 fn probe(address: SocketAddr) -> io::Result<()> {
     socket(address)?.bind(&address.into())
 }
 
-/// Takes the port without listening there: a socket that is not accepted from yet must get no share of the clients.
+/// Binds the address without listening on it: the kernel must send no connections to a socket that no worker accepts from yet.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
@@ -208,18 +219,18 @@ mod tests {
         (Ipv4Addr::LOCALHOST, 0).into()
     }
 
-    /// A socket of a gateway before us.
-    fn given(address: SocketAddr) -> InheritedSocket {
+    /// A listening socket as a predecessor leaves it.
+    fn inherited_socket(address: SocketAddr) -> InheritedSocket {
         let socket: Socket = bind(address).expect("a free port").into();
         socket.listen(8).expect("bound");
         InheritedSocket { socket, own: true }
     }
 
-    fn address(given: &InheritedSocket) -> SocketAddr {
-        given.socket.local_addr().expect("bound").as_socket().expect("TCP")
+    fn address(inherited: &InheritedSocket) -> SocketAddr {
+        inherited.socket.local_addr().expect("bound").as_socket().expect("TCP")
     }
 
-    fn numbers(opened: &Opened) -> Vec<usize> {
+    fn counts(opened: &Opened) -> Vec<usize> {
         opened.per_worker.iter().map(Vec::len).collect()
     }
 
@@ -234,38 +245,38 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_in_before_we_listen() {
+    fn a_connection_is_refused_before_the_ports_listen() {
         let opened = open(&[any()], 2, Vec::new()).expect("a free port");
         let address = opened.per_worker[0][0].local_addr().expect("bound");
         assert!(std::net::TcpStream::connect(address).is_err());
-        opened.ports.listen().expect("nobody else is there");
+        opened.ports.listen().expect("the port is free");
         assert!(std::net::TcpStream::connect(address).is_ok());
     }
 
     #[test]
-    fn who_is_not_accepted_from_gets_nobody() {
-        let inherited = given(any());
+    fn the_kernel_sends_no_connection_to_a_listener_before_it_listens() {
+        let inherited = inherited_socket(any());
         let address = address(&inherited);
         let opened = open(&[address], 4, vec![inherited]).expect("shared");
         let _clients: Vec<_> =
             (0..8).map(|_| std::net::TcpStream::connect(address).expect("it listens")).collect();
         let first = &opened.per_worker[0][0];
-        assert!((0..8).all(|_| first.accept().is_ok()), "all went where somebody listens");
+        assert!((0..8).all(|_| first.accept().is_ok()), "all went to the one that listens");
         opened.ports.listen().expect("bound");
-        let mut lonely: Vec<_> = opened.per_worker[1..].iter().collect();
+        let mut without_connection: Vec<_> = opened.per_worker[1..].iter().collect();
         for _ in 0..1000 {
             let _client = std::net::TcpStream::connect(address).expect("it listens");
-            lonely.retain(|own| own[0].accept().is_err());
-            // or its queue would be full
+            without_connection.retain(|own| own[0].accept().is_err());
+            // so that its queue is never full
             let _ = first.accept();
         }
-        assert!(lonely.is_empty(), "from here on the kernel shares them out");
+        assert!(without_connection.is_empty(), "from here on the kernel spreads them");
     }
 
     #[test]
-    fn a_port_that_is_taken_is_refused_even_by_a_socket_that_would_share() {
+    fn a_taken_port_is_refused_although_its_socket_would_share() {
         let first = open(&[any()], 1, Vec::new()).expect("a free port");
-        first.ports.listen().expect("nobody else is there");
+        first.ports.listen().expect("the port is free");
         let address = first.per_worker[0][0].local_addr().expect("bound");
         let refused = open(&[address], 1, Vec::new()).expect_err("it is taken");
         assert!(refused.to_string().contains("another program listens there"), "{refused}");
@@ -273,44 +284,44 @@ mod tests {
 
     #[test]
     fn inherited_sockets_go_to_the_workers_in_turn_and_missing_ones_are_bound() {
-        let inherited = given(any());
+        let inherited = inherited_socket(any());
         let address = address(&inherited);
         let opened = open(&[address], 2, vec![inherited]).expect("shared");
-        assert_eq!(numbers(&opened), [1, 1]);
+        assert_eq!(counts(&opened), [1, 1]);
         assert_eq!(opened.ports.0.iter().map(|port| port.is_new).collect::<Vec<_>>(), [false, true]);
 
-        let more = (0..3).map(|_| given(address)).collect();
+        let more = (0..3).map(|_| inherited_socket(address)).collect();
         let opened = open(&[address], 2, more).expect("shared");
-        assert_eq!((numbers(&opened), opened.ports.sockets().count()), (vec![2, 1], 3));
+        assert_eq!((counts(&opened), opened.ports.sockets().count()), (vec![2, 1], 3));
     }
 
     #[test]
-    fn a_port_that_the_kernel_chose_before_is_meant_by_port_0() {
-        let inherited = given(any());
+    fn port_0_means_the_inherited_port_that_the_kernel_chose() {
+        let inherited = inherited_socket(any());
         let address = address(&inherited);
         let opened = open(&[any()], 2, vec![inherited]).expect("shared");
         assert!(opened.per_worker.iter().all(|own| own[0].local_addr().expect("bound") == address));
     }
 
     #[test]
-    fn sockets_of_other_addresses_are_left_over() {
-        let inherited = given(any());
+    fn inherited_sockets_of_other_addresses_are_drained() {
+        let inherited = inherited_socket(any());
         let opened =
             open(&[(Ipv4Addr::new(127, 0, 0, 2), 0).into()], 1, vec![inherited]).expect("a free port");
         assert_eq!((opened.draining_listeners.len(), opened.ports.sockets().count()), (1, 1));
     }
 
     #[test]
-    fn what_does_not_listen_is_no_port() {
+    fn inherited_sockets_that_do_not_listen_are_closed() {
         let bound = InheritedSocket { socket: bind(any()).expect("a free port").into(), own: true };
         let (one, _other) = std::os::unix::net::UnixStream::pair().expect("two");
         let unix = InheritedSocket { socket: Socket::from(std::os::fd::OwnedFd::from(one)), own: false };
         let opened = open(&[any()], 1, vec![bound, unix]).expect("a free port");
-        assert_eq!((numbers(&opened), opened.draining_listeners.len()), (vec![1], 0));
+        assert_eq!((counts(&opened), opened.draining_listeners.len()), (vec![1], 0));
     }
 
     #[test]
-    fn an_inherited_socket_that_is_not_shared_serves_all_workers() {
+    fn an_inherited_socket_that_can_not_be_shared_serves_all_workers() {
         let alone = TcpListener::bind(any()).expect("a free port");
         let address = alone.local_addr().expect("bound");
         let inherited = InheritedSocket { socket: alone.into(), own: false };
@@ -320,6 +331,6 @@ mod tests {
             assert_eq!((own.len(), own[0].local_addr().expect("bound")), (1, address));
             assert!(own[0].accept().is_ok(), "every worker reaches the queue");
         }
-        assert_eq!(opened.ports.sockets().count(), 1, "one socket, whoever takes turns at it");
+        assert_eq!(opened.ports.sockets().count(), 1, "one socket, from which all workers accept");
     }
 }

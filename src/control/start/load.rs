@@ -1,6 +1,6 @@
-//! Everything a start needs from files: the configuration, certificates with their keys, CA bundle, secrets.
+//! Loads everything that a start needs from files: the configuration, certificates with their keys, the CA bundle, secrets.
 //!
-//! `run` and `check` share it, so that what `check` accepts also starts. No port is touched here.
+//! `tidegate run`, `tidegate check` and a reload share it, so that what `check` accepts also starts. It opens no port.
 
 use crate::config;
 use crate::config::{AccessLog, Config, Problem, Secret};
@@ -12,44 +12,44 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a good set of files gives.
+/// Everything that was loaded from a set of files without problems.
 #[derive(Debug)]
 pub struct Loaded {
-    /// As written, references to secrets kept as they are: this one may be printed.
+    /// The configuration as written, with references to secrets instead of secrets: it may be printed.
     pub written: Config,
-    /// As used: secrets resolved.
+    /// The configuration as used, with secrets resolved.
     pub config: Config,
     pub certificates: Vec<certs::Loaded>,
     pub tls: Arc<ServerConfig>,
-    /// Certificates of the configured CA bundle.
+    /// Certificates of `stream_manager.ca`.
     pub roots: Vec<CertificateDer<'static>>,
-    /// What does not keep the gateway from starting, but somebody should know.
+    /// What does not prevent a start, but needs attention.
     pub warnings: Vec<Problem>,
-    /// The file, for places of problems that show later.
+    /// The text of the file, for the lines of problems that show later.
     text: Secret,
 }
 
 impl Loaded {
-    /// A problem of a key, with its line.
+    /// A problem of the key `key`, with its line. `found` is what the key has, `right` what it needs.
     pub fn problem(&self, key: &str, found: String, right: String) -> Problem {
         Problem { key: key.to_owned(), line: config::locate(&self.text.0, key), found, right }
     }
 
-    /// What people may know of its certificates.
+    /// The public facts of its certificates, in the order of the configuration.
     pub fn facts(&self) -> Vec<certs::Facts> {
         self.certificates.iter().map(|certificate| certificate.facts.clone()).collect()
     }
 }
 
-/// Why there is nothing to start with.
+/// Why nothing could be loaded.
 #[derive(Debug)]
 pub enum Failure {
-    /// The configuration file itself can't be had.
+    /// The configuration file can't be read.
     Unreadable { path: PathBuf, error: io::Error },
     /// Every problem, in the order of the file.
     Problems {
         problems: Vec<Problem>,
-        /// All of them are files that can't be had.
+        /// All of them are files that can't be read.
         only_missing: bool,
     },
 }
@@ -62,7 +62,7 @@ pub fn count(problems: usize) -> String {
     }
 }
 
-/// Gathers problems that only show when files are opened.
+/// Gathers the problems of files that the configuration names.
 struct Findings<'t> {
     text: &'t str,
     problems: Vec<Problem>,
@@ -80,7 +80,7 @@ impl Findings<'_> {
     }
 }
 
-/// Reads the file and everything it names.
+/// Reads the configuration file at `path` and every file that it names. The error has all problems, not only the first.
 pub fn load(path: &Path) -> Result<Loaded, Failure> {
     let text = fs::read(path)
         .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8")))
@@ -109,12 +109,12 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
 
 fn certificates(config: &Config, findings: &mut Findings<'_>) -> Vec<certs::Loaded> {
     let mut loaded = Vec::new();
-    for (place, certificate) in config.tls.certificates.iter().enumerate() {
+    for (index, certificate) in config.tls.certificates.iter().enumerate() {
         match certs::load(certificate) {
             Ok(certificate) => loaded.push(certificate),
             Err(faults) => {
                 for fault in faults {
-                    let key = format!("tls.certificates.{place}.{}", fault.entry);
+                    let key = format!("tls.certificates.{index}.{}", fault.entry);
                     findings.add(&key, fault.found, fault.right, fault.missing);
                 }
             }
@@ -124,10 +124,10 @@ fn certificates(config: &Config, findings: &mut Findings<'_>) -> Vec<certs::Load
 }
 
 fn expired(certificates: &[certs::Loaded], findings: &Findings<'_>) -> Vec<Problem> {
-    let warn = |(place, certificate): (usize, &certs::Loaded)| {
+    let warn = |(index, certificate): (usize, &certs::Loaded)| {
         let (found, right) = certificate.facts.concern()?;
         let found = format!("{}, which is {found}", certificate.facts.chain.display());
-        Some(findings.problem(&format!("tls.certificates.{place}.chain"), found, right.to_owned()))
+        Some(findings.problem(&format!("tls.certificates.{index}.chain"), found, right.to_owned()))
     };
     certificates.iter().enumerate().filter_map(warn).collect()
 }
@@ -145,7 +145,7 @@ fn access_log(config: &Config, findings: &mut Findings<'_>) {
     let AccessLog::File(path) = &config.log.access else { return };
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    // a check leaves no new file behind
+    // a file that does not exist is not created: a check leaves nothing behind
     let error = match path.exists() {
         true => OpenOptions::new().append(true).open(path).err(),
         false => fs::read_dir(folder).err(),
@@ -157,7 +157,7 @@ fn access_log(config: &Config, findings: &mut Findings<'_>) {
     }
 }
 
-/// What `env:NAME` and `file:PATH` stand for. The value is never named in a problem.
+/// The value that `env:NAME` or `file:PATH` refers to. A problem never quotes it, because it is a secret.
 fn authorization(config: &Config, findings: &mut Findings<'_>) -> Option<Secret> {
     let Secret(text) = config.stream_manager.authorization.as_ref()?;
     let key = "stream_manager.authorization";

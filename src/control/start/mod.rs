@@ -1,4 +1,4 @@
-//! What a start reads and takes: configuration, certificates, listeners, inherited sockets, the machine.
+//! What a start needs: configuration and certificates from files, listeners, inherited descriptors, cores, the control thread.
 
 pub mod certs;
 pub mod control_pipe;

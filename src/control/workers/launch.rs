@@ -9,7 +9,7 @@ use crate::control::stream_manager::dns;
 use crate::control::stream_manager::flights::{self, Flights};
 use crate::control::workers::interface::{Revise, Workers};
 use crate::control::workers::parts::RevisionParts;
-use crate::shared::gateway::{Gateway, Page};
+use crate::shared::gateway::{Fallback, Gateway};
 use crate::shared::revision::Revision;
 use crate::shared::transfer;
 use crate::worker::{self, Command, DriverChoice, Handle, Mailbox, WorkerSpec};
@@ -49,13 +49,13 @@ pub fn specs(
     cores.into_iter().zip(per_worker).enumerate().map(spec).collect()
 }
 
-/// Starts every worker and waits until each could accept connections; they do so after [`Workers::accept`]. `pages` are
-/// served beside the gateway's own routes, for programs that embed it. The error names the worker that can't start, and why.
-pub fn launch(launch: Launch, pages: Vec<Page>) -> Result<Box<dyn Workers>, String> {
+/// Starts every worker and waits until each could accept connections; they do so after [`Workers::accept`]. `fallback`
+/// answers requests without a route of the gateway, for programs that embed it. The error names the worker that can't start, and why.
+pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Workers>, String> {
     let Launch { state, parts, specs, control } = launch;
     let revision = Arc::new(parts.into_revision());
     let config = &revision.config;
-    let (gateway, questions) = Gateway::new(revision.clone(), state.metrics.clone(), pages);
+    let (gateway, questions) = Gateway::new(revision.clone(), state.metrics.clone(), fallback);
     let gateway = Arc::new(gateway);
     let manager =
         Arc::new(Flights::new(gateway.clone(), ManagerClient::new(gateway.clone(), revision.clone())));

@@ -54,7 +54,7 @@ impl RevisionParts {
         }
     }
 
-    /// Makes the revision.
+    /// Makes the revision, with the rules that its configuration gives.
     pub fn into_revision(self) -> Revision {
         let Self { number, config, tls, roots, self_addresses, names } = self;
         Revision::new(number, config, tls, roots, self_addresses, names)

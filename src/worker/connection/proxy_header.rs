@@ -1,62 +1,63 @@
-//! Connections through a balancer: whom they are from is said by their first bytes, before TLS begins.
+//! Connections through a load balancer: its PROXY protocol header, before TLS, names the client.
 //!
-//! Those bytes decide what is counted against whom, what nodes are told and what the log says, so they are believed only
-//! from addresses that the operator trusts; and from there nothing else is taken, or a client could write its own.
+//! The address in it decides which limits a client is counted against, what nodes get as its address and what the log
+//! shows. So the header is read only from load balancers that the operator trusts (`gateway.trusted_proxies`), and
+//! connections from other addresses are refused where a header is expected: else a client could write its own.
 
 use crate::config::Gateway;
 use crate::metrics::ProxyFailure;
-use crate::proto::proxy_protocol;
-use crate::proto::proxy_protocol::{Announced, Versions};
+use crate::proto::proxy_protocol::{self, Announced, Versions};
 use crate::worker::io::buffers;
 use crate::worker::io::socket::Sock;
-use crate::worker::session::context::{HEAD_RECEIVE, Session, Woke};
+use crate::worker::session::context::{HEAD_RECEIVE_MAX, Session, Woke};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-/// Who a connection is from, and what came behind the words that say so.
-pub(crate) struct Client {
-    pub address: SocketAddr,
+/// The client that a connection is from, and the bytes that were received behind the header.
+pub(crate) struct AnnouncedClient {
+    pub client: SocketAddr,
     /// The beginning of TLS.
-    pub behind: Vec<u8>,
+    pub rest: Vec<u8>,
 }
 
-/// Reads what a balancer says first, where one is configured; `None` when the connection is to be dropped.
-pub(crate) async fn client(session: &Session, sock: &Sock, deadline: Instant) -> Option<Client> {
+/// Reads the header until `deadline`, if the configuration expects one; else the client is the peer. `None` when the header
+/// was rejected, which is counted; the connection is then to be dropped.
+pub(crate) async fn read(session: &Session, sock: &Sock, deadline: Instant) -> Option<AnnouncedClient> {
     let peer = session.peer;
-    let versions = match wanted(&session.worker.newest().config.gateway, peer.ip()) {
+    let versions = match expected(&session.worker.newest().config.gateway, peer.ip()) {
         Ok(Some(versions)) => versions,
-        Ok(None) => return Some(Client { address: peer, behind: Vec::new() }),
-        Err(failure) => return refuse(session, failure, "it is not among trusted_proxies"),
+        Ok(None) => return Some(AnnouncedClient { client: peer, rest: Vec::new() }),
+        Err(failure) => return reject(session, failure, "the peer is not among trusted_proxies"),
     };
     let mut bytes = Vec::new();
     loop {
         if session.readable(sock, deadline).await == Woke::Deadline {
-            return refuse(session, ProxyFailure::Timeout, "its header did not come in time");
+            return reject(session, ProxyFailure::Timeout, "the header did not arrive in time");
         }
         match receive(sock, &mut bytes) {
-            Ok(0) => return refuse(session, ProxyFailure::Lost, "it has gone"),
+            Ok(0) => return reject(session, ProxyFailure::Lost, "the connection ended"),
             Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                return refuse(session, ProxyFailure::Lost, "it has gone");
+                return reject(session, ProxyFailure::Lost, "the connection ended");
             }
             _ => {}
         }
         match proxy_protocol::read(&bytes, versions) {
             Ok(None) => {}
             Ok(Some((announced, used))) => {
-                let address = match announced {
+                let client = match announced {
                     Announced::Client(address) => address,
                     Announced::Nobody => peer,
                 };
-                return Some(Client { address, behind: bytes.split_off(used) });
+                return Some(AnnouncedClient { client, rest: bytes.split_off(used) });
             }
-            Err(fault) => return refuse(session, ProxyFailure::Malformed, &fault.to_string()),
+            Err(fault) => return reject(session, ProxyFailure::Malformed, &fault.to_string()),
         }
     }
 }
 
-/// Which versions this peer has to speak; none where no balancer is configured.
-fn wanted(gateway: &Gateway, peer: IpAddr) -> Result<Option<Versions>, ProxyFailure> {
+/// The versions that this peer may speak; `None` where no header is configured.
+fn expected(gateway: &Gateway, peer: IpAddr) -> Result<Option<Versions>, ProxyFailure> {
     let peer = peer.to_canonical();
     match gateway.proxy_protocol {
         Some(_) if !gateway.trusted_proxies.iter().any(|network| network.contains(peer)) => {
@@ -68,15 +69,15 @@ fn wanted(gateway: &Gateway, peer: IpAddr) -> Result<Option<Versions>, ProxyFail
 
 fn receive(sock: &Sock, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
     buffers::with(|scratch| {
-        let taken = sock.recv(&mut scratch.input[..HEAD_RECEIVE])?;
-        bytes.extend_from_slice(&scratch.input[..taken]);
-        Ok(taken)
+        let received = sock.recv(&mut scratch.input[..HEAD_RECEIVE_MAX])?;
+        bytes.extend_from_slice(&scratch.input[..received]);
+        Ok(received)
     })
 }
 
-/// There is nothing to be said to somebody who is not understood: the connection just ends, and is counted.
-fn refuse(session: &Session, failure: ProxyFailure, why: &str) -> Option<Client> {
+/// Counts and logs a rejected header. The peer gets no answer: without a header it is unknown what protocol it speaks.
+fn reject(session: &Session, failure: ProxyFailure, why: &str) -> Option<AnnouncedClient> {
     session.worker.metrics.proxy_failures[failure as usize].add(1);
-    tracing::debug!(session = session.id, peer = %session.peer, why, "no client behind this connection");
+    tracing::debug!(session = &*session.id.text(), peer = %session.peer, why, "PROXY header rejected");
     None
 }

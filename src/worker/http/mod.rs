@@ -1,7 +1,9 @@
-//! HTTP on a client connection: one request after the other, each planned without waiting and then answered.
+//! HTTP on a client connection: a request is read, planned without a wait, and then answered.
 
-pub(crate) mod event_api;
+mod body;
+mod event_api;
 pub(crate) mod exchange;
+mod plan;
 pub(crate) mod response;
-pub(crate) mod websocket;
-pub(crate) mod whip;
+mod websocket;
+mod whip;

@@ -1,7 +1,8 @@
-//! WebSockets: a node is found or was named, dialled, asked to upgrade; then the client gets its 101 and the relay begins.
+//! WebSocket requests: a node is found or was named, dialled and asked to upgrade; then the client gets its 101 and the
+//! relay begins.
 //!
-//! Everything that can be refused is refused before anything is dialled, and the node is dialled before the client gets
-//! its 101: browsers show a refused handshake as a failure, but a socket that opens and closes as nothing at all.
+//! Everything that can be refused is refused before a node is dialled, and the node is dialled before the client gets its
+//! 101: browsers report a refused handshake as a failure, but report nothing about a socket that opens and closes at once.
 
 use crate::config::Extensions;
 use crate::metrics::{DialOutcome, Route as RouteLabel};
@@ -12,34 +13,28 @@ use crate::proto::red5::one_step::OneStep;
 use crate::proto::red5::params::ConnectionParams;
 use crate::proto::red5::route::{Action, OneStepRoute};
 use crate::proto::refusal::Refusal;
-use crate::proto::websocket::frame;
-use crate::proto::websocket::frame::Side;
+use crate::proto::websocket::frame::{self, Side};
 use crate::proto::websocket::relay::RelayRules;
 use crate::proto::websocket::upgrade::{Offer, Upgrade, is_key};
-use crate::shared::answers::Answer;
-use crate::shared::questions::CacheStatus;
-use crate::worker::http::exchange::CLIENT_LEFT;
-use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::until_disconnect;
+use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
+use crate::worker::io::runtime;
 use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::connect;
-use crate::worker::node::placement;
-use crate::worker::node::placement::{Found, Search, Way};
-use crate::worker::node::upgrade;
-use crate::worker::node::upgrade::Opened;
+use crate::worker::node::placement::{self, Failed, NodeChoice, Retry, Unserved};
+use crate::worker::node::upgrade::{self, Opened};
 use crate::worker::relay::pump::RelayStart;
-use crate::worker::session::access_log::RequestLine;
+use crate::worker::session::access_log::{RequestLine, STATUS_CLIENT_LEFT};
+use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Clients give a handshake up after 5.5 s; what is tried has to be over before.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the search for a node may take. Clients give a handshake up after 5.5 s, and need the refusal before that.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a client asked for, checked.
+/// A WebSocket request, checked.
 pub(crate) struct WebSocketRequest {
-    way: Way,
+    node: NodeChoice,
     publish: bool,
     upgrade: Upgrade,
     names: Names,
@@ -49,24 +44,14 @@ pub(crate) struct WebSocketRequest {
 impl WebSocketRequest {
     /// Label of the session in the metrics.
     pub(crate) const fn label(&self) -> RouteLabel {
-        match self.way {
-            Way::Named(_) => RouteLabel::TwoStep,
-            Way::Asked(_) => RouteLabel::OneStep,
+        match self.node {
+            NodeChoice::Named(_) => RouteLabel::TwoStep,
+            NodeChoice::Search(_) => RouteLabel::OneStep,
         }
     }
 }
 
-/// Why there is no relay.
-#[derive(Debug)]
-pub(crate) enum Unserved {
-    Refused(Refusal),
-    /// The stream manager's own no, passed on.
-    Answered(CacheStatus, Arc<Answer>),
-    /// The client left.
-    Gone,
-}
-
-/// Checks a request in which the client names the node. Nothing is dialled here.
+/// Checks a two-step request, in which the client names the node. Dials nothing.
 pub(crate) fn plan_two_step(
     session: &Session,
     request: &Request<'_>,
@@ -78,10 +63,12 @@ pub(crate) fn plan_two_step(
     let params = ConnectionParams::read(suffix, query, &session.revision().rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
     let names = Names::new(&params.scope, params.id().unwrap_or_default());
-    Ok(ask(session, request, key, Way::Named(admitted), false, params.origin_target, names))
+    let upgrade = upgrade_for_node(session, request, key, params.origin_target);
+    let access = RequestLine::of(session, request);
+    Ok(WebSocketRequest { node: NodeChoice::Named(admitted), publish: false, upgrade, names, access })
 }
 
-/// Checks a request for which the gateway finds the node itself, unless the client names one. Nothing is dialled here.
+/// Checks a one-step request, for which the gateway finds the node unless the client names one. Dials nothing.
 pub(crate) fn plan_one_step(
     session: &Session,
     request: &Request<'_>,
@@ -92,15 +79,18 @@ pub(crate) fn plan_one_step(
     let revision = session.revision();
     let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
     let step = OneStep::read(route, &revision.rules().params, group)?;
-    let way = match &step.host {
-        Some(host) => Way::Named(placement::admit(session, host)?),
-        None => Way::Asked(step.question().ok_or(Refusal::BadParams)?),
+    let node = match &step.host {
+        Some(host) => NodeChoice::Named(placement::admit(session, host)?),
+        None => NodeChoice::Search(step.question().ok_or(Refusal::BadParams)?),
     };
     let names = Names::new(&step.scope, &step.stream);
-    Ok(ask(session, request, key, way, step.action == Action::Publish, step.origin_target, names))
+    let upgrade = upgrade_for_node(session, request, key, step.origin_target);
+    let access = RequestLine::of(session, request);
+    Ok(WebSocketRequest { node, publish: step.action == Action::Publish, upgrade, names, access })
 }
 
-/// What every WebSocket request has to be; gives its key.
+/// Checks what every WebSocket request needs (RFC 6455, 4.2.1), its web origin, and that the gateway is not draining. The
+/// result is the request's `Sec-WebSocket-Key`.
 fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r str, Refusal> {
     if !request.upgrade_websocket {
         return Err(Refusal::UpgradeRequired);
@@ -123,15 +113,8 @@ fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r
     Ok(key)
 }
 
-fn ask(
-    session: &Session,
-    request: &Request<'_>,
-    key: &str,
-    way: Way,
-    publish: bool,
-    target: String,
-    names: Names,
-) -> WebSocketRequest {
+/// The upgrade that the node is asked for: `target` there, and of the client's offer what the configuration forwards.
+fn upgrade_for_node(session: &Session, request: &Request<'_>, key: &str, target: String) -> Upgrade {
     let revision = session.revision();
     let config = &revision.config.origins;
     let offer = Offer {
@@ -139,51 +122,37 @@ fn ask(
         protocol: config.subprotocol.clone(),
         origin: placement::origin_for_node(session, request),
     };
-    let upgrade = Upgrade::of(request, key, target, offer);
-    WebSocketRequest { way, publish, upgrade, names, access: RequestLine::of(session, request) }
+    Upgrade::of(request, key, target, offer)
 }
 
-/// Finds a node that takes the session, and answers the client 101.
+/// Opens the WebSocket at a node, writes the access-log line, and answers the client 101.
 pub(crate) async fn open(
-    session: &Session,
-    conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    ask: WebSocketRequest,
+    client: &mut Client<'_>,
+    request: WebSocketRequest,
     active: ActiveGuard,
 ) -> Result<RelayStart, Unserved> {
-    let found = match &ask.way {
-        Way::Named(admitted) => {
-            // whoever names the node has only the node's own waits
-            let revision = session.revision();
-            let origins = &revision.config.origins;
-            let deadline = Instant::now() + origins.connect_timeout + origins.upgrade_timeout + PATIENCE;
-            dial(session, conn, inbox, admitted, &ask.upgrade, deadline).await.map_err(Unserved::from)
-        }
-        Way::Asked(question) => find(session, conn, inbox, &ask, question).await,
-    };
-    let found = found
-        .and_then(|opened| if session.is_leaving() { Err(too_late(session, &opened)) } else { Ok(opened) });
-    let status = match &found {
+    let session = client.session;
+    let opened = open_at_node(client, &request).await;
+    let status = match &opened {
         Ok(_) => 101,
-        Err(Unserved::Gone) => CLIENT_LEFT,
+        Err(Unserved::ClientLeft) => STATUS_CLIENT_LEFT,
         Err(Unserved::Refused(refusal)) => refusal.status(),
         Err(Unserved::Answered(_, answer)) => answer.status,
     };
-    if let Some(line) = ask.access {
+    if let Some(line) = request.access {
         line.write(status);
     }
-    let opened = found?;
-    let response = ask.upgrade.response(&opened.agreed, &session.id);
-    if conn.send(&response).is_err() {
-        return Err(Unserved::Gone);
+    let opened = opened?;
+    let response = request.upgrade.response(&opened.agreed, &session.id.text());
+    if client.conn.send(&response).is_err() {
+        return Err(Unserved::ClientLeft);
     }
     session.worker.metrics.setup.observe(session.accepted.elapsed());
     Ok(RelayStart {
-        origin: opened.sock,
+        node_sock: opened.sock,
         node: opened.node,
-        names: ask.names,
-        from_client: std::mem::take(inbox),
-        from_origin: opened.early,
+        names: request.names,
+        from_node: opened.early,
         rules: RelayRules {
             extensions: opened.agreed.extensions.is_some(),
             ..session.revision().rules().relay.clone()
@@ -192,98 +161,79 @@ pub(crate) async fn open(
     })
 }
 
-/// The gateway began to go down meanwhile: a handshake that is refused is tried elsewhere, but a session that is closed at
-/// once is lost. The node hears an orderly end.
-fn too_late(session: &Session, opened: &Opened) -> Unserved {
-    let mut goodbye = Vec::new();
+/// Opens the WebSocket at the named node or at one that a search finds. A publish is not tried at another node once bytes
+/// of it may have reached one: that node may have taken the stream's name.
+async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Result<Opened, Unserved> {
+    let session = client.session;
+    let upgrade = &request.upgrade;
+    let opened = match &request.node {
+        NodeChoice::Named(admitted) => {
+            // no search: the node's own timeouts end first
+            let revision = session.revision();
+            let origins = &revision.config.origins;
+            let timeout = origins.connect_timeout + origins.upgrade_timeout + SEARCH_TIMEOUT;
+            dial(client, admitted, upgrade, Instant::now() + timeout).await.map_err(|failed| failed.why)
+        }
+        NodeChoice::Search(question) => {
+            let retry = if request.publish { Retry::UnlessReached } else { Retry::Always };
+            let dial = async |client: &mut Client<'_>, admitted: Admitted, deadline: Instant| {
+                dial(client, &admitted, upgrade, deadline).await
+            };
+            placement::search(client, question, SEARCH_TIMEOUT, retry, dial).await
+        }
+    };
+    opened.and_then(
+        |opened| if session.is_leaving() { Err(refuse_opened(session, &opened)) } else { Ok(opened) },
+    )
+}
+
+/// Refuses a WebSocket that a node opened while a drain began. The client tries a refused handshake elsewhere, but loses a
+/// session that is closed at once. The node gets a Close.
+fn refuse_opened(session: &Session, opened: &Opened) -> Unserved {
+    let mut close = Vec::new();
     let code = session.revision().config.gateway.drain_close_code;
     let reason = format!("draining {}", session.id);
-    frame::write_close(Side::Node, code, &reason, session.mask(), &mut goodbye);
+    frame::write_close(Side::Node, code, &reason, session.mask(), &mut close);
     // a few bytes always fit into a fresh socket; a node that is gone needs none
-    let _ = opened.sock.send(&goodbye, true);
+    let _ = opened.sock.send(&close, true);
     opened.sock.finish();
     Unserved::Refused(Refusal::Draining)
 }
 
-/// Asks for a node and dials it; when it does not take the session, asks again and tries another one. A publish is not
-/// tried again once bytes of it reached a node: the node may have taken the name.
-async fn find(
-    session: &Session,
-    conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    ask: &WebSocketRequest,
-    question: &str,
-) -> Result<Opened, Unserved> {
-    let mut search = Search::new(session, question, PATIENCE);
-    let mut last = Refusal::OriginTimeout;
-    loop {
-        let admitted = match search.next(session, conn, inbox).await {
-            Found::Node(admitted) => admitted,
-            Found::NoMore => return Err(Unserved::Refused(last)),
-            Found::Refused(refusal) => return Err(Unserved::Refused(refusal)),
-            Found::Answered(by, answer) => return Err(Unserved::Answered(by, answer)),
-            Found::Gone => return Err(Unserved::Gone),
-        };
-        match dial(session, conn, inbox, &admitted, &ask.upgrade, search.deadline()).await {
-            Ok(opened) => return Ok(opened),
-            Err(Failed::Node { refusal, reached }) if !(ask.publish && reached) => last = refusal,
-            Err(failed) => return Err(failed.into()),
-        }
-    }
-}
-
-/// Why a dial gave nothing.
-enum Failed {
-    Gone,
-    Node {
-        refusal: Refusal,
-        /// Bytes of the request may have reached the node.
-        reached: bool,
-    },
-}
-
-impl From<Failed> for Unserved {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Gone => Self::Gone,
-            Failed::Node { refusal, .. } => Self::Refused(refusal),
-        }
-    }
-}
-
-/// Dials one node and asks it to upgrade. A client that leaves cancels it, and so does the deadline.
+/// Dials one node and asks it to upgrade, until `deadline`. Counts the outcome. A client that leaves cancels the dial.
 async fn dial(
-    session: &Session,
-    conn: &mut Conn,
-    inbox: &mut Vec<u8>,
+    client: &mut Client<'_>,
     admitted: &Admitted,
     upgrade: &Upgrade,
     deadline: Instant,
 ) -> Result<Opened, Failed> {
+    let session = client.session;
     let metrics = &session.worker.metrics;
     let started = Instant::now();
     let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
+    let refuse = |refusal: Refusal, reached: bool| Failed { why: Unserved::Refused(refusal), reached };
     let revision = session.revision();
     let config = &revision.config.origins;
     let key = tungstenite::handshake::client::generate_key();
     let request = upgrade.request(&key, admitted.address(), session.peer);
     if !connect::takes_head(request.len()) {
-        return Err(Failed::Node { refusal: Refusal::HeadTooLarge, reached: true });
+        return Err(refuse(Refusal::HeadTooLarge, true));
     }
     let work = upgrade::open(admitted, upgrade, &key, &request, config);
-    let mut work = std::pin::pin!(monoio::time::timeout_at(deadline.into(), work));
-    let Some(dialled) = until_disconnect(conn, inbox, None, |cx| work.as_mut().poll(cx)).await else {
+    let mut work = std::pin::pin!(runtime::timeout_at(deadline, work));
+    let dialled = until_disconnect(client.conn, CloseNotify::Leaves, |cx| work.as_mut().poll(cx)).await;
+    let Some(dialled) = dialled else {
         count(DialOutcome::Cancelled);
-        return Err(Failed::Gone);
+        return Err(Failed { why: Unserved::ClientLeft, reached: true });
     };
     metrics.dial.observe(started.elapsed());
     let Ok(dialled) = dialled else {
-        // our own time is up, which says nothing of the node
+        // the time of the search is up, which tells nothing about the node
         count(DialOutcome::UpgradeTimeout);
-        return Err(Failed::Node { refusal: Refusal::OriginTimeout, reached: true });
+        return Err(refuse(Refusal::OriginTimeout, true));
     };
     dialled.inspect(|_| count(DialOutcome::Connected)).map_err(|fault| {
         count(fault.outcome());
-        Failed::Node { refusal: placement::blame(session, admitted, fault), reached: fault.reached() }
+        refuse(placement::blame(session, admitted, fault), fault.reached())
     })
 }

@@ -1,46 +1,43 @@
-//! WHIP and WHEP: requests are passed to the node that has, or will have, the session, and its answers back.
+//! WHIP and WHEP: requests are forwarded to the node that has, or will have, the WHIP session, and its answers come back.
 //!
-//! A POST makes a session and is remembered; whatever the client then follows, the `Location` with our handle, the
-//! `Session-Host` that it repeats, or nothing at all, PATCH and DELETE reach the node that made it.
+//! A POST creates a WHIP session, which is remembered. PATCH and DELETE then reach the node that created it, whether the
+//! client follows the `Location` with the gateway's handle, repeats the `Session-Host`, or does neither.
 
 use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
 use crate::proto::http::cors::Site;
 use crate::proto::http::forward_fields::{Fields, Forward};
-use crate::proto::http::head;
-use crate::proto::http::head::BodyLength;
+use crate::proto::http::head::{self, BodyLength};
 use crate::proto::red5::location;
 use crate::proto::red5::params::Host;
 use crate::proto::red5::route::{Step, WhipRoute};
 use crate::proto::red5::whip::{Api, Handle, Method, Request, allowed, check_body};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::Answer;
 use crate::shared::gateway::Gateway;
 use crate::shared::limits::SessionPermit;
-use crate::shared::questions::CacheStatus;
 use crate::shared::whip_sessions::WhipSession;
-use crate::worker::http::response;
-use crate::worker::http::response::Shape;
-use crate::worker::io::client::Conn;
-use crate::worker::io::disconnect::until_disconnect;
+use crate::worker::http::response::{self, Shape};
+use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
+use crate::worker::io::runtime;
+use crate::worker::local::state::Worker;
 use crate::worker::local::task::guarded;
-use crate::worker::node::connect::DialFault;
-use crate::worker::node::exchange::{Answered, Patience};
-use crate::worker::node::placement;
-use crate::worker::node::placement::{Found, Search};
-use crate::worker::node::{connect, exchange};
+use crate::worker::node::connect::{self, DialFault};
+use crate::worker::node::exchange::{self, Answered, ExchangeLimits};
+use crate::worker::node::placement::{self, Failed, Retry, Unserved};
+use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use futures_channel::oneshot;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
-/// Finding a node and making a session on it; SDKs wait longer for this than for a WebSocket.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long finding a node and creating a WHIP session on it may take. SDKs wait longer for this than for a WebSocket.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a client asked for, checked.
+/// A request to a WHIP or WHEP route, checked.
 pub(crate) struct WhipRequest {
     request: Request,
     method: Method,
@@ -49,22 +46,15 @@ pub(crate) struct WhipRequest {
     named: Option<Admitted>,
 }
 
-/// Why there is no answer of a node.
-pub(crate) enum Unserved {
-    Refused(Refusal),
-    /// The stream manager's own no, passed on.
-    Answered(CacheStatus, Arc<Answer>),
-    /// The client left.
-    Gone,
-}
-
-/// A request is a browser's preflight, or one to be passed on.
+/// What is to be done for a request.
 pub(crate) enum Planned {
+    /// It is a browser's preflight, which the gateway answers with these methods.
     Preflight(&'static str),
-    Pass(Box<WhipRequest>),
+    /// It is forwarded to a node.
+    Forward(Box<WhipRequest>),
 }
 
-/// Checks a request. Nothing is dialled here.
+/// Checks a request. Dials nothing. The error names the methods that a 405 allows, else nothing.
 pub(crate) fn plan(
     session: &Session,
     request: &head::Request<'_>,
@@ -81,205 +71,197 @@ pub(crate) fn plan(
     }
     let revision = session.revision();
     let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
-    let ask = Request::read(route, method, &revision.rules().params, group).map_err(plain)?;
-    check_body(ask.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
-    let named = admit_named(session, &ask).map_err(plain)?;
-    let mut fields = Fields::of(request, ask.api == Api::Two);
+    let whip = Request::read(route, method, &revision.rules().params, group).map_err(plain)?;
+    check_body(whip.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
+    let named = admit_named(session, &whip).map_err(plain)?;
+    let mut fields = Fields::of(request, whip.api == Api::Two);
     fields.origin = placement::origin_for_node(session, request);
-    Ok(Planned::Pass(Box::new(WhipRequest { request: ask, method, fields, named })))
+    Ok(Planned::Forward(Box::new(WhipRequest { request: whip, method, fields, named })))
 }
 
-/// The permit for the node that the client names. A session lives longer than what was learned: a client that repeats the
-/// node of one that we know may do so as long as it lives.
+/// Admits the node that the client names, if it names one. A WHIP session lives longer than the knowledge about its node:
+/// a client that repeats the node of a remembered WHIP session may do so for as long as that is remembered.
 fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>, Refusal> {
     let Some(host) = &request.host else { return Ok(None) };
     let gateway = &session.worker.gateway;
-    placement::admit(session, host).map(Some).or_else(|refusal| match (made(gateway, request), host) {
-        (Some(made), Host::Address(address)) if made.node == *address => {
-            session.revision().admit(made.node, true).map(Some)
+    placement::admit(session, host).map(Some).or_else(|refusal| match (remembered(gateway, request), host) {
+        (Some(whip_session), Host::Address(address)) if whip_session.node == *address => {
+            session.revision().admit(whip_session.node, true).map(Some)
         }
         _ => Err(refusal),
     })
 }
 
-/// The session that a request is about: a handle opens its own and no other; without one, the name finds the newest.
-fn made(gateway: &Gateway, request: &Request) -> Option<Arc<WhipSession>> {
+/// The WHIP session that a request is about. A handle leads only to the WHIP session it was made for; a request without a
+/// handle is about the newest one of its name.
+fn remembered(gateway: &Gateway, request: &Request) -> Option<Arc<WhipSession>> {
     if request.step == Step::Endpoint {
         return None;
     }
     match request.handle {
-        Some(handle) => gateway.whip_sessions.by_handle(handle).filter(|made| made.key.is_of(request)),
+        Some(handle) => {
+            gateway.whip_sessions.by_handle(handle).filter(|whip_session| whip_session.key.is_of(request))
+        }
         None => gateway.whip_sessions.by_key(request.affinity_key()),
     }
 }
 
 /// A request on its way to a node.
-pub(crate) struct Passing<'p> {
-    pub session: &'p Session,
-    /// Kept by everything that may outlive the client, so that those who leave at once do not get past the limits.
-    pub place: Option<&'p Rc<SessionPermit>>,
-    pub conn: &'p mut Conn,
-    pub inbox: &'p mut Vec<u8>,
-    pub shape: &'p Shape,
-    pub ask: &'p WhipRequest,
-    pub body: &'p [u8],
+pub(crate) struct Forwarding<'f> {
+    /// Held by every task that may outlive the client, so that clients that leave at once do not get past the limits.
+    pub permit: Option<&'f Rc<SessionPermit>>,
+    pub shape: &'f Shape,
+    pub whip: &'f WhipRequest,
+    pub body: &'f [u8],
 }
 
-impl Passing<'_> {
-    /// Passes the request to its node. Gives the status and the bytes for the client.
-    pub(crate) async fn pass(mut self) -> Result<(u16, Vec<u8>), Unserved> {
-        match self.ask.request.step {
-            Step::Resource => self.on_resource().await,
-            Step::Endpoint => self.on_endpoint().await,
+impl Forwarding<'_> {
+    /// Forwards the request to its node. The result is the status and the whole answer for the client.
+    pub(crate) async fn run(self, client: &mut Client<'_>) -> Result<(u16, Vec<u8>), Unserved> {
+        match self.whip.request.step {
+            Step::Resource => self.to_resource(client).await,
+            Step::Endpoint => self.to_endpoint(client).await,
         }
     }
 
-    /// OPTIONS and POST: a node is found; one that can't be reached is replaced by another.
-    async fn on_endpoint(&mut self) -> Result<(u16, Vec<u8>), Unserved> {
-        let revision = self.session.revision();
-        let request = &self.ask.request;
+    /// OPTIONS and POST go to the named node or to one that a search finds. Another node is tried only while no byte of
+    /// the request may have reached one.
+    async fn to_endpoint(&self, client: &mut Client<'_>) -> Result<(u16, Vec<u8>), Unserved> {
+        let revision = client.session.revision();
+        let request = &self.whip.request;
         let target = request.node_target();
-        if let Some(named) = &self.ask.named {
-            return self.try_node(named, &target).await.map_err(|(no, _)| no);
+        if let Some(named) = &self.whip.named {
+            return self.try_node(client, named, &target).await.map_err(|failed| failed.why);
         }
         let question = request.question(revision.config.stream_manager.api.text());
         let question = question.ok_or(Unserved::Refused(Refusal::BadParams))?;
-        let mut search = Search::new(self.session, &question, PATIENCE);
-        let mut last = Refusal::OriginTimeout;
-        loop {
-            let admitted = match search.next(self.session, self.conn, self.inbox).await {
-                Found::Node(admitted) => admitted,
-                Found::NoMore => return Err(Unserved::Refused(last)),
-                Found::Refused(refusal) => return Err(Unserved::Refused(refusal)),
-                Found::Answered(by, answer) => return Err(Unserved::Answered(by, answer)),
-                Found::Gone => return Err(Unserved::Gone),
-            };
-            match self.try_node(&admitted, &target).await {
-                Err((Unserved::Refused(refusal), false)) => last = refusal,
-                done => return done.map_err(|(no, _)| no),
-            }
-        }
+        let try_node = async |client: &mut Client<'_>, admitted: Admitted, _: Instant| {
+            self.try_node(client, &admitted, &target).await
+        };
+        placement::search(client, &question, SEARCH_TIMEOUT, Retry::UnlessReached, try_node).await
     }
 
-    /// PATCH and DELETE, and OPTIONS on a resource: only the node that made the session will do.
-    async fn on_resource(&mut self) -> Result<(u16, Vec<u8>), Unserved> {
-        let gateway = &self.session.worker.gateway;
-        let (request, named) = (&self.ask.request, self.ask.named);
-        let is_there = |made: &Arc<WhipSession>| {
-            request.handle.is_some() || named.is_none_or(|named| named.address().ip() == made.node)
+    /// PATCH and DELETE, and OPTIONS on a resource, go only to the node that created the WHIP session.
+    async fn to_resource(&self, client: &mut Client<'_>) -> Result<(u16, Vec<u8>), Unserved> {
+        let session = client.session;
+        let gateway = &session.worker.gateway;
+        let (request, named) = (&self.whip.request, self.whip.named);
+        let is_there = |whip_session: &Arc<WhipSession>| {
+            request.handle.is_some() || named.is_none_or(|named| named.address().ip() == whip_session.node)
         };
-        let made = made(gateway, request).filter(is_there);
-        let (admitted, target) = match (&made, named) {
-            (Some(made), _) => {
-                // it was admitted when the session was made, however that came
-                let revision = self.session.revision();
-                let admitted = revision.admit_configured(made.node).map_err(Unserved::Refused)?;
-                (admitted, request.resource_target(&made.at_node))
+        let remembered = remembered(gateway, request).filter(is_there);
+        let (admitted, target) = match (&remembered, named) {
+            (Some(whip_session), _) => {
+                // it was admitted when the WHIP session was created, by whatever rule
+                let admitted = session.revision().admit_configured(whip_session.node);
+                (admitted.map_err(Unserved::Refused)?, request.resource_target(&whip_session.at_node))
             }
             (None, Some(named)) => (named, request.node_target()),
             (None, None) => return Err(Unserved::Refused(Refusal::NoSuchResource)),
         };
-        let done = self.try_node(&admitted, &target).await;
-        let ended = matches!(&done, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
-        if let Some(made) = made.filter(|_| self.ask.method == Method::Delete && ended) {
-            gateway.whip_sessions.forget(&made);
+        let answer = self.try_node(client, &admitted, &target).await;
+        let is_over = matches!(&answer, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
+        if let Some(whip_session) = remembered.filter(|_| self.whip.method == Method::Delete && is_over) {
+            gateway.whip_sessions.forget(&whip_session);
         }
-        done.map_err(|(no, _)| no)
+        answer.map_err(|failed| failed.why)
     }
 
-    /// One exchange with one node. In the error the flag says whether bytes may have reached it.
+    /// One exchange with one node; its outcome is counted.
     async fn try_node(
-        &mut self,
+        &self,
+        client: &mut Client<'_>,
         admitted: &Admitted,
         target: &str,
-    ) -> Result<(u16, Vec<u8>), (Unserved, bool)> {
-        let (session, ask) = (self.session, self.ask);
+    ) -> Result<(u16, Vec<u8>), Failed> {
+        let (session, whip) = (client.session, self.whip);
         let metrics = &session.worker.metrics;
         let started = Instant::now();
-        let head = head_for(session.peer, ask, admitted, target, self.body);
+        let head = head_for_node(session.peer, whip, admitted, target, self.body);
         if !connect::takes_head(head.len()) {
-            return Err((Unserved::Refused(Refusal::HeadTooLarge), true));
+            return Err(Failed { why: Unserved::Refused(Refusal::HeadTooLarge), reached: true });
         }
-        let mut answer = start(session, self.place, ask, admitted, [&head, self.body].concat());
-        let answered =
-            until_disconnect(self.conn, self.inbox, None, |cx| Pin::new(&mut answer).poll(cx)).await;
-        let Some(answered) = answered else {
+        let mut answer = start(session, self.permit, whip, admitted, [&head, self.body].concat());
+        let poll = |cx: &mut Context<'_>| Pin::new(&mut answer).poll(cx);
+        let Some(answered) = until_disconnect(client.conn, CloseNotify::Leaves, poll).await else {
             metrics.dials[DialOutcome::Cancelled as usize].add(1);
-            return Err((Unserved::Gone, true));
+            return Err(Failed { why: Unserved::ClientLeft, reached: true });
         };
         metrics.dial.observe(started.elapsed());
         let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
                 metrics.dials[DialOutcome::Connected as usize].add(1);
-                return for_client(session, self.shape, ask, admitted, answered).map_err(|no| (no, true));
+                return answer_for_client(session, self.shape, whip, admitted, answered)
+                    .map_err(|refusal| Failed { why: Unserved::Refused(refusal), reached: true });
             }
             // a redirect would lead the client past the gateway
             Ok(_) => DialFault::BadHandshake(None),
             Err(fault) => fault,
         };
         metrics.dials[fault.outcome() as usize].add(1);
-        Err((Unserved::Refused(placement::blame(session, admitted, fault)), fault.reached()))
+        let refusal = placement::blame(session, admitted, fault);
+        Err(Failed { why: Unserved::Refused(refusal), reached: fault.reached() })
     }
 }
 
-/// Sends the request in a task of its own. When the client has left before a session was made, the session is deleted
-/// again: its name has to be free for the next one.
+/// Sends the request in a task of its own. When the client has left before a WHIP session was created, the task deletes
+/// the WHIP session again: its name has to be free for the next client.
 fn start(
     session: &Session,
-    place: Option<&Rc<SessionPermit>>,
-    ask: &WhipRequest,
+    permit: Option<&Rc<SessionPermit>>,
+    whip: &WhipRequest,
     admitted: &Admitted,
     request: Vec<u8>,
 ) -> oneshot::Receiver<Result<Answered, DialFault>> {
-    let patience = patience(session);
+    let limits = exchange_limits(session);
     let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
-    let delete = (ask.method == Method::Post).then(|| Undo::new(session.peer, ask, &admitted));
-    let (tell, answer) = oneshot::channel();
-    let (metrics, place) = (Arc::clone(&session.worker.metrics), place.cloned());
-    monoio::spawn(guarded(metrics, async move {
-        let _place = place;
-        let answered = exchange::exchange(&admitted, &request, patience).await;
-        if let (Err(Ok(answered)), Some(undo)) = (tell.send(answered), delete)
+    let undo = (whip.method == Method::Post).then(|| Undo::new(session.peer, whip, &admitted));
+    let (sender, answer) = oneshot::channel();
+    let (metrics, permit) = (Arc::clone(&session.worker.metrics), permit.cloned());
+    runtime::spawn(guarded(metrics, async move {
+        let _permit = permit;
+        let answered = exchange::exchange(&admitted, &request, limits).await;
+        if let (Err(Ok(answered)), Some(undo)) = (sender.send(answered), undo)
             && matches!(answered.status, 200..=299)
         {
-            undo.run(&worker, &admitted, answered.location.as_deref(), patience).await;
+            undo.run(&worker, &admitted, answered.location.as_deref(), limits).await;
         }
     }));
     answer
 }
 
-fn patience(session: &Session) -> Patience {
+fn exchange_limits(session: &Session) -> ExchangeLimits {
     let revision = session.revision();
     let config = &revision.config;
-    Patience {
-        connect: config.origins.connect_timeout,
-        answer: config.limits.body_timeout,
+    ExchangeLimits {
+        connect_timeout: config.origins.connect_timeout,
+        answer_timeout: config.limits.body_timeout,
         body_max: config.limits.body_max as u64,
     }
 }
 
 /// The head of the request to the node.
-fn head_for(
+fn head_for_node(
     client: SocketAddr,
-    ask: &WhipRequest,
+    whip: &WhipRequest,
     admitted: &Admitted,
     target: &str,
     body: &[u8],
 ) -> Vec<u8> {
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
     let forward = Forward {
-        method: ask.method.word(),
+        method: whip.method.word(),
         target,
         node: admitted.address(),
         client,
         body: length,
         close: true,
-        fields: ask.fields.clone(),
+        fields: whip.fields.clone(),
     };
     forward.head()
 }
 
-/// How to delete a session that nobody wants any more.
+/// What is needed to delete a WHIP session that no client will use.
 struct Undo {
     client: SocketAddr,
     request: Request,
@@ -288,16 +270,19 @@ struct Undo {
 }
 
 impl Undo {
-    fn new(client: SocketAddr, ask: &WhipRequest, admitted: &Admitted) -> Self {
-        Self { client, request: ask.request.clone(), node: admitted.address(), fields: ask.fields.bodiless() }
+    fn new(client: SocketAddr, whip: &WhipRequest, admitted: &Admitted) -> Self {
+        let (request, fields) = (whip.request.clone(), whip.fields.bodiless());
+        Self { client, request, node: admitted.address(), fields }
     }
 
+    /// Sends the DELETE to the node. `location` is the one of the node's answer; without a usable one the DELETE goes to
+    /// the usual target.
     async fn run(
         &self,
-        worker: &crate::worker::local::state::Worker,
+        worker: &Worker,
         admitted: &Admitted,
         location: Option<&str>,
-        patience: Patience,
+        limits: ExchangeLimits,
     ) {
         let at_node = location::at_node(location, &self.request);
         let target = at_node.unwrap_or_else(|_| location::default_at_node(&self.request));
@@ -310,7 +295,7 @@ impl Undo {
             close: true,
             fields: self.fields.clone(),
         };
-        let outcome = match exchange::exchange(admitted, &forward.head(), patience).await {
+        let outcome = match exchange::exchange(admitted, &forward.head(), limits).await {
             Ok(_) => DialOutcome::Connected,
             Err(fault) => fault.outcome(),
         };
@@ -318,26 +303,26 @@ impl Undo {
     }
 }
 
-/// The node's answer as the client gets it; a new session is remembered.
-fn for_client(
+/// The node's answer as the client gets it: status and bytes. A WHIP session that it created is remembered.
+fn answer_for_client(
     session: &Session,
     shape: &Shape,
-    ask: &WhipRequest,
+    whip: &WhipRequest,
     admitted: &Admitted,
     answered: Answered,
-) -> Result<(u16, Vec<u8>), Unserved> {
+) -> Result<(u16, Vec<u8>), Refusal> {
     let mut fields: Vec<(&str, &str)> =
         answered.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let success = matches!(answered.status, 200..=299);
-    let made = match success && ask.method == Method::Post {
-        true => Some(remember(session, ask, admitted, answered.location.as_deref())?),
+    let location = match success && whip.method == Method::Post {
+        true => Some(remember(session, whip, admitted, answered.location.as_deref())?),
         false => None,
     };
-    if let Some(location) = &made {
+    if let Some(location) = &location {
         fields.push(("Location", location));
     }
     let host = location::session_host(admitted.address());
-    if success && ask.request.step == Step::Endpoint {
+    if success && whip.request.step == Step::Endpoint {
         fields.push(("Session-Host", &host));
     }
     // a drain may have begun meanwhile
@@ -345,28 +330,29 @@ fn for_client(
     Ok((answered.status, response::write(&shape, answered.status, &fields, &answered.body)))
 }
 
-/// Remembers a session and gives the `Location` that the client gets.
+/// Remembers a WHIP session. The result is the `Location` that the client gets. When the node's `location` is unusable,
+/// the WHIP session is deleted again and the client gets a refusal.
 fn remember(
     session: &Session,
-    ask: &WhipRequest,
+    whip: &WhipRequest,
     admitted: &Admitted,
     location: Option<&str>,
-) -> Result<String, Unserved> {
+) -> Result<String, Refusal> {
     let gateway = &session.worker.gateway;
-    let at_node = location::at_node(location, &ask.request).map_err(|unusable| {
-        let undo = Undo::new(session.peer, ask, admitted);
-        let (worker, admitted, patience) = (Rc::clone(&session.worker), *admitted, patience(session));
+    let at_node = location::at_node(location, &whip.request).map_err(|unusable| {
+        let undo = Undo::new(session.peer, whip, admitted);
+        let (worker, admitted, limits) = (Rc::clone(&session.worker), *admitted, exchange_limits(session));
         let metrics = Arc::clone(&worker.metrics);
-        let run = async move { undo.run(&worker, &admitted, None, patience).await };
-        monoio::spawn(guarded(metrics, run));
-        Unserved::Refused(unusable.refusal())
+        let run = async move { undo.run(&worker, &admitted, None, limits).await };
+        runtime::spawn(guarded(metrics, run));
+        unusable.refusal()
     })?;
     let mut random = [0; 16];
     let secure = session.revision().tls.crypto_provider().secure_random.fill(&mut random);
-    secure.map_err(|_| Unserved::Refused(Refusal::Overloaded))?;
+    secure.map_err(|_| Refusal::Overloaded)?;
     let handle = Handle::new(random);
-    let key = ask.request.affinity_key();
-    let at_node = ask.request.with_request_id(at_node);
+    let key = whip.request.affinity_key();
+    let at_node = whip.request.with_request_id(at_node);
     gateway.whip_sessions.remember(WhipSession { node: admitted.address().ip(), at_node, handle, key });
-    Ok(location::for_client(&ask.request, handle))
+    Ok(location::for_client(&whip.request, handle))
 }

@@ -30,8 +30,11 @@ pub(crate) struct Conn {
     pub tls: Tls,
     /// Records on their way to the client.
     pub out: Outbox,
-    /// Plaintext that came together with the end of the handshake.
-    pub early: Vec<u8>,
+    /// Plaintext that was received and not used yet: a request or its beginning, or the first frames of a relay. It
+    /// holds no memory while it is empty.
+    pub inbox: Vec<u8>,
+    /// The client will send nothing more: its close_notify or the end of the connection was received.
+    pub ended: bool,
     read_size: ReadSize,
 }
 
@@ -39,7 +42,7 @@ impl Conn {
     /// A fresh connection.
     pub(crate) fn new(sock: Sock, tls: Tls) -> Self {
         let (out, read_size) = (Outbox::default(), ReadSize::default());
-        Self { sock: Rc::new(sock), tls, out, early: Vec::new(), read_size }
+        Self { sock: Rc::new(sock), tls, out, inbox: Vec::new(), ended: false, read_size }
     }
 
     /// Receives once, at most `max` bytes, and hands the plaintext to `plain` with this core's gather buffer; see
@@ -64,15 +67,43 @@ impl Conn {
         self.work_off(carry + taken, scratch, plain)
     }
 
-    /// Takes what came before there was a connection to give it to.
-    pub(crate) fn begin(&mut self, bytes: &[u8], inbox: &mut Vec<u8>) -> Received {
+    /// Works off `bytes`, which were received before this connection existed. Plaintext goes to the inbox.
+    pub(crate) fn begin(&mut self, bytes: &[u8]) -> Received {
         if bytes.is_empty() {
             return Received::Nothing;
         }
-        buffers::with(|scratch| {
+        self.into_inbox(|conn, scratch, inbox| {
             scratch.input[..bytes.len()].copy_from_slice(bytes);
-            self.work_off(bytes.len(), scratch, |bytes, _, _| inbox.extend_from_slice(bytes))
+            conn.work_off(bytes.len(), scratch, |bytes, _, _| inbox.extend_from_slice(bytes))
         })
+    }
+
+    /// Receives once, at most `max` bytes, into the inbox.
+    pub(crate) fn receive_into(&mut self, max: usize) -> Received {
+        self.into_inbox(|conn, scratch, inbox| {
+            conn.receive(max, scratch, |bytes, _, _| inbox.extend_from_slice(bytes))
+        })
+    }
+
+    /// Lets `receive` append to the inbox, and notes when the client has ended.
+    fn into_inbox(
+        &mut self,
+        receive: impl FnOnce(&mut Self, &mut Scratch, &mut Vec<u8>) -> Received,
+    ) -> Received {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let received = buffers::with(|scratch| receive(self, scratch, &mut inbox));
+        self.inbox = inbox;
+        self.ended |= matches!(received, Received::End);
+        received
+    }
+
+    /// Removes the first `used` bytes of the inbox, and frees it when nothing is left.
+    pub(crate) fn consume(&mut self, used: usize) {
+        if used == self.inbox.len() {
+            self.inbox = Vec::new();
+        } else {
+            self.inbox.drain(..used);
+        }
     }
 
     /// Works off the first `length` bytes of the input buffer: what TLS held back, and what came now.
@@ -99,11 +130,6 @@ impl Conn {
             Ok(()) if self.tls.peer_closed() => Received::End,
             Ok(()) => Received::Some,
         }
-    }
-
-    /// Receives once into `inbox`.
-    pub(crate) fn receive_into(&mut self, max: usize, inbox: &mut Vec<u8>) -> Received {
-        buffers::with(|scratch| self.receive(max, scratch, |bytes, _, _| inbox.extend_from_slice(bytes)))
     }
 
     /// Encrypts `plain` and sends it, or keeps what does not go.

@@ -1,4 +1,4 @@
-//! Doing something for a client, and noticing when it leaves meanwhile.
+//! Work for a client, with an eye on whether the client leaves meanwhile.
 
 use crate::worker::io::client::{Conn, Received};
 use std::task::{Context, Poll};
@@ -6,16 +6,25 @@ use std::task::{Context, Poll};
 /// Bytes that a client may send ahead while it waits for an answer.
 const AHEAD_MAX: usize = 64 * 1024;
 
-/// Polls `work` until it is done, receiving what the client sends ahead; `None` when the client left first. With `ended`
-/// a close_notify is no leaving, but noted there.
+/// What a close_notify of the client means while work is done for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseNotify {
+    /// The client has left.
+    Leaves,
+    /// The client sends nothing more, and still waits for its answer.
+    StillWaits,
+}
+
+/// Polls `work` until it is done, and receives into the inbox what the client sends ahead. `None` when the client left
+/// first; `close_notify` says whether a close_notify counts as leaving. The end of the connection without one always does.
 pub(crate) async fn until_disconnect<T>(
     conn: &mut Conn,
-    inbox: &mut Vec<u8>,
-    mut ended: Option<&mut bool>,
+    close_notify: CloseNotify,
     mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
+    let still_waits = close_notify == CloseNotify::StillWaits;
     loop {
-        let watch = inbox.len() < AHEAD_MAX && !ended.as_deref().is_some_and(|ended| *ended);
+        let watch = conn.inbox.len() < AHEAD_MAX && !(still_waits && conn.ended);
         let mut readable = std::pin::pin!(conn.sock.clone().until_readable());
         let done = std::future::poll_fn(|cx| {
             if let Poll::Ready(value) = work(cx) {
@@ -30,11 +39,9 @@ pub(crate) async fn until_disconnect<T>(
         if done.is_some() {
             return done;
         }
-        match conn.receive_into(AHEAD_MAX, inbox) {
+        match conn.receive_into(AHEAD_MAX) {
             Received::Some | Received::Nothing => {}
-            Received::End if conn.tls.peer_closed() && ended.is_some() => {
-                ended.as_deref_mut().into_iter().for_each(|ended| *ended = true);
-            }
+            Received::End if still_waits && conn.tls.peer_closed() => {}
             Received::End | Received::Broken | Received::Fault(_) => return None,
         }
     }

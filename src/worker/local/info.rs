@@ -1,25 +1,26 @@
-//! What others may see of a session: written by the session as it goes, read by its worker for drains and operators.
+//! What drains and operators may see of a session. The session writes it, its worker reads it.
 //!
-//! Only what is no secret stands here: of a target its app and stream, never its other parameters.
+//! Nothing here is secret: of a request target only the app and the stream, never the other parameters.
 
 use crate::metrics::Route;
 use crate::proto::millis::Millis;
+use crate::shared::session_id::SessionId;
 use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 
-/// Longest name that is kept of an app or a stream, in bytes: they are there for people.
+/// Longest name of an app or a stream that is kept, in bytes. Longer names are cut: they are shown to people only.
 const NAME_MAX: usize = 80;
 
-/// Where a relay leads.
+/// The node of a relay, and what the client asked it for.
 #[derive(Debug)]
 pub(crate) struct Relayed {
     pub(crate) node: SocketAddr,
     pub(crate) names: Names,
-    /// When it began, on the worker's clock.
+    /// When the relay began, on the worker's clock.
     pub(crate) since: Millis,
 }
 
-/// App and stream, as the client wrote them, shortened.
+/// App and stream as the client wrote them, cut to 80 bytes each.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     pub(crate) app: Box<str>,
@@ -27,34 +28,35 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Parts of a target, which is plain ASCII.
+    /// Keeps an app and a stream of a request target, which is ASCII.
     pub(crate) fn new(app: &str, stream: &str) -> Self {
         let short = |name: &str| name.get(..NAME_MAX).unwrap_or(name).into();
         Self { app: short(app), stream: short(stream) }
     }
 }
 
-/// A session, seen from outside.
+/// The visible part of a session.
 #[derive(Debug)]
 pub(crate) struct SessionInfo {
-    /// The client; behind a balancer only once that has said who it is.
+    /// The client's address. Behind a load balancer it is the balancer's until the PROXY header has been read.
     pub(crate) peer: Cell<SocketAddr>,
-    /// When it was accepted, on the worker's clock.
+    /// When the connection was accepted, on the worker's clock.
     pub(crate) began: Millis,
-    /// None before its first request.
+    /// What the session does; `None` before its first request.
     pub(crate) route: Cell<Option<Route>>,
     pub(crate) relayed: OnceCell<Box<Relayed>>,
-    /// When something came last that is no Ping or Pong.
+    /// When it carried something last that was no Ping or Pong.
     pub(crate) moved: Cell<Millis>,
-    /// A relay that ends, for whatever cause.
+    /// Whether the relay is ending.
     pub(crate) closing: Cell<bool>,
-    /// Of the client, of the node.
+    /// Frames from the client and from the node.
     frames: Cell<[u64; 2]>,
+    /// Bytes from the client and from the node.
     bytes: Cell<[u64; 2]>,
 }
 
 impl SessionInfo {
-    /// A connection that was accepted just now.
+    /// The info of a connection that was accepted just now.
     pub(crate) const fn new(peer: SocketAddr, now: Millis) -> Self {
         Self {
             peer: Cell::new(peer),
@@ -68,54 +70,61 @@ impl SessionInfo {
         }
     }
 
-    /// What a relay has carried, when the last of it came, and whether it ends.
-    pub(crate) fn carries(&self, frames: [u64; 2], bytes: [u64; 2], moved: Millis, closing: bool) {
+    /// Notes what a relay has carried so far, when the last of it came, and whether the relay is ending.
+    pub(crate) fn update(&self, frames: [u64; 2], bytes: [u64; 2], moved: Millis, closing: bool) {
         self.frames.set(frames);
         self.bytes.set(bytes);
         self.moved.set(moved);
         self.closing.set(closing);
     }
 
-    /// It began to relay.
-    pub(crate) fn relays(&self, node: SocketAddr, names: Names, since: Millis) {
+    /// Notes that the session began to relay.
+    pub(crate) fn begin_relay(&self, node: SocketAddr, names: Names, since: Millis) {
         self.moved.set(since);
-        // a connection relays once
+        // the first and only call: a connection relays once
         let _ = self.relayed.set(Box::new(Relayed { node, names, since }));
     }
 }
 
-/// One session as an operator sees it.
+/// One session at one moment, as the admin API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSnapshot {
-    pub id: u64,
+    pub id: SessionId,
+    /// Index of its worker.
     pub worker: usize,
+    /// What the session does.
     pub route: Route,
     pub state: State,
+    /// The client's address.
     pub peer: SocketAddr,
-    /// The node, once there is one.
+    /// The node of its relay.
     pub node: Option<SocketAddr>,
+    /// App and stream of its relay, as the client named them.
     pub app: Option<String>,
     pub stream: Option<String>,
+    /// Time since the connection was accepted.
     pub age: Millis,
-    /// Since something came last that is no Ping or Pong.
+    /// Time since it carried something that was no Ping or Pong.
     pub idle: Millis,
-    /// Of the client, of the node.
+    /// Frames from the client and from the node.
     pub frames: [u64; 2],
+    /// Bytes from the client and from the node.
     pub bytes: [u64; 2],
 }
 
-/// What a session does.
+/// How far a session has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// A WebSocket without its 101.
+    /// A WebSocket that has not got its 101.
     Opening,
+    /// A relay, or a connection with HTTP requests.
     Open,
-    /// A WebSocket that ends.
+    /// A WebSocket that is ending.
     Closing,
 }
 
 impl State {
-    /// The bare word.
+    /// Its word in the admin API.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Opening => "opening",
@@ -126,8 +135,8 @@ impl State {
 }
 
 impl SessionSnapshot {
-    /// A session as it is at `now`; `None` while it has asked for nothing.
-    pub(crate) fn of(id: u64, worker: usize, info: &SessionInfo, now: Millis) -> Option<Self> {
+    /// A snapshot of a session at `now`; `None` if the session has had no request yet.
+    pub(crate) fn of(id: SessionId, worker: usize, info: &SessionInfo, now: Millis) -> Option<Self> {
         let route = info.route.get()?;
         let relayed = info.relayed.get();
         let name = |of: fn(&Names) -> &str| relayed.map(|relayed| of(&relayed.names).to_owned());
@@ -157,18 +166,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_tells_the_life_of_a_session() {
+    fn a_snapshot_shows_how_far_a_session_has_come() {
         let info = SessionInfo::new(SocketAddr::from(([127, 0, 0, 1], 5)), 10);
-        let row = || SessionSnapshot::of(7, 0, &info, 100);
-        assert_eq!(row(), None, "it has asked for nothing");
+        let snapshot = || SessionSnapshot::of(SessionId(7), 0, &info, 100);
+        assert_eq!(snapshot(), None, "it has had no request");
         info.route.set(Some(Route::TwoStep));
-        assert_eq!(row().map(|row| (row.state, row.node, row.age)), Some((State::Opening, None, 90)));
+        assert_eq!(
+            snapshot().map(|snapshot| (snapshot.state, snapshot.node, snapshot.age)),
+            Some((State::Opening, None, 90))
+        );
         let node = SocketAddr::from(([10, 0, 0, 1], 5080));
-        info.relays(node, Names::new("live", &"s".repeat(200)), 40);
-        let open = row().expect("it relays");
+        info.begin_relay(node, Names::new("live", &"s".repeat(200)), 40);
+        let open = snapshot().expect("it relays now");
         assert_eq!((open.state, open.node, open.idle), (State::Open, Some(node), 60));
         assert_eq!(open.stream.map(|stream| stream.len()), Some(NAME_MAX));
         info.closing.set(true);
-        assert_eq!(row().map(|row| row.state), Some(State::Closing));
+        assert_eq!(snapshot().map(|snapshot| snapshot.state), Some(State::Closing));
     }
 }

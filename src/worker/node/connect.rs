@@ -6,6 +6,7 @@ use crate::proto::http::head::HeadLimits;
 use crate::proto::websocket::upgrade::UpgradeFault;
 use crate::worker::io::buffers;
 use crate::worker::io::outbox::Outbox;
+use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -59,7 +60,7 @@ impl DialFault {
 
 /// Connects to a node that may be dialled.
 pub(crate) async fn connect(admitted: &Admitted, patience: Duration) -> Result<Sock, DialFault> {
-    monoio::time::timeout(patience, Sock::connect(admitted.address()))
+    runtime::timeout(patience, Sock::connect(admitted.address()))
         .await
         .map_err(|_| DialFault::ConnectTimeout)?
         .map_err(|e| connect_fault(&e))

@@ -7,16 +7,17 @@
 use crate::proto::admission::Admitted;
 use crate::proto::http::body::Body;
 use crate::proto::http::forward_fields;
+use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::node::connect::{self, DialFault};
 use std::time::Duration;
 
 /// Waits and limits of an exchange.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    pub connect: Duration,
+pub(crate) struct ExchangeLimits {
+    pub connect_timeout: Duration,
     /// From the connection to the last byte of the answer.
-    pub answer: Duration,
+    pub answer_timeout: Duration,
     pub body_max: u64,
 }
 
@@ -34,10 +35,10 @@ pub(crate) struct Answered {
 pub(crate) async fn exchange(
     admitted: &Admitted,
     request: &[u8],
-    patience: Patience,
+    limits: ExchangeLimits,
 ) -> Result<Answered, DialFault> {
-    let sock = connect::connect(admitted, patience.connect).await?;
-    monoio::time::timeout(patience.answer, talk(&sock, request, patience.body_max))
+    let sock = connect::connect(admitted, limits.connect_timeout).await?;
+    runtime::timeout(limits.answer_timeout, talk(&sock, request, limits.body_max))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
 }

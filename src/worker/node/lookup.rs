@@ -6,6 +6,7 @@ use crate::proto::refusal::Refusal;
 use crate::shared::answers::CacheLookup;
 use crate::shared::answers::Key;
 use crate::shared::questions::{CacheStatus, Outcome, Reply};
+use crate::worker::io::runtime;
 use crate::worker::local::state::Worker;
 use futures_channel::oneshot;
 use std::rc::Rc;
@@ -51,7 +52,7 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (C
         Err(refusal) => return (CacheStatus::Collapsed, Err(refusal)),
         Ok(CacheStatus::Miss) => {
             let key: Key = key.into();
-            monoio::spawn(fly(worker.clone(), key, kind, keep));
+            runtime::spawn(fly(worker.clone(), key, kind, keep));
             CacheStatus::Miss
         }
         Ok(by) => by,

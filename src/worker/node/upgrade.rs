@@ -4,6 +4,7 @@ use crate::config::Origins;
 use crate::proto::admission::Admitted;
 use crate::proto::http::head;
 use crate::proto::websocket::upgrade::{Agreed, Upgrade};
+use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::node::connect;
 use crate::worker::node::connect::DialFault;
@@ -27,7 +28,7 @@ pub(crate) async fn open(
     config: &Origins,
 ) -> Result<Opened, DialFault> {
     let sock = connect::connect(admitted, config.connect_timeout).await?;
-    monoio::time::timeout(config.upgrade_timeout, exchange(sock, admitted.address(), request, key, upgrade))
+    runtime::timeout(config.upgrade_timeout, exchange(sock, admitted.address(), request, key, upgrade))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
 }

@@ -1,8 +1,8 @@
-//! The pumps of a relay: both directions in one task, so that an idle session is one small future.
+//! Moves the bytes of a relay, in both directions in one task, so that an idle session is one small future.
 //!
-//! A direction is not read again until its last write is done, and then no buffer is held: one slow reader stops its peer
-//! with at most one core buffer of bytes kept for it. Which bytes may pass, what we say ourselves and when it is over is
-//! decided by [`Relay`]; this file only moves.
+//! A direction is not read again until its last write is done, and then it holds no buffer: a slow reader stops its peer, and
+//! at most one receive buffer of bytes is kept for it. [`Relay`] decides which bytes may pass, which frames the gateway
+//! sends itself, and when the session is over. This file only moves bytes.
 
 use crate::proto::millis::Millis;
 use crate::proto::websocket::frame::Side;
@@ -26,41 +26,39 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// A session whose handshakes are done on both legs.
+/// A session whose handshakes are done on both legs: what a relay starts with.
 pub(crate) struct RelayStart {
-    pub origin: Sock,
+    pub node_sock: Sock,
     pub node: SocketAddr,
-    /// App and stream, for people.
+    /// App and stream, for the admin API.
     pub names: Names,
-    /// Bytes that came with the client's head.
-    pub from_client: Vec<u8>,
-    /// Bytes that came with the node's 101.
-    pub from_origin: Vec<u8>,
-    /// As configured when the session began, and whether extensions were agreed on end to end.
+    /// Bytes that came together with the node's 101.
+    pub from_node: Vec<u8>,
+    /// The rules as configured when the session began, and whether extensions were agreed on end to end.
     pub rules: RelayRules,
     pub active: ActiveGuard,
 }
 
-/// Steps without a wait, then others have their turn. The ring makes each wait a turn of its own; epoll knows at once that
-/// there is more, and who sends without end would have the worker for itself.
-const STEPS: u32 = 4;
+/// Steps of one session without a wait; then it yields. On the ring each wait ends the session's turn. Epoll reports at once
+/// that more bytes are there, so a peer that sends without end would keep the worker.
+const STEPS_MAX: u32 = 4;
 
-/// Forwards frames both ways until both legs are closed.
+/// Relays frames in both directions until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
-    // boxed: what a future was given stays in it for as long as it lives
-    let RelayStart { origin, node, names, from_client, from_origin, rules, active } = *ready;
-    session.wake_handle.info.relays(node, names, session.worker.now());
-    let (client, origin) = (conn.sock.clone(), Rc::new(origin));
-    keepalive::configure(origin.descriptor(), &session.revision().config.websocket);
-    let mut pump = Pump::new(session, conn, origin.clone(), rules);
-    pump.begin(from_client, from_origin);
+    // boxed: a future keeps its arguments for as long as it lives
+    let RelayStart { node_sock, node, names, from_node, rules, active } = *ready;
+    session.wake_handle.info.begin_relay(node, names, session.worker.now());
+    let (client_sock, node_sock) = (conn.sock.clone(), Rc::new(node_sock));
+    keepalive::configure(node_sock.descriptor(), &session.revision().config.websocket);
+    let mut pump = Pump::new(session, conn, node_sock.clone(), rules);
+    pump.begin(from_node);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
-    let (mut origin_in, mut origin_out) = (pin!(None), pin!(None));
+    let (mut node_in, mut node_out) = (pin!(None), pin!(None));
     let mut steps = 0;
     while !pump.step() {
         steps += 1;
         std::future::poll_fn(|cx| {
-            if steps >= STEPS {
+            if steps >= STEPS_MAX {
                 steps = 0;
                 session.worker.budget.yield_turn(cx);
                 return Poll::Pending;
@@ -72,12 +70,12 @@ pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelaySt
                 |sock: &Rc<Sock>| sock.clone().until_readable(),
                 |sock: &Rc<Sock>| sock.clone().until_writable(),
             );
-            pump.client.readable |= poll(client_in.as_mut(), want.client_in, || read(&client), cx, &mut woke);
-            pump.origin.readable |= poll(origin_in.as_mut(), want.origin_in, || read(&origin), cx, &mut woke);
+            pump.client.readable |=
+                poll(client_in.as_mut(), want.client_in, || read(&client_sock), cx, &mut woke);
+            pump.node.readable |= poll(node_in.as_mut(), want.node_in, || read(&node_sock), cx, &mut woke);
             pump.client.writable |=
-                poll(client_out.as_mut(), want.client_out, || write(&client), cx, &mut woke);
-            pump.origin.writable |=
-                poll(origin_out.as_mut(), want.origin_out, || write(&origin), cx, &mut woke);
+                poll(client_out.as_mut(), want.client_out, || write(&client_sock), cx, &mut woke);
+            pump.node.writable |= poll(node_out.as_mut(), want.node_out, || write(&node_sock), cx, &mut woke);
             if !woke {
                 steps = 0;
                 return Poll::Pending;
@@ -89,7 +87,8 @@ pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelaySt
     pump.report(&active);
 }
 
-/// Polls a readiness wait that lives on over many wakes: it is armed when it is wanted and not armed yet.
+/// Polls a wait for readiness that lasts over many wakes. It is armed when it is wanted and not armed yet. True when the
+/// socket is ready; then `woke` is set too.
 fn poll<F: Future<Output = ()>>(
     mut slot: Pin<&mut Option<F>>,
     want: bool,
@@ -108,7 +107,7 @@ fn poll<F: Future<Output = ()>>(
     ready
 }
 
-/// What one leg's socket is known to be good for, and whether its writing end is closed.
+/// What is known of one leg's socket: whether it can be read and written now, and whether the gateway has closed its writing end.
 #[derive(Debug, Default)]
 struct Leg {
     readable: bool,
@@ -116,48 +115,50 @@ struct Leg {
     finished: bool,
 }
 
+/// The waits that are needed now.
 struct Wants {
     client_in: bool,
-    origin_in: bool,
+    node_in: bool,
     client_out: bool,
-    origin_out: bool,
+    node_out: bool,
 }
 
+/// A running relay: its state machine, both sockets, and what they are ready for.
 struct Pump<'s> {
     session: &'s Session,
     rules: RelayRules,
     relay: Relay,
     conn: &'s mut Conn,
-    origin_sock: Rc<Sock>,
+    node_sock: Rc<Sock>,
     /// Frames on their way to the node.
-    origin_outbox: Outbox,
-    origin_read_size: ReadSize,
+    node_outbox: Outbox,
+    node_read_size: ReadSize,
     client: Leg,
-    origin: Leg,
-    /// The worker rang: a deadline, or a drain.
+    node: Leg,
+    /// The worker woke the session: a deadline has passed, or the session is told to end.
     ticked: bool,
-    /// Our close_notify is on its way.
+    /// The gateway's close_notify has been written.
     notified: bool,
     cut: bool,
     lent: i64,
     frames: [u64; 2],
     bytes: [u64; 2],
-    /// Of these, what the metrics know already.
+    /// How much of both is in the metrics already.
     counted: ([u64; 2], [u64; 2]),
 }
 
 impl<'s> Pump<'s> {
-    fn new(session: &'s Session, conn: &'s mut Conn, origin_sock: Rc<Sock>, rules: RelayRules) -> Self {
+    fn new(session: &'s Session, conn: &'s mut Conn, node_sock: Rc<Sock>, rules: RelayRules) -> Self {
         Self {
             relay: Relay::new(&rules, session.worker.now()),
             session,
             rules,
             conn,
-            origin_sock,
-            origin_outbox: Outbox::default(),
-            origin_read_size: ReadSize::default(),
+            node_sock,
+            node_outbox: Outbox::default(),
+            node_read_size: ReadSize::default(),
             client: Leg::default(),
-            origin: Leg::default(),
+            node: Leg::default(),
             ticked: session.wake_handle.end_reason().is_some(),
             notified: false,
             cut: false,
@@ -168,15 +169,16 @@ impl<'s> Pump<'s> {
         }
     }
 
-    /// Bytes that came together with the heads go first.
-    fn begin(&mut self, from_client: Vec<u8>, from_origin: Vec<u8>) {
+    /// Passes the bytes that came together with the heads.
+    fn begin(&mut self, from_node: Vec<u8>) {
+        let from_client = std::mem::take(&mut self.conn.inbox);
         let now = self.session.worker.now();
         buffers::with(|scratch| {
-            let plain = self.splicer(now).splice(Side::Node, &from_origin, &mut scratch.gather, false);
+            let plain = self.splicer(now).splice(Side::Node, &from_node, &mut scratch.gather, false);
             let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, false);
             scratch.gather.clear();
             let plain = self.splicer(now).splice(Side::Client, &from_client, &mut scratch.gather, false);
-            let passed = self.origin_outbox.send(&self.origin_sock, plain.unwrap_or(&scratch.gather));
+            let passed = self.node_outbox.send(&self.node_sock, plain.unwrap_or(&scratch.gather));
             self.note_failed_writes(now, sent.is_err(), passed.is_err());
         });
     }
@@ -195,29 +197,29 @@ impl<'s> Pump<'s> {
         Wants {
             client_in: !self.relay.is_eof(Side::Client)
                 && !self.client.readable
-                && self.origin_outbox.is_empty(),
-            origin_in: !self.relay.is_eof(Side::Node) && !self.origin.readable && self.conn.out.is_empty(),
+                && self.node_outbox.is_empty(),
+            node_in: !self.relay.is_eof(Side::Node) && !self.node.readable && self.conn.out.is_empty(),
             client_out: !self.conn.out.is_empty() && !self.relay.is_dead(Side::Client),
-            origin_out: !self.origin_outbox.is_empty() && !self.relay.is_dead(Side::Node),
+            node_out: !self.node_outbox.is_empty() && !self.relay.is_dead(Side::Node),
         }
     }
 
-    /// Does everything that can be done now. True when the session is over.
+    /// Does everything that can be done without a wait. True when the session is over.
     fn step(&mut self) -> bool {
         let now = self.session.worker.now();
         if std::mem::take(&mut self.client.writable) {
             self.flush_client(now);
         }
-        if std::mem::take(&mut self.origin.writable) && self.origin_outbox.flush(&self.origin_sock).is_err() {
+        if std::mem::take(&mut self.node.writable) && self.node_outbox.flush(&self.node_sock).is_err() {
             self.write_failed(Side::Node, now);
         }
-        if self.client.readable && self.origin_outbox.is_empty() && !self.relay.is_eof(Side::Client) {
+        if self.client.readable && self.node_outbox.is_empty() && !self.relay.is_eof(Side::Client) {
             self.client.readable = false;
             self.read_client(now);
         }
-        if self.origin.readable && self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) {
-            self.origin.readable = false;
-            self.read_origin(now);
+        if self.node.readable && self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) {
+            self.node.readable = false;
+            self.read_node(now);
         }
         if std::mem::take(&mut self.ticked) {
             self.tick(now);
@@ -225,7 +227,7 @@ impl<'s> Pump<'s> {
         self.insert(Side::Client, now);
         self.insert(Side::Node, now);
         self.finish_client(now);
-        self.finish_origin();
+        self.finish_node();
         self.account();
         self.session.wake_handle.set_due(self.relay.next_due(&self.rules));
         self.is_over()
@@ -242,7 +244,7 @@ impl<'s> Pump<'s> {
 
     fn read_client(&mut self, now: Millis) {
         let (received, passed) = buffers::with(|scratch| {
-            let Self { session, relay, frames, bytes, conn, origin_outbox, origin_sock, .. } = self;
+            let Self { session, relay, frames, bytes, conn, node_outbox, node_sock, .. } = self;
             let (budget, had) = (&session.worker.budget, bytes[Side::Client as usize]);
             let mut passed = Ok(());
             let received = conn.receive(budget.piece(), scratch, |plain, more, gather| {
@@ -250,12 +252,12 @@ impl<'s> Pump<'s> {
                 if let Some(whole) = splicer.splice(Side::Client, plain, gather, more)
                     && passed.is_ok()
                 {
-                    passed = origin_outbox.send(origin_sock, whole);
+                    passed = node_outbox.send(node_sock, whole);
                 }
             });
             budget.spend(usize::try_from(bytes[Side::Client as usize] - had).unwrap_or(usize::MAX));
             if passed.is_ok() && !scratch.gather.is_empty() {
-                passed = origin_outbox.send(origin_sock, &scratch.gather);
+                passed = node_outbox.send(node_sock, &scratch.gather);
             }
             (received, passed)
         });
@@ -264,29 +266,29 @@ impl<'s> Pump<'s> {
             Received::End => self.relay.eof(Side::Client, now),
             Received::Broken => self.lose(Side::Client, now),
             Received::Fault(fault) => {
-                tracing::debug!(session = self.session.id, %fault, "TLS broken by the client");
+                tracing::debug!(session = &*self.session.id.text(), %fault, "client broke TLS");
                 self.lose(Side::Client, now);
             }
         }
         self.note_failed_writes(now, false, passed.is_err());
     }
 
-    fn read_origin(&mut self, now: Millis) {
+    fn read_node(&mut self, now: Millis) {
         let (taken, sent) = buffers::with(|scratch| {
             let budget = &self.session.worker.budget;
-            let piece = self.origin_read_size.of(budget.piece());
-            let taken = match self.origin_sock.recv(&mut scratch.input[..piece]) {
+            let piece = self.node_read_size.of(budget.piece());
+            let taken = match self.node_sock.recv(&mut scratch.input[..piece]) {
                 Ok(taken) => taken,
                 Err(e) => return (Err(e), Ok(())),
             };
             budget.spend(taken);
-            let began = self.origin_read_size.begin(taken);
+            let began = self.node_read_size.begin(taken);
             let bytes = &scratch.input[..taken];
             let plain = self.splicer(now).splice(Side::Node, bytes, &mut scratch.gather, false);
-            // a Close that ends this leg leaves in one packet with our close_notify and FIN
+            // a Close that ends this leg goes out in one packet with the gateway's close_notify and FIN
             let last = self.relay.may_finish(Side::Client);
             let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, last);
-            self.origin_read_size.end(began);
+            self.node_read_size.end(began);
             (Ok(taken), sent)
         });
         match taken {
@@ -307,34 +309,34 @@ impl<'s> Pump<'s> {
             Some(Wake::Abort) => self.cut = true,
             Some(Wake::Due) | None => {}
         }
-        let listening = self.origin_outbox.is_empty();
-        // a side that is held back is not read, so its end has to be looked for
+        let listening = self.node_outbox.is_empty();
+        // a side that is not read at present does not show its end, so the kernel is asked
         if !listening && !self.relay.is_eof(Side::Client) && self.conn.sock.is_broken() {
             self.lose(Side::Client, now);
         }
-        if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) && self.origin_sock.is_broken() {
+        if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) && self.node_sock.is_broken() {
             self.lose(Side::Node, now);
         }
         self.cut |= self.relay.tick(&self.rules, now, listening) == Tick::Cut;
     }
 
-    /// Says what the gateway has to say itself, if the lane is at a frame boundary.
+    /// Sends the gateway's own frame to one side, if there is one and the lane is at a frame boundary.
     fn insert(&mut self, to: Side, now: Millis) {
         if !self.relay.wants_insert(to) {
             return;
         }
         let mut frame = Vec::new();
-        self.relay.insert(to, &self.session.id, self.session.mask(), now, &mut frame);
+        self.relay.insert(to, &self.session.id.text(), self.session.mask(), now, &mut frame);
         let sent = match to {
             Side::Client => self.conn.send(&frame),
-            Side::Node => self.origin_outbox.send(&self.origin_sock, &frame),
+            Side::Node => self.node_outbox.send(&self.node_sock, &frame),
         };
         if sent.is_err() {
             self.write_failed(to, now);
         }
     }
 
-    /// close_notify and FIN, once nothing more goes to the client.
+    /// Sends close_notify and FIN to the client, once nothing more goes to it.
     fn finish_client(&mut self, now: Millis) {
         if self.client.finished || !self.relay.may_finish(Side::Client) {
             return;
@@ -352,47 +354,47 @@ impl<'s> Pump<'s> {
         }
     }
 
-    /// FIN, once nothing more goes to the node.
-    fn finish_origin(&mut self) {
-        if !self.origin.finished && self.relay.may_finish(Side::Node) && self.origin_outbox.is_empty() {
-            self.origin_sock.finish();
-            self.origin.finished = true;
+    /// Sends FIN to the node, once nothing more goes to it.
+    fn finish_node(&mut self) {
+        if !self.node.finished && self.relay.may_finish(Side::Node) && self.node_outbox.is_empty() {
+            self.node_sock.finish();
+            self.node.finished = true;
         }
     }
 
-    fn note_failed_writes(&mut self, now: Millis, client: bool, origin: bool) {
+    fn note_failed_writes(&mut self, now: Millis, client: bool, node: bool) {
         if client {
             self.write_failed(Side::Client, now);
         }
-        if origin {
+        if node {
             self.write_failed(Side::Node, now);
         }
     }
 
-    /// Nothing can be written to a leg any more: what waits for it will never go. What it said before it broke off is
-    /// still read: a node that refuses a publisher says why, closes, and resets what the client sends meanwhile.
+    /// Notes that a leg can't be written to any more, and drops the bytes that wait for it. Bytes that its peer has sent are
+    /// still read: a node that refuses a publisher sends the reason, closes, and resets what the client sends meanwhile.
     fn write_failed(&mut self, side: Side, now: Millis) {
         self.relay.write_failed(side, now);
         match side {
             Side::Client => self.conn.out = Outbox::default(),
-            Side::Node => self.origin_outbox = Outbox::default(),
+            Side::Node => self.node_outbox = Outbox::default(),
         }
     }
 
-    /// A leg is broken both ways.
+    /// Notes that a leg is broken in both directions.
     fn lose(&mut self, side: Side, now: Millis) {
         self.relay.lost(side, now);
         self.write_failed(side, now);
     }
 
     fn is_over(&self) -> bool {
-        // a stream that was cut inside a frame must not look as if it had ended well: no close_notify
-        let torn = self.relay.is_truncated() && self.conn.out.is_empty();
-        let done = self.relay.is_over() && self.client.finished && self.origin.finished;
-        self.cut || torn || done
+        // a stream that ended inside a frame must not look complete, so the client gets no close_notify
+        let truncated = self.relay.is_truncated() && self.conn.out.is_empty();
+        let done = self.relay.is_over() && self.client.finished && self.node.finished;
+        self.cut || truncated || done
     }
 
-    /// Counts what passed since the last step, so that monitoring sees long sessions too.
+    /// Adds what passed since the last step to the metrics, so that they show long sessions too.
     fn account(&mut self) {
         let metrics = &self.session.worker.metrics;
         for from in Side::ALL.map(|from| from as usize) {
@@ -401,15 +403,15 @@ impl<'s> Pump<'s> {
         }
         self.counted = (self.frames, self.bytes);
         let (moved, closing) = (self.relay.data_moved(), self.relay.end().is_some());
-        self.session.wake_handle.info.carries(self.frames, self.bytes, moved, closing);
-        let lent = i64::try_from(self.conn.out.len() + self.origin_outbox.len()).unwrap_or(i64::MAX);
+        self.session.wake_handle.info.update(self.frames, self.bytes, moved, closing);
+        let lent = i64::try_from(self.conn.out.len() + self.node_outbox.len()).unwrap_or(i64::MAX);
         if lent != self.lent {
             metrics.buffers_lent_bytes.add(lent - self.lent);
             self.lent = lent;
         }
     }
 
-    /// Counts and logs the session's end.
+    /// Counts and logs the end of the session.
     fn report(&mut self, _active: &ActiveGuard) {
         let metrics = &self.session.worker.metrics;
         metrics.buffers_lent_bytes.add(-self.lent);

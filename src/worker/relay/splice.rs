@@ -42,7 +42,7 @@ impl Splicer<'_> {
             gather.extend_from_slice(held);
             gather.extend_from_slice(forward);
             if insert {
-                self.relay.insert(to, &self.session.id, self.session.mask(), self.now, gather);
+                self.relay.insert(to, &self.session.id.text(), self.session.mask(), self.now, gather);
             }
         }
         None

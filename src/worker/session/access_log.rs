@@ -4,12 +4,16 @@ use crate::config::AccessLog;
 use crate::proto::http::head::Request;
 use crate::proto::http::redact::redact_target;
 use crate::proto::websocket::relay::{By, How};
+use crate::shared::session_id::SessionId;
 use crate::worker::session::context::Session;
 use std::net::SocketAddr;
 
+/// Status in the access log of a request whose client left before it got an answer; nginx uses the same number.
+pub(crate) const STATUS_CLIENT_LEFT: u16 = 499;
+
 /// What is known of a request before its answer; its target is masked already.
 pub(crate) struct RequestLine {
-    session: String,
+    session: SessionId,
     client: SocketAddr,
     method: String,
     uri: String,
@@ -21,7 +25,7 @@ impl RequestLine {
         let revision = session.revision();
         let log = &revision.config.log;
         (log.access != AccessLog::Off).then(|| Self {
-            session: session.id.clone(),
+            session: session.id,
             client: session.peer,
             method: request.method.to_owned(),
             uri: redact_target(request.target, &log.redact).into_owned(),
@@ -31,7 +35,7 @@ impl RequestLine {
     /// Writes it, now that the status is known.
     pub(crate) fn write(self, status: u16) {
         let Self { session, client, method, uri } = self;
-        tracing::info!(target: "access", session, %client, method, uri, status, "request");
+        tracing::info!(target: "access", session = &*session.text(), %client, method, uri, status, "request");
     }
 }
 
@@ -53,7 +57,7 @@ pub(crate) fn write_end(session: &Session, by: By, how: How, carried: &Carried) 
     let seconds = session.accepted.elapsed().as_secs_f64();
     tracing::info!(
         target: "access",
-        session = session.id, client = %session.peer, by, how, seconds,
+        session = &*session.id.text(), client = %session.peer, by, how, seconds,
         client_frames, client_bytes, node_frames, node_bytes,
         "end"
     );

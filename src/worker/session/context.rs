@@ -1,8 +1,11 @@
-//! What the phases of one connection share: its worker, its id, the client, the revision of its request, and its waits.
+//! What the steps of one connection share: its worker, its id, its client, the revision of its request, and its waits.
 
 use crate::metrics::Route;
+use crate::proto::refusal::Refusal;
 use crate::shared::revision::Held;
+use crate::shared::session_id::SessionId;
 use crate::worker::io::client::Conn;
+use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::state::Worker;
@@ -11,89 +14,102 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Instant;
 
-/// Bytes taken at once while a head is read.
-pub(crate) const HEAD_RECEIVE: usize = 16 * 1024;
+/// Most bytes that are received at once before a relay: heads and bodies are small.
+pub(crate) const HEAD_RECEIVE_MAX: usize = 16 * 1024;
 
-/// How long a client may take to read an answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Everything about one connection that its phases share.
+/// Everything about one connection that its steps share.
 pub(crate) struct Session {
     pub worker: Rc<Worker>,
     pub wake_handle: Rc<WakeHandle>,
-    pub id: String,
-    /// The client; behind a balancer only once that has said who it is.
+    pub id: SessionId,
+    /// The client's address. Behind a load balancer it is the balancer's until the PROXY header was read.
     pub peer: SocketAddr,
     pub accepted: Instant,
-    /// What the present request goes by, from its head to its end.
+    /// The revision that the present request goes by, from its head to its end.
     pub request: RefCell<Option<Held>>,
 }
 
 /// Why a wait before the relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Woke {
+    /// What was waited for is there.
     Ready,
+    /// The deadline has passed.
     Deadline,
-    Told,
+    /// The session was asked to end: a drain, or an operator's kick.
+    Ending,
 }
 
 impl Session {
+    /// Takes the client's address from a PROXY header.
+    pub(crate) fn set_peer(&mut self, client: SocketAddr) {
+        self.peer = client;
+        self.wake_handle.info.peer.set(client);
+    }
+
     /// Counts this session as active on `route` for as long as the guard lives.
     pub(crate) fn count_active(&self, route: Route) -> ActiveGuard {
         ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.wake_handle), route)
     }
 
-    /// A mask for a frame of our own.
+    /// Counts a refusal in the metrics.
+    pub(crate) fn count_refusal(&self, refusal: Refusal) {
+        self.worker.metrics.refusals.of(refusal).add(1);
+    }
+
+    /// A new mask for a frame that the gateway itself sends to a node (RFC 6455, 5.3).
     pub(crate) fn mask(&self) -> [u8; 4] {
         let [a, b, c, d, ..] = self.worker.random().to_be_bytes();
         [a, b, c, d]
     }
 
-    /// Whether this connection takes no more requests: the gateway goes down, or the session was told to end.
+    /// Whether this connection takes no more requests: the gateway drains, or the session was asked to end.
     pub(crate) fn is_leaving(&self) -> bool {
         self.worker.draining.is_set() || self.wake_handle.end_reason().is_some()
     }
 
-    /// What to go by: during a request the revision that it began with, else the newest.
+    /// The revision to go by: during a request the one that was the newest at its begin, else the newest.
     pub(crate) fn revision(&self) -> Held {
         self.request.borrow().clone().unwrap_or_else(|| self.worker.newest())
     }
 
-    /// A request begins: it goes by the revision that is the newest now.
+    /// Begins a request: until its end the session goes by the revision that is the newest now.
     pub(crate) fn begin_request(&self) {
         self.request.replace(Some(self.worker.newest()));
     }
 
-    /// It is over.
+    /// Ends a request.
     pub(crate) fn end_request(&self) {
         self.request.replace(None);
     }
 
-    /// Waits until the socket is readable, the deadline has come, or the session is told to end (once for each look: a
-    /// caller that goes on waiting after that does so on purpose).
+    /// Waits until the socket is readable, until `deadline`, or until the session is asked to end. [`Woke::Ending`] comes
+    /// once for each time the session is woken: a caller may go on waiting after it.
     pub(crate) async fn readable(&self, sock: &Sock, deadline: Instant) -> Woke {
         self.either(sock.readable(), deadline).await
     }
 
-    /// As [`Session::readable`], for any wait that may be dropped.
-    pub(crate) async fn either(&self, wait: impl Future<Output = ()>, deadline: Instant) -> Woke {
+    /// As [`Session::readable`], for any wait that may be dropped without a loss.
+    async fn either(&self, wait: impl Future<Output = ()>, deadline: Instant) -> Woke {
         let mut wait = std::pin::pin!(wait);
-        let mut sleep = std::pin::pin!(monoio::time::sleep_until(deadline.into()));
+        let mut sleep = std::pin::pin!(runtime::sleep_until(deadline));
         std::future::poll_fn(|cx| {
             if wait.as_mut().poll(cx).is_ready() {
-                return std::task::Poll::Ready(Woke::Ready);
+                return Poll::Ready(Woke::Ready);
             }
             if self.wake_handle.listen(cx) && self.wake_handle.end_reason().is_some() {
-                return std::task::Poll::Ready(Woke::Told);
+                return Poll::Ready(Woke::Ending);
             }
             sleep.as_mut().poll(cx).map(|()| Woke::Deadline)
         })
         .await
     }
 
-    /// Sends all that waits for the client; false if it does not go out before the deadline.
+    /// Sends all records that wait for the client. False if the connection broke, or if they did not all go out before
+    /// `deadline`.
     pub(crate) async fn flush(&self, conn: &mut Conn, deadline: Instant) -> bool {
         while !conn.out.is_empty() {
             if conn.out.flush(&conn.sock).is_err() {
@@ -104,10 +120,5 @@ impl Session {
             }
         }
         true
-    }
-
-    /// Sends an answer; false if the client does not take it.
-    pub(crate) async fn say(&self, conn: &mut Conn, bytes: &[u8]) -> bool {
-        conn.send(bytes).is_ok() && self.flush(conn, Instant::now() + WRITE_TIMEOUT).await
     }
 }

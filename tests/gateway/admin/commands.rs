@@ -63,7 +63,7 @@ fn a_session_is_listed_with_its_details_and_without_secrets() {
     for (key, value) in expected {
         assert_eq!(session[key], value, "{session}");
     }
-    assert_eq!((&session["bytes"]["client"], &session["frames"]["origin"]), (&11.into(), &0.into()));
+    assert_eq!((&session["bytes"]["client"], &session["frames"]["node"]), (&11.into(), &0.into()));
     assert!(session["age_seconds"].as_f64() >= session["idle_seconds"].as_f64());
     assert!(!session.to_string().contains("hunter"), "{session}");
     client.reset();

@@ -1,20 +1,19 @@
-//! Certificates that change under us: a renewal is seen by looking at the files, without anybody asking for a reload.
+//! The watch over certificate files: it sees a renewal without a request to reload.
 //!
-//! It looks instead of listening (inotify): a look follows every symlink on the way, so it sees certbot's `live/` and the
-//! `..data` of Kubernetes alike; it sees bind mounts, files whose folder was replaced, and NFS, where a change on another
-//! machine wakes nobody. It costs two `stat` for each certificate every two seconds.
+//! It polls the files instead of waiting for inotify(7). A poll follows every symlink on the way, so it sees the links of
+//! certbot's `live/` and of Kubernetes' `..data`. It also sees bind mounts, files whose folder was replaced, and NFS, where a
+//! change on another machine causes no event. It costs two `stat` calls for each certificate every two seconds.
 //!
-//! Chain and key are two files and change at different moments. A pair is taken when both have stood still from one look
-//! to the next and belong together; until then the old pair is served.
+//! Chain and key are two files and change at different moments. A pair is taken when neither file has changed from one poll to
+//! the next and both belong together; until then the old pair is served.
 
 use crate::config::Certificate;
-use crate::control::start::certs;
-use crate::control::start::certs::Loaded;
+use crate::control::start::certs::{self, Loaded};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The certificates that are served, and what their files looked like.
+/// The certificates that are served, with stamps of their files.
 #[derive(Debug, Default)]
 pub(crate) struct CertWatcher {
     pairs: Vec<Pair>,
@@ -24,37 +23,41 @@ pub(crate) struct CertWatcher {
 struct Pair {
     files: Certificate,
     served: Loaded,
-    /// What the files looked like when it was read.
+    /// The stamps of the files when `served` was read; `None` if that is not known.
     read: Option<PairStamp>,
+    /// The stamps at the last poll.
     last: Option<PairStamp>,
-    /// What was said of the present state of the files.
+    /// What was reported about the files as they are now.
     complaint: Option<String>,
 }
 
-/// What a look saw.
+/// What a poll has seen.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// Some certificate is another one than before.
+pub(crate) struct Changes {
+    /// At least one certificate is another one than before.
     pub changed: bool,
-    /// Pairs that can't be used as they are, said once for each reason.
+    /// One text for each pair that can't be used as it is, reported once for each reason.
     pub complaints: Vec<String>,
-    /// What was complained about is no more.
+    /// A pair that could not be used can be used again.
     pub recovered: bool,
 }
 
-/// What tells two states of the files apart without reading them.
+/// The stamps of chain and key; `None` for a file that does not exist. A changed file has another stamp.
 type PairStamp = [Option<FileStamp>; 2];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
+    /// Device and inode.
     file: (u64, u64),
     size: u64,
+    /// Seconds and nanoseconds, as the next field.
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
 impl CertWatcher {
-    /// Follows these pairs. They were read by somebody else, who knows when: so they are read once more.
+    /// Watches the files of these certificates, of which `served` was read. When they were read is not known, so the first polls read
+    /// them once more.
     pub(crate) fn new(certificates: &[Certificate], served: Vec<Loaded>) -> Self {
         let pair = |(files, served): (&Certificate, Loaded)| Pair {
             files: files.clone(),
@@ -66,44 +69,44 @@ impl CertWatcher {
         Self { pairs: certificates.iter().zip(served).map(pair).collect() }
     }
 
-    /// What is to be served, in the order of the configuration.
+    /// The certificates to serve, in the order of the configuration.
     pub(crate) fn served(&self) -> Vec<Loaded> {
         self.pairs.iter().map(|pair| pair.served.clone()).collect()
     }
 
-    /// Looks at all files, and reads those that changed and stand still again.
-    pub(crate) fn look(&mut self) -> Seen {
-        let mut seen = Seen::default();
+    /// Looks at all files, and reads the pairs that changed before the last poll and not since.
+    pub(crate) fn poll(&mut self) -> Changes {
+        let mut changes = Changes::default();
         for pair in &mut self.pairs {
-            pair.look(&mut seen);
+            pair.poll(&mut changes);
         }
-        seen
+        changes
     }
 }
 
 impl Pair {
-    fn look(&mut self, seen: &mut Seen) {
-        let now = look(&self.files);
-        let still = self.last.replace(now) == Some(now);
-        if !still || self.read == Some(now) {
+    fn poll(&mut self, changes: &mut Changes) {
+        let now = stamps(&self.files);
+        let unchanged = self.last.replace(now) == Some(now);
+        if !unchanged || self.read == Some(now) {
             return;
         }
         match certs::load(&self.files) {
-            // it changed while it was read
-            _ if look(&self.files) != now => {}
+            // a file changed while it was read
+            _ if stamps(&self.files) != now => {}
             Ok(loaded) => {
-                seen.changed |= loaded.key.cert != self.served.key.cert;
-                seen.recovered |= self.complaint.take().is_some();
+                changes.changed |= loaded.key.cert != self.served.key.cert;
+                changes.recovered |= self.complaint.take().is_some();
                 self.served = loaded;
                 self.read = Some(now);
             }
-            // tried again with every look
+            // read again at every poll
             Err(faults) => {
                 let text =
                     |fault: &certs::Fault| format!("{}: found {}; {}", fault.entry, fault.found, fault.right);
                 let complaint = faults.iter().map(text).collect::<Vec<_>>().join("; ");
                 if self.complaint.as_ref() != Some(&complaint) {
-                    seen.complaints.push(complaint.clone());
+                    changes.complaints.push(complaint.clone());
                     self.complaint = Some(complaint);
                 }
             }
@@ -111,12 +114,12 @@ impl Pair {
     }
 }
 
-fn look(files: &Certificate) -> PairStamp {
-    [&files.chain, &files.key].map(|path| mark(path))
+fn stamps(files: &Certificate) -> PairStamp {
+    [&files.chain, &files.key].map(|path| stamp(path))
 }
 
-fn mark(path: &Path) -> Option<FileStamp> {
-    // follows symlinks, all of them
+fn stamp(path: &Path) -> Option<FileStamp> {
+    // `metadata` follows all symlinks
     let file = fs::metadata(path).ok()?;
     Some(FileStamp {
         file: (file.dev(), file.ino()),

@@ -1,16 +1,16 @@
-//! Tests of following certificates, on real files.
+//! Tests of the watch over certificates, on real files.
 
 use super::*;
 use rcgen::{CertificateParams, KeyPair};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-/// A folder that is gone after the test.
+/// A folder that is removed after the test.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tidegate-follow-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("tidegate-cert-watch-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a folder");
         Self(path)
     }
@@ -38,70 +38,70 @@ fn write(pair: &Certificate, (chain, key): &(String, String)) {
     put(&pair.key, key);
 }
 
-/// Writes a file so that a look sees it: the clock of files goes in steps of some milliseconds, and what changes within
-/// one after it was read looks the same. Nobody reads so early but a test.
+/// Writes a file so that its stamp changes. The clock of a file system advances in steps of some milliseconds, and a file that
+/// changes within the same step has the same stamp. Only a test polls so early after a change.
 fn put(path: &Path, content: &str) {
-    let before = mark(path);
+    let before = stamp(path);
     let written = || {
         fs::write(path, content).expect("written");
-        mark(path) != before
+        stamp(path) != before
     };
     while !written() {
         std::thread::yield_now();
     }
 }
 
-fn follow(pair: &Certificate) -> CertWatcher {
-    let mut follow =
+fn watch(pair: &Certificate) -> CertWatcher {
+    let mut watcher =
         CertWatcher::new(std::slice::from_ref(pair), vec![certs::load(pair).expect("a good pair")]);
     for _ in 0..2 {
-        let seen = follow.look();
-        assert!(!seen.changed && seen.complaints.is_empty(), "what is served already is no change");
+        let changes = watcher.poll();
+        assert!(!changes.changed && changes.complaints.is_empty(), "the served pair is no change");
     }
-    follow
+    watcher
 }
 
-fn serves(follow: &CertWatcher, pair: &Certificate) -> bool {
-    follow.served()[0].key.cert == certs::read_chain(&pair.chain).expect("a chain")
+fn serves(watcher: &CertWatcher, pair: &Certificate) -> bool {
+    watcher.served()[0].key.cert == certs::read_chain(&pair.chain).expect("a chain")
 }
 
 #[test]
-fn a_pair_is_taken_when_it_has_stood_still() {
+fn a_pair_is_taken_when_it_has_not_changed_between_two_polls() {
     let folder = Folder::new("still");
     let pair = folder.pair();
     write(&pair, &made());
-    let mut follow = follow(&pair);
+    let mut watcher = watch(&pair);
     write(&pair, &made());
-    assert!(!follow.look().changed, "somebody may still be writing");
-    assert!(follow.look().changed);
-    assert!(serves(&follow, &pair));
-    assert!(!follow.look().changed, "once");
+    assert!(!watcher.poll().changed, "it may still be written");
+    assert!(watcher.poll().changed);
+    assert!(serves(&watcher, &pair));
+    assert!(!watcher.poll().changed, "once");
     // the same content again is no change
     put(&pair.chain, &fs::read_to_string(&pair.chain).expect("read"));
-    assert!(!follow.look().changed && !follow.look().changed);
+    assert!(!watcher.poll().changed && !watcher.poll().changed);
 }
 
 #[test]
-fn a_key_that_comes_later_is_waited_for() {
+fn a_new_chain_waits_for_its_key() {
     let folder = Folder::new("later");
     let pair = folder.pair();
     write(&pair, &made());
-    let mut follow = follow(&pair);
+    let mut watcher = watch(&pair);
     let (old, next) = (fs::read(&pair.chain).expect("read"), made());
     put(&pair.chain, &next.0);
-    follow.look();
-    let seen = follow.look();
-    assert!(!seen.changed && seen.complaints.len() == 1, "{seen:?}");
-    assert!(seen.complaints[0].contains("is not the key of that certificate"), "{seen:?}");
-    assert_eq!(follow.served()[0].key.cert[0].as_ref(), pem(&old).as_ref(), "the old one stays");
-    assert!(follow.look().complaints.is_empty(), "said once");
+    watcher.poll();
+    let changes = watcher.poll();
+    assert!(!changes.changed && changes.complaints.len() == 1, "{changes:?}");
+    assert!(changes.complaints[0].contains("is not the key of that certificate"), "{changes:?}");
+    assert_eq!(watcher.served()[0].key.cert[0].as_ref(), pem(&old).as_ref(), "the old one stays");
+    assert!(watcher.poll().complaints.is_empty(), "reported once");
     fs::remove_file(&pair.key).expect("removed");
-    follow.look();
-    assert!(follow.look().complaints[0].contains("can't be read"), "another reason is said too");
+    watcher.poll();
+    assert!(watcher.poll().complaints[0].contains("can't be read"), "another reason is reported too");
     put(&pair.key, &next.1);
-    follow.look();
-    let seen = follow.look();
-    assert!(seen.changed && seen.recovered && serves(&follow, &pair), "{seen:?}");
+    watcher.poll();
+    let changes = watcher.poll();
+    assert!(changes.changed && changes.recovered && serves(&watcher, &pair), "{changes:?}");
 }
 
 fn pem(text: &[u8]) -> rustls::pki_types::CertificateDer<'static> {
@@ -111,7 +111,7 @@ fn pem(text: &[u8]) -> rustls::pki_types::CertificateDer<'static> {
 
 /// certbot replaces `live/name/fullchain.pem`, a symlink; Kubernetes replaces a symlink to the folder, `..data`.
 #[test]
-fn symlinks_on_the_way_are_followed() {
+fn changed_symlinks_in_the_path_are_seen() {
     let folder = Folder::new("links");
     for name in ["one", "two"] {
         let home = folder.0.join(name);
@@ -127,12 +127,12 @@ fn symlinks_on_the_way_are_followed() {
     point("chain.pem", "..data/chain.pem");
     point("key.pem", "..data/key.pem");
     let pair = folder.pair();
-    let mut follow = follow(&pair);
+    let mut watcher = watch(&pair);
     point("..data", "two");
-    follow.look();
-    assert!(follow.look().changed && serves(&follow, &pair));
+    watcher.poll();
+    assert!(watcher.poll().changed && serves(&watcher, &pair));
     point("chain.pem", "one/chain.pem");
     point("key.pem", "one/key.pem");
-    follow.look();
-    assert!(follow.look().changed && serves(&follow, &pair));
+    watcher.poll();
+    assert!(watcher.poll().changed && serves(&watcher, &pair));
 }

@@ -1,4 +1,5 @@
-//! Certificates: read, checked against their keys, chosen for each client; and the TLS settings all workers share.
+//! Certificates: read from files, checked against their keys, chosen for each client. And the TLS settings that all workers
+//! share.
 //!
 //! Nothing here knows a connection: `rustls` asks the [`Resolver`] during a handshake.
 
@@ -18,19 +19,21 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// What people may know of a certificate.
+/// The public facts of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Facts {
+    /// The file of its chain.
     pub chain: PathBuf,
-    /// DNS names and addresses it is good for.
+    /// DNS names and IP addresses that it is valid for (subjectAltName), DNS names in lower case.
     pub names: Vec<String>,
-    /// Seconds since 1970.
+    /// Begin of its validity, in seconds since 1970.
     pub not_before: i64,
+    /// End of its validity, in seconds since 1970.
     pub not_after: i64,
 }
 
 impl Facts {
-    /// What is wrong with its dates, and what helps; nothing while it is good for some time.
+    /// What is wrong with its dates, and what to do; `None` if it is valid for a week or more.
     pub fn concern(&self) -> Option<(&'static str, &'static str)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
@@ -45,25 +48,27 @@ impl Facts {
     }
 }
 
-/// A chain with its key, ready to be served.
+/// A chain with its key, ready to be served to clients.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub key: Arc<CertifiedKey>,
     pub facts: Facts,
 }
 
-/// Why a certificate can't be served.
+/// Why the chain or the key of a certificate can't be used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fault {
     /// `chain` or `key`: the entry that is wrong.
     pub entry: &'static str,
+    /// What the entry has.
     pub found: String,
+    /// What the entry needs.
     pub right: String,
-    /// The file can't be had, as opposed to holding something wrong.
+    /// The file can't be read, as opposed to a file with wrong content.
     pub missing: bool,
 }
 
-/// A fault of a file in PEM. Its content is never quoted: it may be a key.
+/// A fault of a PEM file. It never quotes the content, which may be a key.
 pub(crate) fn pem_fault(entry: &'static str, path: &Path, error: &pem::Error, wanted: &str) -> Fault {
     let path = path.display();
     match error {
@@ -84,20 +89,21 @@ pub(crate) fn pem_fault(entry: &'static str, path: &Path, error: &pem::Error, wa
         },
         _ => Fault {
             entry,
-            found: format!("{path}, which is no sound PEM"),
+            found: format!("{path}, which is not valid PEM"),
             right: format!("right is a PEM file with a {wanted}"),
             missing: false,
         },
     }
 }
 
-/// Reads all certificates of a PEM file; there is at least one.
+/// Reads all certificates of a PEM file. A file without any is an error.
 pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
     let chain = CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>()?;
     if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) }
 }
 
-/// Reads one certificate and its key and checks that they belong together.
+/// Reads a certificate with its chain and its key, and checks that they belong together. The error has a fault for each file that
+/// can't be used.
 pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
     let chain = read_chain(&certificate.chain)
         .map_err(|error| pem_fault("chain", &certificate.chain, &error, "certificate"))
@@ -107,7 +113,7 @@ pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
         .and_then(|key| {
             aws_lc_rs::sign::any_supported_type(&key).map_err(|_| Fault {
                 entry: "key",
-                found: format!("{}, a key of a kind that can't be used", certificate.key.display()),
+                found: format!("{}, a key of a type that can't be used", certificate.key.display()),
                 right:
                     "right is an RSA key of 2048 bits or more, an ECDSA key (P-256, P-384, P-521) or Ed25519"
                         .to_owned(),
@@ -130,11 +136,11 @@ pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
     }
 }
 
-/// Names and dates of the first certificate.
+/// Names and dates of the first certificate of a chain.
 fn facts(path: &Path, der: &CertificateDer<'_>) -> Result<Facts, Fault> {
     let broken = || Fault {
         entry: "chain",
-        found: format!("{}, whose first certificate is no sound X.509", path.display()),
+        found: format!("{}, whose first certificate is not valid X.509", path.display()),
         right: "right is a chain that begins with the server's own certificate".to_owned(),
         missing: false,
     };
@@ -159,43 +165,43 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// Chooses a certificate by SNI: the exact name, then the wildcard for its first label, then the first certificate of
-/// all. Of several for one name the first whose key the client can verify is taken.
+/// Chooses a certificate by server name (SNI, RFC 6066 section 3): one with the exact name, else one with the wildcard for its
+/// first label, else the first of all. Of several for one name it takes the first whose key the client can verify.
 #[derive(Debug)]
 pub struct Resolver {
     certificates: Vec<Loaded>,
-    /// Slots in `certificates` by name; wildcards keep their `*.`.
+    /// Indexes in `certificates` by name; wildcards keep their `*.`.
     by_name: HashMap<String, Vec<usize>>,
     provider: Arc<CryptoProvider>,
 }
 
 impl Resolver {
-    /// A resolver over at least one certificate.
+    /// A resolver that chooses from these certificates, at least one.
     pub fn new(certificates: Vec<Loaded>, provider: Arc<CryptoProvider>) -> Self {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-        for (place, certificate) in certificates.iter().enumerate() {
+        for (index, certificate) in certificates.iter().enumerate() {
             for name in &certificate.facts.names {
-                by_name.entry(name.clone()).or_default().push(place);
+                by_name.entry(name.clone()).or_default().push(index);
             }
         }
         Self { certificates, by_name, provider }
     }
 
-    /// Certificates for a name, best first; those of the first certificate's names when nothing matches.
+    /// Certificates for a name in the order of the configuration. When none matches, those with the same names as the first of all.
     fn candidates(&self, name: Option<&str>) -> Vec<&Loaded> {
         let exact = name.and_then(|name| self.by_name.get(name));
         let wildcard = || {
             let (_, parent) = name?.split_once('.')?;
             self.by_name.get(&format!("*.{parent}"))
         };
-        if let Some(places) = exact.or_else(wildcard) {
-            return places.iter().map(|place| &self.certificates[*place]).collect();
+        if let Some(indexes) = exact.or_else(wildcard) {
+            return indexes.iter().map(|index| &self.certificates[*index]).collect();
         }
         let first = self.certificates.first().map(|first| &first.facts.names);
         self.certificates.iter().filter(|certificate| Some(&certificate.facts.names) == first).collect()
     }
 
-    /// Whether a client can verify what this key signs: by scheme, and in TLS 1.2 by cipher suite as well.
+    /// Whether the client can verify signatures of this key: it offers a signature scheme and a cipher suite (TLS 1.2) for it.
     fn fits(&self, key: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
         let offered = hello.cipher_suites();
         let offers = |suite: CipherSuite| offered.contains(&suite);
@@ -211,19 +217,20 @@ impl ResolvesServerCert for Resolver {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let candidates = self.candidates(name.as_deref());
         let fitting = candidates.iter().find(|candidate| self.fits(&candidate.key, &hello));
-        // when none fits, rustls says so to the client in its own words
+        // when none fits, rustls ends the handshake with the alert for it
         fitting.or_else(|| candidates.first()).map(|certificate| Arc::clone(&certificate.key))
     }
 }
 
-/// Our cryptography, in our order of key exchanges.
+/// The cryptography of the gateway: aws-lc-rs, with key exchanges in this order of preference.
 pub fn provider() -> CryptoProvider {
     use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
     let kx_groups = vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1];
     CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() }
 }
 
-/// TLS settings for all workers: one ticketer, so that any worker can open any worker's ticket.
+/// The TLS settings for all workers: `tls` as configured, with these certificates. They have one ticketer, so that every worker
+/// can read the tickets of the others. It fails if rustls refuses the settings.
 pub fn server_config(tls: &Tls, certificates: Vec<Loaded>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(provider());
     let versions: &[&rustls::SupportedProtocolVersion] = match tls.min_version {
@@ -243,12 +250,12 @@ pub fn server_config(tls: &Tls, certificates: Vec<Loaded>) -> Result<Arc<ServerC
     Ok(Arc::new(config))
 }
 
-/// Lets clients resume what they began under other settings, so that a renewal does not cost every client a whole
-/// handshake. A resumed client is shown no certificate: if a name that was served is served no more, or an older version
-/// of TLS is, the tickets of before are worth nothing.
-pub fn keep_tickets(parts: &mut Arc<ServerConfig>, served: &ServerConfig, still_good: bool) {
-    if still_good {
-        Arc::make_mut(parts).ticketer = Arc::clone(&served.ticketer);
+/// Gives new TLS settings the ticketer of the served ones, so that a renewal does not cost every client a full handshake.
+/// A client that resumes is not shown a certificate. So `may_resume` has to be false if a name is not served any more or if
+/// the least TLS version has changed: then former tickets become void.
+pub fn keep_tickets(new: &mut Arc<ServerConfig>, served: &ServerConfig, may_resume: bool) {
+    if may_resume {
+        Arc::make_mut(new).ticketer = Arc::clone(&served.ticketer);
     }
 }
 

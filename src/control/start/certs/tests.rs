@@ -9,7 +9,7 @@ use rustls::{
 };
 use std::fs;
 
-/// A folder of its own that is gone after the test.
+/// A folder that is removed after the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -37,7 +37,7 @@ impl Drop for Folder {
     }
 }
 
-/// Trusts anybody and verifies with the schemes it is given.
+/// Trusts every server and verifies with the schemes it is given.
 #[derive(Debug)]
 struct Trusting(Vec<SignatureScheme>);
 
@@ -84,7 +84,7 @@ fn client(
 ) -> Arc<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[version])
-        .expect("a version we know")
+        .expect("a known version")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Trusting(schemes.to_vec())))
         .with_no_client_auth();
@@ -92,7 +92,7 @@ fn client(
     Arc::new(config)
 }
 
-/// Shakes hands in memory, until neither side has anything to say.
+/// Completes a handshake in memory, until neither side has bytes to send.
 fn shake(
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
@@ -131,11 +131,11 @@ fn settings(certificates: &[Certificate], min_version: TlsVersion) -> (Arc<Serve
     (server_config(&tls, loaded).expect("settings"), facts)
 }
 
-/// Which of our certificates a client got, by its place.
+/// The index of the certificate that the client got.
 fn chosen(client: &ClientConnection, certificates: &[Certificate]) -> usize {
     let got = &client.peer_certificates().expect("a chain")[0];
     let same = |certificate: &Certificate| read_chain(&certificate.chain).expect("readable")[0] == *got;
-    certificates.iter().position(same).expect("one of ours")
+    certificates.iter().position(same).expect("one of the certificates")
 }
 
 #[test]
@@ -162,9 +162,9 @@ fn the_certificate_is_chosen_by_name_and_by_what_the_client_can_verify() {
         ("127.0.0.1", &[ECDSA], 0),
     ];
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        for (name, schemes, place) in wanted {
+        for (name, schemes, index) in wanted {
             let shaken = shake(client(schemes, version), Arc::clone(&server), name);
-            assert_eq!(chosen(&shaken.expect("a handshake"), &certificates), place, "{name} {version:?}");
+            assert_eq!(chosen(&shaken.expect("a handshake"), &certificates), index, "{name} {version:?}");
         }
     }
 }
@@ -181,12 +181,12 @@ fn only_http_1_1_is_offered_and_the_key_exchange_is_post_quantum() {
     assert_eq!(group, Some(rustls::NamedGroup::X25519MLKEM768));
     assert!(
         shake(client(&[ECDSA], &rustls::version::TLS12), server, "a.example").is_err(),
-        "1.3 is the least"
+        "the least version is 1.3"
     );
 }
 
 #[test]
-fn tickets_resume_without_a_memory_of_sessions() {
+fn tickets_resume_sessions_without_a_session_store() {
     let folder = Folder::new("tickets");
     let certificates = [folder.certificate("one", &["a.example"], &PKCS_ECDSA_P256_SHA256)];
     let (server, _) = settings(&certificates, TlsVersion::V1_2);
@@ -194,7 +194,7 @@ fn tickets_resume_without_a_memory_of_sessions() {
         let client = client(&[ECDSA], version);
         let kinds = [(); 2].map(|()| {
             let shaken = shake(Arc::clone(&client), Arc::clone(&server), "a.example").expect("shaken");
-            shaken.handshake_kind().expect("it is over")
+            shaken.handshake_kind().expect("the handshake is complete")
         });
         assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed], "{version:?}");
     }
@@ -202,7 +202,7 @@ fn tickets_resume_without_a_memory_of_sessions() {
 }
 
 #[test]
-fn files_that_do_not_fit_are_faults_that_quote_nothing() {
+fn unusable_files_are_faults_that_quote_nothing() {
     let folder = Folder::new("faults");
     let one = folder.certificate("one", &["a.example"], &PKCS_ECDSA_P256_SHA256);
     let other = folder.certificate("other", &["a.example"], &PKCS_ECDSA_P256_SHA256);

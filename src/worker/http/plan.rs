@@ -1,0 +1,139 @@
+//! What has to be done for a request: decided from its head, without a wait.
+//!
+//! A plan owns everything it needs of the head, so that nothing borrows from the inbox across a wait.
+
+use crate::proto::http::cors::Site;
+use crate::proto::http::head::{BodyLength, Request};
+use crate::proto::red5::route::{EventKind, Keep, Route};
+use crate::proto::refusal::Refusal;
+use crate::shared::gateway::FallbackAnswer;
+use crate::worker::http::response::Shape;
+use crate::worker::http::websocket::{self, WebSocketRequest};
+use crate::worker::http::whip::{self, WhipRequest};
+use crate::worker::session::access_log::RequestLine;
+use crate::worker::session::context::Session;
+
+/// What has to be done for a request.
+pub(crate) enum Plan {
+    /// Refuse it. The text lists the methods that a 405 allows; it is empty for other refusals.
+    Refuse(Refusal, &'static str),
+    /// Answer a browser's preflight with these methods.
+    Preflight(&'static str),
+    /// Send the answer of the embedding program.
+    Fallback(FallbackAnswer),
+    /// Ask the stream manager.
+    Event { key: String, kind: EventKind, keep: Keep },
+    /// Open a WebSocket at a node.
+    WebSocket(Box<WebSocketRequest>),
+    /// Forward the request to a node.
+    Whip(Box<WhipRequest>),
+}
+
+/// A request and its plan.
+pub(crate) struct Planned {
+    pub plan: Plan,
+    pub shape: Shape,
+    pub body: BodyLength,
+    /// The client waits for `100 Continue` before it sends the body (RFC 9110, 10.1.1).
+    pub expects_continue: bool,
+    pub access: Option<RequestLine>,
+}
+
+/// What a plan has to know of the connection.
+pub(crate) struct Standing {
+    /// The refusal if the connection got no session permit.
+    pub permitted: Result<(), Refusal>,
+    /// This connection was served a request before.
+    pub served_before: bool,
+    /// The client will send nothing after this request.
+    pub ended: bool,
+}
+
+/// Plans a request. `route` is what its target matched.
+pub(crate) fn plan(
+    session: &Session,
+    request: &Request<'_>,
+    route: Result<Route<'_>, Refusal>,
+    standing: &Standing,
+) -> Planned {
+    let site = session.revision().config.cors.allow_origins.judge(request.origin, request.host);
+    let leaving = session.is_leaving();
+    let shape = Shape {
+        session: session.id.to_string(),
+        allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
+        vary_origin: request.origin.is_some(),
+        close: !request.keep_alive || leaving || standing.ended || standing.permitted.is_err(),
+        bodiless: request.method == "HEAD",
+    };
+    let plan = match standing.permitted {
+        Err(refusal) => Plan::Refuse(refusal, ""),
+        Ok(()) if leaving && is_refused_when_leaving(request.method, standing.served_before) => {
+            Plan::Refuse(Refusal::Draining, "")
+        }
+        Ok(()) => plan_route(session, request, route, site)
+            .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
+    };
+    let access = RequestLine::of(session, request);
+    Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
+}
+
+/// Whether a request is refused once the gateway is draining: a further request on an old connection, and a POST, which
+/// creates a WHIP session. A request that ends a WHIP session has to arrive, and the first question on a connection costs
+/// less to answer than to refuse.
+fn is_refused_when_leaving(method: &str, served_before: bool) -> bool {
+    !matches!(method, "PATCH" | "DELETE" | "OPTIONS") && (served_before || method == "POST")
+}
+
+/// Plans a request by its route. The error names the methods that a 405 allows, else nothing.
+fn plan_route(
+    session: &Session,
+    request: &Request<'_>,
+    route: Result<Route<'_>, Refusal>,
+    site: Site,
+) -> Result<Plan, (Refusal, &'static str)> {
+    let route = match route {
+        Err(refusal) => return plan_without_route(session, request, refusal),
+        Ok(route) => route,
+    };
+    match route {
+        Route::Event(event) => match request.method {
+            "GET" => {
+                // the credential is not passed on, but its client gets an answer of its own (RFC 9111, 3.5)
+                let personal = request.authorization.is_some();
+                let keep = if personal { Keep::Never } else { event.keep };
+                Ok(Plan::Event { key: event.target.to_owned(), kind: event.kind, keep })
+            }
+            "OPTIONS" => Ok(Plan::Preflight("GET, OPTIONS")),
+            _ => Err((Refusal::MethodNotAllowed, "GET, OPTIONS")),
+        },
+        Route::TwoStep { .. } | Route::OneStep(_) if request.method != "GET" => {
+            Err((Refusal::MethodNotAllowed, "GET"))
+        }
+        Route::TwoStep { suffix, query } => {
+            plan_websocket(websocket::plan_two_step(session, request, suffix, query, site))
+        }
+        Route::OneStep(route) => plan_websocket(websocket::plan_one_step(session, request, &route, site)),
+        Route::Whip(route) => Ok(match whip::plan(session, request, &route, site)? {
+            whip::Planned::Preflight(methods) => Plan::Preflight(methods),
+            whip::Planned::Forward(whip) => Plan::Whip(whip),
+        }),
+    }
+}
+
+fn plan_websocket(request: Result<WebSocketRequest, Refusal>) -> Result<Plan, (Refusal, &'static str)> {
+    request.map(|request| Plan::WebSocket(Box::new(request))).map_err(|refusal| (refusal, ""))
+}
+
+/// A request that matches no route is answered by the fallback, if there is one and it has an answer.
+fn plan_without_route(
+    session: &Session,
+    request: &Request<'_>,
+    refusal: Refusal,
+) -> Result<Plan, (Refusal, &'static str)> {
+    let fallback = session.worker.gateway.fallback.as_ref().filter(|_| refusal == Refusal::NoSuchRoute);
+    match fallback.and_then(|fallback| fallback(request.target)) {
+        Some(answer) if request.method == "GET" => Ok(Plan::Fallback(answer)),
+        Some(_) => Err((Refusal::MethodNotAllowed, "GET")),
+        None => Err((refusal, "")),
+    }
+}
