@@ -1,6 +1,7 @@
-//! What the admin listener says of sessions, and what it does at somebody's word: end one, drain, forget the answers.
+//! The admin API: lists sessions, ends one, begins a drain, reloads, drops the stored answers.
 //!
-//! Whoever reaches the listener may do these things; what keeps pages in the operator's browser out is `admin_guard`.
+//! Every client that reaches the listener may use it; `guard` refuses requests that a foreign web page makes in the operator's
+//! browser.
 
 use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
@@ -15,20 +16,27 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{delete, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The routes of this file.
+/// The routes of the API, below `/api/`; the status and the pages are in `pages`.
 pub(crate) fn routes() -> Router<Arc<ProcessState>> {
     Router::new()
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{id}", delete(kick))
         .route("/api/drain", post(drain))
         .route("/api/reload", post(reload))
-        .route("/api/answers", delete(forget))
+        .route("/api/answers", delete(forget_answers))
 }
 
-/// Why something is not done.
-struct ApiError(StatusCode, &'static str);
+/// A refused request: its status, and the text of `error` in its JSON body.
+struct ApiError(StatusCode, Cow<'static, str>);
+
+impl ApiError {
+    fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self(status, text.into())
+    }
+}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -38,106 +46,114 @@ impl IntoResponse for ApiError {
 
 impl From<WorkerTimeout> for ApiError {
     fn from(_: WorkerTimeout) -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, "a worker does not answer")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "a worker is unresponsive; see /livez and the log")
     }
 }
 
-/// Asks the workers, if they are there.
-fn worker_queries(shared: &ProcessState) -> Result<&WorkerQueries, ApiError> {
-    shared
-        .worker_queries
-        .get()
-        .ok_or(ApiError(StatusCode::SERVICE_UNAVAILABLE, "the workers are not started yet"))
+/// What asks the workers; fails before they are started.
+fn worker_queries(state: &ProcessState) -> Result<&WorkerQueries, ApiError> {
+    let not_started = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the workers are not started yet");
+    state.worker_queries.get().ok_or_else(not_started)
 }
 
+/// The query of `GET /api/sessions`.
 #[derive(Debug, Deserialize)]
-struct Wanted {
+struct PageQuery {
+    /// The id that stands before the first one of the page.
     after: Option<String>,
+    /// Most sessions on the page.
     limit: Option<usize>,
 }
 
-/// Sessions by id; `next` is where the next page begins, if there is one.
+/// A page of sessions in the order of their ids. `next` is the `after` of the next page, and null on the last one.
 async fn sessions(
-    State(shared): State<Arc<ProcessState>>,
-    Query(wanted): Query<Wanted>,
+    State(state): State<Arc<ProcessState>>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, ApiError> {
-    let limit = wanted.limit.unwrap_or(PAGE_MAX);
-    let after = wanted.after.as_deref().map(str::parse::<SessionId>).transpose();
-    let (Ok(after), true) = (after, (1..=PAGE_MAX).contains(&limit)) else {
-        return Err(ApiError(
-            StatusCode::BAD_REQUEST,
-            "after is a session's id, and limit a number from 1 to 1000",
-        ));
-    };
-    let rows = worker_queries(&shared)?.sessions(after, limit).await?;
-    let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.id.to_string());
-    let rows = rows.iter().map(row).collect::<Vec<_>>();
-    Ok(Json(json!({ "active": shared.sessions(), "sessions": rows, "next": next })).into_response())
+    let limit = query.limit.unwrap_or(PAGE_MAX);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        let text = format!("limit: expected a whole number from 1 to {PAGE_MAX}, found {limit}");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
+    }
+    let after = query.after.as_deref().map(str::parse::<SessionId>).transpose();
+    let after = after.map_err(|InvalidSessionId| {
+        let text = "after: expected a session id, sixteen hexadecimal digits";
+        ApiError::new(StatusCode::BAD_REQUEST, text)
+    })?;
+    let page = worker_queries(&state)?.sessions(after, limit).await?;
+    let next = page.last().filter(|_| page.len() == limit).map(|session| session.id.to_string());
+    let sessions = page.iter().map(to_json).collect::<Vec<_>>();
+    Ok(Json(json!({ "active": state.sessions(), "sessions": sessions, "next": next })).into_response())
 }
 
-fn row(row: &SessionSnapshot) -> Value {
+/// One session as the list shows it. Frames and bytes are counted by the side that sent them.
+fn to_json(session: &SessionSnapshot) -> Value {
     let sides = |of: [u64; 2]| json!({ "client": of[0], "node": of[1] });
     json!({
-        "id": row.id.to_string(),
-        "route": row.route.word(),
-        "state": row.state.word(),
-        "app": row.app,
-        "stream": row.stream,
-        "client": row.peer.to_string(),
-        "node": row.node.map(|node| node.to_string()),
-        "worker": row.worker,
-        "age_seconds": row.age as f64 / 1e3,
-        "idle_seconds": row.idle as f64 / 1e3,
-        "frames": sides(row.frames),
-        "bytes": sides(row.bytes),
+        "id": session.id.to_string(),
+        "route": session.route.word(),
+        "state": session.state.word(),
+        "app": session.app,
+        "stream": session.stream,
+        "client": session.peer.to_string(),
+        "node": session.node.map(|node| node.to_string()),
+        "worker": session.worker,
+        "age_seconds": session.age as f64 / 1e3,
+        "idle_seconds": session.idle as f64 / 1e3,
+        "frames": sides(session.frames),
+        "bytes": sides(session.bytes),
     })
 }
 
-async fn kick(State(shared): State<Arc<ProcessState>>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let known = match id.parse() {
-        Ok(id) => worker_queries(&shared)?.kick(id).await?,
+/// Ends one session.
+async fn kick(State(state): State<Arc<ProcessState>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let is_known = match id.parse() {
+        Ok(id) => worker_queries(&state)?.kick(id).await?,
         Err(InvalidSessionId) => false,
     };
-    if !known {
-        return Err(ApiError(StatusCode::NOT_FOUND, "there is no such session"));
+    if !is_known {
+        let text = "no such session; `tidegate sessions` lists those that are open";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, text));
     }
-    tracing::info!(session = id, "kicked at the admin listener's word");
+    tracing::info!(session = id, "session kicked through the admin API");
     Ok(Json(json!({ "kicked": id })).into_response())
 }
 
-/// Begins a drain, or goes on with the one that began.
-async fn drain(State(shared): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
-    let supervisor = shared.events.get().filter(|events| {
-        // from this moment on, not from when the supervisor wakes
-        shared.phase.advance(Phase::Draining);
+/// Begins a drain. If the process drains already, nothing changes.
+async fn drain(State(state): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
+    let supervisor = state.events.get().filter(|events| {
+        // now, and not when the supervisor wakes: the answer already has the new phase
+        state.phase.advance(Phase::Draining);
         events.send(ControlEvent::Drain).is_ok()
     });
     if supervisor.is_none() {
-        return Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, "it ends already"));
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutdown already in progress"));
     }
-    let window = shared.served().config.gateway.drain.as_secs_f64();
-    let begun = json!({ "phase": shared.phase.get().word(), "sessions": shared.sessions(), "window_seconds": window });
-    Ok((StatusCode::ACCEPTED, Json(begun)).into_response())
+    let window = state.served().config.gateway.drain.as_secs_f64();
+    let answer =
+        json!({ "phase": state.phase.get().word(), "sessions": state.sessions(), "window_seconds": window });
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// Answers when the reload is done, or why it is not.
-async fn reload(State(shared): State<Arc<ProcessState>>) -> Response {
+/// Reloads, and answers with the report once every worker uses the new revision or the reload was refused.
+async fn reload(State(state): State<Arc<ProcessState>>) -> Response {
     let (request, report) = ReloadRequest::by_admin();
-    shared.request_reload(request);
+    state.request_reload(request);
     let Ok(report) = report.await else {
         let text = json!({ "error": "the gateway is not serving", "problems": [] });
         return (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response();
     };
     let status = match &report.outcome {
         Ok(_) => StatusCode::OK,
-        Err(_) if shared.phase.get() != Phase::Serving => StatusCode::SERVICE_UNAVAILABLE,
+        Err(_) if state.phase.get() != Phase::Serving => StatusCode::SERVICE_UNAVAILABLE,
         Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     (status, Json(report.to_json())).into_response()
 }
 
-async fn forget(State(shared): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
-    let forgotten = worker_queries(&shared)?.forget_answers();
-    tracing::info!(forgotten, "stored answers forgotten at the admin listener's word");
+/// Drops all stored answers; the next question for each is asked again.
+async fn forget_answers(State(state): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
+    let forgotten = worker_queries(&state)?.forget_answers();
+    tracing::info!(forgotten, "stored answers dropped through the admin API");
     Ok(Json(json!({ "forgotten": forgotten })).into_response())
 }

@@ -1,7 +1,7 @@
-//! The admin listener between two processes: taken over from one, passed on to the next, and where the old one shows itself
-//! afterwards.
+//! The life of the admin listener: found among inherited sockets, served, handed over to a successor, and replaced by another
+//! listener while this process drains.
 //!
-//! It knows nothing of what is asked there.
+//! It does not know what the pages and the API do.
 
 use crate::config::AdminListen;
 use crate::control::admin::listener::{Bound, ClosableListener, Closed, bind_tcp, bind_unix};
@@ -20,32 +20,32 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// How long a client that was let in may take to ask, once the listener is somebody else's.
-const LAST_ASK: Duration = Duration::from_millis(500);
+/// How long a connection that was accepted before the hand-over may take to send its request.
+const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The control side's hold on the admin listener.
+/// How the main thread controls the admin listener, which is served on the control thread.
 #[derive(Debug)]
 pub struct AdminHandle {
-    /// A copy, to pass on.
+    /// A copy of the listening socket, for a successor.
     pub socket: OwnedFd,
-    /// Lets it begin.
-    pub go: Option<oneshot::Sender<()>>,
-    /// Ends its serving here.
-    pub leave: oneshot::Sender<AdminExit>,
-    /// Closed when the last answer at the first listener was given.
-    pub gone: Receiver<()>,
+    /// Begins to answer requests; `None` once it has begun.
+    pub start: Option<oneshot::Sender<()>>,
+    /// Ends serving at this listener.
+    pub exit: oneshot::Sender<AdminExit>,
+    /// Disconnected when the last connection of this listener is closed.
+    pub finished: Receiver<()>,
 }
 
-/// What becomes of the admin pages of a process.
+/// Why a process stops serving its admin listener.
 #[derive(Debug)]
 pub enum AdminExit {
-    /// The listener is somebody else's: they go on at this one, if there is one.
-    Aside(Option<Bound>),
-    /// What was asked is still answered.
+    /// A successor serves it now. This process goes on at the given listener, if there is one, until it ends.
+    HandedOver(Option<Bound>),
+    /// The process ends. Requests that have arrived are still answered.
     End,
 }
 
-/// A socket file of ours alone, removed when this is dropped.
+/// A socket file that belongs to this process alone; dropping it removes the file.
 #[derive(Debug)]
 pub struct SocketFile(PathBuf);
 
@@ -55,18 +55,20 @@ impl Drop for SocketFile {
     }
 }
 
-/// Finds what the configuration says among what was inherited.
+/// Finds the admin listener of the configuration among inherited sockets: `handed_over` is the one of a predecessor, `sockets`
+/// are all others; the one that is found is removed from them. `None` if none of them listens there. Fails if the socket can't
+/// be made non-blocking.
 pub fn take(
     listen: &AdminListen,
-    before: Option<Socket>,
-    inherited: &mut Vec<InheritedSocket>,
+    handed_over: Option<Socket>,
+    sockets: &mut Vec<InheritedSocket>,
 ) -> io::Result<Option<Bound>> {
-    let before = before.filter(|socket| is_at(listen, socket));
-    let given = || {
-        let place = inherited.iter().position(|given| is_at(listen, &given.socket))?;
-        Some(inherited.swap_remove(place).socket)
+    let handed_over = handed_over.filter(|socket| is_at(listen, socket));
+    let inherited = || {
+        let index = sockets.iter().position(|inherited| is_at(listen, &inherited.socket))?;
+        Some(sockets.swap_remove(index).socket)
     };
-    let Some(socket) = before.or_else(given) else { return Ok(None) };
+    let Some(socket) = handed_over.or_else(inherited) else { return Ok(None) };
     socket.set_nonblocking(true)?;
     Ok(Some(match listen {
         AdminListen::Unix(_) => Bound::Unix(socket.into()),
@@ -74,9 +76,9 @@ pub fn take(
     }))
 }
 
-/// A listener beside the one that the configuration names, which is somebody else's now: the same address with a port that
-/// the kernel chooses, or the same socket file with our process id behind its name.
-pub fn bind_aside(listen: &AdminListen) -> io::Result<Option<(Bound, Option<SocketFile>)>> {
+/// Binds an admin listener for a process that handed its own over: at the same address with a port that the kernel chooses, or
+/// as a socket file with the same name and this process's id appended. `None` if `admin.listen` is off. Fails as bind does.
+pub fn bind_beside(listen: &AdminListen) -> io::Result<Option<(Bound, Option<SocketFile>)>> {
     match listen {
         AdminListen::Off => Ok(None),
         AdminListen::Tcp(address) => {
@@ -91,73 +93,76 @@ pub fn bind_aside(listen: &AdminListen) -> io::Result<Option<(Bound, Option<Sock
     }
 }
 
-/// Whether this socket listens where the configuration says.
+/// Whether a socket listens at the configured address or path.
 fn is_at(listen: &AdminListen, socket: &Socket) -> bool {
     let Ok(local) = socket.local_addr() else { return false };
     let same = match listen {
         AdminListen::Off => false,
-        AdminListen::Tcp(wanted) => local.as_socket().is_some_and(|local| is_meant(*wanted, local)),
+        AdminListen::Tcp(address) => local.as_socket().is_some_and(|local| is_meant(*address, local)),
         AdminListen::Unix(path) => local.as_pathname() == Some(path),
     };
     same && socket.is_listener().unwrap_or(false)
 }
 
-/// Prepares to serve on the control thread's runtime; it begins when the hold's `go` says so.
-pub fn prepare(bound: Bound, shared: Arc<ProcessState>, control: &Handle) -> io::Result<AdminHandle> {
+/// Prepares to serve `bound` on the control thread's runtime. It answers from the moment at which the handle's `start` is sent.
+/// Fails if the socket can't be copied.
+pub fn prepare(bound: Bound, state: Arc<ProcessState>, control: &Handle) -> io::Result<AdminHandle> {
     let socket = bound.descriptor().try_clone_to_owned()?;
-    let (go, may_go) = oneshot::channel();
-    let (leave, left) = oneshot::channel();
-    let (going, gone) = sync_channel(0);
+    let (start, started) = oneshot::channel();
+    let (exit, exited) = oneshot::channel();
+    let (finish, finished) = sync_channel(0);
     control.spawn(async move {
-        if may_go.await.is_ok() {
-            live(bound, shared, left, going).await;
+        if started.await.is_ok() {
+            serve_until_exit(bound, state, exited, finish).await;
         }
     });
-    Ok(AdminHandle { socket, go: Some(go), leave, gone })
+    Ok(AdminHandle { socket, start: Some(start), exit, finished })
 }
 
-/// Serves until it is told to leave, then aside for as long as the process lives.
-async fn live(
+/// Serves until `exited` arrives. After a hand-over it serves the other listener for as long as the process lives. `finish` is
+/// dropped when the last connection of the first listener is closed.
+async fn serve_until_exit(
     bound: Bound,
-    shared: Arc<ProcessState>,
-    left: oneshot::Receiver<AdminExit>,
-    going: SyncSender<()>,
+    state: Arc<ProcessState>,
+    exited: oneshot::Receiver<AdminExit>,
+    finish: SyncSender<()>,
 ) {
-    let ((leave, leaving), (end, ended)) = (oneshot::channel(), oneshot::channel());
-    let first = serve(bound, shared.clone(), leaving, ended);
+    let ((close, closed), (end, ended)) = (oneshot::channel(), oneshot::channel());
+    let first = serve(bound, state.clone(), closed, ended);
     tokio::spawn(async move {
         if let Err(error) = first.await {
-            tracing::error!("the admin listener ended: {error}");
+            tracing::error!("the admin listener failed: {error}");
         }
-        drop(going);
+        drop(finish);
     });
-    let aside = match left.await {
-        Ok(AdminExit::Aside(aside)) => aside,
+    let other = match exited.await {
+        Ok(AdminExit::HandedOver(other)) => other,
         Ok(AdminExit::End) => return,
         Err(_) => return std::future::pending().await,
     };
-    drop::<oneshot::Sender<()>>(leave);
+    drop::<oneshot::Sender<()>>(close);
     tokio::spawn(async move {
-        // who was let in has not asked yet, perhaps
-        tokio::time::sleep(LAST_ASK).await;
+        // a connection that was accepted may not have sent its request yet
+        tokio::time::sleep(LAST_REQUEST_TIMEOUT).await;
         drop::<oneshot::Sender<()>>(end);
     });
-    if let Some(aside) = aside {
-        // dropped at once, they would say that the time has come
-        let (_leave, leaving) = oneshot::channel();
+    if let Some(other) = other {
+        // dropping a sender closes or ends the listener, so both live as long as it
+        let (_close, closed) = oneshot::channel();
         let (_end, ended) = oneshot::channel();
-        if let Err(error) = serve(aside, shared, leaving, ended).await {
-            tracing::error!("the admin listener ended: {error}");
+        if let Err(error) = serve(other, state, closed, ended).await {
+            tracing::error!("the admin listener failed: {error}");
         }
     }
 }
 
-/// Serves until `end`, and then until who asked before has the answer; takes no new connection from `leave` on. Call it on
-/// the control thread's runtime.
+/// Serves the pages and the API at `bound`. When `close` completes, no connection is accepted any more; when `end` completes,
+/// requests that have arrived are still answered, and then it returns. Fails if the socket can't be used. Call it on the control
+/// thread's runtime.
 pub(crate) async fn serve(
     bound: Bound,
-    shared: Arc<ProcessState>,
-    leave: Closed,
+    state: Arc<ProcessState>,
+    close: Closed,
     end: Closed,
 ) -> io::Result<()> {
     let end = async { drop(end.await) };
@@ -165,12 +170,12 @@ pub(crate) async fn serve(
         Bound::Tcp(listener) => {
             let address = listener.local_addr()?;
             tracing::info!("admin page on http://{address}/");
-            let listener = ClosableListener(Some(tokio::net::TcpListener::from_std(listener)?), leave);
-            axum::serve(listener, router(shared, Some(address))).with_graceful_shutdown(end).await
+            let listener = ClosableListener::new(tokio::net::TcpListener::from_std(listener)?, close);
+            axum::serve(listener, router(state, Some(address))).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {
-            let listener = ClosableListener(Some(tokio::net::UnixListener::from_std(listener)?), leave);
-            axum::serve(listener, router(shared, None)).with_graceful_shutdown(end).await
+            let listener = ClosableListener::new(tokio::net::UnixListener::from_std(listener)?, close);
+            axum::serve(listener, router(state, None)).with_graceful_shutdown(end).await
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The socket of the admin listener: bound over TCP or as a socket file, and closed at a given moment.
+//! The socket of the admin listener: bound to a TCP address or a socket file, and closed at a given moment.
 
 use crate::config::AdminListen;
 use futures_util::future::{Either, select};
@@ -10,45 +10,53 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use tokio::sync::oneshot;
 
-/// A bound admin listener that nobody serves yet.
+/// A bound admin listener that does not accept connections yet.
 #[derive(Debug)]
 pub enum Bound {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// Binds what the configuration says; `None` if it says off. The error is a whole sentence.
+/// Binds the admin listener of `admin.listen`; `None` if that is off. The error is a whole sentence with the next step.
 pub fn bind(listen: &AdminListen) -> Result<Option<Bound>, String> {
     match listen {
         AdminListen::Off => Ok(None),
         AdminListen::Tcp(address) => {
             bind_tcp(*address).map(|listener| Some(Bound::Tcp(listener))).map_err(|error| {
-                format!("can't open the admin listener {address} ({error}); choose another one in [admin].listen")
+                format!(
+                    "can't open the admin listener {address} ({error}); choose another one in [admin].listen"
+                )
             })
         }
-        AdminListen::Unix(path) => bind_unix(path).map(|listener| Some(Bound::Unix(listener))).map_err(|error| {
-            let path = path.display();
-            format!("can't open the admin listener unix:{path} ({error}); choose another one in [admin].listen")
-        }),
+        AdminListen::Unix(path) => {
+            bind_unix(path).map(|listener| Some(Bound::Unix(listener))).map_err(|error| {
+                let path = path.display();
+                format!(
+                    "can't open the admin listener unix:{path} ({error}); choose another one in [admin].listen"
+                )
+            })
+        }
     }
 }
 
+/// Binds a non-blocking TCP listener; port 0 lets the kernel choose one. Fails as bind does.
 pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Binds a socket file for owner and group, in place of one that a dead process left.
+/// Binds a non-blocking listener at a socket file that its owner and group may use (mode 0660). It replaces a socket file that no
+/// process serves; it fails if a process serves it, or if the path is another kind of file.
 pub(crate) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    let left = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if left {
+    let exists = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if exists {
         if UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));
         }
         std::fs::remove_file(path)?;
     }
-    // by umask, so that it is never open to others, not even for a moment
+    // a umask instead of a later chmod: at no moment may other users connect
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
@@ -58,7 +66,7 @@ pub(crate) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 impl Bound {
-    /// To copy it for a successor.
+    /// The listening socket; a successor gets a copy of it.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
@@ -67,28 +75,39 @@ impl Bound {
     }
 }
 
-/// Comes when its sender is dropped.
+/// Completes when its sender is dropped.
 pub(crate) type Closed = oneshot::Receiver<()>;
 
-/// A listener that is closed at a moment, without a word to those who were let in.
-pub(crate) struct ClosableListener<L>(pub(crate) Option<L>, pub(crate) Closed);
+/// A listener that can be closed while connections that it accepted go on.
+pub(crate) struct ClosableListener<L> {
+    /// `None` once it is closed.
+    listener: Option<L>,
+    close: Closed,
+}
+
+impl<L> ClosableListener<L> {
+    /// Accepts from `listener` until `close` completes; then the socket is closed.
+    pub(crate) const fn new(listener: L, close: Closed) -> Self {
+        Self { listener: Some(listener), close }
+    }
+}
 
 impl<L: axum::serve::Listener> axum::serve::Listener for ClosableListener<L> {
     type Io = L::Io;
     type Addr = L::Addr;
 
     async fn accept(&mut self) -> (L::Io, L::Addr) {
-        if let Some(listener) = &mut self.0 {
+        if let Some(listener) = &mut self.listener {
             let accepted = std::pin::pin!(listener.accept());
-            if let Either::Left((accepted, _)) = select(accepted, &mut self.1).await {
+            if let Either::Left((accepted, _)) = select(accepted, &mut self.close).await {
                 return accepted;
             }
         }
-        self.0 = None;
+        self.listener = None;
         std::future::pending().await
     }
 
     fn local_addr(&self) -> io::Result<L::Addr> {
-        self.0.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), L::local_addr)
+        self.listener.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), L::local_addr)
     }
 }

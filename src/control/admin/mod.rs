@@ -1,4 +1,4 @@
-//! The admin listener: pages for people and monitoring, the API that changes things, its guard, its life.
+//! The admin listener: its pages and its API, the guard against foreign web pages, its socket and its life.
 
 pub mod api;
 pub mod guard;

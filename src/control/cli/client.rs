@@ -1,4 +1,4 @@
-//! The client of the admin listener: one question over TCP or a socket file, for the commands that talk to a running gateway.
+//! The client of the admin listener, for the commands that talk to a running gateway: one request over TCP or a socket file.
 
 use crate::config::AdminListen;
 use crate::control::exit::{ExitError, NO};
@@ -13,53 +13,58 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-const PATIENCE: Duration = Duration::from_secs(5);
-const LONGEST: usize = 16 << 20;
+/// How long the gateway may take to answer a request that is not a reload.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest answer that is read, in bytes.
+const ANSWER_MAX: usize = 16 << 20;
 
-/// What the gateway answers. A refusal is a stop with its own words, and so is a gateway that is not there.
-pub fn ask(admin: &AdminListen, method: Method, path: &str) -> Result<Bytes, ExitError> {
-    let (status, body) = try_ask(admin, method, path, PATIENCE)?;
+/// Sends a request; returns the body of a successful answer. Fails with the gateway's reason if it refuses (exit code 1), and
+/// if no gateway answers within [`ANSWER_TIMEOUT`] (exit code 71).
+pub fn request(admin: &AdminListen, method: Method, path: &str) -> Result<Bytes, ExitError> {
+    let (status, body) = send(admin, method, path, ANSWER_TIMEOUT)?;
     if status.is_success() {
         return Ok(body);
     }
-    let said = serde_json::from_slice::<Value>(&body).ok();
-    match said.as_ref().and_then(|said| said["error"].as_str()) {
-        Some(why) => Err(ExitError { code: NO, text: format!("the gateway says no: {why}") }),
-        None => Err(nobody(admin, &format!("it answers {status}"))),
+    let answer = serde_json::from_slice::<Value>(&body).ok();
+    match answer.as_ref().and_then(|answer| answer["error"].as_str()) {
+        Some(reason) => Err(ExitError { code: NO, text: format!("the gateway refused: {reason}") }),
+        None => Err(no_gateway(admin, &format!("expected an answer of tidegate, found status {status}"))),
     }
 }
 
-/// An answer as JSON.
+/// Reads an answer as JSON. Fails if it is not JSON: another program answered.
 pub fn json(admin: &AdminListen, answer: &[u8]) -> Result<Value, ExitError> {
-    serde_json::from_slice(answer).map_err(|_| nobody(admin, "that is no tidegate"))
+    serde_json::from_slice(answer)
+        .map_err(|_| no_gateway(admin, "expected an answer of tidegate, found one that is not JSON"))
 }
 
-/// Nobody is there, or somebody else.
-pub fn nobody(admin: &AdminListen, why: &str) -> ExitError {
-    let place = match admin {
+/// The error for an address at which no gateway answers, or another program does.
+fn no_gateway(admin: &AdminListen, reason: &str) -> ExitError {
+    let address = match admin {
         AdminListen::Tcp(address) => address.to_string(),
         AdminListen::Unix(path) => format!("unix:{}", path.display()),
         AdminListen::Off => "off".to_owned(),
     };
     ExitError::os(format!(
-        "no gateway answers on {place} ({why}); is it running, and is --admin what its [admin] says?"
+        "no gateway answers on {address} ({reason}); check that it runs, and that --admin is its [admin].listen"
     ))
 }
 
-/// The whole answer, whatever its status.
-pub fn try_ask(
+/// Sends a request; returns status and body of the answer, whatever the status. Fails if no whole answer comes within `timeout`.
+pub fn send(
     admin: &AdminListen,
     method: Method,
     path: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(StatusCode, Bytes), ExitError> {
-    let ask = async {
-        let asked = tokio::time::timeout(patience, connect(admin, method, path)).await;
-        let late = || Err(io::Error::other(format!("no answer in {} seconds", patience.as_secs())));
-        asked.unwrap_or_else(|_| late())
+    let answer = async {
+        let answer = tokio::time::timeout(timeout, connect(admin, method, path)).await;
+        let late = || Err(io::Error::other(format!("no answer within {} s", timeout.as_secs())));
+        answer.unwrap_or_else(|_| late())
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    runtime.and_then(|runtime| runtime.block_on(ask)).map_err(|why| nobody(admin, &why.to_string()))
+    let answer = runtime.and_then(|runtime| runtime.block_on(answer));
+    answer.map_err(|error| no_gateway(admin, &error.to_string()))
 }
 
 async fn connect(admin: &AdminListen, method: Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
@@ -85,6 +90,6 @@ where
     let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(io::Error::other)?;
+    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await.map_err(io::Error::other)?;
     Ok((status, body.to_bytes()))
 }

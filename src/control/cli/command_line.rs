@@ -1,20 +1,17 @@
-//! The command line: `run`, `check`, what is asked of a running gateway, and what packagers need.
+//! The command line: `run`, `check`, the commands for a running gateway, and what packagers need.
 
-use crate::config;
-use crate::config::AdminListen;
+use crate::config::{self, AdminListen};
 use crate::control::cli::output::print;
 use crate::control::cli::{reload, sessions, status};
-use crate::control::exit;
-use crate::control::exit::{CONFIG, ExitError, USAGE};
-use crate::control::start::load;
-use crate::control::start::load::{Failure, Loaded};
+use crate::control::exit::{self, CONFIG, ExitError, USAGE};
+use crate::control::start::load::{self, Failure, Loaded};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// An edge gateway for Red5 Pro clusters: TLS and WebSockets in, plain nodes out.
+/// TLS gateway for Red5 Pro clusters: clients connect by TLS, nodes are dialled without it
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, arg_required_else_help = false, subcommand_required = true)]
 struct Arguments {
@@ -24,48 +21,48 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until SIGTERM; then drain and exit 0
+    /// Serve until SIGTERM or SIGINT, then drain and exit with code 0
     Run {
         #[command(flatten)]
         file: File,
     },
-    /// Check everything a start would need and print every problem
+    /// Check everything that a start needs except the ports, and print every problem
     Check {
         #[command(flatten)]
         file: File,
-        /// Print the configuration as used, defaults included, secrets masked
+        /// Print the configuration with all defaults and with masked secrets
         #[arg(long)]
         effective: bool,
     },
-    /// Show how the running gateway is
+    /// Show the state of the running gateway: phase, sessions, workers, certificates
     Status {
         #[command(flatten)]
-        at: At,
+        target: Target,
     },
     /// List the sessions of the running gateway
     Sessions {
         #[command(flatten)]
-        at: At,
+        target: Target,
     },
-    /// End one session of the running gateway with a Close
+    /// End one session of the running gateway; a WebSocket gets a Close
     Kick {
-        /// Its id, as it stands in the log and in `sessions`
+        /// The session's id, as `tidegate sessions` and the log show it
         #[arg(value_parser = sessions::session_id)]
         id: String,
         #[command(flatten)]
-        at: At,
+        target: Target,
     },
-    /// Let the running gateway close its sessions one after the other, and end; does not wait for it
+    /// Tell the running gateway to close its sessions one after the other and to exit; does not wait for that
     Drain {
         #[command(flatten)]
-        at: At,
+        target: Target,
     },
-    /// Have the running gateway read its configuration and certificates anew
+    /// Tell the running gateway to read its configuration and certificates again; waits for the result
     Reload {
         #[command(flatten)]
-        at: At,
+        target: Target,
     },
-    /// Print completions for a shell
+    /// Print the completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page
     Man,
@@ -78,20 +75,21 @@ struct File {
     config: PathBuf,
 }
 
-/// A running gateway.
+/// Which running gateway, and in which form its answer is printed.
 #[derive(Debug, clap::Args)]
-struct At {
-    /// Its admin listener: ADDRESS:PORT or unix:/PATH
+struct Target {
+    /// The gateway's admin listener: ADDRESS:PORT or unix:/PATH
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_address)]
     admin: AdminListen,
-    /// Print JSON, for machines
+    /// Print JSON for scripts
     #[arg(long)]
     json: bool,
 }
 
+/// Reads the value of `--admin`.
 fn admin_address(text: &str) -> Result<AdminListen, String> {
     match config::admin_address(text)? {
-        AdminListen::Off => Err("right is an address with its port, or unix:/PATH".to_owned()),
+        AdminListen::Off => Err("expected an address with its port, or unix:/PATH".to_owned()),
         address => Ok(address),
     }
 }
@@ -114,11 +112,11 @@ pub fn main() -> Action {
     let done = match arguments.command {
         Command::Run { file } => return Action::Run(file.config),
         Command::Check { file, effective } => check(&file.config, effective),
-        Command::Status { at } => status::show(&at.admin, at.json),
-        Command::Sessions { at } => sessions::sessions(&at.admin, at.json),
-        Command::Kick { id, at } => sessions::kick(&at.admin, &id, at.json),
-        Command::Drain { at } => sessions::drain(&at.admin, at.json),
-        Command::Reload { at } => reload::reload(&at.admin, at.json),
+        Command::Status { target } => status::show(&target.admin, target.json),
+        Command::Sessions { target } => sessions::sessions(&target.admin, target.json),
+        Command::Kick { id, target } => sessions::kick(&target.admin, &id, target.json),
+        Command::Drain { target } => sessions::drain(&target.admin, target.json),
+        Command::Reload { target } => reload::reload(&target.admin, target.json),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut text);
@@ -138,7 +136,7 @@ pub fn main() -> Action {
     })
 }
 
-/// Prints what clap says: help and version are no errors.
+/// Prints what clap reports. Help and version are not errors.
 fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     match error.kind() {
@@ -147,13 +145,15 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// Loads the configuration at `path` and prints what it serves, or with `effective` all values. Warnings go to stderr. Fails with
+/// exit code 78 for a configuration with problems, and 71 for one that can't be read.
 fn check(path: &Path, effective: bool) -> Result<(), ExitError> {
     let loaded = load::load(path).map_err(|failure| {
-        let stop = exit::failure(path, &failure);
-        // of a configuration that was read, anything wrong is a wrong configuration
-        if matches!(failure, Failure::Problems { .. }) { ExitError { code: CONFIG, ..stop } } else { stop }
+        let error = exit::failure(path, &failure);
+        // `run` ends with another code if only files are missing; for `check` that is a wrong configuration too
+        if matches!(failure, Failure::Problems { .. }) { ExitError { code: CONFIG, ..error } } else { error }
     })?;
-    for warning in loaded.warnings.iter().map(ToString::to_string).chain(unresolved(&loaded)) {
+    for warning in loaded.warnings.iter().map(ToString::to_string).chain(unresolved_names(&loaded)) {
         eprintln!("{}: warning: {warning}", path.display());
     }
     if effective {
@@ -165,17 +165,17 @@ fn check(path: &Path, effective: bool) -> Result<(), ExitError> {
     print(format!("{}: good: serves {names} on {listen}\n", path.display()).as_bytes())
 }
 
-/// Host names that can't be resolved now. They may be later, so a start does not depend on them.
-fn unresolved(loaded: &Loaded) -> Vec<String> {
+/// A warning for each configured name that does not resolve now. It may resolve later, so a start does not depend on it.
+fn unresolved_names(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;
     let manager =
         ("stream_manager.url", config.stream_manager.url.host.as_str(), config.stream_manager.url.port);
     let names = config.origins.names.iter().map(|name| ("origins.names", name.as_str(), config.origins.port));
-    let lost = |(key, host, port): (&str, &str, u16)| {
+    let warning = |(key, host, port): (&str, &str, u16)| {
         let error = (host, port).to_socket_addrs().err()?;
-        Some(format!("{key}: found {host}, which does not resolve now ({error}); look at the name or at DNS"))
+        Some(format!("{key}: {host} does not resolve now ({error}); check the name or DNS"))
     };
-    std::iter::once(manager).chain(names).filter_map(lost).collect()
+    std::iter::once(manager).chain(names).filter_map(warning).collect()
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_definition_of_the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! The command line, and the commands that ask a running gateway.
+//! The command line, and the commands that talk to a running gateway through its admin listener.
 
 pub mod client;
 pub mod command_line;

@@ -1,22 +1,21 @@
-//! `tidegate sessions`, `kick` and `drain`: what an operator asks of the running gateway, at its admin listener.
+//! `tidegate sessions`, `kick` and `drain`: requests of an operator to the running gateway.
 
 use crate::config::AdminListen;
-use crate::control::cli::client;
-use crate::control::cli::client::Method;
+use crate::control::cli::client::{self, Method};
 use crate::control::cli::output::print;
 use crate::control::exit::ExitError;
 use crate::shared::session_id::{InvalidSessionId, SessionId};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// Prints every session, as a table or as JSON.
+/// Prints every session, as a table or as JSON. Reads the list page by page.
 pub(crate) fn sessions(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
     let mut all = Vec::new();
     let mut path = "/api/sessions".to_owned();
     loop {
-        let mut page = client::json(admin, &client::ask(admin, Method::GET, &path)?)?;
-        if let Value::Array(rows) = page["sessions"].take() {
-            all.extend(rows);
+        let mut page = client::json(admin, &client::request(admin, Method::GET, &path)?)?;
+        if let Value::Array(sessions) = page["sessions"].take() {
+            all.extend(sessions);
         }
         match page["next"].as_str() {
             Some(next) => path = format!("/api/sessions?after={next}"),
@@ -30,29 +29,29 @@ pub(crate) fn sessions(admin: &AdminListen, json: bool) -> Result<(), ExitError>
     }
 }
 
-/// Ends one session well.
+/// Ends one session: a WebSocket by a Close on both legs, another connection after its answer.
 pub(crate) fn kick(admin: &AdminListen, id: &str, json: bool) -> Result<(), ExitError> {
-    let answer = client::ask(admin, Method::DELETE, &format!("/api/sessions/{id}"))?;
+    let answer = client::request(admin, Method::DELETE, &format!("/api/sessions/{id}"))?;
     if json { print(&[&answer[..], b"\n"].concat()) } else { print(format!("kicked {id}\n").as_bytes()) }
 }
 
-/// Begins a drain. It does not wait for its end.
+/// Begins a drain and prints how many sessions it has to end. Does not wait for its end.
 pub(crate) fn drain(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
-    let answer = client::ask(admin, Method::POST, "/api/drain")?;
+    let answer = client::request(admin, Method::POST, "/api/drain")?;
     if json {
         return print(&[&answer[..], b"\n"].concat());
     }
-    let begun = client::json(admin, &answer)?;
-    let (sessions, window) = (&begun["sessions"], &begun["window_seconds"]);
+    let drain = client::json(admin, &answer)?;
+    let (sessions, window) = (&drain["sessions"], &drain["window_seconds"]);
     print(format!("draining: {sessions} sessions, for at most {window} s\n").as_bytes())
 }
 
-/// The id of a session, as it stands in the log.
+/// Checks the argument of `tidegate kick`.
 pub(crate) fn session_id(text: &str) -> Result<String, String> {
     match text.parse::<SessionId>() {
         Ok(_) => Ok(text.to_owned()),
         Err(InvalidSessionId) => {
-            Err("right are the sixteen hexadecimal digits that `tidegate sessions` shows".to_owned())
+            Err("expected the sixteen hexadecimal digits that `tidegate sessions` shows".to_owned())
         }
     }
 }
@@ -60,7 +59,7 @@ pub(crate) fn session_id(text: &str) -> Result<String, String> {
 const HEAD: [&str; 10] =
     ["SESSION", "ROUTE", "STATE", "APP/STREAM", "CLIENT", "NODE", "AGE", "IDLE", "FRAMES", "BYTES"];
 
-/// The sessions for people, a line each.
+/// A table with one line for each session.
 fn table(sessions: &[Value]) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let seconds = |value: &Value| format!("{:.0}s", value.as_f64().unwrap_or_default());
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_session_is_a_line() {
+    fn the_table_has_a_line_for_each_session() {
         let open = json!({ "id": "00000000000000ff", "route": "two_step", "state": "open", "app": "live", "stream": "s1",
             "client": "127.0.0.1:5", "node": "10.0.0.1:5080", "age_seconds": 61.4, "idle_seconds": 0.2,
             "frames": { "client": 3, "node": 4 }, "bytes": { "client": 30, "node": 40 } });

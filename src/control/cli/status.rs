@@ -1,16 +1,15 @@
-//! `tidegate status`: how the running gateway is.
+//! `tidegate status`: the state of the running gateway.
 
 use crate::config::AdminListen;
-use crate::control::cli::client;
-use crate::control::cli::client::Method;
+use crate::control::cli::client::{self, Method};
 use crate::control::cli::output::print;
 use crate::control::exit::ExitError;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// Prints the status, as lines or as JSON.
+/// Prints the state of the gateway, as lines or as JSON. Fails if no gateway answers.
 pub fn show(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
-    let answer = client::ask(admin, Method::GET, "/api/status")?;
+    let answer = client::request(admin, Method::GET, "/api/status")?;
     if json {
         print(&[&answer[..], b"\n"].concat())
     } else {
@@ -18,7 +17,7 @@ pub fn show(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
     }
 }
 
-/// The status for people.
+/// The lines for an answer of `/api/status`: a name, padded to twelve columns, and its value.
 pub(crate) fn lines(status: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let list =
@@ -67,27 +66,27 @@ mod tests {
         "stream_manager.url = \"http://10.0.0.2\"\ntls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
 
     /// Serves the admin listener on a thread of its own, as the control thread does.
-    fn serve(shared: Arc<ProcessState>) -> AdminListen {
+    fn serve(state: Arc<ProcessState>) -> AdminListen {
         let tcp = listener::bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = tcp.local_addr().expect("bound");
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-            let ((_leave, leaving), (_end, ended)) = (oneshot::channel(), oneshot::channel());
-            let served = lifecycle::serve(listener::Bound::Tcp(tcp), shared, leaving, ended);
+            let ((_close, closed), (_end, ended)) = (oneshot::channel(), oneshot::channel());
+            let served = lifecycle::serve(listener::Bound::Tcp(tcp), state, closed, ended);
             runtime.expect("a runtime").block_on(served)
         });
         AdminListen::Tcp(address)
     }
 
     #[test]
-    fn the_command_reads_what_the_admin_listener_answers() {
+    fn the_command_prints_what_the_admin_listener_answers() {
         let names = vec!["a.example".to_owned()];
         let facts = Facts { chain: "c.pem".into(), names, not_before: 0, not_after: 4_000_000_000 };
-        let config = crate::config::read(CONFIG).expect("a good configuration");
-        let shared = Arc::new(ProcessState::new(config, 2, vec![facts], Vec::new()));
-        shared.phase.advance(Phase::Serving);
-        shared.metrics[1].sessions_active[0].add(3);
-        let answer = client::ask(&serve(shared), Method::GET, "/api/status").expect("it answers");
+        let config = crate::config::read(CONFIG).expect("a valid configuration");
+        let state = Arc::new(ProcessState::new(config, 2, vec![facts], Vec::new()));
+        state.phase.advance(Phase::Serving);
+        state.metrics[1].sessions_active[0].add(3);
+        let answer = client::request(&serve(state), Method::GET, "/api/status").expect("answered");
         let lines = lines(&serde_json::from_slice(&answer).expect("JSON"));
         for line in [
             "phase       serving\n",

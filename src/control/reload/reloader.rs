@@ -171,7 +171,7 @@ impl Reloader {
     fn resolve(&self, loaded: &Loaded, before: &Config) -> Result<(Resolved, Vec<String>), ReloadError> {
         let newest = self.workers.newest();
         let resolved =
-            dns::resolve(&loaded.config).after(before, &newest.admission().own, &newest.names.load());
+            dns::resolve(&loaded.config).keep_former(before, &newest.admission().own, &newest.names.load());
         let resolved = resolved.map_err(|unresolved| {
             let problem = |name: &dns::Unresolved| {
                 let found = format!("{}, which does not resolve now ({})", name.name, name.error);
@@ -182,7 +182,7 @@ impl Reloader {
         let warning = |name: &dns::Unresolved| {
             format!("{} does not resolve now ({}); its former addresses stay in use", name.name, name.error)
         };
-        let warnings = resolved.lost.iter().map(warning).collect();
+        let warnings = resolved.unresolved.iter().map(warning).collect();
         Ok((resolved, warnings))
     }
 

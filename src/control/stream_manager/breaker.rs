@@ -1,26 +1,28 @@
-//! A stream manager that says nothing at all: who would wait for it in vain is told so at once.
+//! Circuit breaker for the stream manager: while the manager is silent, questions fail at once and sessions do not wait for
+//! it in vain.
 //!
-//! It counts questions that ran into their timeout with no answer to any other one meanwhile. From some on, one question
-//! goes out each second to find out whether it is back, and all others fail without being asked. It knows no HTTP.
+//! It counts questions that ran into their timeout while no other question was answered. After [`TIMEOUTS_MAX`] of them the
+//! manager counts as silent: one question each [`PROBE_INTERVAL`] goes out to find out whether it is back, and all others
+//! fail without being asked. Any answer ends that. The breaker knows no HTTP.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many questions in a row that nobody answered are no accident.
-const IN_A_ROW: u32 = 5;
+/// After this many timeouts in a row the stream manager counts as silent. One or two may be accidents.
+const TIMEOUTS_MAX: u32 = 5;
 
-/// How often one goes out while it is silent.
-const PROBE: Duration = Duration::from_secs(1);
+/// Time between two questions that go out while the stream manager is silent.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is known of the manager's silence.
+/// Decides whether a question may be asked, from how earlier ones ended. Starts closed: every question may be asked.
 #[derive(Debug, Default)]
 pub(crate) struct CircuitBreaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    unanswered: u32,
-    heard: Option<Instant>,
-    probed: Option<Instant>,
+    timeouts: u32,
+    last_answer: Option<Instant>,
+    last_probe: Option<Instant>,
 }
 
 impl CircuitBreaker {
@@ -29,38 +31,40 @@ impl CircuitBreaker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a question is worth asking at `now`.
+    /// Whether a question may be asked at `now`. If the stream manager is silent, `true` makes that question the probe.
     pub(crate) fn allows(&self, now: Instant) -> bool {
         let mut state = self.state();
-        if state.unanswered < IN_A_ROW {
+        if state.timeouts < TIMEOUTS_MAX {
             return true;
         }
-        let due = state.probed.is_none_or(|probed| now.duration_since(probed) >= PROBE);
+        let due = state.last_probe.is_none_or(|probe| now.duration_since(probe) >= PROBE_INTERVAL);
         if due {
-            state.probed = Some(now);
+            state.last_probe = Some(now);
         }
         due
     }
 
-    /// It said something, be it a no.
+    /// A question got an answer or an error at `now`: the stream manager is not silent.
     pub(crate) fn on_answer(&self, now: Instant) {
         let mut state = self.state();
-        if state.unanswered >= IN_A_ROW {
+        if state.timeouts >= TIMEOUTS_MAX {
             tracing::info!("the stream manager answers again");
         }
-        *state = State { heard: Some(now), ..State::default() };
+        *state = State { last_answer: Some(now), ..State::default() };
     }
 
-    /// A question that was asked at `asked` was waited for in vain.
+    /// A question that was asked at `asked` ran into its timeout.
     pub(crate) fn on_timeout(&self, asked: Instant) {
         let mut state = self.state();
-        // it is slow with one question and answers others
-        if state.heard.is_some_and(|heard| heard >= asked) {
+        // another question was answered meanwhile: the manager is slow with this one, and not silent
+        if state.last_answer.is_some_and(|answer| answer >= asked) {
             return;
         }
-        state.unanswered = state.unanswered.saturating_add(1);
-        if state.unanswered == IN_A_ROW {
-            tracing::error!("the stream manager is silent: questions fail at once until it answers one");
+        state.timeouts = state.timeouts.saturating_add(1);
+        if state.timeouts == TIMEOUTS_MAX {
+            tracing::error!(
+                "the stream manager is silent: questions fail at once, except one each second, until it answers"
+            );
         }
     }
 }
@@ -70,24 +74,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_manager_is_asked_once_a_second_and_trusted_at_its_first_word() {
-        let (silence, start) = (CircuitBreaker::default(), Instant::now());
+    fn a_silent_manager_is_asked_once_a_second_until_its_first_answer() {
+        let (breaker, start) = (CircuitBreaker::default(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
-        for _ in 0..IN_A_ROW {
-            assert!(silence.allows(at(0)));
-            silence.on_timeout(at(0));
+        for _ in 0..TIMEOUTS_MAX {
+            assert!(breaker.allows(at(0)));
+            breaker.on_timeout(at(0));
         }
-        let asked: Vec<_> = [100, 200, 1099, 1100, 1200, 2100].map(|now| silence.allows(at(now))).into();
-        assert_eq!(asked, [true, false, false, true, false, true]);
-        silence.on_answer(at(2200));
-        assert!((0..9).all(|_| silence.allows(at(2200))));
+        let allowed: Vec<_> = [100, 200, 1099, 1100, 1200, 2100].map(|now| breaker.allows(at(now))).into();
+        assert_eq!(allowed, [true, false, false, true, false, true]);
+        breaker.on_answer(at(2200));
+        assert!((0..9).all(|_| breaker.allows(at(2200))));
     }
 
     #[test]
-    fn a_manager_that_answers_others_is_slow_and_not_silent() {
-        let (silence, start) = (CircuitBreaker::default(), Instant::now());
-        silence.on_answer(start + Duration::from_millis(1));
-        (0..9).for_each(|_| silence.on_timeout(start));
-        assert!((0..9).all(|_| silence.allows(start + Duration::from_millis(2))));
+    fn a_manager_that_answers_other_questions_is_slow_and_not_silent() {
+        let (breaker, start) = (CircuitBreaker::default(), Instant::now());
+        breaker.on_answer(start + Duration::from_millis(1));
+        (0..9).for_each(|_| breaker.on_timeout(start));
+        assert!((0..9).all(|_| breaker.allows(start + Duration::from_millis(2))));
     }
 }

@@ -1,12 +1,11 @@
-//! One way of asking the stream manager: its address, credentials, trust and patience, as one revision has them.
+//! The HTTP client of the stream manager, with the address, credentials, trusted certificates and timeout of one revision.
 //!
-//! Only status, content type and body come back from here; what may be kept is decided by `proto::answer`, and every node
-//! that a good answer names is learned, also when the answer itself is not kept.
+//! It returns status, content type and body; `proto::red5::answer` decides for how long an answer may be stored. Every node
+//! that a good answer names is learned, also when the answer itself is not stored.
 
 use crate::config::{Config, ManagerUrl};
 use crate::control::stream_manager::breaker::CircuitBreaker;
-use crate::proto::red5::answer;
-use crate::proto::red5::answer::FreshnessRules;
+use crate::proto::red5::answer::{self, FreshnessRules};
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::Answer;
@@ -25,17 +24,17 @@ use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Lists and statistics are believed so long.
+/// How long an answer with a list or statistics may be used.
 const LIST_TTL: Duration = Duration::from_secs(1);
 
-/// Idle connections to the stream manager are closed after this; Tomcat closes them after 20 s, and meeting its close
-/// with a question costs a retry.
-const POOL_IDLE: Duration = Duration::from_secs(15);
+/// Idle connections to the stream manager are closed after this time. Tomcat closes them after 20 s, and a question that is
+/// sent just then has to be sent again.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Http = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
-/// Everything that a question needs. A question is asked to its end by the asker that began it.
-pub(crate) struct Asker {
+/// Asks questions under one revision. A question that began with one manager client also ends with it.
+pub(crate) struct ManagerClient {
     gateway: Arc<Gateway>,
     revision: Arc<Revision>,
     http: Http,
@@ -45,8 +44,8 @@ pub(crate) struct Asker {
     breaker: CircuitBreaker,
 }
 
-impl Asker {
-    /// An asker for a revision.
+impl ManagerClient {
+    /// Makes the client of `revision`. It stores nodes that it learns in `gateway`.
     pub(crate) fn new(gateway: Arc<Gateway>, revision: Arc<Revision>) -> Self {
         let config = &revision.config;
         let manager = &config.stream_manager;
@@ -56,7 +55,7 @@ impl Asker {
             Some(value)
         });
         Self {
-            http: client(config, &revision.roots),
+            http: http_client(config, &revision.roots),
             base: base(&manager.url),
             authorization,
             freshness: FreshnessRules {
@@ -71,22 +70,23 @@ impl Asker {
         }
     }
 
-    /// Whether another asker asks the same stream manager.
-    pub(crate) fn asks_the_same_as(&self, other: &Self) -> bool {
+    /// Whether another client asks the same stream manager: same scheme, host, port and path.
+    pub(crate) fn has_same_manager_as(&self, other: &Self) -> bool {
         self.base == other.base
     }
 
-    /// Asks, and asks again while only nodes are named that failed a moment ago: another one may be had. If none is,
-    /// the last answer stands; a node that failed is better than no node.
+    /// Asks the question `target` within `stream_manager.timeout`. While the answer names only nodes in quarantine and a
+    /// healthy one is known, it asks again, at most `origins.attempts` times in all. Otherwise the last answer counts: a
+    /// node that failed is better than no node.
     pub(crate) async fn ask(&self, target: &str, kind: EventKind, keep: Keep) -> Outcome {
         let deadline = tokio::time::Instant::now() + self.revision.config.stream_manager.timeout;
         let mut outcome = self.ask_once(target, kind, keep, deadline).await;
         for _ in 1..self.revision.config.origins.attempts {
             let nodes = &self.gateway.nodes;
-            let is_dead = |answer: &Arc<Answer>| {
+            let is_quarantined = |answer: &Arc<Answer>| {
                 !answer.nodes.is_empty() && answer.nodes.iter().all(|node| nodes.is_quarantined(*node))
             };
-            if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_dead) || !nodes.knows_healthy() {
+            if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_quarantined) || !nodes.knows_healthy() {
                 break;
             }
             match self.ask_once(target, kind, keep, deadline).await {
@@ -108,18 +108,18 @@ impl Asker {
         if !self.breaker.allows(asked) {
             return Err(Refusal::ManagerTimeout);
         }
-        let fetched = tokio::time::timeout_at(deadline, self.fetch(target, kind)).await;
-        match &fetched {
+        let exchanged = tokio::time::timeout_at(deadline, self.exchange(target, kind)).await;
+        match &exchanged {
             Ok(_) => self.breaker.on_answer(Instant::now()),
             Err(_) => self.breaker.on_timeout(asked),
         }
         let (status, headers, body) =
-            fetched.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
-                tracing::warn!(code = refusal.code(), "the stream manager could not be asked");
+            exchanged.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
+                tracing::warn!(code = refusal.code(), "a question to the stream manager failed");
             })?;
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let content_type = text(header::CONTENT_TYPE);
-        let cache_control = all(&headers, header::CACHE_CONTROL);
+        let cache_control = all_values(&headers, header::CACHE_CONTROL);
         let read = answer::read(status, content_type, &body);
         let fresh = read.freshness(&self.freshness, kind, keep, cache_control.as_deref());
         let nodes = match read {
@@ -131,7 +131,7 @@ impl Asker {
             self.gateway.nodes.learn(*node);
         }
         let uses = match kind {
-            // the caller who asked is the first use
+            // the session that asked is the first use
             EventKind::Subscribe if status == 200 => {
                 self.revision.config.answers.subscribe_uses.saturating_sub(1)
             }
@@ -148,17 +148,18 @@ impl Asker {
         }))
     }
 
-    /// One exchange. A kept-alive connection that the stream manager closed under our question is tried once more.
-    async fn fetch(&self, target: &str, kind: EventKind) -> Result<(u16, HeaderMap, Bytes), Refusal> {
+    /// Sends one request and reads the answer. If the stream manager closed a kept-alive connection while the question was on
+    /// its way, the question is sent once more.
+    async fn exchange(&self, target: &str, kind: EventKind) -> Result<(u16, HeaderMap, Bytes), Refusal> {
         let uri: Uri = format!("{}{target}", self.base).parse().map_err(|_| Refusal::BadTarget)?;
-        // what may have an effect, such as a publish, is never said twice
-        let mut again = kind != EventKind::Other;
+        // a question that may have an effect, such as a publish, is never sent twice
+        let mut may_retry = kind != EventKind::Other;
         let response = loop {
             match self.http.request(self.request(&uri)).await {
                 Ok(response) => break response,
-                Err(e) if again && was_closed(&e) => again = false,
+                Err(e) if may_retry && was_closed(&e) => may_retry = false,
                 Err(e) => {
-                    tracing::debug!(error = %e, "asking the stream manager failed");
+                    tracing::debug!(error = %e, "request to the stream manager failed");
                     return Err(Refusal::ManagerFailed);
                 }
             }
@@ -182,32 +183,32 @@ impl Asker {
         request
     }
 
-    /// The whole body, or a refusal: too long, cut short, in a coding that was not asked for, or a redirect, which
-    /// would lead clients past the gateway.
+    /// Reads the whole answer. Refused are a body that is truncated, longer than `limits.body_max` or in a coding that was
+    /// not asked for, and a redirect, which would lead clients past the gateway.
     async fn body(&self, response: Response<Incoming>) -> Result<(u16, HeaderMap, Bytes), Refusal> {
         let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
-        let coded = all(&parts.headers, header::CONTENT_ENCODING)
+        let coded = all_values(&parts.headers, header::CONTENT_ENCODING)
             .is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
         if coded || !matches!(status, 200..=299 | 400..=599) {
             return Err(Refusal::ManagerFailed);
         }
         let body = Limited::new(body, self.revision.config.limits.body_max).collect().await.map_err(|e| {
-            tracing::debug!(error = %e, "the stream manager's answer was cut short or too long");
+            tracing::debug!(error = %e, "the stream manager's answer is truncated or longer than limits.body_max");
             Refusal::ManagerFailed
         })?;
         Ok((status, parts.headers, body.to_bytes()))
     }
 }
 
-/// All values of a field, joined by commas (RFC 9110, 5.3).
-fn all(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
+/// All values of a field, joined by commas (RFC 9110, 5.3); `None` without the field.
+fn all_values(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
     let values: Vec<_> =
         headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     (!values.is_empty()).then(|| values.join(","))
 }
 
-/// Whether the connection ended before an answer began: the sign of a kept-alive connection that was just closed.
+/// Whether the connection ended before an answer began. This happens when the stream manager closes a kept-alive connection.
 fn was_closed(e: &hyper_util::client::legacy::Error) -> bool {
     let mut source = std::error::Error::source(e);
     while let Some(cause) = source {
@@ -219,13 +220,15 @@ fn was_closed(e: &hyper_util::client::legacy::Error) -> bool {
     false
 }
 
+/// The beginning of every URL that is asked: scheme, host, port and configured path.
 fn base(url: &ManagerUrl) -> String {
     let scheme = if url.https { "https" } else { "http" };
     let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
     format!("{scheme}://{host}:{}{}", url.port, url.prefix)
 }
 
-fn client(config: &Config, extra_roots: &[CertificateDer<'static>]) -> Http {
+/// The HTTP client for `config`; `extra_roots` are trusted besides the machine's own certificates.
+fn http_client(config: &Config, extra_roots: &[CertificateDer<'static>]) -> Http {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -243,16 +246,19 @@ fn client(config: &Config, extra_roots: &[CertificateDer<'static>]) -> Http {
         .wrap_connector(connector);
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .build(connector)
 }
 
-/// The machine's roots and the configured ones; none are looked for when the stream manager speaks plain HTTP.
+/// The machine's root certificates and `extra`; none of either if the stream manager is asked over plain HTTP.
 fn roots(config: &Config, extra: &[CertificateDer<'static>]) -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     if config.stream_manager.url.https {
         let found = rustls_native_certs::load_native_certs();
-        found.errors.iter().for_each(|e| tracing::warn!(error = %e, "a root certificate can't be read"));
+        found
+            .errors
+            .iter()
+            .for_each(|e| tracing::warn!(error = %e, "a root certificate of this machine can't be read"));
         roots.add_parsable_certificates(found.certs);
         roots.add_parsable_certificates(extra.iter().cloned());
     }

@@ -1,5 +1,5 @@
-//! Names and addresses that need the resolver or the machine: configured node names, and what is never dialled because
-//! it is ourselves or the stream manager. Workers never resolve.
+//! Names that need the resolver, and addresses of this machine: the configured node names, and the addresses that are never
+//! dialled because they are the gateway's own or the stream manager's. Workers never resolve names.
 
 use crate::config::Config;
 use crate::shared::gateway::Gateway;
@@ -9,61 +9,64 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often configured names are resolved anew.
-const REFRESH: Duration = Duration::from_secs(30);
+// the keys whose names are resolved
+const MANAGER_KEY: &str = "stream_manager.url";
+const NODES_KEY: &str = "origins.names";
 
-/// What the resolver and the machine said of a configuration.
+/// Time between two resolutions of the configured names.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The addresses that belong to the names of a configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
-    /// Our self_addresses addresses and the stream manager's.
+    /// Addresses of this machine and of the stream manager, sorted: they are never dialled as nodes.
     pub self_addresses: Vec<IpAddr>,
     /// Configured node names with their addresses.
     pub names: Names,
     /// Names that do not resolve now.
-    pub lost: Vec<Unresolved>,
+    pub unresolved: Vec<Unresolved>,
 }
 
 /// A name that does not resolve now.
 #[derive(Debug)]
 pub(crate) struct Unresolved {
-    /// The key that names it.
+    /// The configuration key that has this name.
     pub key: &'static str,
     pub name: String,
+    /// What the resolver reported.
     pub error: io::Error,
 }
 
 impl Unresolved {
     /// Whether a configuration has the same name under the same key.
-    fn is_named_by(&self, config: &Config) -> bool {
+    fn is_in(&self, config: &Config) -> bool {
         match self.key {
-            MANAGER => config.stream_manager.url.host == self.name,
+            MANAGER_KEY => config.stream_manager.url.host == self.name,
             _ => config.origins.names.contains(&self.name),
         }
     }
 }
 
-const MANAGER: &str = "stream_manager.url";
-const NODES: &str = "origins.names";
-
 impl Resolved {
-    /// What may be served after a configuration whose names resolved to that: one that does not resolve now keeps the
-    /// addresses that it had. The error is those that are new and do not resolve.
-    pub(crate) fn after(
+    /// Completes the addresses for a reload. A name that does not resolve now, but was served before, keeps its former
+    /// addresses: `former` is the configuration that was served, `self_addresses` and `names` are its addresses. Fails with
+    /// the names that are new and do not resolve.
+    pub(crate) fn keep_former(
         mut self,
         former: &Config,
         self_addresses: &[IpAddr],
         names: &Names,
     ) -> Result<Self, Vec<Unresolved>> {
-        if !self.lost.iter().all(|lost| lost.is_named_by(former)) {
-            self.lost.retain(|lost| !lost.is_named_by(former));
-            return Err(self.lost);
+        if !self.unresolved.iter().all(|name| name.is_in(former)) {
+            self.unresolved.retain(|name| !name.is_in(former));
+            return Err(self.unresolved);
         }
-        for lost in &self.lost {
-            if lost.key == MANAGER {
-                // among them is the stream manager's; one that is refused too many is better than one too few
+        for unresolved in &self.unresolved {
+            if unresolved.key == MANAGER_KEY {
+                // the stream manager's are among them; one denied address too many is better than one too few
                 self.self_addresses.extend_from_slice(self_addresses);
-            } else if let Some(addresses) = names.get(&lost.name) {
-                self.names.insert(lost.name.clone(), addresses.clone());
+            } else if let Some(addresses) = names.get(&unresolved.name) {
+                self.names.insert(unresolved.name.clone(), addresses.clone());
             }
         }
         self.self_addresses.sort_unstable();
@@ -72,13 +75,16 @@ impl Resolved {
     }
 }
 
-/// Resolves everything that a configuration names. It may take as long as the resolver takes.
+/// Resolves all names of a configuration, and lists this machine's addresses. Blocks for as long as the resolver takes; names
+/// that do not resolve are in `unresolved`.
 pub(crate) fn resolve(config: &Config) -> Resolved {
     let mut resolved = Resolved { self_addresses: own_addresses(config), ..Resolved::default() };
     let manager = &config.stream_manager.url;
     match (manager.host.as_str(), manager.port).to_socket_addrs() {
         Ok(addresses) => resolved.self_addresses.extend(addresses.map(|address| address.ip())),
-        Err(error) => resolved.lost.push(Unresolved { key: MANAGER, name: manager.host.clone(), error }),
+        Err(error) => {
+            resolved.unresolved.push(Unresolved { key: MANAGER_KEY, name: manager.host.clone(), error });
+        }
     }
     resolved.self_addresses.retain(|address| !address.is_unspecified());
     resolved.self_addresses.sort_unstable();
@@ -88,68 +94,72 @@ pub(crate) fn resolve(config: &Config) -> Resolved {
             Ok(found) => {
                 resolved.names.insert(name.clone(), found.map(|address| address.ip()).collect());
             }
-            Err(error) => resolved.lost.push(Unresolved { key: NODES, name: name.clone(), error }),
+            Err(error) => resolved.unresolved.push(Unresolved { key: NODES_KEY, name: name.clone(), error }),
         }
     }
     resolved
 }
 
-/// Addresses that are listened on, and all others of this machine.
+/// The addresses of `gateway.listen`, and those of all interfaces of this machine.
 fn own_addresses(config: &Config) -> Vec<IpAddr> {
-    let mut self_addresses: Vec<IpAddr> = config.gateway.listen.iter().map(|address| address.ip()).collect();
+    let mut addresses: Vec<IpAddr> = config.gateway.listen.iter().map(|address| address.ip()).collect();
     match if_addrs::get_if_addrs() {
-        Ok(interfaces) => self_addresses.extend(interfaces.into_iter().map(|interface| interface.ip())),
+        Ok(interfaces) => addresses.extend(interfaces.into_iter().map(|interface| interface.ip())),
         Err(error) => tracing::warn!(%error, "the addresses of this machine can't be listed"),
     }
-    self_addresses
+    addresses
 }
 
-/// Resolves the names of the newest revision anew from time to time, and looks which addresses are ours now; what fails
-/// keeps what it had.
-pub(crate) async fn keep_fresh(gateway: Arc<Gateway>) {
+/// Resolves the names of the newest revision again, every [`RESOLVE_INTERVAL`], and updates which addresses are never dialled.
+/// A name that does not resolve keeps its addresses. Runs until the process ends.
+pub(crate) async fn re_resolve(gateway: Arc<Gateway>) {
     loop {
-        tokio::time::sleep(REFRESH).await;
+        tokio::time::sleep(RESOLVE_INTERVAL).await;
         let revision = gateway.newest();
-        follow_own(&revision).await;
+        update_denied(&revision).await;
         let origins = &revision.config.origins;
         if origins.names.is_empty() {
             continue;
         }
-        let mut fresh = Names::clone(&revision.names.load());
+        let mut names = Names::clone(&revision.names.load());
         for name in &origins.names {
             match tokio::net::lookup_host((name.as_str(), origins.port)).await {
                 Ok(found) => {
-                    fresh.insert(name.clone(), found.map(|address| address.ip()).collect());
+                    names.insert(name.clone(), found.map(|address| address.ip()).collect());
                 }
-                Err(error) => tracing::warn!(name, %error, "a configured node name does not resolve"),
+                Err(error) => {
+                    tracing::warn!(name, %error, "a name in origins.names does not resolve; it keeps its addresses");
+                }
             }
         }
-        revision.names.store(Arc::new(fresh));
+        revision.names.store(Arc::new(names));
     }
 }
 
-/// A stream manager behind a name moves, and so may this machine: the addresses that they have now are not dialled either.
-async fn follow_own(revision: &Revision) {
+/// Updates the denied addresses of a revision: the stream manager and this machine may have got other addresses since the
+/// revision was made, and those must not be dialled either.
+async fn update_denied(revision: &Revision) {
     let manager = &revision.config.stream_manager.url;
-    let mut self_addresses = own_addresses(&revision.config);
+    let mut denied = own_addresses(&revision.config);
     match tokio::net::lookup_host((manager.host.as_str(), manager.port)).await {
-        Ok(found) => self_addresses.extend(found.map(|address| address.ip())),
+        Ok(found) => denied.extend(found.map(|address| address.ip())),
         Err(error) => {
-            tracing::warn!(name = manager.host, %error, "the stream manager's name does not resolve");
-            self_addresses.extend_from_slice(&revision.extra_denied.load());
+            let name = &manager.host;
+            tracing::warn!(name, %error, "the stream manager's name does not resolve; its former addresses stay denied");
+            denied.extend_from_slice(&revision.extra_denied.load());
         }
     }
-    self_addresses.retain(|address| !address.is_unspecified() && !revision.admission().own.contains(address));
-    self_addresses.sort_unstable();
-    self_addresses.dedup();
-    revision.extra_denied.store(Arc::new(self_addresses));
+    denied.retain(|address| !address.is_unspecified() && !revision.admission().own.contains(address));
+    denied.sort_unstable();
+    denied.dedup();
+    revision.extra_denied.store(Arc::new(denied));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lost(key: &'static str, name: &str) -> Unresolved {
+    fn unresolved(key: &'static str, name: &str) -> Unresolved {
         Unresolved { key, name: name.to_owned(), error: io::Error::other("no resolver") }
     }
 
@@ -159,7 +169,7 @@ mod tests {
             "stream_manager.url = \"http://{manager}\"\norigins.names = {nodes:?}\n\
              tls.certificates = [{{ chain = \"c\", key = \"k\" }}]"
         );
-        crate::config::read(&text).expect("a good configuration")
+        crate::config::read(&text).expect("a valid configuration")
     }
 
     const fn address(n: u8) -> IpAddr {
@@ -167,37 +177,37 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_resolve_any_more_keeps_what_it_had() {
+    fn a_name_that_no_longer_resolves_keeps_its_addresses() {
         let former = config("manager.example", &["a", "gone", "b"]);
         let names = Names::from([("a".to_owned(), vec![address(1)]), ("gone".to_owned(), vec![address(2)])]);
         let self_addresses = [address(8), address(9)];
-        let after = |lost| {
-            let fresh = Resolved { self_addresses: vec![address(8)], names: Names::new(), lost };
-            fresh.after(&former, &self_addresses, &names).expect("all of it is known")
+        let after = |unresolved| {
+            let fresh = Resolved { self_addresses: vec![address(8)], names: Names::new(), unresolved };
+            fresh.keep_former(&former, &self_addresses, &names).expect("all names were served before")
         };
-        let kept = after(vec![lost(NODES, "a"), lost(NODES, "b")]);
+        let kept = after(vec![unresolved(NODES_KEY, "a"), unresolved(NODES_KEY, "b")]);
         let expected = Names::from([("a".to_owned(), vec![address(1)])]);
-        assert_eq!((kept.self_addresses, kept.names, kept.lost.len()), (vec![address(8)], expected, 2));
-        let kept = after(vec![lost(MANAGER, "manager.example")]);
+        assert_eq!((kept.self_addresses, kept.names, kept.unresolved.len()), (vec![address(8)], expected, 2));
+        let kept = after(vec![unresolved(MANAGER_KEY, "manager.example")]);
         assert_eq!(
             kept.self_addresses, self_addresses,
-            "the stream manager is not dialled although nobody can say where it is"
+            "the former addresses of a stream manager that does not resolve stay denied"
         );
     }
 
     #[test]
-    fn what_is_new_and_does_not_resolve_is_refused() {
+    fn a_new_name_that_does_not_resolve_is_refused() {
         let former = config("manager.example", &["node.example"]);
         let all = vec![
-            lost(MANAGER, "other.example"),
-            lost(NODES, "node.example"),
-            lost(NODES, "new.example"),
+            unresolved(MANAGER_KEY, "other.example"),
+            unresolved(NODES_KEY, "node.example"),
+            unresolved(NODES_KEY, "new.example"),
             // known, but not as a node
-            lost(NODES, "manager.example"),
+            unresolved(NODES_KEY, "manager.example"),
         ];
-        let fresh = Resolved { lost: all, ..Resolved::default() };
-        let refused = fresh.after(&former, &[], &Names::new()).expect_err("three are new");
-        let refused: Vec<_> = refused.iter().map(|lost| lost.name.as_str()).collect();
+        let fresh = Resolved { unresolved: all, ..Resolved::default() };
+        let refused = fresh.keep_former(&former, &[], &Names::new()).expect_err("three are new");
+        let refused: Vec<_> = refused.iter().map(|name| name.name.as_str()).collect();
         assert_eq!(refused, ["other.example", "new.example", "manager.example"]);
     }
 }

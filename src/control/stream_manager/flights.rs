@@ -1,13 +1,13 @@
-//! The questions to the stream manager: one flight for each, for all workers.
+//! The questions to the stream manager: one flight for each key, shared by all workers.
 //!
-//! It runs on the control thread, so that name resolution, TLS and slow peers never meet a worker. How a question is
-//! asked is the [`Asker`]'s; a reload puts another one in its place, and questions in the air are not disturbed.
+//! Flights run on the control thread, so that name resolution, TLS and a slow stream manager never hold up a worker. A
+//! [`ManagerClient`] decides how a question is asked. A reload replaces it; flights that are under way keep the one they
+//! began with.
 
-use crate::control::stream_manager::client::Asker;
+use crate::control::stream_manager::client::ManagerClient;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::CacheLookup;
-use crate::shared::answers::Key;
+use crate::shared::answers::{CacheLookup, Key};
 use crate::shared::gateway::Gateway;
 use crate::shared::questions::{CacheStatus, Question, Reply};
 use arc_swap::ArcSwap;
@@ -20,104 +20,105 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
-/// Questions in the air at once; each may hold a connection to the stream manager. Names are the clients' to choose, so
-/// without it a slow stream manager would be met by as many connections as there are clients.
+/// Most questions under way at once; each may hold a connection to the stream manager. Clients choose the stream names, so
+/// without this bound a slow stream manager would get as many connections as there are clients.
 const QUESTIONS_MAX: usize = 1024;
 
-type Flights = HashMap<Key, Vec<oneshot::Sender<Reply>>>;
+/// The waiting sessions of each flight, by its key.
+type Waiters = HashMap<Key, Vec<oneshot::Sender<Reply>>>;
 
-/// Everything that is in the air, and how to ask what comes next.
-pub(crate) struct Manager {
+/// The flights that are under way, and the client that asks the next questions.
+pub(crate) struct Flights {
     gateway: Arc<Gateway>,
-    asker: ArcSwap<Asker>,
-    flights: Mutex<Flights>,
-    air: Arc<Semaphore>,
+    client: ArcSwap<ManagerClient>,
+    waiters: Mutex<Waiters>,
+    permits: Arc<Semaphore>,
 }
 
-/// Answers questions until all workers are gone. Has to run on tokio.
-pub(crate) async fn serve(manager: Arc<Manager>, mut questions: mpsc::UnboundedReceiver<Question>) {
+/// Answers the questions of the workers until all workers have ended. Has to run on tokio.
+pub(crate) async fn serve(flights: Arc<Flights>, mut questions: mpsc::UnboundedReceiver<Question>) {
     while let Some(question) = questions.next().await {
-        manager.clone().take(question);
+        flights.clone().take(question);
     }
 }
 
-impl Manager {
-    /// Nothing is in the air yet.
-    pub(crate) fn new(gateway: Arc<Gateway>, asker: Asker) -> Self {
+impl Flights {
+    /// Starts without a flight. Questions are asked by `client`, answers are stored in `gateway`.
+    pub(crate) fn new(gateway: Arc<Gateway>, client: ManagerClient) -> Self {
         Self {
             gateway,
-            asker: ArcSwap::from_pointee(asker),
-            flights: Mutex::default(),
-            air: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            client: ArcSwap::from_pointee(client),
+            waiters: Mutex::default(),
+            permits: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         }
     }
 
-    /// Questions are asked another way from now on. What another stream manager said is forgotten.
-    pub(crate) fn revise(&self, asker: Asker) {
-        let old = self.asker.swap(Arc::new(asker));
-        if !self.asker.load().asks_the_same_as(&old) {
+    /// From now on `client` asks the questions. If it asks another stream manager, all stored answers are dropped.
+    pub(crate) fn revise(&self, client: ManagerClient) {
+        let old = self.client.swap(Arc::new(client));
+        if !self.client.load().has_same_manager_as(&old) {
             self.gateway.answers.forget_all();
         }
     }
 
-    fn flights(&self) -> MutexGuard<'_, Flights> {
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
         // every change of the map is a single call: a panic leaves none half done
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a question: into a flight that is in the air, or into one of its own.
+    /// Adds a question to the flight of its key that is under way, or begins one.
     fn take(self: Arc<Self>, question: Question) {
         let Question { key, kind, keep, reply } = question;
         if keep == Keep::Never {
             self.take_alone(key, kind, reply);
             return;
         }
-        // another worker's flight may have landed between that worker's look and ours
+        // an answer may have been stored after the worker looked for one
         if let CacheLookup::Hit(answer) = self.gateway.answers.look(&key) {
             let _ = reply.send((CacheStatus::Hit, Ok(answer)));
             return;
         }
-        let mut flights = self.flights();
-        if let Some(waiting) = flights.get_mut(&key) {
+        let mut waiters = self.waiters();
+        if let Some(waiting) = waiters.get_mut(&key) {
             waiting.push(reply);
             return;
         }
-        let Ok(place) = self.air.clone().try_acquire_owned() else {
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             let _ = reply.send((CacheStatus::Miss, Err(Refusal::Overloaded)));
             return;
         };
-        flights.insert(key.clone(), vec![reply]);
-        drop(flights);
+        waiters.insert(key.clone(), vec![reply]);
+        drop(waiters);
         tokio::task::spawn(async move {
-            // whatever happens, nobody is left waiting for this key
-            let asker = self.asker.load_full();
-            let asked = AssertUnwindSafe(asker.ask(&key, kind, keep)).catch_unwind().await;
+            let client = self.client.load_full();
+            // after a panic too, the flight has to be removed and its waiters answered
+            let asked = AssertUnwindSafe(client.ask(&key, kind, keep)).catch_unwind().await;
             let outcome = asked.unwrap_or(Err(Refusal::ManagerFailed));
-            drop(place);
+            drop(permit);
             if let Ok(answer) = &outcome
-                && self.asker.load().asks_the_same_as(&asker)
+                && self.client.load().has_same_manager_as(&client)
             {
                 self.gateway.answers.keep(key.clone(), answer);
             }
-            let waiting = self.flights().remove(&key).unwrap_or_default();
-            for (place, waiter) in waiting.into_iter().enumerate() {
-                let by = if place == 0 { CacheStatus::Miss } else { CacheStatus::Collapsed };
-                let _ = waiter.send((by, outcome.clone()));
+            let waiting = self.waiters().remove(&key).unwrap_or_default();
+            for (index, waiter) in waiting.into_iter().enumerate() {
+                let status = if index == 0 { CacheStatus::Miss } else { CacheStatus::Collapsed };
+                let _ = waiter.send((status, outcome.clone()));
             }
         });
     }
 
-    /// A question that is nobody else's: it ends when its caller leaves.
+    /// Asks a question whose answer may not be shared. It is cancelled when its session no longer waits for the reply.
     fn take_alone(self: Arc<Self>, key: Key, kind: EventKind, mut reply: oneshot::Sender<Reply>) {
-        let Ok(place) = self.air.clone().try_acquire_owned() else {
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             let _ = reply.send((CacheStatus::Bypass, Err(Refusal::Overloaded)));
             return;
         };
         tokio::task::spawn(async move {
-            let asker = self.asker.load_full();
-            let ask = pin!(asker.ask(&key, kind, Keep::Never));
+            let client = self.client.load_full();
+            let ask = pin!(client.ask(&key, kind, Keep::Never));
             let asked = select(ask, reply.cancellation()).await;
-            drop(place);
+            drop(permit);
             let outcome = match asked {
                 Either::Left((outcome, _)) => outcome,
                 Either::Right(_) => return,

@@ -1,4 +1,5 @@
-//! Questions to the stream manager: flights, the circuit breaker, the HTTP client, names resolved again.
+//! The stream manager: flights of questions, the HTTP client that asks them, the circuit breaker, and names that are resolved
+//! again and again.
 
 pub mod breaker;
 pub mod client;

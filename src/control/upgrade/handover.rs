@@ -77,9 +77,9 @@ impl Handover {
     /// Lets the admin listener begin to answer, if it has not. After a hand-over this process has to be ready first: monitoring
     /// that heard so from the predecessor must not hear otherwise.
     pub fn open_admin(&mut self) {
-        if let Some(go) = self.admin.as_mut().and_then(|admin| admin.go.take()) {
+        if let Some(start) = self.admin.as_mut().and_then(|admin| admin.start.take()) {
             // the control thread lasts as long as the process
-            let _ = go.send(());
+            let _ = start.send(());
         }
     }
 
@@ -284,21 +284,22 @@ impl Handover {
     /// Connections that were accepted before are still answered; the receiver fails when the last one is closed.
     fn hand_over_admin(&mut self, state: &ProcessState) -> Option<Receiver<()>> {
         let admin = self.admin.take()?;
-        let aside = lifecycle::bind_aside(&state.served().config.admin.listen);
-        let aside = aside.inspect_err(|error| tracing::warn!("no admin listener during the drain: {error}"));
-        let (bound, file) = aside.ok().flatten().unzip();
+        let beside = lifecycle::bind_beside(&state.served().config.admin.listen);
+        let beside =
+            beside.inspect_err(|error| tracing::warn!("no admin listener during the drain: {error}"));
+        let (bound, file) = beside.ok().flatten().unzip();
         self.socket_file = file.flatten();
-        admin.leave.send(AdminExit::Aside(bound)).is_ok().then_some(admin.gone)
+        admin.exit.send(AdminExit::HandedOver(bound)).is_ok().then_some(admin.finished)
     }
 
     /// Ends the admin listener after its last answers, for 1 s at most: the client that requested a drain reads that it began
     /// even if there was nothing to drain.
     pub fn end_admin(&mut self) {
-        let Some(AdminHandle { go, leave, gone, .. }) = self.admin.take() else { return };
+        let Some(AdminHandle { start, exit, finished, .. }) = self.admin.take() else { return };
         // a listener that has not begun to answer ends by this
-        drop(go);
-        if leave.send(AdminExit::End).is_ok() {
-            let _ = gone.recv_timeout(ADMIN_END_TIMEOUT);
+        drop(start);
+        if exit.send(AdminExit::End).is_ok() {
+            let _ = finished.recv_timeout(ADMIN_END_TIMEOUT);
         }
     }
 

@@ -4,9 +4,9 @@ use crate::config::Driver;
 use crate::control::process::state::ProcessState;
 use crate::control::process::worker_query::WorkerQueries;
 use crate::control::start::listeners::PerWorker;
-use crate::control::stream_manager::client::Asker;
+use crate::control::stream_manager::client::ManagerClient;
 use crate::control::stream_manager::dns;
-use crate::control::stream_manager::flights::{self, Manager};
+use crate::control::stream_manager::flights::{self, Flights};
 use crate::control::workers::interface::{Revise, Workers};
 use crate::control::workers::parts::RevisionParts;
 use crate::shared::gateway::{Fallback, Gateway};
@@ -57,8 +57,9 @@ pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Work
     let config = &revision.config;
     let (gateway, questions) = Gateway::new(revision.clone(), state.metrics.clone(), fallback);
     let gateway = Arc::new(gateway);
-    let manager = Arc::new(Manager::new(gateway.clone(), Asker::new(gateway.clone(), revision.clone())));
-    control.spawn(dns::keep_fresh(gateway.clone()));
+    let manager =
+        Arc::new(Flights::new(gateway.clone(), ManagerClient::new(gateway.clone(), revision.clone())));
+    control.spawn(dns::re_resolve(gateway.clone()));
     control.spawn(flights::serve(manager.clone(), questions));
     let mut workers = RunningWorkers { handles: Vec::with_capacity(specs.len()), gateway, manager };
     for spec in specs {
@@ -86,7 +87,7 @@ fn log_driver(DriverChoice { name, reason }: &DriverChoice, configured: Driver) 
 struct RunningWorkers {
     handles: Vec<Handle>,
     gateway: Arc<Gateway>,
-    manager: Arc<Manager>,
+    manager: Arc<Flights>,
 }
 
 impl RunningWorkers {
@@ -158,7 +159,7 @@ impl Drop for RunningWorkers {
 struct Reviser {
     mailboxes: Vec<Mailbox>,
     gateway: Arc<Gateway>,
-    manager: Arc<Manager>,
+    manager: Arc<Flights>,
 }
 
 impl Revise for Reviser {
@@ -168,11 +169,11 @@ impl Revise for Reviser {
 
     fn revise(&self, parts: RevisionParts) -> Vec<usize> {
         let revision = parts.into_revision();
-        // until `dns::keep_fresh` looks again: one denied address too many is better than one too few
+        // until `dns::re_resolve` looks again: one denied address too many is better than one too few
         revision.extra_denied.store(self.gateway.newest().extra_denied.load_full());
         let revision = Arc::new(revision);
         self.gateway.revise(&revision);
-        self.manager.revise(Asker::new(self.gateway.clone(), revision.clone()));
+        self.manager.revise(ManagerClient::new(self.gateway.clone(), revision.clone()));
         let (taken_over, indexes) = channel();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::Revise(revision.clone(), taken_over.clone()));

@@ -29,7 +29,7 @@ impl RevisionParts {
     /// depend on it.
     pub fn first(served: &Served, tls: Arc<ServerConfig>, roots: Vec<CertificateDer<'static>>) -> Self {
         let resolved = dns::resolve(&served.config);
-        for name in &resolved.lost {
+        for name in &resolved.unresolved {
             tracing::warn!(name = name.name, error = %name.error, "a name in {} does not resolve now", name.key);
         }
         Self {

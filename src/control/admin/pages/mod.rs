@@ -1,14 +1,14 @@
-//! The admin listener: metrics for monitoring, health for load balancers, a status page for people.
+//! The pages of the admin listener: metrics for monitoring, health for load balancers and systemd, a status page for people.
 //!
-//! What changes something passes `admin_guard` first. It runs on the control thread, so a slow reader here never costs
-//! a session anything.
+//! Every request passes `guard` first. The pages are served on the control thread, so a client that reads slowly here never
+//! delays a session.
 
 use crate::control::admin::{api, guard};
 use crate::control::process::process_stats::process_stats;
 use crate::control::process::reload_report::ReloadReport;
 use crate::control::process::state::{Phase, ProcessState};
-use crate::metrics::page;
-use crate::metrics::page::{Dialect, Facts};
+use crate::control::start::certs;
+use crate::metrics::page::{self, Dialect, Facts};
 use crate::metrics::{AnswerOutcome, Counter, Route, WorkerMetrics};
 use crate::proto::websocket::relay::By;
 use axum::Router;
@@ -23,25 +23,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const PAGE: &str = include_str!("page.html");
+/// The status page; `{nonce}` stands where each answer has its own random number.
+const STATUS_PAGE: &str = include_str!("page.html");
 
-/// Everything the listener answers. With an address only requests that name it are answered; a socket file is out of
-/// reach of web pages anyway.
-pub(crate) fn router(shared: Arc<ProcessState>, address: Option<SocketAddr>) -> Router {
+/// All routes of the admin listener. `address` is what it is bound to, for the guard; `None` for a socket file, which web pages
+/// can't reach.
+pub(crate) fn router(state: Arc<ProcessState>, address: Option<SocketAddr>) -> Router {
     Router::new()
-        .route("/", get(people))
+        .route("/", get(status_page))
         .route("/metrics", get(metrics))
-        .route("/livez", get(live))
-        .route("/readyz", get(ready))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
         .route("/api/status", get(status))
         .merge(api::routes())
         .layer(from_fn_with_state(address, guard::guard))
-        .layer(from_fn(harden))
-        .with_state(shared)
+        .layer(from_fn(add_security_fields))
+        .with_state(state)
 }
 
-/// Fields that every answer carries.
-async fn harden(request: Request, next: Next) -> Response {
+/// Adds to every answer the fields that keep browsers from storing, framing or reinterpreting it.
+async fn add_security_fields(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let fields = [
         (header::CACHE_CONTROL, "no-store"),
@@ -59,8 +60,9 @@ async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
-/// The page for people. Its script and style run by a number used once.
-async fn people() -> Response {
+/// The status page for people. Its own script and style are allowed by a random number that each answer has anew (CSP nonce);
+/// no other script runs.
+async fn status_page() -> Response {
     let mut bytes = [0; 16];
     if aws_lc_rs::default_provider().secure_random.fill(&mut bytes).is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -70,75 +72,78 @@ async fn people() -> Response {
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(PAGE.replace("{nonce}", &nonce))).into_response()
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(STATUS_PAGE.replace("{nonce}", &nonce)))
+        .into_response()
 }
 
-async fn metrics(State(shared): State<Arc<ProcessState>>, headers: HeaderMap) -> Response {
+/// `/metrics`: the counters of all workers, in the format that the client accepts.
+async fn metrics(State(state): State<Arc<ProcessState>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let dialect = Dialect::accepted(accept);
     let facts = Facts {
-        driver: shared.driver().to_owned(),
-        revision: shared.served().revision,
-        process: process_stats(shared.started_at),
+        driver: state.driver().to_owned(),
+        revision: state.served().revision,
+        process: process_stats(state.started_at),
     };
-    let page = page::write(&shared.metrics, &facts, dialect);
+    let page = page::write(&state.metrics, &facts, dialect);
     ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
 }
 
-/// Whether the process goes round; if not, only a new start helps.
-async fn live(State(shared): State<Arc<ProcessState>>) -> (StatusCode, String) {
-    match shared.metrics.iter().position(|worker| worker.stands_still.get() > 0) {
+/// `/livez`: 200 while all workers respond, 503 while one is unresponsive. Then only a restart helps.
+async fn livez(State(state): State<Arc<ProcessState>>) -> (StatusCode, String) {
+    match state.metrics.iter().position(|worker| worker.stands_still.get() > 0) {
         None => (StatusCode::OK, "alive\n".to_owned()),
-        Some(worker) => (StatusCode::SERVICE_UNAVAILABLE, format!("worker {worker} stands still\n")),
+        Some(worker) => (StatusCode::SERVICE_UNAVAILABLE, format!("worker {worker} is unresponsive\n")),
     }
 }
 
-/// Whether a load balancer may send clients here.
-async fn ready(State(shared): State<Arc<ProcessState>>) -> (StatusCode, String) {
-    let phase = shared.phase.get();
+/// `/readyz`: 200 while a load balancer may send clients here, 503 otherwise; the body is the phase.
+async fn readyz(State(state): State<Arc<ProcessState>>) -> (StatusCode, String) {
+    let phase = state.phase.get();
     let code = if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, format!("{}\n", phase.word()))
 }
 
-async fn status(State(shared): State<Arc<ProcessState>>) -> Json<Value> {
-    let served = shared.served();
+/// `/api/status`: the state of the process as JSON, as the status page and `tidegate status` read it.
+async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
+    let served = state.served();
     let sum = |of: &dyn Fn(&WorkerMetrics) -> &Counter| -> u64 {
-        shared.metrics.iter().map(|worker| of(worker).get()).sum()
+        state.metrics.iter().map(|worker| of(worker).get()).sum()
     };
-    let mut sessions = json!({ "active": shared.sessions() });
+    let mut sessions = json!({ "active": state.sessions() });
     for route in Route::ALL {
         let active =
-            shared.metrics.iter().map(|worker| worker.sessions_active[*route as usize].get()).sum::<i64>();
+            state.metrics.iter().map(|worker| worker.sessions_active[*route as usize].get()).sum::<i64>();
         let total = sum(&|worker| &worker.sessions_total[*route as usize]);
         sessions[route.word()] = json!({ "active": active, "total": total });
     }
-    let mut answers = json!({ "stored": shared.stored_answers.get().map_or(0, |stored| stored()) });
+    let mut answers = json!({ "stored": state.stored_answers.get().map_or(0, |stored| stored()) });
     for outcome in AnswerOutcome::ALL {
         answers[outcome.word()] = sum(&|worker| &worker.answers[*outcome as usize]).into();
     }
     let mut ends = json!({});
     for by in By::ALL {
-        let all = shared.metrics.iter().flat_map(|worker| &worker.ends[by as usize]);
+        let all = state.metrics.iter().flat_map(|worker| &worker.ends[by as usize]);
         ends[by.word()] = all.map(Counter::get).sum::<u64>().into();
     }
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
-        "phase": shared.phase.get().word(),
+        "phase": state.phase.get().word(),
         "revision": served.revision,
         "needs_restart": served.needs_restart,
-        "reload": shared.last_reload.load().as_deref().map(ReloadReport::to_json),
-        "driver": shared.driver(),
-        "uptime_seconds": shared.started.elapsed().as_secs(),
-        "listening": shared.listening,
-        "connections": shared.connections(),
+        "reload": state.last_reload.load().as_deref().map(ReloadReport::to_json),
+        "driver": state.driver(),
+        "uptime_seconds": state.started.elapsed().as_secs(),
+        "listening": state.listening,
+        "connections": state.connections(),
         "sessions": sessions,
         "answers": answers,
         "ends": ends,
         "bytes": sum(&|worker| &worker.bytes[0]) + sum(&|worker| &worker.bytes[1]),
         "frames": sum(&|worker| &worker.frames[0]) + sum(&|worker| &worker.frames[1]),
         "panics": sum(&|worker| &worker.panics),
-        "workers": shared.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
+        "workers": state.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
         "certificates": certificates(&served.certificates),
     }))
 }
@@ -154,10 +159,10 @@ fn worker((index, worker): (usize, &Arc<WorkerMetrics>)) -> Value {
     })
 }
 
-fn certificates(certificates: &[crate::control::start::certs::Facts]) -> Vec<Value> {
+fn certificates(certificates: &[certs::Facts]) -> Vec<Value> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let one = |facts: &crate::control::start::certs::Facts| {
+    let one = |facts: &certs::Facts| {
         json!({
             "names": facts.names,
             "not_before": facts.not_before,

@@ -14,33 +14,33 @@ use tokio::sync::oneshot;
 const CONFIG: &str = "stream_manager.url = \"http://10.0.0.2\"\nstream_manager.authorization = \"hunter2\"\n\
                       tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
 
-/// Serves on a thread of its own, as the control thread does.
-fn begin(listen: &AdminListen) -> Arc<ProcessState> {
-    let facts = crate::control::start::certs::Facts {
+/// Serves the admin listener on a thread of its own, as the control thread does.
+fn serve_in_thread(listen: &AdminListen) -> Arc<ProcessState> {
+    let facts = certs::Facts {
         chain: "secret-path/c.pem".into(),
         names: vec!["a.example".to_owned()],
         not_before: 0,
         not_after: 4_000_000_000,
     };
-    let config = crate::config::read(CONFIG).expect("a good configuration");
+    let config = crate::config::read(CONFIG).expect("a valid configuration");
     let listening = vec![SocketAddr::from(([127, 0, 0, 1], 443))];
-    let shared = Arc::new(ProcessState::new(config, 2, vec![facts], listening));
-    let bound = bind(listen).expect("it can be had").expect("it is on");
-    let inside = Arc::clone(&shared);
+    let state = Arc::new(ProcessState::new(config, 2, vec![facts], listening));
+    let bound = bind(listen).expect("the address is free").expect("the listener is on");
+    let served = Arc::clone(&state);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        let ((_leave, leaving), (_end, ended)) = (oneshot::channel(), oneshot::channel());
-        runtime.expect("a runtime").block_on(serve(bound, inside, leaving, ended))
+        let ((_close, closed), (_end, ended)) = (oneshot::channel(), oneshot::channel());
+        runtime.expect("a runtime").block_on(serve(bound, served, closed, ended))
     });
-    shared
+    state
 }
 
-/// A port that was free a moment ago.
-fn free() -> SocketAddr {
+/// A loopback address with a port that was free a moment ago.
+fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
-fn say(mut stream: impl Read + Write, request: &str) -> String {
+fn send(mut stream: impl Read + Write, request: &str) -> String {
     stream.write_all(format!("{request}\r\nConnection: close\r\n\r\n").as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
@@ -48,30 +48,30 @@ fn say(mut stream: impl Read + Write, request: &str) -> String {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
-    say(TcpStream::connect(address).expect("it listens"), &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
+    send(TcpStream::connect(address).expect("connected"), &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
 }
 
 #[test]
-fn ready_only_while_serving() {
-    let address = free();
-    let shared = begin(&AdminListen::Tcp(address));
+fn readyz_is_200_only_while_the_process_serves() {
+    let address = free_address();
+    let state = serve_in_thread(&AdminListen::Tcp(address));
     assert!(get(address, "/readyz").starts_with("HTTP/1.1 503 "));
-    shared.phase.advance(Phase::Serving);
+    state.phase.advance(Phase::Serving);
     assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
-    shared.phase.advance(Phase::Draining);
+    state.phase.advance(Phase::Draining);
     let answer = get(address, "/readyz");
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("draining\n"), "{answer}");
     assert!(get(address, "/livez").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
-fn pages_say_what_they_should_and_keep_secrets() {
-    let address = free();
-    let shared = begin(&AdminListen::Tcp(address));
-    shared.metrics[0].sessions_total[0].add(2);
-    shared.metrics[1].sessions_total[0].add(3);
-    shared.metrics[1].sessions_active[0].add(1);
-    assert!(shared.stored_answers.set(Box::new(|| 7)).is_ok());
+fn pages_show_the_numbers_and_no_secret() {
+    let address = free_address();
+    let state = serve_in_thread(&AdminListen::Tcp(address));
+    state.metrics[0].sessions_total[0].add(2);
+    state.metrics[1].sessions_total[0].add(3);
+    state.metrics[1].sessions_active[0].add(1);
+    assert!(state.stored_answers.set(Box::new(|| 7)).is_ok());
 
     let metrics = get(address, "/metrics");
     assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
@@ -95,31 +95,31 @@ fn pages_say_what_they_should_and_keep_secrets() {
         assert!(text.contains("x-content-type-options: nosniff") && text.contains("cache-control: no-store"));
         assert!(!text.contains("hunter2") && !text.contains("secret-path"));
     }
-    // there are no workers here who could be asked
+    // no worker runs in this test
     assert!(get(address, "/api/sessions").starts_with("HTTP/1.1 503 "));
     assert!(get(address, "/nothing").starts_with("HTTP/1.1 404 "));
 }
 
 #[test]
 fn foreign_names_are_not_answered() {
-    let address = free();
-    begin(&AdminListen::Tcp(address));
+    let address = free_address();
+    serve_in_thread(&AdminListen::Tcp(address));
     let request = "GET /metrics HTTP/1.1\r\nHost: evil.example:9180";
-    let answer = say(TcpStream::connect(address).expect("it listens"), request);
+    let answer = send(TcpStream::connect(address).expect("connected"), request);
     assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
 }
 
 #[test]
 fn a_socket_file_replaces_a_dead_one_but_not_a_live_one() {
     let path = std::env::temp_dir().join(format!("tidegate-admin-{}.sock", std::process::id()));
-    drop(UnixListener::bind(&path).expect("a socket file that nobody serves"));
+    drop(UnixListener::bind(&path).expect("a socket file that no process serves"));
     let listen = AdminListen::Unix(path.clone());
-    begin(&listen);
-    let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+    serve_in_thread(&listen);
+    let mode = std::fs::metadata(&path).expect("it exists").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let stream = UnixStream::connect(&path).expect("it listens");
-    assert!(say(stream, "GET /livez HTTP/1.1\r\nHost: anything").starts_with("HTTP/1.1 200 "));
-    assert!(bind(&listen).expect_err("it is served").contains("another process"));
+    let stream = UnixStream::connect(&path).expect("connected");
+    assert!(send(stream, "GET /livez HTTP/1.1\r\nHost: anything").starts_with("HTTP/1.1 200 "));
+    assert!(bind(&listen).expect_err("another process serves it").contains("another process"));
     std::fs::remove_file(&path).expect("removed");
 
     std::fs::write(&path, "no socket").expect("written");
