@@ -74,10 +74,12 @@ pub(crate) fn opaque() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn expected() -> impl Strategy<Value = Expected> {
-    let segment =
-        "[A-Za-z0-9_-][A-Za-z0-9._-]{0,20}".prop_filter("a leftover of a script", |segment: &String| {
+    let segment = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,20}".prop_filter(
+        "a word that scripts leave behind",
+        |segment: &String| {
             !["undefined", "null", "NaN", "true", "false", "api", "whip", "whep"].contains(&segment.as_str())
-        });
+        },
+    );
     (
         (host(), prop::sample::select(vec!["live", "webrtc"]), vec(segment, 0..4), 0..4_u8),
         (opaque(), any::<[prop::sample::Index; 3]>(), vec(any::<bool>(), 1..7)),

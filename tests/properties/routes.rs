@@ -18,7 +18,7 @@ fn name() -> impl Strategy<Value = String> {
     let words =
         ["undefined", "null", "NaN", "true", "false", "whip", "whep", "endpoint", "resource", "stats"];
     "[A-Za-z0-9_][A-Za-z0-9._-]{0,20}"
-        .prop_filter("a leftover of a script", move |name: &String| !words.contains(&name.as_str()))
+        .prop_filter("a word that scripts leave behind", move |name: &String| !words.contains(&name.as_str()))
 }
 
 /// Pairs that are only for the stream manager: where it should place the stream.

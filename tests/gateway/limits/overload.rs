@@ -156,9 +156,7 @@ fn without_descriptors_new_clients_wait_and_each_accepted_one_gets_a_node() {
     assert!(log.contains("accepting paused"), "{log}");
     let lines = log.matches("accepting paused").count();
     assert!(lines <= 4, "{lines} lines for two workers in less than {DEADLINE:?}");
-    eventually("the log reports the recovery", || {
-        bed.gateway.stderr().contains("accepting resumed")
-    });
+    eventually("the log reports the recovery", || bed.gateway.stderr().contains("accepting resumed"));
 }
 
 /// Waits until this count does not change any more.

@@ -63,7 +63,7 @@ fn refused_sockets(scene: &mut Scene) {
     let bed = &scene.takeover.bed;
     let (good, dead, stranger) = (bed.ip(2), bed.ip(3), bed.ip(20));
     for (what, host, status) in [
-        ("a stranger", stranger.to_string(), 403),
+        ("an unknown node", stranger.to_string(), 403),
         ("a node that refuses", dead.to_string(), 502),
         ("an invalid host", "x@y".to_owned(), 400),
         ("a node that is silent", good.to_string(), 504),

@@ -15,7 +15,7 @@ mod spellings;
 mod world;
 
 /// Addresses that no client may reach, of each kind: this machine, this network, metadata services, broadcast, private
-/// networks, and strangers.
+/// networks, and unknown hosts.
 const V4: [&str; 15] = [
     "127.0.0.1",
     "127.127.1.2",

@@ -76,6 +76,12 @@ pub struct Allowed {
 }
 
 pub const ALLOWED: &[Allowed] = &[
+    Allowed { file: "systemd/README.md", phrase: "--kill-whom=main", reason: "an option of systemctl" },
+    Allowed {
+        file: "systemd/README.md",
+        phrase: "--kill-who=",
+        reason: "the same option before systemd 252",
+    },
     Allowed {
         file: "tests/house/words/",
         phrase: "",
