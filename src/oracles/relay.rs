@@ -95,7 +95,7 @@ impl World {
         let mut own = Vec::new();
         self.relay.insert(to, "0123456789abcdef", [7, 0, 9, 1], self.now, &mut own);
         if !own.is_empty() {
-            assert!(!self.relay.is_dead(to), "spoke to the dead");
+            assert!(!self.relay.is_unwritable(to), "spoke to the dead");
         }
         self.leg(to).seen.extend_from_slice(&own);
     }

@@ -197,8 +197,8 @@ impl<'s> Pump<'s> {
                 && !self.client.readable
                 && self.origin_outbox.is_empty(),
             origin_in: !self.relay.is_eof(Side::Node) && !self.origin.readable && self.conn.out.is_empty(),
-            client_out: !self.conn.out.is_empty() && !self.relay.is_dead(Side::Client),
-            origin_out: !self.origin_outbox.is_empty() && !self.relay.is_dead(Side::Node),
+            client_out: !self.conn.out.is_empty() && !self.relay.is_unwritable(Side::Client),
+            origin_out: !self.origin_outbox.is_empty() && !self.relay.is_unwritable(Side::Node),
         }
     }
 
@@ -236,7 +236,7 @@ impl<'s> Pump<'s> {
         if self.conn.out.flush(&self.conn.sock).is_err() {
             self.write_failed(Side::Client, now);
         } else if self.conn.out.len() < waited {
-            self.relay.took(now);
+            self.relay.client_took(now);
         }
     }
 
@@ -339,7 +339,7 @@ impl<'s> Pump<'s> {
         if self.client.finished || !self.relay.may_finish(Side::Client) {
             return;
         }
-        if self.relay.is_dead(Side::Client) {
+        if self.relay.is_unwritable(Side::Client) {
             self.client.finished = true;
             return;
         }
