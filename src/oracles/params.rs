@@ -25,7 +25,7 @@ pub fn params(bytes: &[u8]) {
     let rules = param_rules();
     let ours = ConnectionParams::read(suffix, query, &rules);
     let theirs = reference::read(suffix, query, &rules);
-    let ours_plain = ours.as_ref().map(|params| (params.host.clone(), params.origin_target.clone()));
+    let ours_plain = ours.as_ref().map(|params| (params.host.clone(), params.node_target.clone()));
     assert_eq!(ours_plain.map_err(|refusal| *refusal), theirs, "suffix {suffix:?}, query {query:?}");
     dials_what_the_reference_dials(suffix, query, &rules);
     let Ok(params) = ours else { return };
@@ -43,7 +43,7 @@ pub fn params(bytes: &[u8]) {
 /// came, too. A reader at the node that unescapes a key once, in any case, finds no routing key in it (P4). The path is of
 /// letters that neither unescaping nor normalising changes.
 fn forwards_a_subsequence(query: &str, params: &ConnectionParams) {
-    let target = params.origin_target.as_str();
+    let target = params.node_target.as_str();
     let (path, forwarded) =
         target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let went: Vec<&str> = forwarded.map(|query| query.split('&').collect()).unwrap_or_default();

@@ -27,13 +27,13 @@ pub fn one_step(bytes: &[u8]) {
         let ours = OneStep::read(&route, &rules, configured);
         let plain = ours.as_ref().map(|ask| {
             let group = ask.group.clone();
-            (ask.host.clone(), group, ask.origin_target.clone(), ask.question())
+            (ask.host.clone(), group, ask.node_target.clone(), ask.question())
         });
         let theirs = reference::one_step(text, &rules, configured);
         assert_eq!(plain.map_err(|refusal| *refusal), theirs, "{text}");
         let Ok(ask) = ours else { continue };
         assert!(ask.host.is_some() || ask.group.is_some());
-        assert!(is_target(&ask.origin_target) && ask.origin_target.starts_with(&format!("/{}/", ask.scope)));
+        assert!(is_target(&ask.node_target) && ask.node_target.starts_with(&format!("/{}/", ask.scope)));
         let Some(question) = ask.question() else { continue };
         match route::route(&question) {
             Ok(Route::Event(event)) => assert_eq!(event.name, format!("{}/{}", ask.scope, ask.stream)),

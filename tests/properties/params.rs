@@ -138,7 +138,7 @@ fn what_keeps_the_rules_is_accepted_and_goes_on_byte_for_byte() {
         let scope = [&[meant.app.clone()][..], &meant.context].concat().join("/");
         prop_assert_eq!(&params.scope, &scope);
         let mark = if meant.opaque.is_empty() { "" } else { "?" };
-        prop_assert_eq!(params.origin_target, format!("/{scope}/{mark}{}", meant.opaque.join("&")));
+        prop_assert_eq!(params.node_target, format!("/{scope}/{mark}{}", meant.opaque.join("&")));
         Ok(())
     });
 }

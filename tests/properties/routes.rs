@@ -64,7 +64,7 @@ fn a_one_step_session_is_understood() {
         let read = OneStep::read(&route, &oracles::param_rules(), "ng1");
         let ask = read.map_err(|refusal| TestCaseError::fail(format!("{target}: {refusal:?}")))?;
         prop_assert_eq!(&ask.host, &host.map(Host::Address));
-        prop_assert_eq!(&ask.origin_target, &format!("/{scope}/{}", query(&opaque)));
+        prop_assert_eq!(&ask.node_target, &format!("/{scope}/{}", query(&opaque)));
         let group = group.unwrap_or_else(|| "ng1".into());
         let question =
             format!("/as/v1/streams/stream/{group}/{action}/{scope}/{stream}{}", query(&placement));

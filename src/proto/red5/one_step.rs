@@ -27,7 +27,7 @@ pub struct OneStep {
     /// The stream, as it came.
     pub stream: String,
     /// What the node is asked for: `/live/room1/?id=stream1&…`.
-    pub origin_target: String,
+    pub node_target: String,
     /// Pairs for the streams service, as they came: `region=us&strict=true`.
     placement: String,
 }
@@ -43,9 +43,9 @@ impl OneStep {
         if host.is_none() && group.is_none() {
             return Err(Refusal::BadParams);
         }
-        let mut origin_target = format!("/{scope}/");
+        let mut node_target = format!("/{scope}/");
         let ours = |pair: &&str| ROUTING.contains(&key_value(pair).0) || is_placement(pair);
-        append(&mut origin_target, pairs.clone().filter(|pair| !ours(pair)));
+        append(&mut node_target, pairs.clone().filter(|pair| !ours(pair)));
         let placement: Vec<&str> = pairs.filter(|pair| is_placement(pair)).collect();
         Ok(Self {
             action: route.action,
@@ -53,7 +53,7 @@ impl OneStep {
             group,
             scope: scope.to_owned(),
             stream: route.path.stream.to_owned(),
-            origin_target,
+            node_target,
             placement: placement.join("&"),
         })
     }
@@ -109,14 +109,14 @@ mod tests {
     #[test]
     fn placement_is_for_the_manager_and_the_rest_for_the_node() {
         let ask = publish("id=s&region=us,eu&nodeGroup=ng1&token=a%2Bb=&subGroup=x&strict=true&&e=").unwrap();
-        assert_eq!(ask.origin_target, "/live/room1/?id=s&token=a%2Bb=&e=");
+        assert_eq!(ask.node_target, "/live/room1/?id=s&token=a%2Bb=&e=");
         assert_eq!(
             ask.question().unwrap(),
             "/as/v1/streams/stream/ng1/publish/live/room1/s%201?region=us,eu&subGroup=x&strict=true"
         );
         assert_eq!((ask.scope.as_str(), ask.stream.as_str()), ("live/room1", "s%201"));
         let ask = read("/as/v1/proxy/ws/subscribe/live/s", "ng2").unwrap();
-        assert_eq!(ask.origin_target, "/live/");
+        assert_eq!(ask.node_target, "/live/");
         assert_eq!(ask.question().unwrap(), "/as/v1/streams/stream/ng2/subscribe/live/s");
     }
 
@@ -124,8 +124,8 @@ mod tests {
     fn the_second_question_mark_of_the_sdk() {
         let ask = publish("nodeGroup=x?id=subscriber-ab&region=us-east&u=a?id=b").unwrap();
         assert_eq!(ask.group.as_deref(), Some("x"));
-        assert_eq!(ask.origin_target, "/live/room1/?id=subscriber-ab&u=a?id=b");
-        assert_eq!(publish("?id=a&nodeGroup=x").unwrap().origin_target, "/live/room1/?id=a");
+        assert_eq!(ask.node_target, "/live/room1/?id=subscriber-ab&u=a?id=b");
+        assert_eq!(publish("?id=a&nodeGroup=x").unwrap().node_target, "/live/room1/?id=a");
         assert_eq!(publish("nodeGroup=x?host=10.0.0.5"), Err(Refusal::BadParams));
     }
 

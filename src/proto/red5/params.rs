@@ -28,7 +28,7 @@ pub enum Host {
 pub struct ConnectionParams {
     pub host: Host,
     /// What the node is asked for: `/live/room1/?id=stream1&…`.
-    pub origin_target: String,
+    pub node_target: String,
     /// App and context: `live/room1`.
     pub scope: String,
 }
@@ -42,20 +42,20 @@ impl ConnectionParams {
         };
         let host = read_host(host, rules)?;
         let scope = read_scope(app, context, suffix, rules)?;
-        let mut origin_target = String::with_capacity(scope.len() + query.len() + 3);
-        origin_target.push('/');
-        origin_target.push_str(&scope);
-        origin_target.push('/');
+        let mut node_target = String::with_capacity(scope.len() + query.len() + 3);
+        node_target.push('/');
+        node_target.push_str(&scope);
+        node_target.push('/');
         for (index, pair) in split(query).filter(|pair| !ROUTING.contains(&key_value(pair).0)).enumerate() {
-            origin_target.push(if index == 0 { '?' } else { '&' });
-            origin_target.push_str(pair);
+            node_target.push(if index == 0 { '?' } else { '&' });
+            node_target.push_str(pair);
         }
-        Ok(Self { host, origin_target, scope })
+        Ok(Self { host, node_target, scope })
     }
 
     /// Value of the first `id`, as it came: the stream of a publisher, something random from a subscriber.
     pub fn id(&self) -> Option<&str> {
-        let (_, query) = self.origin_target.split_once('?')?;
+        let (_, query) = self.node_target.split_once('?')?;
         split(query).map(key_value).find(|(key, _)| *key == "id").and_then(|(_, value)| value)
     }
 }
@@ -187,11 +187,11 @@ mod tests {
     #[test]
     fn what_a_node_is_asked_for() {
         let params = read("/", "host=node1.EXAMPLE&app=live").unwrap();
-        assert_eq!((params.origin_target.as_str(), params.id()), ("/live/", None));
+        assert_eq!((params.node_target.as_str(), params.id()), ("/live/", None));
         assert_eq!(params.host, Host::Name("Node1.example".into()));
         let params = read("/room1", "host=10.0.0.5&x=1&id=a%20b&id=c&app=%2Flive%2F").unwrap();
         assert_eq!((params.scope.as_str(), params.id()), ("live/room1", Some("a%20b")));
-        assert_eq!(params.origin_target, "/live/room1/?x=1&id=a%20b&id=c");
+        assert_eq!(params.node_target, "/live/room1/?x=1&id=a%20b&id=c");
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
             ..ParamRules::default()
         };
         let params = ConnectionParams::read("/", query, &off).unwrap();
-        assert_eq!(params.origin_target, "/live/?username=cluster-restreamer&accessToken=x");
+        assert_eq!(params.node_target, "/live/?username=cluster-restreamer&accessToken=x");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::RelayRules;
-use crate::proto::websocket::upgrade::{Offer, Upgrade, is_key};
+use crate::proto::websocket::upgrade::{Upgrade, UpgradeOptions, is_key};
 use crate::shared::answers::Answer;
 use crate::shared::questions::CacheStatus;
 use crate::worker::http::exchange::CLIENT_LEFT;
@@ -78,7 +78,7 @@ pub(crate) fn plan_two_step(
     let params = ConnectionParams::read(suffix, query, &session.revision().rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
     let names = Names::new(&params.scope, params.id().unwrap_or_default());
-    Ok(ask(session, request, key, Way::Named(admitted), false, params.origin_target, names))
+    Ok(ask(session, request, key, Way::Named(admitted), false, params.node_target, names))
 }
 
 /// Checks a request for which the gateway finds the node itself, unless the client names one. Nothing is dialled here.
@@ -97,7 +97,7 @@ pub(crate) fn plan_one_step(
         None => Way::Asked(step.question().ok_or(Refusal::BadParams)?),
     };
     let names = Names::new(&step.scope, &step.stream);
-    Ok(ask(session, request, key, way, step.action == Action::Publish, step.origin_target, names))
+    Ok(ask(session, request, key, way, step.action == Action::Publish, step.node_target, names))
 }
 
 /// What every WebSocket request has to be; gives its key.
@@ -134,12 +134,12 @@ fn ask(
 ) -> WebSocketRequest {
     let revision = session.revision();
     let config = &revision.config.origins;
-    let offer = Offer {
-        extensions: config.extensions == Extensions::Forward,
-        protocol: config.subprotocol.clone(),
-        origin: placement::origin_for_node(session, request),
+    let options = UpgradeOptions {
+        forward_extensions: config.extensions == Extensions::Forward,
+        node_protocol: config.subprotocol.clone(),
+        origin_header: placement::origin_for_node(session, request),
     };
-    let upgrade = Upgrade::of(request, key, target, offer);
+    let upgrade = Upgrade::new(request, key, target, options);
     WebSocketRequest { way, publish, upgrade, names, access: RequestLine::of(session, request) }
 }
 

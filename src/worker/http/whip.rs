@@ -6,7 +6,7 @@
 use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
 use crate::proto::http::cors::Site;
-use crate::proto::http::forward_fields::{Fields, Forward};
+use crate::proto::http::forward_fields::{Fields, NodeRequest};
 use crate::proto::http::head;
 use crate::proto::http::head::BodyLength;
 use crate::proto::red5::location;
@@ -85,7 +85,7 @@ pub(crate) fn plan(
     check_body(ask.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
     let named = admit_named(session, &ask).map_err(plain)?;
     let mut fields = Fields::of(request, ask.api == Api::Two);
-    fields.origin = placement::origin_for_node(session, request);
+    fields.origin_header = placement::origin_for_node(session, request);
     Ok(Planned::Pass(Box::new(WhipRequest { request: ask, method, fields, named })))
 }
 
@@ -267,7 +267,7 @@ fn head_for(
     body: &[u8],
 ) -> Vec<u8> {
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
-    let forward = Forward {
+    let node_request = NodeRequest {
         method: ask.method.word(),
         target,
         node: admitted.address(),
@@ -276,7 +276,7 @@ fn head_for(
         close: true,
         fields: ask.fields.clone(),
     };
-    forward.head()
+    node_request.head()
 }
 
 /// How to delete a session that nobody wants any more.
@@ -301,7 +301,7 @@ impl Undo {
     ) {
         let at_node = location::at_node(location, &self.request);
         let target = at_node.unwrap_or_else(|_| location::default_at_node(&self.request));
-        let forward = Forward {
+        let node_request = NodeRequest {
             method: Method::Delete.word(),
             target: &self.request.resource_target(&target),
             node: self.node,
@@ -310,7 +310,7 @@ impl Undo {
             close: true,
             fields: self.fields.clone(),
         };
-        let outcome = match exchange::exchange(admitted, &forward.head(), patience).await {
+        let outcome = match exchange::exchange(admitted, &node_request.head(), patience).await {
             Ok(_) => DialOutcome::Connected,
             Err(fault) => fault.outcome(),
         };
