@@ -4,7 +4,7 @@
 
 use crate::metrics::Route as RouteLabel;
 use crate::proto::http::body::{Body, BodyFault};
-use crate::proto::http::cors::Site;
+use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::head;
 use crate::proto::http::head::{BodyLength, Request};
 use crate::proto::red5::route;
@@ -210,11 +210,11 @@ impl<'s> Http<'s> {
         let route = route::route(request.target);
         let priority = route.map_or(Priority::Usual, |route| route.priority(request.method));
         let place = self.take_place(priority);
-        let site = self.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
+        let page = self.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
         let leaving = self.session.is_leaving();
         let shape = Shape {
             session: self.session.id.clone(),
-            allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
+            allow_origin: request.origin.filter(|_| page == PageOrigin::Allowed).map(str::to_owned),
             vary_origin: request.origin.is_some(),
             close: !request.keep_alive || leaving || self.ended || place.is_err(),
             bodiless: request.method == "HEAD",
@@ -223,7 +223,7 @@ impl<'s> Http<'s> {
             Err(refusal) => Plan::Refuse(refusal, ""),
             Ok(()) if leaving && self.comes_too_late(request.method) => Plan::Refuse(Refusal::Draining, ""),
             Ok(()) => self
-                .plan_route(request, route, site)
+                .plan_route(request, route, page)
                 .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
         };
         let access = RequestLine::of(self.session, request);
@@ -240,7 +240,7 @@ impl<'s> Http<'s> {
         &self,
         request: &Request<'_>,
         route: Result<Route<'_>, Refusal>,
-        site: Site,
+        page: PageOrigin,
     ) -> Result<Plan, (Refusal, &'static str)> {
         let gateway = &self.session.worker.gateway;
         if let Some(page) = gateway.pages.iter().position(|page| page.path == page_path(request.target)) {
@@ -264,10 +264,10 @@ impl<'s> Http<'s> {
                 Err((Refusal::MethodNotAllowed, "GET"))
             }
             Route::TwoStep { suffix, query } => {
-                socket(websocket::plan_two_step(self.session, request, suffix, query, site))
+                socket(websocket::plan_two_step(self.session, request, suffix, query, page))
             }
-            Route::OneStep(route) => socket(websocket::plan_one_step(self.session, request, &route, site)),
-            Route::Whip(route) => Ok(match whip::plan(self.session, request, &route, site)? {
+            Route::OneStep(route) => socket(websocket::plan_one_step(self.session, request, &route, page)),
+            Route::Whip(route) => Ok(match whip::plan(self.session, request, &route, page)? {
                 whip::Planned::Preflight(methods) => Plan::Preflight(methods),
                 whip::Planned::Pass(ask) => Plan::Whip(ask),
             }),

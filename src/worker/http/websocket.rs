@@ -6,7 +6,7 @@
 use crate::config::Extensions;
 use crate::metrics::{DialOutcome, Route as RouteLabel};
 use crate::proto::admission::Admitted;
-use crate::proto::http::cors::Site;
+use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::head::{BodyLength, Request};
 use crate::proto::red5::one_step::OneStep;
 use crate::proto::red5::params::ConnectionParams;
@@ -72,9 +72,9 @@ pub(crate) fn plan_two_step(
     request: &Request<'_>,
     suffix: &str,
     query: &str,
-    site: Site,
+    page: PageOrigin,
 ) -> Result<WebSocketRequest, Refusal> {
-    let key = check(session, request, site)?;
+    let key = check(session, request, page)?;
     let params = ConnectionParams::read(suffix, query, &session.revision().rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
     let names = Names::new(&params.scope, params.id().unwrap_or_default());
@@ -86,9 +86,9 @@ pub(crate) fn plan_one_step(
     session: &Session,
     request: &Request<'_>,
     route: &OneStepRoute<'_>,
-    site: Site,
+    page: PageOrigin,
 ) -> Result<WebSocketRequest, Refusal> {
-    let key = check(session, request, site)?;
+    let key = check(session, request, page)?;
     let revision = session.revision();
     let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
     let step = OneStep::read(route, &revision.rules().params, group)?;
@@ -101,7 +101,7 @@ pub(crate) fn plan_one_step(
 }
 
 /// What every WebSocket request has to be; gives its key.
-fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r str, Refusal> {
+fn check<'r>(session: &Session, request: &Request<'r>, page: PageOrigin) -> Result<&'r str, Refusal> {
     if !request.upgrade_websocket {
         return Err(Refusal::UpgradeRequired);
     }
@@ -114,7 +114,7 @@ fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r
     }
     let key = request.ws_key.filter(|key| is_key(key)).ok_or(Refusal::BadRequest)?;
     let allow_missing = session.revision().config.cors.allow_missing;
-    if site == Site::Foreign || (site == Site::Unnamed && !allow_missing) {
+    if page == PageOrigin::Foreign || (page == PageOrigin::Missing && !allow_missing) {
         return Err(Refusal::CrossSite);
     }
     if session.is_leaving() {

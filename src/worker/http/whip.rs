@@ -5,7 +5,7 @@
 
 use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
-use crate::proto::http::cors::Site;
+use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::forward_fields::{Fields, NodeRequest};
 use crate::proto::http::head;
 use crate::proto::http::head::BodyLength;
@@ -69,14 +69,14 @@ pub(crate) fn plan(
     session: &Session,
     request: &head::Request<'_>,
     route: &WhipRoute<'_>,
-    site: Site,
+    page: PageOrigin,
 ) -> Result<Planned, (Refusal, &'static str)> {
     let plain = |refusal: Refusal| (refusal, "");
     let method = Method::read(request.method, route).map_err(|allow| (Refusal::MethodNotAllowed, allow))?;
     if method == Method::Options && request.acr_method.is_some() {
         return Ok(Planned::Preflight(allowed(route)));
     }
-    if site == Site::Foreign {
+    if page == PageOrigin::Foreign {
         return Err(plain(Refusal::CrossSite));
     }
     let revision = session.revision();
