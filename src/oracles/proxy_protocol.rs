@@ -44,7 +44,7 @@ fn line(line: &str) -> Option<Announced> {
     }
     let words: Vec<&str> = line.split(' ').collect();
     if words.len() >= 2 && words[..2] == ["PROXY", "UNKNOWN"] {
-        return Some(Announced::Nobody);
+        return Some(Announced::NoClient);
     }
     let ["PROXY", family, source, destination, from, to] = words[..] else { return None };
     let port = |text: &str| {
@@ -77,7 +77,7 @@ fn binary(bytes: &[u8]) -> Option<(usize, Announced)> {
         return None;
     }
     let announced = match (command, family) {
-        (0x20, _) => Announced::Nobody,
+        (0x20, _) => Announced::NoClient,
         (_, family) if family & 15 == 2 => return None,
         (_, 0x11) => {
             let address = Ipv4Addr::from(*rest.first_chunk::<4>()?);
@@ -87,7 +87,7 @@ fn binary(bytes: &[u8]) -> Option<(usize, Announced)> {
             let address = v4_if_mapped(Ipv6Addr::from(*rest.first_chunk::<16>()?));
             Announced::Client(SocketAddr::new(address, u16::from_be_bytes([rest[32], rest[33]])))
         }
-        _ => Announced::Nobody,
+        _ => Announced::NoClient,
     };
     Some((16 + length, announced))
 }

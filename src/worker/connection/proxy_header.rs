@@ -46,7 +46,7 @@ pub(crate) async fn client(session: &Session, sock: &Sock, deadline: Instant) ->
             Ok(Some((announced, used))) => {
                 let address = match announced {
                     Announced::Client(address) => address,
-                    Announced::Nobody => peer,
+                    Announced::NoClient => peer,
                 };
                 return Some(Client { address, behind: bytes.split_off(used) });
             }
