@@ -57,7 +57,7 @@ pub fn target(bytes: &[u8]) {
             assert_eq!((event.target, event.name), (text, segments[5..].join("/").as_str()));
             assert_eq!(event.keep.found(), reference::may_be_kept(event.kind, query), "{text}");
             assert!(event.kind != EventKind::Other || event.keep == Keep::Never);
-            assert!(event.keep.found() || !event.missing_keepable());
+            assert!(event.keep.found() || !event.keep.missing());
         }
     }
 }

@@ -202,7 +202,7 @@ const METADATA: [IpAddr; 8] = [
 ];
 
 impl Class {
-    /// The class of this address, by IANA's registries of special-purpose addresses (RFC 6890) and by `METADATA`.
+    /// The class of this address.
     fn of(address: IpAddr) -> Self {
         if METADATA.contains(&address) {
             return Self::Denied;

@@ -133,12 +133,12 @@ impl<'s> Http<'s> {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
                 // who says nothing that can be read has come all the same
-                let refusal = self.take_place(Priority::Usual).err().unwrap_or(refusal);
+                let refusal = self.take_place(Priority::Normal).err().unwrap_or(refusal);
                 let shape = Shape { session: self.session.id.clone(), close: true, ..Shape::default() };
                 return self.refuse(conn, &shape, refusal, "").await;
             }
             Err(None) => {
-                let _ = self.take_place(Priority::Usual);
+                let _ = self.take_place(Priority::Normal);
                 return Next::Drop;
             }
         };
@@ -208,7 +208,7 @@ impl<'s> Http<'s> {
 
     fn plan(&self, request: &Request<'_>) -> Planned {
         let route = route::route(request.target);
-        let priority = route.map_or(Priority::Usual, |route| route.priority(request.method));
+        let priority = route.map_or(Priority::Normal, |route| route.priority(request.method));
         let place = self.take_place(priority);
         let page = self.session.revision().config.cors.allow_origins.judge(request.origin, request.host);
         let leaving = self.session.is_leaving();

@@ -108,7 +108,10 @@ fn made(gateway: &Gateway, request: &Request) -> Option<Arc<WhipSession>> {
         return None;
     }
     match request.handle {
-        Some(handle) => gateway.whip_sessions.by_handle(handle).filter(|made| made.key.is_of(request)),
+        Some(handle) => gateway
+            .whip_sessions
+            .by_handle(handle)
+            .filter(|made| made.key.is_same_stream(&request.affinity_key())),
         None => gateway.whip_sessions.by_key(request.affinity_key()),
     }
 }
