@@ -45,8 +45,8 @@ impl OneStep {
             return Err(Refusal::BadParams);
         }
         let mut node_target = format!("/{scope}/");
-        let ours = |pair: &&str| ROUTING.contains(&key_value(pair).0) || is_placement(pair);
-        append(&mut node_target, pairs.clone().filter(|pair| !ours(pair)));
+        let is_other = |pair: &&str| ROUTING.contains(&key_value(pair).0) || is_placement(pair);
+        append(&mut node_target, pairs.clone().filter(|pair| !is_other(pair)));
         let placement: Vec<&str> = pairs.filter(|pair| is_placement(pair)).collect();
         Ok(Self {
             action: route.action,
@@ -109,23 +109,24 @@ mod tests {
 
     #[test]
     fn placement_goes_to_the_manager_and_the_rest_to_the_node() {
-        let ask = publish("id=s&region=us,eu&nodeGroup=ng1&token=a%2Bb=&subGroup=x&strict=true&&e=").unwrap();
-        assert_eq!(ask.node_target, "/live/room1/?id=s&token=a%2Bb=&e=");
+        let step =
+            publish("id=s&region=us,eu&nodeGroup=ng1&token=a%2Bb=&subGroup=x&strict=true&&e=").unwrap();
+        assert_eq!(step.node_target, "/live/room1/?id=s&token=a%2Bb=&e=");
         assert_eq!(
-            ask.question().unwrap(),
+            step.question().unwrap(),
             "/as/v1/streams/stream/ng1/publish/live/room1/s%201?region=us,eu&subGroup=x&strict=true"
         );
-        assert_eq!((ask.scope.as_str(), ask.stream.as_str()), ("live/room1", "s%201"));
-        let ask = read("/as/v1/proxy/ws/subscribe/live/s", "ng2").unwrap();
-        assert_eq!(ask.node_target, "/live/");
-        assert_eq!(ask.question().unwrap(), "/as/v1/streams/stream/ng2/subscribe/live/s");
+        assert_eq!((step.scope.as_str(), step.stream.as_str()), ("live/room1", "s%201"));
+        let step = read("/as/v1/proxy/ws/subscribe/live/s", "ng2").unwrap();
+        assert_eq!(step.node_target, "/live/");
+        assert_eq!(step.question().unwrap(), "/as/v1/streams/stream/ng2/subscribe/live/s");
     }
 
     #[test]
     fn the_second_question_mark_of_the_sdk_separates_pairs() {
-        let ask = publish("nodeGroup=x?id=subscriber-ab&region=us-east&u=a?id=b").unwrap();
-        assert_eq!(ask.group.as_deref(), Some("x"));
-        assert_eq!(ask.node_target, "/live/room1/?id=subscriber-ab&u=a?id=b");
+        let step = publish("nodeGroup=x?id=subscriber-ab&region=us-east&u=a?id=b").unwrap();
+        assert_eq!(step.group.as_deref(), Some("x"));
+        assert_eq!(step.node_target, "/live/room1/?id=subscriber-ab&u=a?id=b");
         assert_eq!(publish("?id=a&nodeGroup=x").unwrap().node_target, "/live/room1/?id=a");
         assert_eq!(publish("nodeGroup=x?host=10.0.0.5"), Err(Refusal::BadParams));
     }
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn the_group_is_the_named_or_the_configured_one() {
         let group = |rest: &str, configured: &str| {
-            read(&format!("/as/v1/proxy/ws/publish/live/s?{rest}"), configured).map(|ask| ask.group)
+            read(&format!("/as/v1/proxy/ws/publish/live/s?{rest}"), configured).map(|step| step.group)
         };
         assert_eq!(group("id=s", "ng1"), Ok(Some("ng1".into())));
         assert_eq!(group("nodeGroup=default", "ng1"), Ok(Some("ng1".into())));
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn the_app_in_the_path_has_to_be_served() {
         let app = |app: &str| {
-            read(&format!("/as/v1/proxy/ws/publish/{app}/s?nodeGroup=a"), "").map(|ask| ask.scope)
+            read(&format!("/as/v1/proxy/ws/publish/{app}/s?nodeGroup=a"), "").map(|step| step.scope)
         };
         assert_eq!(app("live"), Ok("live".into()));
         assert_eq!(app("live/a/b/c"), Ok("live/a/b/c".into()));

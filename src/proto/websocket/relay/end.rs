@@ -36,7 +36,7 @@ impl From<Side> for By {
     }
 }
 
-/// How a relay ended.
+/// The way in which a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     /// A side sent a Close frame.
