@@ -25,7 +25,7 @@ use tidegate::proto::red5::route;
 use tidegate::proto::red5::route::Route;
 use tidegate::proto::red5::whip::{Method, Request};
 use tidegate::proto::websocket::frame::{FrameRules, Scanner, Side};
-use tidegate::proto::websocket::upgrade::Agreed;
+use tidegate::proto::websocket::upgrade::Negotiated;
 
 fn main() {
     divan::main();
@@ -237,7 +237,7 @@ mod rewriting {
     #[divan::bench]
     fn switching_for_client(bencher: Bencher<'_, '_>) {
         let upgrade = upgrade(ConnectionParams::read("/", PLAIN_QUERY, &param_rules()).unwrap());
-        let agreed = Agreed { protocol: None, extensions: None };
+        let agreed = Negotiated { protocol: None, extensions: None };
         bencher.bench(|| black_box(&upgrade).response(&agreed, SESSION));
     }
 

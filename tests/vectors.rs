@@ -35,7 +35,7 @@ fn decide(target: &str, fixture: &Value) -> Result<(String, String), Refusal> {
     };
     let params = ConnectionParams::read(suffix, query, &rules)?;
     let address = match params.host {
-        Host::Name(name) => return Ok((name, params.origin_target)),
+        Host::Name(name) => return Ok((name, params.node_target)),
         Host::Address(address) => address,
     };
     let known: Vec<IpAddr> = texts("known_nodes").iter().map(|text| text.parse().unwrap()).collect();
@@ -43,7 +43,7 @@ fn decide(target: &str, fixture: &Value) -> Result<(String, String), Refusal> {
     let rules = AdmissionRules { networks: Vec::new(), learned: true, strict: false, own: Vec::new(), port };
     let admitted = admission::admit(&rules, address, known.contains(&address))?;
     assert_eq!(admitted.address().port(), port);
-    Ok((admitted.address().ip().to_string(), params.origin_target))
+    Ok((admitted.address().ip().to_string(), params.node_target))
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn decide(method: &str, target: &str, group: &str) -> Result<Decided, Refusal> {
         Route::OneStep(route) => {
             let ask = OneStep::read(&route, &rules, group)?;
             let question = ask.question().filter(|_| ask.host.is_none());
-            Ok(Decided { node: admit(ask.host)?, target: ask.origin_target, question })
+            Ok(Decided { node: admit(ask.host)?, target: ask.node_target, question })
         }
         Route::Whip(route) => {
             let method = Method::read(method, &route).map_err(|_| Refusal::MethodNotAllowed)?;

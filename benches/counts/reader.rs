@@ -14,7 +14,7 @@ use tidegate::proto::red5::route;
 use tidegate::proto::red5::route::Route;
 use tidegate::proto::red5::whip;
 use tidegate::proto::websocket::frame::{FrameRules, Scanner, Side};
-use tidegate::proto::websocket::upgrade::Agreed;
+use tidegate::proto::websocket::upgrade::Negotiated;
 
 pub(super) fn add(cases: &mut Cases) {
     heads(cases);
@@ -106,7 +106,7 @@ fn rewriting(cases: &mut Cases) {
         cases.add(name, move || move || drop(black_box(black_box(&upgrade).request(KEY, NODE, CLIENT))));
     }
     let upgrade = upgrade(read_params(PLAIN_QUERY));
-    let agreed = Agreed { protocol: None, extensions: None };
+    let agreed = Negotiated { protocol: None, extensions: None };
     cases.copy("rewrite/switching", upgrade.response(&agreed, SESSION));
     let answered = upgrade.clone();
     cases.add("rewrite/switching", move || {

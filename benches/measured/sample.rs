@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tidegate::proto::admission::AdmissionRules;
 use tidegate::proto::http::forward_fields::trim_user_agent;
-use tidegate::proto::http::forward_fields::{Fields, Forward};
+use tidegate::proto::http::forward_fields::{Fields, NodeRequest};
 use tidegate::proto::http::head;
 use tidegate::proto::http::head::{BodyLength, HeadLimits, Request};
 use tidegate::proto::red5::params::ConnectionParams;
@@ -92,19 +92,19 @@ pub fn read(head: &str) -> Request<'_> {
 pub fn upgrade(params: ConnectionParams) -> Upgrade {
     let request = read(UPGRADE);
     Upgrade {
-        target: params.origin_target,
+        target: params.node_target,
         client_key: KEY.to_owned(),
         user_agent: request.user_agent.and_then(trim_user_agent),
         extensions: None,
         client_protocols: None,
-        origin_protocol: None,
-        origin: None,
+        node_protocol: None,
+        origin_header: None,
     }
 }
 
 /// The gateway's request to a node with the fields of this client request: a WHIP offer of 8,000 bytes.
-pub fn whip_forward<'r>(request: &Request<'r>) -> Forward<'r> {
-    Forward {
+pub fn whip_forward<'r>(request: &Request<'r>) -> NodeRequest<'r> {
+    NodeRequest {
         method: "POST",
         target: "/live/whip/endpoint/stream1?requestId=stream1&signal=true&mode=live&transport=udp",
         node: NODE,

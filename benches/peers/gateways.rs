@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Directory of the run, addresses of node and stream manager, and path of tidegate.
-pub struct Site {
+pub struct PageOrigin {
     pub dir: PathBuf,
     pub node: SocketAddr,
     pub manager: SocketAddr,
@@ -109,7 +109,7 @@ pub fn certificates(dir: &Path) -> Result<CertificateDer<'static>> {
 }
 
 /// The selected ones of tidegate, the peers that are installed on this machine, and the floor.
-pub fn all(site: &Site, only: &[String]) -> Result<Vec<Gateway>> {
+pub fn all(site: &PageOrigin, only: &[String]) -> Result<Vec<Gateway>> {
     let mut gateways = Vec::new();
     if is_selected(only, "tidegate") {
         gateways.push(Gateway {
@@ -142,7 +142,7 @@ pub fn all(site: &Site, only: &[String]) -> Result<Vec<Gateway>> {
 }
 
 impl Peer {
-    fn target(&self, site: &Site, binary: &Path, kind: &str) -> Result<Target> {
+    fn target(&self, site: &PageOrigin, binary: &Path, kind: &str) -> Result<Target> {
         let address = free_address()?;
         // a separate directory for the files that the peer writes
         let dir = site.dir.join(format!("{}-{kind}", self.name));
@@ -183,7 +183,7 @@ impl Peer {
     }
 }
 
-fn tidegate(site: &Site, kind: &str) -> Result<Target> {
+fn tidegate(site: &PageOrigin, kind: &str) -> Result<Target> {
     let file = |part: &str| site.dir.join(format!("{kind}-{part}.pem"));
     let build = Build {
         binary: &site.tidegate,

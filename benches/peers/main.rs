@@ -14,7 +14,7 @@ mod report;
 mod work;
 
 use clap::Parser;
-use gateways::{Gateway, Site, is_selected};
+use gateways::{Gateway, PageOrigin, is_selected};
 use load::manager::Manager;
 use load::node::Node;
 use load::rows::{BULK, Scene};
@@ -121,7 +121,7 @@ fn bench(flags: &Flags) -> Result<bool> {
     let node = Node::start(Some(flags.load_core), BULK)?;
     let manager = Manager::start(MANAGER_DELAY)?;
     let built = || PathBuf::from(env!("CARGO_BIN_EXE_tidegate"));
-    let site = Site {
+    let site = PageOrigin {
         dir: room.0.clone(),
         node: node.address,
         manager: manager.address,

@@ -307,7 +307,7 @@ impl Kind for Pages {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<AllowOrigins> {
         let only = value.get_ref().as_array().filter(|items| items.len() == 1).map(|items| &items[0]);
         if only.and_then(|item| item.get_ref().as_str()) == Some("*") {
-            return Some(AllowOrigins::Anyone);
+            return Some(AllowOrigins::Any);
         }
         let origins = List::<WebOrigin>::read(value, key, report)?;
         Some(if origins.is_empty() { AllowOrigins::SameHost } else { AllowOrigins::Listed(origins) })
@@ -316,7 +316,7 @@ impl Kind for Pages {
     fn write(value: &AllowOrigins) -> String {
         match value {
             AllowOrigins::SameHost => "[]".to_owned(),
-            AllowOrigins::Anyone => "[\"*\"]".to_owned(),
+            AllowOrigins::Any => "[\"*\"]".to_owned(),
             AllowOrigins::Listed(origins) => List::<WebOrigin>::write(origins),
         }
     }

@@ -196,7 +196,7 @@ fn values_are_read_as_meant() {
     assert_eq!(loads("origins", "subprotocol = \"\"").origins.subprotocol, None);
     assert_eq!(loads("origins", "names = [\"Node1.Example\"]").origins.names, ["node1.example"]);
     assert_eq!(loads("admin", "listen = \"unix:/run/a\"").admin.listen, AdminListen::Unix("/run/a".into()));
-    assert_eq!(loads("cors", "allow_origins = [\"*\"]").cors.allow_origins, AllowOrigins::Anyone);
+    assert_eq!(loads("cors", "allow_origins = [\"*\"]").cors.allow_origins, AllowOrigins::Any);
     let url =
         |text: &str| read(&LEAST.replace("http://10.0.0.2:5080", text)).expect("right").stream_manager.url;
     let wanted = ManagerUrl { https: true, host: "sm.example".into(), port: 443, prefix: "/a/b".into() };
@@ -341,7 +341,7 @@ fn any(dice: &mut Dice) -> Config {
     config.limits.head_size = dice.size(8192, 1 << 20) as usize;
     config.cors.allow_origins = dice.pick(&[
         AllowOrigins::SameHost,
-        AllowOrigins::Anyone,
+        AllowOrigins::Any,
         AllowOrigins::Listed(vec!["https://a.example:8443".into(), "http://[::1]".into()]),
     ]);
     config.log.access = dice.pick(&[AccessLog::Off, AccessLog::Stderr]);

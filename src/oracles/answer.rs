@@ -1,14 +1,12 @@
-//! The oracle of a stream manager's answers: whom they name, and for how long they are believed.
+//! The oracle of a stream manager's answers: the nodes that they name, and for how long they may be stored.
 
 use std::time::Duration;
 
-use crate::oracles::reference::json;
-use crate::oracles::reference::json::Trouble;
-use crate::proto::red5::answer;
-use crate::proto::red5::answer::{Answer, FreshnessRules};
+use crate::oracles::reference::json::{self, WalkFault};
+use crate::proto::red5::answer::{self, Answer, FreshnessRules};
 use crate::proto::red5::route::{EventKind, Keep};
 
-/// Whole seconds, each another number, and the shortest is the commonest `max-age`.
+/// Whole seconds, all different; the shortest is a `max-age` that the corpus has often.
 const RULES: FreshnessRules = FreshnessRules {
     broadcast: Duration::from_secs(4),
     subscribe: Duration::from_secs(3),
@@ -16,8 +14,8 @@ const RULES: FreshnessRules = FreshnessRules {
     missing: Duration::from_secs(5),
 };
 
-/// An answer names the nodes that two other readers find in it, and no others, and is kept for as long as the plain table
-/// says. Input: a `Cache-Control` value, a line end, the body.
+/// Asserts that an answer names the nodes that two other readers find in it, and no others, and that it may be stored for as
+/// long as the reference says. Input: a `Cache-Control` value, a line end, the body.
 pub fn answer(bytes: &[u8]) {
     let (cache_control, body) = match bytes.iter().position(|&byte| byte == b'\n') {
         Some(end) => (std::str::from_utf8(&bytes[..end]).ok(), &bytes[end + 1..]),
@@ -26,7 +24,7 @@ pub fn answer(bytes: &[u8]) {
     for status in [200, 201, 204, 301, 400, 404, 500] {
         let answer = answer::read(status, Some("Application/JSON; charset=utf-8"), body);
         match status {
-            200 => names_what_stands_in_it(&answer, body),
+            200 => names_the_nodes_of(&answer, body),
             400 | 404 => assert_eq!(answer, Answer::Missing),
             _ => assert_eq!(answer, Answer::Other),
         }
@@ -42,8 +40,9 @@ pub fn answer(bytes: &[u8]) {
     assert_eq!(answer::read(200, None, body), Answer::Other);
 }
 
-/// What names nodes is JSON, and these are the ones; and what serde_json's tree can hold is never refused.
-fn names_what_stands_in_it(answer: &Answer, body: &[u8]) {
+/// Asserts that an answer with nodes is JSON and names exactly these, and that no body is refused which serde_json's tree can
+/// hold.
+fn names_the_nodes_of(answer: &Answer, body: &[u8]) {
     let nodes = match answer {
         Answer::Found { nodes } => Some(nodes),
         Answer::Other => None,
@@ -56,6 +55,6 @@ fn names_what_stands_in_it(answer: &Answer, body: &[u8]) {
     assert!(nodes.len() <= answer::NODES_MAX);
     match json::nodes_by_walk(body) {
         Ok(expected) => assert_eq!(*nodes, expected, "by a walk"),
-        Err(trouble) => assert_eq!(trouble, Trouble::TooDeep, "by a walk"),
+        Err(fault) => assert_eq!(fault, WalkFault::TooDeep, "by a walk"),
     }
 }

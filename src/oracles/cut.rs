@@ -1,11 +1,11 @@
-//! What several oracles share: small limits, and a reader that is fed cut anywhere.
+//! Shared by several oracles: small limits, and input that is cut anywhere.
 
 use crate::proto::http::head::HeadLimits;
 
 /// Limits small enough that short inputs reach them.
 pub(crate) const LIMITS: HeadLimits = HeadLimits { head_size_max: 512, target_size_max: 96, headers_max: 12 };
 
-/// Feeds a reader byte by byte and all at once: both ways the same verdict.
+/// Feeds a reader byte by byte and all at once, and asserts that both give the same result.
 pub(crate) fn cut_anywhere<'b, T: PartialEq + std::fmt::Debug, F: PartialEq + std::fmt::Debug>(
     bytes: &'b [u8],
     read: impl Fn(&'b [u8], usize) -> Result<Option<(T, usize)>, F>,
@@ -18,5 +18,5 @@ pub(crate) fn cut_anywhere<'b, T: PartialEq + std::fmt::Debug, F: PartialEq + st
             return;
         }
     }
-    assert_eq!(whole, Ok(None), "byte by byte it never came to a verdict");
+    assert_eq!(whole, Ok(None), "byte by byte it gave no result");
 }

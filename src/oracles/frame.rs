@@ -1,21 +1,22 @@
-//! The oracle of the frame scanner: the same bytes in any pieces give the same frames, and those that a slow reference
-//! over tungstenite's header reader finds.
+//! The oracle of the frame scanner: the same bytes in any pieces give the same frames, which are those that a slow reference
+//! with tungstenite's header reader finds.
 
 use crate::proto::websocket::frame::{FrameFault, FrameRules, Scanner, Side};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// What came of a run over some bytes.
+/// The result of a run over some bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Run {
-    passed: Vec<u8>,
+    forwarded: Vec<u8>,
     frames: u32,
     closed: bool,
     fault: Option<FrameFault>,
     at_boundary: bool,
 }
 
-/// Checks one input. The first three bytes choose side, rules and cuts; the rest is what a peer sends.
+/// Asserts that all pieces of an input, and the reference, give the same frames. The first three bytes of the input choose
+/// side, rules and cuts; the rest is what that side sends.
 pub fn scanner(input: &[u8]) {
     let Some((&[choice, limit, cuts], bytes)) = input.split_first_chunk::<3>() else {
         return;
@@ -46,14 +47,14 @@ fn run(side: Side, rules: FrameRules, bytes: &[u8], size: &mut dyn FnMut(usize) 
             match scanner.scan(rest, piece.len().is_multiple_of(2)) {
                 Ok(scan) => {
                     assert!(scan.used > 0 && scan.forward.end <= scan.used, "no progress, or too much");
-                    run.passed.extend_from_slice(scan.held.as_slice());
-                    run.passed.extend_from_slice(&rest[scan.forward.clone()]);
+                    run.forwarded.extend_from_slice(scan.held.as_slice());
+                    run.forwarded.extend_from_slice(&rest[scan.forward.clone()]);
                     run.frames += scan.frames;
                     run.closed = scan.close;
                     rest = &rest[scan.used..];
                 }
                 Err(fault) => {
-                    assert!(scanner.at_boundary(), "a fault is found before its frame is let go");
+                    assert!(scanner.at_boundary(), "a fault is found before its frame is forwarded");
                     run.fault = Some(fault);
                     break;
                 }
@@ -64,7 +65,7 @@ fn run(side: Side, rules: FrameRules, bytes: &[u8], size: &mut dyn FnMut(usize) 
     run
 }
 
-/// The rules of RFC 6455, 5, one frame at a time, without any regard for speed or pieces.
+/// The rules of RFC 6455 5, one frame after the other, from all bytes at once.
 fn reference(side: Side, rules: FrameRules, bytes: &[u8]) -> Run {
     let mut run = Run { at_boundary: true, ..Run::default() };
     let (mut rest, mut message, mut fragmented) = (bytes, 0_u64, false);
@@ -86,13 +87,13 @@ fn reference(side: Side, rules: FrameRules, bytes: &[u8]) -> Run {
         let end = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(header_size).min(rest.len());
         run.at_boundary = (end - header_size) as u64 == length;
         run.closed = run.at_boundary && header.opcode == OpCode::Control(Control::Close);
-        run.passed.extend_from_slice(&rest[..end]);
+        run.forwarded.extend_from_slice(&rest[..end]);
         rest = &rest[end..];
     }
     run
 }
 
-/// What tungstenite's reader lets through, in the order in which the bytes show it.
+/// The faults that tungstenite's reader accepts, in the order of the bytes that show them.
 fn early_fault(
     side: Side,
     rules: FrameRules,
@@ -186,13 +187,13 @@ mod tests {
             let run = run(Side::Node, rules, &bytes, &mut |rest| {
                 if std::mem::take(&mut first) && cut > 0 { cut } else { rest }
             });
-            assert_eq!(run.passed, bytes, "cut at {cut}");
+            assert_eq!(run.forwarded, bytes, "cut at {cut}");
             assert_eq!((run.frames, run.closed, run.fault), (3, true, None));
         }
     }
 
     #[test]
-    fn the_pongs_to_our_own_pings_are_taken_out_and_no_others() {
+    fn only_the_pongs_to_the_gateways_pings_are_removed() {
         let rules = FrameRules { message_max: 1024, extensions: false };
         let mut ours = Vec::new();
         write_ping(Side::Node, [1, 2, 3, 4], &mut ours);
@@ -202,21 +203,21 @@ mod tests {
         for (cut, pings) in (1..=ours.len()).flat_map(|cut| [(cut, 1), (cut, 2)]) {
             let mut scanner = Scanner::new(Side::Client, rules);
             (0..pings).for_each(|_| scanner.expect_pong());
-            let (mut passed, mut pongs) = (Vec::new(), 0);
+            let (mut forwarded, mut pongs) = (Vec::new(), 0);
             let stream = [&other[..], &ours[..], &ours[..], &ours[..]].concat();
             for piece in stream.chunks(cut) {
                 let mut rest = piece;
                 while !rest.is_empty() {
                     let scan = scanner.scan(rest, false).expect("legal frames");
-                    passed.extend_from_slice(scan.held.as_slice());
-                    passed.extend_from_slice(&rest[scan.forward.clone()]);
+                    forwarded.extend_from_slice(scan.held.as_slice());
+                    forwarded.extend_from_slice(&rest[scan.forward.clone()]);
                     pongs += u32::from(scan.pong);
                     rest = &rest[scan.used..];
                 }
             }
             assert_eq!(pongs, pings);
             let not_due = ours.repeat(3 - pings as usize);
-            assert_eq!(passed, [&other[..], &not_due].concat(), "pieces of {cut}, {pings} pings");
+            assert_eq!(forwarded, [&other[..], &not_due].concat(), "pieces of {cut}, {pings} pings");
         }
         assert_eq!(PING_PAYLOAD.len(), 8);
     }

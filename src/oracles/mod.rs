@@ -1,16 +1,8 @@
 //! Oracles: for each reader one function that takes any bytes and asserts what must always hold.
 //!
-//! Unit tests feed them from a printed seed, `tests/corpus.rs` feeds them the committed corpora, and the fuzz targets feed
-//! them everything else. They stand behind
-//! the feature `oracles`, which the tests switch on: no release binary carries them.
-
-pub use answer::answer;
-pub use node_answer::node_answer;
-pub use params::{param_rules, params};
-pub use proxy_protocol::proxy_protocol;
-pub use request_head::head;
-pub use routes::{body, one_step, whip};
-pub use target::target;
+//! Unit tests feed them input from a printed seed, `tests/corpus.rs` the committed corpora, `tests/properties` generated
+//! input, and the fuzz targets everything else. Many compare a reader with a [`reference`], which decides the same a second
+//! time. They stand behind the feature `oracles`, which the tests switch on: no release binary has them.
 
 mod answer;
 mod cut;
@@ -29,3 +21,11 @@ mod target;
 mod tests;
 #[cfg(feature = "gateway")]
 pub mod tls;
+
+pub use answer::answer;
+pub use node_answer::node_answer;
+pub use params::{param_rules, params};
+pub use proxy_protocol::proxy_protocol;
+pub use request_head::head;
+pub use routes::{body, one_step, whip};
+pub use target::target;

@@ -1,24 +1,21 @@
-//! The oracle of nodes' answers: what of them is read, and what the client gets of it, read back.
+//! The oracle of nodes' answers: how their heads are read, and what the client gets of them.
 
 use std::net::SocketAddr;
 
 use crate::oracles::cut::{LIMITS, cut_anywhere};
 use crate::oracles::params::param_rules;
 use crate::oracles::reference::http;
-use crate::proto::http::forward_fields;
-use crate::proto::http::forward_fields::NodeAnswer;
-use crate::proto::http::head;
-use crate::proto::http::head::BodyLength;
-use crate::proto::http::reply;
-use crate::proto::http::reply::{Field, Shape, StatusLine};
+use crate::proto::http::forward_fields::{self, NodeAnswer};
+use crate::proto::http::head::{self, BodyLength};
+use crate::proto::http::reply::{self, Field, Shape, StatusLine};
 use crate::proto::red5::location;
-use crate::proto::red5::route;
-use crate::proto::red5::route::Route;
+use crate::proto::red5::route::{self, Route};
 use crate::proto::red5::whip::{Handle, Method, Request};
 use crate::proto::websocket::upgrade::Upgrade;
 
-/// What passes of a node's answer, and nothing else ever: no name of a node, no cookie, no framing of the other leg.
-const PASSED: [&str; 8] = [
+/// The fields of a node's answer that are forwarded, and no others: no name of a node, no cookie, no framing of the other
+/// leg.
+const FORWARDED: [&str; 8] = [
     "Content-Type",
     "Content-Encoding",
     "ETag",
@@ -29,15 +26,15 @@ const PASSED: [&str; 8] = [
     "WWW-Authenticate",
 ];
 
-/// Where the answers come from. Nobody but `Session-Host` may say so, unless the node wrote it into a field that passes.
+/// The node that answers. No field but `Session-Host` may name it, unless the node wrote it into a forwarded field.
 const NODE: &str = "10.0.0.7:5080";
 
-/// A node's answer is read as the reference reads it, and the client gets one answer: of the node's own status, with the
-/// fields that pass as they came, and those that we write.
+/// Asserts that a node's answer is read as the reference reads it, wherever it is cut, and that the client gets exactly one
+/// answer: with the node's status, the forwarded fields unchanged, and the gateway's own fields. Input: the bytes of a node.
 pub fn node_answer(bytes: &[u8]) {
     cut_anywhere(bytes, |bytes, seen| forward_fields::answer(bytes, seen, &LIMITS));
     let ours = forward_fields::answer(bytes, 0, &LIMITS).ok().flatten();
-    assert_eq!(ours, by_the_grammar(bytes));
+    assert_eq!(ours, reference(bytes));
     let Some((answer, _)) = ours else { return };
     upgrade(&answer.head);
     if matches!(answer.head.status, 200..=299 | 400..=599) {
@@ -47,8 +44,8 @@ pub fn node_answer(bytes: &[u8]) {
     }
 }
 
-/// The same by the slow reference.
-fn by_the_grammar(bytes: &[u8]) -> Option<(NodeAnswer<'_>, usize)> {
+/// The same by the reference for heads.
+fn reference(bytes: &[u8]) -> Option<(NodeAnswer<'_>, usize)> {
     let (head, size) = http::response(bytes, &LIMITS)?;
     let whole = http::response_head(bytes)?;
     let location = match whole.values("location").as_slice() {
@@ -58,7 +55,7 @@ fn by_the_grammar(bytes: &[u8]) -> Option<(NodeAnswer<'_>, usize)> {
     };
     let mut fields = Vec::new();
     for (name, value) in whole.fields {
-        let name = PASSED.into_iter().find(|passed| passed.eq_ignore_ascii_case(name));
+        let name = FORWARDED.into_iter().find(|forwarded| forwarded.eq_ignore_ascii_case(name));
         if let (Some(name), true) = (name, value.is_ascii()) {
             fields.push((name, std::str::from_utf8(value).ok()?));
         }
@@ -66,7 +63,7 @@ fn by_the_grammar(bytes: &[u8]) -> Option<(NodeAnswer<'_>, usize)> {
     Some((NodeAnswer { head, fields, location }, size))
 }
 
-/// An answer to WHIP goes to the client.
+/// An answer to a WHIP request, written for the client; `made`: with the fields of a new session and of CORS.
 fn exchange(answer: &NodeAnswer<'_>, made: bool) {
     let Ok(Route::Whip(route)) = route::route("/as/v1/proxy/whip/live/s1") else { panic!("a route") };
     let request = Request::read(&route, Method::Post, &param_rules(), "ng1").expect("a good request");
@@ -92,8 +89,8 @@ fn exchange(answer: &NodeAnswer<'_>, made: bool) {
     let line = StatusLine { status: answer.head.status, reason: "", date: &date };
     let written = reply::write(&shape, line, &fields, body);
     let length = body.len().to_string();
-    let mut wanted: Vec<Field<'_>> = vec![("Date", date)];
-    wanted.extend(fields);
+    let mut expected: Vec<Field<'_>> = vec![("Date", date)];
+    expected.extend(fields);
     let ours = [
         ("Content-Length", (!body.is_empty()).then_some(length.as_str())),
         ("Access-Control-Allow-Origin", made.then_some("https://app.example")),
@@ -103,70 +100,77 @@ fn exchange(answer: &NodeAnswer<'_>, made: bool) {
         ("X-Tidegate-Session", Some("0123456789abcdef")),
         ("Connection", (!made).then_some("close")),
     ];
-    wanted.extend(ours.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    reads_back(&written, answer.head.status, &wanted, body);
+    expected.extend(ours.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    reads_back(&written, answer.head.status, &expected, body);
 }
 
-/// A 101 goes to the client if it is what was asked for.
+/// The client gets a 101 only if the node's answer completes the handshake, and only with what both offered.
 fn upgrade(response: &head::Response<'_>) {
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-    for (offered, asked) in [(Some("permessage-deflate; client_max_window_bits, x-a"), "chat"), (None, "x")] {
+    for (offered, node_protocol) in
+        [(Some("permessage-deflate; client_max_window_bits, x-a"), "chat"), (None, "x")]
+    {
         let upgrade = Upgrade {
             target: "/live/".into(),
             client_key: KEY.into(),
             user_agent: None,
             extensions: offered.map(str::to_owned),
             client_protocols: Some("wamp, chat".into()),
-            origin_protocol: Some(asked.into()),
-            origin: None,
+            node_protocol: Some(node_protocol.into()),
+            origin_header: None,
         };
-        let Ok(agreed) = upgrade.check(KEY, response) else { continue };
+        let Ok(negotiated) = upgrade.check(KEY, response) else { continue };
         assert_eq!((response.status, response.ws_accept), (101, Some(ACCEPT)));
         assert!(response.upgrade_websocket);
-        assert!(response.ws_protocol.is_none_or(|protocol| protocol == asked));
+        assert!(response.ws_protocol.is_none_or(|protocol| protocol == node_protocol));
         let protocol = response.ws_protocol.filter(|protocol| *protocol == "chat");
         let extensions = response.ws_extensions.filter(|value| !value.trim().is_empty());
         for extension in extensions.unwrap_or_default().split(',').filter(|_| extensions.is_some()) {
             let name = extension.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             assert!(offered.is_some() && ["permessage-deflate", "x-a"].contains(&name.as_str()), "{name}");
         }
-        let mut wanted: Vec<Field<'_>> = vec![
+        let mut expected: Vec<Field<'_>> = vec![
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
             ("Sec-WebSocket-Accept", ACCEPT),
             ("X-Tidegate-Session", "0123456789abcdef"),
         ];
-        let agreed_on = [("Sec-WebSocket-Protocol", protocol), ("Sec-WebSocket-Extensions", extensions)];
-        wanted.extend(agreed_on.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        reads_back(&upgrade.response(&agreed, "0123456789abcdef"), 101, &wanted, b"");
+        let chosen = [("Sec-WebSocket-Protocol", protocol), ("Sec-WebSocket-Extensions", extensions)];
+        expected.extend(chosen.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        reads_back(&upgrade.response(&negotiated, "0123456789abcdef"), 101, &expected, b"");
     }
 }
 
-/// Both readers find one answer in what was written, with this status, these fields in this order, and this body. No field
-/// of a connection is in it but ours, and who the node is stands nowhere but where it may.
-fn reads_back(written: &[u8], status: u16, wanted: &[Field<'_>], body: &[u8]) {
-    const HOPS: [&str; 7] =
+/// Asserts that both readers find one answer in what was written, with this status, these fields in this order, and this
+/// body. It has no hop-by-hop field but the gateway's own, and names the node only where that is allowed.
+fn reads_back(written: &[u8], status: u16, expected: &[Field<'_>], body: &[u8]) {
+    const HOP_BY_HOP: [&str; 7] =
         ["keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "set-cookie", "server"];
     let text = || String::from_utf8_lossy(written);
-    let Some(head) = http::response_head(written) else { panic!("no head by the grammar: {}", text()) };
+    let Some(head) = http::response_head(written) else {
+        panic!("expected a head by the grammar: {}", text())
+    };
     assert_eq!((head.line[1].parse(), &written[head.size..]), (Ok(status), body), "{}", text());
     let fields: Vec<_> =
         head.fields.iter().map(|(name, value)| (*name, String::from_utf8_lossy(value))).collect();
-    let wanted: Vec<_> = wanted.iter().map(|(name, value)| (*name, (*value).into())).collect();
-    assert_eq!(fields, wanted);
+    let expected: Vec<_> = expected.iter().map(|(name, value)| (*name, (*value).into())).collect();
+    assert_eq!(fields, expected);
     for name in ["date", "content-length", "connection", "location", "session-host"] {
         assert!(head.values(name).len() <= 1, "{name} twice: {}", text());
     }
     for (name, value) in &fields {
-        assert!(!HOPS.contains(&name.to_ascii_lowercase().as_str()), "{}", text());
-        let may =
-            PASSED.contains(name) || name.starts_with("Session-Host") || name.starts_with("Sec-WebSocket-");
-        assert!(may || !value.contains("10.0.0.7"), "{}", text());
+        assert!(!HOP_BY_HOP.contains(&name.to_ascii_lowercase().as_str()), "{}", text());
+        let may_name_it = FORWARDED.contains(name)
+            || name.starts_with("Session-Host")
+            || name.starts_with("Sec-WebSocket-");
+        assert!(may_name_it || !value.contains("10.0.0.7"), "{}", text());
     }
     const WIDE: head::HeadLimits =
         head::HeadLimits { head_size_max: 8192, target_size_max: 8192, headers_max: 64 };
-    let Ok(Some((read, used))) = head::response(written, 0, &WIDE) else { panic!("not by us: {}", text()) };
+    let Ok(Some((read, used))) = head::response(written, 0, &WIDE) else {
+        panic!("the gateway's own reader refuses it: {}", text())
+    };
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
     assert_eq!((read.status, read.body, used, read.until_close), (status, length, head.size, false));
 }

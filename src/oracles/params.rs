@@ -1,14 +1,13 @@
-//! The oracle of connection parameters: what they come to, what of them a node hears, and whether anybody is dialled.
+//! The oracle of connection parameters: how they are read, what of them a node gets, and which node is dialled.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::oracles::reference;
-use crate::proto::admission;
-use crate::proto::admission::{AdmissionRules, Network};
+use crate::proto::admission::{self, AdmissionRules, Network};
 use crate::proto::red5::params::{ConnectionParams, Host};
 use crate::proto::red5::rules::ParamRules;
 
-/// The rules under which [`params`] compares; those of the vectors.
+/// The rules under which [`params`] compares; the vectors use them too.
 pub fn param_rules() -> ParamRules {
     ParamRules {
         apps: vec!["live".into(), "webrtc".into()],
@@ -17,15 +16,16 @@ pub fn param_rules() -> ParamRules {
     }
 }
 
-/// Connection parameters come out as the plain reference has them, add nothing to what came, and lead nowhere that the
-/// reference would not go. The first line is the path's suffix, the rest the query.
+/// Asserts that connection parameters are read as the reference reads them, that the target at the node has nothing beside
+/// pairs of the query, and that only nodes are dialled which the reference dials. Input: the path's suffix, a line end, the
+/// query.
 pub fn params(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (suffix, query) = text.split_once('\n').unwrap_or(("/", text));
     let rules = param_rules();
     let ours = ConnectionParams::read(suffix, query, &rules);
     let theirs = reference::read(suffix, query, &rules);
-    let ours_plain = ours.as_ref().map(|params| (params.host.clone(), params.origin_target.clone()));
+    let ours_plain = ours.as_ref().map(|params| (params.host.clone(), params.node_target.clone()));
     assert_eq!(ours_plain.map_err(|refusal| *refusal), theirs, "suffix {suffix:?}, query {query:?}");
     dials_what_the_reference_dials(suffix, query, &rules);
     let Ok(params) = ours else { return };
@@ -35,26 +35,26 @@ pub fn params(bytes: &[u8]) {
     }
 }
 
-/// What a node hears is `/{scope}/` and a subsequence of the query's pairs.
+/// Asserts that the target at the node is `/{scope}/` and a subsequence of the query's pairs.
 ///
-/// Pairs are what stands between `&`, empty ones not counted, one stray `?` in front forgiven. Each goes on byte for byte,
-/// in its order, unescaped by nobody; left out is every pair whose raw key is a routing key, and no other; the only bytes
-/// put in are the `?` before the first and the `&` between two. So the forwarded query is a subsequence of the bytes that
-/// came, too. A reader at the node that unescapes a key once, in any case, finds no routing key in it (P4). The path is of
-/// letters that neither unescaping nor normalising changes.
+/// Pairs are what stands between `&`, without empty ones; one `?` too many in front is ignored. Each is forwarded byte for
+/// byte, in its order, not decoded. Left out are all pairs whose raw key is a routing parameter, and no others. The only
+/// added bytes are the `?` before the first pair and the `&` between two. So the forwarded query is also a subsequence of the
+/// bytes that came. A reader at the node that decodes a key once, in any case, finds no routing parameter in it (P4). Neither
+/// decoding nor normalising changes the path.
 fn forwards_a_subsequence(query: &str, params: &ConnectionParams) {
-    let target = params.origin_target.as_str();
+    let target = params.node_target.as_str();
     let (path, forwarded) =
         target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let went: Vec<&str> = forwarded.map(|query| query.split('&').collect()).unwrap_or_default();
+    let forwarded_pairs: Vec<&str> = forwarded.map(|query| query.split('&').collect()).unwrap_or_default();
     let came = query.strip_prefix('?').unwrap_or(query).split('&').filter(|pair| !pair.is_empty());
     let is_routing = |pair: &&str| {
         ["host", "app", "context"].iter().any(|key| pair == key || pair.starts_with(&format!("{key}=")))
     };
-    assert_eq!(went, came.filter(|pair| !is_routing(pair)).collect::<Vec<_>>(), "{target}");
+    assert_eq!(forwarded_pairs, came.filter(|pair| !is_routing(pair)).collect::<Vec<_>>(), "{target}");
     let mut rest = query.bytes();
     assert!(forwarded.unwrap_or_default().bytes().all(|byte| rest.any(|other| other == byte)), "{target}");
-    for pair in went {
+    for pair in forwarded_pairs {
         let key = pair.split('=').next().unwrap_or_default();
         let plain = reference::unescape_loosely(key.as_bytes()).to_ascii_lowercase();
         assert!(![&b"host"[..], b"app", b"context"].contains(&plain.as_slice()), "{target}");
@@ -67,15 +67,15 @@ fn forwards_a_subsequence(query: &str, params: &ConnectionParams) {
     assert!(target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'), "{target}");
 }
 
-/// From the bytes of a query to the permit, under several configurations: whoever gets one gets the reference's address,
-/// and the reference would have given it.
+/// Asserts, under several configurations, that a query leads to a permit exactly if the reference gives one, and for the same
+/// address.
 fn dials_what_the_reference_dials(suffix: &str, query: &str, rules: &ParamRules) {
     let learned =
         [IpAddr::from([203, 0, 113, 7]), IpAddr::from([127, 0, 0, 9]), IpAddr::from([169, 254, 1, 1])];
     for admission in configurations() {
         let ours = ConnectionParams::read(suffix, query, rules).ok().and_then(|params| match params.host {
             Host::Address(address) => admission::admit(&admission, address, learned.contains(&address)).ok(),
-            // resolved elsewhere, to what an operator wrote
+            // names are resolved elsewhere
             Host::Name(_) => None,
         });
         let ours: Option<SocketAddr> = ours.map(|admitted| admitted.address());
@@ -84,7 +84,7 @@ fn dials_what_the_reference_dials(suffix: &str, query: &str, rules: &ParamRules)
     }
 }
 
-/// Nothing known; what operators write; everything listed; and one's own address lifted.
+/// Configurations: no networks; some, as operators write them; all addresses; denied addresses as single ones.
 fn configurations() -> [AdmissionRules; 5] {
     let rules = |networks: &[&str], learned, strict| AdmissionRules {
         networks: networks.iter().map(|text| text.parse::<Network>().expect("a prefix")).collect(),
@@ -102,7 +102,7 @@ fn configurations() -> [AdmissionRules; 5] {
     ]
 }
 
-/// Denied addresses stay denied whatever is learned and whatever prefix is listed.
+/// Asserts that a denied address stays denied if it is learned and inside a listed network.
 pub(crate) fn admission(address: IpAddr) {
     let everything = ["0.0.0.0/0", "::/0"].map(|text| text.parse::<Network>().expect("a prefix"));
     let own = IpAddr::from([10, 9, 9, 9]);

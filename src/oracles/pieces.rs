@@ -1,27 +1,26 @@
-//! A door for benches: two pieces of a worker, without its sockets. It shows nothing else and promises nothing.
+//! Two parts of a worker, without its sockets, for benches: TLS records, and answers from the store.
 //!
-//! Nothing that serves comes through here. `benches/gateway.rs` measures these pieces, `benches/counts.sh` counts their
-//! instructions.
+//! `benches/gateway.rs` measures these parts, `benches/counts.sh` counts their instructions. Nothing that serves uses this
+//! file.
 
 use crate::shared::answers::{Answers, CacheLookup};
 use crate::shared::questions::CacheStatus;
-use crate::worker::http::response;
-use crate::worker::http::response::Shape;
+use crate::worker::http::response::{self, Shape};
 use crate::worker::io::tls::{Tls, TlsFault};
 use rustls::ServerConfig;
 use std::sync::Arc;
 
-/// The TLS side of one client connection, as a relay drives it.
+/// The gateway's TLS end of one client connection, as a relay drives it.
 pub struct Records(Tls);
 
 impl Records {
-    /// A connection that waits for its ClientHello.
+    /// A connection that waits for its ClientHello. Fails if the configuration does not suit rustls.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
         Tls::new(config).map(Self)
     }
 
-    /// Works off received bytes; plaintext goes to `plain`, what has to be sent to `out`. They have to be whole records:
-    /// no rest of one is put in front of the next.
+    /// Processes received bytes: plaintext goes to `plain`, bytes to be sent are appended to `out`. Fails at a TLS fault, and
+    /// unless the bytes are whole records: the beginning of a record is not kept for the next call.
     pub fn feed(
         &mut self,
         bytes: &mut [u8],
@@ -32,18 +31,19 @@ impl Records {
         if self.0.carry().is_empty() { Ok(()) } else { Err(TlsFault::General("half a record".into())) }
     }
 
-    /// Writes `plain` as records into `out` and says how many bytes they are.
+    /// Writes `plain` as records into `out` and returns their size in bytes. Fails if they do not fit or the connection is
+    /// not open.
     pub fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, TlsFault> {
         self.0.encrypt(plain, out)
     }
 
-    /// The handshake is done.
+    /// Whether the handshake is complete and data can be encrypted.
     pub fn is_open(&self) -> bool {
         self.0.is_open()
     }
 }
 
-/// The whole answer that a page gets to a question, if the memory has one.
+/// The whole HTTP answer that a page with this web origin gets to the question `key`; `None` if no answer is stored.
 pub fn answer_from_memory(answers: &Answers, key: &str, session: &str, origin: &str) -> Option<Vec<u8>> {
     let CacheLookup::Hit(answer) = answers.look(key) else { return None };
     let shape = Shape {

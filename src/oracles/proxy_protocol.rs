@@ -1,10 +1,11 @@
-//! The oracle of the PROXY protocol: what a plain second reader, written from the specification, says of the same bytes.
+//! The oracle of the PROXY protocol: a second reader, written from the specification, has to agree about all bytes.
 
 use crate::oracles::cut::cut_anywhere;
 use crate::proto::proxy_protocol::{Announced, HeaderFault, Versions, read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Checks one input. The first byte chooses the versions that are taken; the rest is what a balancer sends.
+/// Asserts that a header is read as the reference reads it, wherever it is cut. The first byte of the input chooses the
+/// accepted versions; the rest is what a load balancer sends.
 pub fn proxy_protocol(input: &[u8]) {
     let Some((choice, bytes)) = input.split_first() else { return };
     let versions = [Versions::V1, Versions::V2, Versions::Any][usize::from(choice % 3)];
@@ -25,7 +26,7 @@ pub fn proxy_protocol(input: &[u8]) {
     assert!(ours != Err(HeaderFault::Missing) || reference(bytes, versions).is_none());
 }
 
-/// A whole header that holds to every rule, its size and whom it names.
+/// The size of a whole header that keeps every rule, and the client that it announces.
 fn reference(bytes: &[u8], versions: Versions) -> Option<(usize, Announced)> {
     let v1 = || {
         let end = bytes.windows(2).take(106).position(|two| two == b"\r\n")?;
@@ -38,13 +39,14 @@ fn reference(bytes: &[u8], versions: Versions) -> Option<(usize, Announced)> {
     }
 }
 
+/// A line of version 1, without its end.
 fn line(line: &str) -> Option<Announced> {
     if line.contains(['\r', '\n']) {
         return None;
     }
     let words: Vec<&str> = line.split(' ').collect();
     if words.len() >= 2 && words[..2] == ["PROXY", "UNKNOWN"] {
-        return Some(Announced::Nobody);
+        return Some(Announced::NoClient);
     }
     let ["PROXY", family, source, destination, from, to] = words[..] else { return None };
     let port = |text: &str| {
@@ -67,17 +69,18 @@ fn v4_if_mapped(address: Ipv6Addr) -> std::net::IpAddr {
     }
 }
 
+/// A header of version 2 at the front of some bytes.
 fn binary(bytes: &[u8]) -> Option<(usize, Announced)> {
     let rest = bytes.strip_prefix(&[13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10])?;
     let [command, family, high, low, rest @ ..] = rest else { return None };
     let length = usize::from(*high) * 256 + usize::from(*low);
     let rest = rest.get(..length)?;
-    let least = [0, 12, 36, 216].get(usize::from(family >> 4))?;
-    if length > 4080 || rest.len() < *least || !matches!(command, 0x20 | 0x21) || family & 15 > 2 {
+    let min = [0, 12, 36, 216].get(usize::from(family >> 4))?;
+    if length > 4080 || rest.len() < *min || !matches!(command, 0x20 | 0x21) || family & 15 > 2 {
         return None;
     }
     let announced = match (command, family) {
-        (0x20, _) => Announced::Nobody,
+        (0x20, _) => Announced::NoClient,
         (_, family) if family & 15 == 2 => return None,
         (_, 0x11) => {
             let address = Ipv4Addr::from(*rest.first_chunk::<4>()?);
@@ -87,7 +90,7 @@ fn binary(bytes: &[u8]) -> Option<(usize, Announced)> {
             let address = v4_if_mapped(Ipv6Addr::from(*rest.first_chunk::<16>()?));
             Announced::Client(SocketAddr::new(address, u16::from_be_bytes([rest[32], rest[33]])))
         }
-        _ => Announced::Nobody,
+        _ => Announced::NoClient,
     };
     Some((16 + length, announced))
 }

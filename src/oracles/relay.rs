@@ -1,10 +1,10 @@
-//! The oracle of the relay: whatever the two sides do and whenever the gateway speaks itself, each side sees whole, legal
-//! frames, nothing after a Close, and the other side's bytes in order and unchanged.
+//! The oracle of the relay: whatever the two sides send and whenever the gateway inserts a frame, each side gets whole, legal
+//! frames, nothing after a Close, and the other side's bytes unchanged and in order.
 
 use crate::proto::websocket::frame::{FrameRules, Scanner, Side};
 use crate::proto::websocket::relay::{Relay, RelayRules, Tick};
 
-/// Small waits, so that a few ticks reach every deadline.
+/// Rules with short waits, so that a few ticks reach every deadline.
 pub const RULES: RelayRules = RelayRules {
     message_max: Some(512),
     ping_interval: Some(15),
@@ -15,60 +15,62 @@ pub const RULES: RelayRules = RelayRules {
     extensions: false,
 };
 
-/// What one side has sent and seen.
+/// What one side has sent and received.
 #[derive(Default)]
 struct Leg {
     sent: Vec<u8>,
-    seen: Vec<u8>,
-    /// Of `seen`, what the other side wrote; the rest is the gateway's own.
+    received: Vec<u8>,
+    /// Of `received`, what the other side sent; the rest is the gateway's own.
     relayed: Vec<u8>,
     ended: bool,
 }
 
-struct World {
+/// A relay between two simulated sides.
+struct Session {
     relay: Relay,
     client: Leg,
-    origin: Leg,
+    node: Leg,
     now: u64,
     cut: bool,
 }
 
-/// Runs a session written as bytes: each step is an operation and its argument, some of them followed by payload.
+/// Runs a session that the input describes, and asserts after each step what must hold. Each step is an operation and its
+/// argument, some followed by payload.
 pub fn relay(mut script: &[u8]) {
-    let mut world = World {
+    let mut session = Session {
         relay: Relay::new(&RULES, 0),
         client: Leg::default(),
-        origin: Leg::default(),
+        node: Leg::default(),
         now: 0,
         cut: false,
     };
     while let [operation, argument, rest @ ..] = script
-        && !world.cut
+        && !session.cut
     {
         let side = if operation & 1 == 0 { Side::Client } else { Side::Node };
         let size = usize::from(*argument).min(rest.len());
         script = rest;
         match operation >> 1 & 7 {
             0..=3 => {
-                world.feed(side, &rest[..size]);
+                session.feed(side, &rest[..size]);
                 script = &rest[size..];
             }
-            4 => world.pass_time(u64::from(*argument)),
-            5 => world.end(side, argument & 1 == 0),
-            6 => world.relay.drain(1001),
-            _ => world.relay.kick(world.now),
+            4 => session.advance(u64::from(*argument)),
+            5 => session.end(side, argument & 1 == 0),
+            6 => session.relay.drain(1001),
+            _ => session.relay.kick(session.now),
         }
-        world.speak();
-        world.check();
+        session.insert_both();
+        session.check();
     }
-    world.finish();
+    session.finish();
 }
 
-impl World {
+impl Session {
     fn leg(&mut self, side: Side) -> &mut Leg {
         match side {
             Side::Client => &mut self.client,
-            Side::Node => &mut self.origin,
+            Side::Node => &mut self.node,
         }
     }
 
@@ -84,7 +86,7 @@ impl World {
             assert!(scan.used > 0, "no progress");
             let piece = [scan.held.as_slice(), &rest[scan.forward.clone()]].concat();
             let leg = self.leg(to);
-            leg.seen.extend_from_slice(&piece);
+            leg.received.extend_from_slice(&piece);
             leg.relayed.extend_from_slice(&piece);
             rest = &rest[scan.used..];
             self.insert(to);
@@ -95,17 +97,17 @@ impl World {
         let mut own = Vec::new();
         self.relay.insert(to, "0123456789abcdef", [7, 0, 9, 1], self.now, &mut own);
         if !own.is_empty() {
-            assert!(!self.relay.is_dead(to), "spoke to the dead");
+            assert!(!self.relay.is_unwritable(to), "a frame for a side that can't be written to");
         }
-        self.leg(to).seen.extend_from_slice(&own);
+        self.leg(to).received.extend_from_slice(&own);
     }
 
-    fn speak(&mut self) {
+    fn insert_both(&mut self) {
         self.insert(Side::Client);
         self.insert(Side::Node);
     }
 
-    fn pass_time(&mut self, by: u64) {
+    fn advance(&mut self, by: u64) {
         self.now += by;
         self.cut = self.relay.tick(&RULES, self.now, true) == Tick::Cut;
     }
@@ -119,22 +121,22 @@ impl World {
     }
 
     fn check(&self) {
-        for (from, to) in [(&self.client, &self.origin), (&self.origin, &self.client)] {
-            // a Pong to our own Ping is the one thing that may be missing
+        for (from, to) in [(&self.client, &self.node), (&self.node, &self.client)] {
+            // only a Pong to the gateway's Ping may be missing
             assert!(is_subsequence(&to.relayed, &from.sent), "bytes changed on their way");
         }
-        legal(Side::Client, &self.origin.seen);
-        legal(Side::Node, &self.client.seen);
+        assert_legal(Side::Client, &self.node.received);
+        assert_legal(Side::Node, &self.client.received);
     }
 
-    /// However the script left it: once both sides are gone, or after `close_timeout`, the session is over.
+    /// Ends both sides and asserts that the relay is over then, or after `close_timeout` at the latest.
     fn finish(mut self) {
         let began = self.relay.end();
         if !self.cut {
             self.end(Side::Client, true);
-            self.speak();
+            self.insert_both();
             self.end(Side::Node, true);
-            self.speak();
+            self.insert_both();
             self.check();
             assert!(self.relay.is_over(), "both are gone");
             for side in [Side::Client, Side::Node] {
@@ -143,7 +145,7 @@ impl World {
                     "{side:?} is never finished"
                 );
             }
-            self.pass_time(RULES.close_timeout);
+            self.advance(RULES.close_timeout);
             assert!(self.cut, "close_timeout cuts");
         }
         let end = self.relay.end();
@@ -151,12 +153,12 @@ impl World {
     }
 }
 
-/// What a side sees reads as frames of its peer, and nothing follows a Close.
-fn legal(sender: Side, seen: &[u8]) {
+/// Asserts that what a side received is legal frames of the other side, and that nothing follows a Close.
+fn assert_legal(sender: Side, received: &[u8]) {
     let mut scanner = Scanner::new(sender, FrameRules { message_max: u64::MAX, extensions: false });
-    let mut rest = seen;
+    let mut rest = received;
     while !rest.is_empty() {
-        let scan = scanner.scan(rest, false).expect("only legal frames are passed on");
+        let scan = scanner.scan(rest, false).expect("only legal frames are forwarded");
         rest = &rest[scan.used..];
         assert!(!scan.close || rest.is_empty(), "something follows a Close");
     }
@@ -171,7 +173,7 @@ fn is_subsequence(part: &[u8], whole: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Sessions from a seed: frames that are mostly legal, in pieces, with everything else in between.
+    /// A session from a seed: frames that are mostly legal, in pieces, with all other operations in between.
     fn script(seed: u64) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = move || {
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn every_session_keeps_the_promises() {
+    fn random_sessions_keep_the_rules() {
         for seed in 0..20_000 {
             relay(&script(seed));
         }

@@ -1,17 +1,16 @@
-//! The oracle of heads: what is read, against the slow reference; and what a node is asked then, read back by it.
+//! The oracle of heads: a head is read as the reference reads it, and the request that a node gets then is read back.
 
 use std::net::SocketAddr;
 
 use crate::oracles::cut::{LIMITS, cut_anywhere};
 use crate::oracles::reference::http;
-use crate::proto::http::forward_fields::NodeOrigin;
-use crate::proto::http::forward_fields::{Fields, Forward};
-use crate::proto::http::head;
-use crate::proto::http::head::{BodyLength, HeadLimits, Request};
-use crate::proto::websocket::upgrade::{Offer, Upgrade};
+use crate::proto::http::forward_fields::{Fields, NodeOrigin, NodeRequest};
+use crate::proto::http::head::{self, BodyLength, HeadLimits, Request};
+use crate::proto::websocket::upgrade::{Upgrade, UpgradeOptions};
 
-/// A head gives the same answer wherever it is cut; it is taken if and only if the reference takes it, and as the same;
-/// and whatever was taken, a node is asked one request with the fields that it shall have, and no other.
+/// Asserts that a head gives the same result wherever it is cut; that it is accepted if and only if the reference accepts
+/// it, with equal values; and that a node then gets exactly one request, with the forwarded fields and no others. Input: the
+/// bytes of a client or a node.
 pub fn head(bytes: &[u8]) {
     cut_anywhere(bytes, |bytes, seen| head::request(bytes, seen, &LIMITS));
     cut_anywhere(bytes, |bytes, seen| head::response(bytes, seen, &LIMITS));
@@ -38,49 +37,49 @@ fn client() -> SocketAddr {
     "[::ffff:192.0.2.1]:4711".parse().expect("written here")
 }
 
-/// Name, value.
-type Wanted<'w> = Vec<(&'w str, &'w str)>;
+/// Name and value of each field, in order.
+type Expected<'w> = Vec<(&'w str, &'w str)>;
 
-/// Who asks; the same with both kinds of request.
-const ASKED_BY: [(&str, &str); 4] = [
+/// The fields that tell a node the client's address; the same in both kinds of request.
+const FORWARDED_FOR: [(&str, &str); 4] = [
     ("X-Forwarded-For", "192.0.2.1"),
     ("X-Forwarded-For-Meta-Port", "4711"),
     ("X-Forwarded-For-Meta-Type", "WEB"),
     ("X-Forwarded-For-Meta-Secure", "true"),
 ];
 
-/// The WebSocket that a node is asked for.
+/// The WebSocket handshake that a node gets.
 fn upgrade(request: &Request<'_>) {
     let user_agent = user_agent(request);
     for extensions in [false, true] {
-        let offer = Offer {
-            extensions,
-            protocol: Some("chat".into()),
-            origin: request.origin.map(|origin| NodeOrigin::Text(origin.to_owned())),
+        let options = UpgradeOptions {
+            forward_extensions: extensions,
+            node_protocol: Some("chat".into()),
+            origin_header: request.origin.map(|origin| NodeOrigin::Text(origin.to_owned())),
         };
-        let upgrade = Upgrade::of(request, "the client's", request.target.to_owned(), offer);
-        let mut wanted: Wanted<'_> = vec![
+        let upgrade = Upgrade::new(request, "the client's", request.target.to_owned(), options);
+        let mut expected: Expected<'_> = vec![
             ("Host", NODE),
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
             ("Sec-WebSocket-Key", KEY),
             ("Sec-WebSocket-Version", "13"),
         ];
-        wanted.extend(ASKED_BY);
-        wanted.push(("Sec-WebSocket-Protocol", "chat"));
-        let theirs = [
+        expected.extend(FORWARDED_FOR);
+        expected.push(("Sec-WebSocket-Protocol", "chat"));
+        let forwarded = [
             ("Sec-WebSocket-Extensions", request.ws_extensions.filter(|_| extensions)),
             ("Origin", request.origin),
             ("User-Agent", user_agent.as_deref()),
         ];
-        wanted.extend(theirs.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        expected.extend(forwarded.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let written = upgrade.request(KEY, node(), client());
-        let read = reads_back(&written, ["GET", request.target, "HTTP/1.1"], &wanted);
+        let read = reads_back(&written, ["GET", request.target, "HTTP/1.1"], &expected);
         assert!(read.upgrade_websocket && read.body == BodyLength::None);
     }
 }
 
-/// The HTTP that a node is asked.
+/// The HTTP request that a node gets.
 fn exchange(request: &Request<'_>) {
     let user_agent = user_agent(request);
     for (method, body, credentials) in [
@@ -90,14 +89,21 @@ fn exchange(request: &Request<'_>) {
         ("DELETE", BodyLength::None, true),
     ] {
         let mut fields = Fields::of(request, credentials);
-        fields.origin = Some(NodeOrigin::Itself);
+        fields.origin_header = Some(NodeOrigin::Itself);
         let close = credentials;
-        let forward =
-            Forward { method, target: request.target, node: node(), client: client(), body, close, fields };
-        let mut wanted: Wanted<'_> = vec![("Host", NODE), ("Accept-Encoding", "identity")];
-        wanted.extend(ASKED_BY);
+        let node_request = NodeRequest {
+            method,
+            target: request.target,
+            node: node(),
+            client: client(),
+            body,
+            close,
+            fields,
+        };
+        let mut expected: Expected<'_> = vec![("Host", NODE), ("Accept-Encoding", "identity")];
+        expected.extend(FORWARDED_FOR);
         let origin = format!("http://{NODE}");
-        let theirs = [
+        let forwarded = [
             ("Content-Length", (method == "POST").then_some(if credentials { "7" } else { "0" })),
             ("Transfer-Encoding", (body == BodyLength::Chunked).then_some("chunked")),
             ("Content-Type", request.content_type),
@@ -109,34 +115,39 @@ fn exchange(request: &Request<'_>) {
             ("Origin", Some(origin.as_str())),
             ("Connection", close.then_some("close")),
         ];
-        wanted.extend(theirs.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        let written = forward.head();
-        let read = reads_back(&written, [method, request.target, "HTTP/1.1"], &wanted);
+        expected.extend(forwarded.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let written = node_request.head();
+        let read = reads_back(&written, [method, request.target, "HTTP/1.1"], &expected);
         assert!(read.body == body && read.keep_alive != close && !read.expect_continue);
     }
 }
 
-/// What of a client's `User-Agent` passes: visible letters and spaces, without those around it.
+/// What of a client's `User-Agent` is forwarded: visible letters and spaces, without the spaces around it.
 fn user_agent(request: &Request<'_>) -> Option<String> {
     let value = request.user_agent?.replace('\t', "");
     let value = value.trim_matches(' ').to_owned();
     (!value.is_empty()).then_some(value)
 }
 
-/// Both readers find one head in what was written, with this line and these fields, each once and in this order.
-fn reads_back<'w>(written: &'w [u8], line: [&str; 3], wanted: &Wanted<'_>) -> Request<'w> {
+/// Asserts that both readers find one head in what was written, with this line and these fields, each once and in this
+/// order.
+fn reads_back<'w>(written: &'w [u8], line: [&str; 3], expected: &Expected<'_>) -> Request<'w> {
     const WIDE: HeadLimits = HeadLimits { head_size_max: 8192, target_size_max: 8192, headers_max: 64 };
     let text = || String::from_utf8_lossy(written);
-    let Some(head) = http::request_head(written) else { panic!("no head by the grammar: {}", text()) };
+    let Some(head) = http::request_head(written) else {
+        panic!("expected a head by the grammar: {}", text())
+    };
     assert_eq!((head.line, head.size), (line, written.len()), "{}", text());
     let fields: Vec<_> =
         head.fields.iter().map(|(name, value)| (*name, String::from_utf8_lossy(value))).collect();
-    let wanted: Vec<_> = wanted.iter().map(|(name, value)| (*name, (*value).into())).collect();
-    assert_eq!(fields, wanted);
-    for (place, (name, _)) in wanted.iter().enumerate() {
-        assert!(wanted[..place].iter().all(|(other, _)| !other.eq_ignore_ascii_case(name)), "{name} twice");
+    let expected: Vec<_> = expected.iter().map(|(name, value)| (*name, (*value).into())).collect();
+    assert_eq!(fields, expected);
+    for (place, (name, _)) in expected.iter().enumerate() {
+        assert!(expected[..place].iter().all(|(other, _)| !other.eq_ignore_ascii_case(name)), "{name} twice");
     }
-    let Ok(Some((read, used))) = head::request(written, 0, &WIDE) else { panic!("not by us: {}", text()) };
+    let Ok(Some((read, used))) = head::request(written, 0, &WIDE) else {
+        panic!("the gateway's own reader refuses it: {}", text())
+    };
     assert_eq!((read.method, read.target, read.host, used), (line[0], line[1], NODE, written.len()));
     read
 }

@@ -1,4 +1,4 @@
-//! Oracles of the one-step and WHIP routes, of `Location` and of bodies.
+//! The oracles of the one-step and WHIP routes, of `Location`, and of bodies.
 
 use crate::oracles::params::param_rules;
 use crate::oracles::reference;
@@ -6,44 +6,44 @@ use crate::proto::http::body::{Body, BodyFault};
 use crate::proto::http::head::BodyLength;
 use crate::proto::red5::location;
 use crate::proto::red5::one_step::OneStep;
-use crate::proto::red5::route;
-use crate::proto::red5::route::{Route, Step};
+use crate::proto::red5::route::{self, Route, Step};
 use crate::proto::red5::rules::ParamRules;
 use crate::proto::red5::whip::{Handle, Method, Request};
 
-/// A target that any server would take as one.
+/// Whether any server accepts this text as a target.
 fn is_target(text: &str) -> bool {
     text.starts_with('/')
         && !text.starts_with("//")
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-/// One-step parameters come out as the plain reference has them, and what they become are targets. Input: the target.
+/// Asserts that one-step parameters are read as the reference reads them, and that they become targets at the node and the
+/// manager. Input: the target.
 pub fn one_step(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(Route::OneStep(route)) = route::route(text) else { return };
     let rules = param_rules();
     for configured in ["", "ng1"] {
         let ours = OneStep::read(&route, &rules, configured);
-        let plain = ours.as_ref().map(|ask| {
-            let group = ask.group.clone();
-            (ask.host.clone(), group, ask.origin_target.clone(), ask.question())
+        let plain = ours.as_ref().map(|step| {
+            let group = step.group.clone();
+            (step.host.clone(), group, step.node_target.clone(), step.question())
         });
         let theirs = reference::one_step(text, &rules, configured);
         assert_eq!(plain.map_err(|refusal| *refusal), theirs, "{text}");
-        let Ok(ask) = ours else { continue };
-        assert!(ask.host.is_some() || ask.group.is_some());
-        assert!(is_target(&ask.origin_target) && ask.origin_target.starts_with(&format!("/{}/", ask.scope)));
-        let Some(question) = ask.question() else { continue };
+        let Ok(step) = ours else { continue };
+        assert!(step.host.is_some() || step.group.is_some());
+        assert!(is_target(&step.node_target) && step.node_target.starts_with(&format!("/{}/", step.scope)));
+        let Some(question) = step.question() else { continue };
         match route::route(&question) {
-            Ok(Route::Event(event)) => assert_eq!(event.name, format!("{}/{}", ask.scope, ask.stream)),
+            Ok(Route::Event(event)) => assert_eq!(event.name, format!("{}/{}", step.scope, step.stream)),
             other => panic!("{question}: {other:?}"),
         }
     }
 }
 
-/// WHIP requests, and what a node's `Location` makes of them. Input: method, line end, target, and if there is another
-/// line end, a `Location`.
+/// Asserts that a WHIP request becomes targets at the node and the manager, and that its `Location` leads back to it. Input:
+/// the method, a line end, the target, and behind another line end the `Location` of a node.
 pub fn whip(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut lines = text.splitn(3, '\n');
@@ -67,13 +67,15 @@ pub fn whip(bytes: &[u8]) {
     resource(&request, lines.next(), &rules);
 }
 
-/// What is made of a request leads back to it, and nothing of the node's `Location` leaves.
+/// Asserts that the `Location` for the client is a target that leads back to the request, and that the node's one becomes a
+/// target with one reading or is unusable.
 fn resource(request: &Request, location: Option<&str>, rules: &ParamRules) {
     let handle = Handle::new(std::array::from_fn(|n| n as u8));
     let out = location::for_client(request, handle);
     assert!(is_target(&out) && !out.contains('?'), "{out}");
-    let Ok(Route::Whip(route)) = route::route(&out) else { panic!("{out} leads nowhere") };
-    let back = Request::read(&route, Method::Delete, rules, "").expect("our own Location is a good target");
+    let Ok(Route::Whip(route)) = route::route(&out) else { panic!("{out} has no route") };
+    let back =
+        Request::read(&route, Method::Delete, rules, "").expect("the gateway's own Location is accepted");
     assert_eq!((back.handle, back.step), (Some(handle), Step::Resource));
     assert_eq!((&back.scope, &back.stream, back.kind), (&request.scope, &request.stream, request.kind));
     let Ok(at_node) = location::at_node(location, request) else { return };
@@ -83,11 +85,11 @@ fn resource(request: &Request, location: Option<&str>, rules: &ParamRules) {
     assert!(!segments.iter().any(|segment| matches!(segment.as_slice(), b"." | b"..")), "{at_node}");
 }
 
-/// How a body came out: what was payload, how much was read, and its end.
+/// The result of reading a body: the payload, the number of bytes used, and whether it was whole.
 type Read = (Vec<u8>, usize, Result<bool, BodyFault>);
 
-/// A body comes out the same however its bytes come, and as the plain reference has it. The first byte is the kind of
-/// body, the rest what is sent.
+/// Asserts that a body is read the same in pieces of any size, and as the reference reads it. The first byte of the input is
+/// the kind of body, the rest what is sent.
 pub fn body(bytes: &[u8]) {
     const MAX: u64 = 64;
     let Some((&kind, sent)) = bytes.split_first() else { return };
@@ -118,26 +120,26 @@ pub fn body(bytes: &[u8]) {
     }
 }
 
-/// Reads a body of which so many bytes come at a time.
+/// Reads a body of which `step` bytes more come each time.
 fn in_steps(mut body: Body, sent: &[u8], step: usize) -> Read {
-    let (mut payload, mut used, mut there) = (Vec::new(), 0, 0);
+    let (mut payload, mut used, mut received) = (Vec::new(), 0, 0);
     loop {
-        let piece = match body.next(&sent[used..there]) {
+        let piece = match body.next(&sent[used..received]) {
             Ok(piece) => piece,
-            // where a fault is noticed is no promise
+            // at which byte a fault is found may depend on the pieces
             Err(fault) => return (payload, 0, Err(fault)),
         };
-        assert!(piece.payload.len() <= piece.used && piece.used <= there - used);
+        assert!(piece.payload.len() <= piece.used && piece.used <= received - used);
         payload.extend_from_slice(piece.payload);
         used += piece.used;
         if body.is_done() {
             return (payload, used, Ok(true));
         }
         if piece.used == 0 {
-            if there == sent.len() {
+            if received == sent.len() {
                 return (payload, used, Ok(false));
             }
-            there = sent.len().min(there.saturating_add(step));
+            received = sent.len().min(received.saturating_add(step));
         }
     }
 }

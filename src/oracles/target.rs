@@ -1,9 +1,10 @@
-//! Oracle of routes.
+//! The oracle of routes.
 
 use crate::oracles::reference;
 use crate::proto::red5::route::{self, EventKind, Keep, Route, StreamPath, WhipForm};
 
-/// A route is found only where a slow second look finds it too, and only plain questions are kept.
+/// Asserts that the parts of a route put together are the target that came, that its path has one reading, and that answers
+/// are stored only for questions about placement. Input: the target.
 pub fn target(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(route) = route::route(text) else { return };
@@ -57,7 +58,7 @@ pub fn target(bytes: &[u8]) {
             assert_eq!((event.target, event.name), (text, segments[5..].join("/").as_str()));
             assert_eq!(event.keep.found(), reference::may_be_kept(event.kind, query), "{text}");
             assert!(event.kind != EventKind::Other || event.keep == Keep::Never);
-            assert!(event.keep.found() || !event.missing_keepable());
+            assert!(event.keep.found() || !event.keep.missing());
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Known origins, and the permit without which nothing is dialled.
+//! Admission: which nodes may be dialled, and the permit without which no node is.
 //!
-//! What the stream manager named is remembered elsewhere; here is decided what that, together with the configuration, is
-//! worth. Addresses are compared as numbers, never as text. Nothing here resolves a name or opens a socket.
+//! The nodes that the stream manager named are stored elsewhere; this file decides, by the configuration, whether such a
+//! node may be dialled (P9). Addresses are compared as numbers, never as text. Nothing here resolves a name or opens a
+//! socket.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,15 +10,17 @@ use std::str::FromStr;
 
 use crate::proto::refusal::Refusal;
 
-/// An address prefix such as `10.0.0.0/8`; a single address has the full length.
+/// A network in CIDR notation, such as `10.0.0.0/8`; a single address has a prefix of full length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
+    /// The address, with no bits set behind the prefix.
     pub address: IpAddr,
+    /// Length of the prefix in bits: at most 32 for IPv4, 128 for IPv6.
     pub prefix: u8,
 }
 
 impl Network {
-    /// Whether the address lies inside. An IPv4 address is never inside an IPv6 prefix, mapped or not.
+    /// Whether the address lies in this network. An IPv4 address is never inside an IPv6 network, mapped or not.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -32,12 +35,13 @@ impl Network {
         }
     }
 
-    /// Whether it holds one address only.
+    /// Whether this network is one single address.
     pub fn is_single(&self) -> bool {
         self.prefix == full_length(self.address)
     }
 }
 
+/// Length in bits of an address of this kind.
 const fn full_length(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => 32,
@@ -54,12 +58,14 @@ impl fmt::Display for Network {
     }
 }
 
-/// Why a text is no [`Network`].
+/// Why a text is not accepted as a [`Network`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkFault {
+    /// What stands before the slash is no address in canonical form.
     Address,
+    /// What stands behind the slash is no number, or greater than the length of the address.
     Prefix,
-    /// Bits are set behind the prefix: either one may be the slip.
+    /// The address has bits set behind the prefix. Address or prefix may be the mistake, so neither is guessed.
     HostBits,
 }
 
@@ -103,49 +109,51 @@ impl FromStr for Network {
     }
 }
 
-/// What an operator says about origins.
+/// What the configuration `[origins]` says about the nodes that may be dialled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionRules {
-    /// Admitted without having been learned.
+    /// Addresses that are admitted without having been learned.
     pub networks: Vec<Network>,
-    /// Admit what the stream manager named.
+    /// Whether learned nodes, those that the stream manager named, are admitted.
     pub learned: bool,
-    /// Learned **and** inside `networks`.
+    /// Whether a node has to be learned **and** inside `networks`; only with `learned`.
     pub strict: bool,
-    /// Our own and the stream manager's addresses.
+    /// Addresses of the gateway itself and of the stream manager. They are denied unless listed as single addresses.
     pub own: Vec<IpAddr>,
-    /// The one port that is ever dialled on an origin.
+    /// The only port that is ever dialled on a node.
     pub port: u16,
 }
 
 impl AdmissionRules {
-    /// Whether an address is of a denied class, and nobody who may has lifted that.
+    /// Whether an address is of a denied class, and the configuration does not lift that.
     fn denies(&self, address: IpAddr) -> bool {
         match Class::of(address) {
-            Class::Never => true,
+            Class::Denied => true,
             Class::Loopback => !self.lists(address),
             Class::Ordinary => self.own.contains(&address) && !self.lists(address),
         }
     }
 
-    /// Whether it is written out as a single address, which lifts loopback and our own.
+    /// Whether `networks` has this very address as a single one. That lifts the denial of loopback addresses and of the
+    /// gateway's own.
     pub fn lists(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.is_single() && network.address == address)
     }
 }
 
-/// Permission to dial an origin. Only [`admit`] makes one, and a dial takes nothing else.
+/// The permit to dial one node. Only [`admit`] and [`admit_configured`] make one, and a dial takes nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Admitted(SocketAddr);
 
 impl Admitted {
-    /// Where to connect to.
+    /// Address and port to connect to.
     pub const fn address(&self) -> SocketAddr {
         self.0
     }
 }
 
-/// Admits an address, or says that it may not be dialled. Denied classes win over everything learned and every prefix.
+/// Admits an address that a client or the stream manager named (P9). `is_learned`: whether the stream manager named it.
+/// Fails with [`Refusal::OriginNotAdmitted`]. Denied classes win over what was learned and over every network.
 pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Result<Admitted, Refusal> {
     let inside = rules.networks.iter().any(|network| network.contains(address));
     let known = match (rules.learned, rules.strict) {
@@ -156,7 +164,8 @@ pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Resul
     if known { admit_configured(rules, address) } else { Err(Refusal::OriginNotAdmitted) }
 }
 
-/// Admits an address of a name that configuration lists: it needs not be known otherwise. Denied classes win all the same.
+/// Admits an address of a name in `origins.names`: it need not be learned or inside a network. Fails with
+/// [`Refusal::OriginNotAdmitted`] if it is of a denied class.
 pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admitted, Refusal> {
     if rules.denies(address) {
         return Err(Refusal::OriginNotAdmitted);
@@ -164,22 +173,23 @@ pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admit
     Ok(Admitted(SocketAddr::new(address, rules.port)))
 }
 
-/// Whether an address that the stream manager named is worth remembering: denied classes are not even learned.
+/// Whether an address that the stream manager named becomes a learned node. Denied classes never do.
 pub fn may_learn(rules: &AdmissionRules, address: IpAddr) -> bool {
     rules.learned && !rules.denies(address)
 }
 
-/// What kind of address this is, as far as it matters here.
+/// The class of an address, as far as admission depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
+    /// Admitted by the rules.
     Ordinary,
-    /// Denied unless listed as a single address: tests, the demo, one-machine set-ups.
+    /// Denied unless listed as a single address: for tests, the demo, clusters on one machine.
     Loopback,
     /// Denied whatever is configured.
-    Never,
+    Denied,
 }
 
-/// Metadata services outside of the link-local ranges: whoever reaches them is the machine to its cloud.
+/// Metadata services outside of the link-local ranges. To its cloud, a request from there comes from the machine itself.
 const METADATA: [IpAddr; 8] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),   // Azure
@@ -192,9 +202,10 @@ const METADATA: [IpAddr; 8] = [
 ];
 
 impl Class {
+    /// The class of this address.
     fn of(address: IpAddr) -> Self {
         if METADATA.contains(&address) {
-            return Self::Never;
+            return Self::Denied;
         }
         match address {
             IpAddr::V4(address) => Self::of_v4(address),
@@ -210,7 +221,7 @@ impl Class {
             || address.is_multicast()
             || address.is_broadcast()
         {
-            Self::Never
+            Self::Denied
         } else {
             Self::Ordinary
         }
@@ -223,14 +234,14 @@ impl Class {
         let denied = address.is_unicast_link_local()
             || address.is_multicast()
             || match address.segments() {
-                // unspecified, and IPv4 inside: compatible, mapped, translated
+                // the unspecified address, and those with an IPv4 address inside: compatible, mapped, translated
                 [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => true,
                 // 6to4, Teredo, NAT64
                 [0x2002, ..] | [0x2001, 0, ..] => true,
                 [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => true,
                 _ => false,
             };
-        if denied { Self::Never } else { Self::Ordinary }
+        if denied { Self::Denied } else { Self::Ordinary }
     }
 }
 
@@ -249,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_learned_or_listed() {
+    fn a_node_is_learned_or_listed() {
         let open = rules(&["192.168.1.0/24", "2001:db8:1::/48"]);
         assert!(admits(&open, "10.0.0.5", true) && !admits(&open, "10.0.0.5", false));
         assert!(admits(&open, "192.168.1.255", false) && !admits(&open, "192.168.2.0", false));
@@ -265,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_single_address_lifts_loopback_and_our_own() {
+    fn only_a_single_address_lifts_loopback_and_the_gateways_own() {
         let wide = rules(&["127.0.0.0/8", "10.0.0.0/8", "::/0"]);
         for address in ["127.0.0.1", "::1", "10.0.0.1", "10.0.0.2"] {
             assert!(!admits(&wide, address, true), "{address}");
@@ -282,8 +293,8 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_lifts() {
-        let never = [
+    fn no_configuration_lifts_a_denied_address() {
+        let denied = [
             "0.0.0.0",
             "0.1.2.3",
             "169.254.169.254",
@@ -307,8 +318,8 @@ mod tests {
             "ff02::1",
             "fd00:ec2::254",
         ];
-        let rules = rules(&never);
-        for address in never {
+        let rules = rules(&denied);
+        for address in denied {
             assert!(!admits(&rules, address, true), "{address}");
             assert!(!may_learn(&rules, address.parse().unwrap()), "{address}");
         }
@@ -318,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_read_as_they_are_written() {
+    fn a_network_is_read_as_it_is_written() {
         for text in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "10.0.0.5", "2001:db8::/32", "::1"] {
             assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
         }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Time on a monotonic clock, in milliseconds.
+/// A time on any monotonic clock, or a duration on it, in milliseconds.
 pub type Millis = u64;
 
-/// A duration on that clock, rounded down; the longest there is instead of one that does not fit.
+/// A duration in milliseconds, rounded down; one that does not fit becomes [`Millis::MAX`].
 pub fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }

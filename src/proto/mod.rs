@@ -1,7 +1,8 @@
-//! What bytes mean and what is allowed: no sockets, no clock, no threads.
+//! Protocols and rules: bytes in, decisions out. No sockets, no clock, no threads.
 //!
-//! Convention of the readers: `&[u8]` in, **error | not yet | value and how much it used** out. A reader consumes nothing
-//! until it can finish. The frame scanner is the one exception, because it works cut-through; see [`websocket::frame`].
+//! Readers take `&[u8]` and give an error, "not complete yet", or a value and the number of bytes that it took. A reader
+//! consumes nothing until it can finish. Two readers work cut-through instead, because what they read may be of any length:
+//! the frame scanner ([`websocket::frame`]) and the reader of bodies ([`http::body`]).
 
 pub mod admission;
 pub mod http;

@@ -1,7 +1,7 @@
-//! The PROXY protocol: what a balancer in front says, before anything else, about whom it connects.
+//! The PROXY protocol: the header by which a load balancer announces a client at the beginning of a connection.
 //!
-//! Where a header begins and ends is decided here, with a limit and the same way whatever pieces it comes in; what stands
-//! in a whole one is read by the `ppp` crate. Source: "The PROXY protocol", versions 1 and 2, Willy Tarreau, 2010-2020.
+//! This file decides where a header begins and ends, with a limit and in the same way whatever pieces it comes in; the crate
+//! `ppp` reads a whole header. Source: "The PROXY protocol", versions 1 and 2, Willy Tarreau, 2010-2020.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,38 +10,41 @@ use std::net::{IpAddr, SocketAddr};
 const V1_MAX: usize = 107;
 const V1_START: &[u8] = b"PROXY ";
 
-/// The longest header of version 2 that is taken. Addresses are 36 bytes at the most; the rest is for what balancers add
-/// (2.2), of which client certificates' names are the longest in use.
+/// The longest header of version 2 that is accepted, in bytes. Addresses are 36 bytes at most; the rest is for what load
+/// balancers add (2.2), of which the names in client certificates are the longest in use.
 const V2_MAX: usize = 4096;
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;
 
-/// Which versions are taken.
+/// Which versions of the header a listener accepts (`proxy_protocol`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Versions {
+    /// Version 1 only, a line of text (2.1).
     V1,
+    /// Version 2 only, binary (2.2).
     V2,
+    /// Both versions.
     Any,
 }
 
-/// Whom a header names.
+/// The client that a header announces, if any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Announced {
-    /// A client behind the balancer; an IPv4 address in IPv6's clothes is an IPv4 address.
+    /// The address of a client behind the load balancer; an IPv4 address mapped into IPv6 is given as IPv4.
     Client(SocketAddr),
-    /// Nobody: the balancer speaks for itself (a health check), or it does not know, or the client has no address of the
-    /// internet. The connection's own address holds.
-    Nobody,
+    /// No client: the load balancer made the connection itself (`LOCAL`, a health check), does not know the client
+    /// (`UNKNOWN`), or the client has no IP address. The connection's own address counts then.
+    NoClient,
 }
 
-/// Why bytes are no header.
+/// Why bytes are no header that this listener accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderFault {
-    /// They do not begin as a header of a version that is taken.
+    /// They do not begin as a header of an accepted version.
     Missing,
-    /// It does not end within the limit.
+    /// The header does not end within its limit: 107 bytes in version 1, 4096 in version 2.
     TooLong,
-    /// It is a header, and breaks the rules.
+    /// The header breaks the specification.
     Malformed,
 }
 
@@ -57,8 +60,8 @@ impl fmt::Display for HeaderFault {
 
 impl std::error::Error for HeaderFault {}
 
-/// Reads the header at the start of `bytes`: whom it names and how many bytes it is; `None` while it may still become one.
-/// It is a fault as soon as the bytes show it.
+/// Reads the header at the start of `bytes`: the client that it announces and its size in bytes, or `None` if it is not
+/// complete yet. Fails as soon as the bytes show a fault.
 pub fn read(bytes: &[u8], versions: Versions) -> Result<Option<(Announced, usize)>, HeaderFault> {
     let begins = |start: &[u8]| bytes.iter().zip(start).all(|(a, b)| a == b);
     if versions != Versions::V2 && begins(V1_START) {
@@ -86,11 +89,11 @@ fn read_v1(bytes: &[u8]) -> Result<Option<(Announced, usize)>, HeaderFault> {
     Ok(Some((announced_v1(line)?, line.len())))
 }
 
-/// Whom a whole line names.
+/// The client that a whole line announces.
 fn announced_v1(line: &str) -> Result<Announced, HeaderFault> {
-    // whatever stands behind this word has to be ignored (2.1), also where ppp counts words
+    // everything behind UNKNOWN has to be ignored (2.1), but ppp counts the words there
     if line == "PROXY UNKNOWN\r\n" || line.starts_with("PROXY UNKNOWN ") {
-        return Ok(Announced::Nobody);
+        return Ok(Announced::NoClient);
     }
     // ppp reads ports with the standard library, which takes a sign
     if line.contains('+') {
@@ -100,11 +103,11 @@ fn announced_v1(line: &str) -> Result<Announced, HeaderFault> {
     match header.addresses {
         ppp::v1::Addresses::Tcp4(of) => Ok(client(of.source_address.into(), of.source_port)),
         ppp::v1::Addresses::Tcp6(of) => Ok(client(of.source_address.into(), of.source_port)),
-        ppp::v1::Addresses::Unknown => Ok(Announced::Nobody),
+        ppp::v1::Addresses::Unknown => Ok(Announced::NoClient),
     }
 }
 
-/// A signature, a byte each for command and family, the length of the rest, the rest.
+/// Binary: a signature, a byte for the command and one for the family, the length of the rest in two bytes, the rest.
 fn read_v2(bytes: &[u8]) -> Result<Option<(Announced, usize)>, HeaderFault> {
     let Some(fixed) = bytes.first_chunk::<V2_FIXED>() else { return Ok(None) };
     let size = V2_FIXED + usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
@@ -117,10 +120,10 @@ fn read_v2(bytes: &[u8]) -> Result<Option<(Announced, usize)>, HeaderFault> {
         Err(_) => return Err(HeaderFault::Malformed),
     };
     if header.command == ppp::v2::Command::Local {
-        return Ok(Some((Announced::Nobody, size)));
+        return Ok(Some((Announced::NoClient, size)));
     }
     let announced = match (header.protocol, header.addresses) {
-        // nobody forwards datagrams to a listener for streams (2.2: such a header is to be refused)
+        // a listener for streams gets no datagrams (2.2: such a header has to be refused)
         (ppp::v2::Protocol::Datagram, _) => return Err(HeaderFault::Malformed),
         (ppp::v2::Protocol::Stream, ppp::v2::Addresses::IPv4(of)) => {
             client(of.source_address.into(), of.source_port)
@@ -128,7 +131,7 @@ fn read_v2(bytes: &[u8]) -> Result<Option<(Announced, usize)>, HeaderFault> {
         (ppp::v2::Protocol::Stream, ppp::v2::Addresses::IPv6(of)) => {
             client(of.source_address.into(), of.source_port)
         }
-        _ => Announced::Nobody,
+        _ => Announced::NoClient,
     };
     Ok(Some((announced, size)))
 }
@@ -152,13 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_names_the_client() {
+    fn a_line_announces_the_client() {
         for (line, expected) in [
             ("PROXY TCP4 192.0.2.7 10.0.0.1 50000 443\r\n", named("192.0.2.7:50000")),
             ("PROXY TCP6 2001:db8::7 2001:db8::1 1 443\r\n", named("[2001:db8::7]:1")),
             ("PROXY TCP6 ::ffff:c000:207 ::1 1 443\r\n", named("192.0.2.7:1")),
-            ("PROXY UNKNOWN\r\n", Announced::Nobody),
-            ("PROXY UNKNOWN a b c d e f g h\r\n", Announced::Nobody),
+            ("PROXY UNKNOWN\r\n", Announced::NoClient),
+            ("PROXY UNKNOWN a b c d e f g h\r\n", Announced::NoClient),
         ] {
             let behind = format!("{line}\x16\x03\x01");
             for versions in [Versions::V1, Versions::Any] {
@@ -194,14 +197,14 @@ mod tests {
         let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(92));
         assert_eq!(read(long.as_bytes(), Versions::Any), Err(HeaderFault::TooLong));
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(91));
-        assert_eq!(read(longest.as_bytes(), Versions::Any), Ok(Some((Announced::Nobody, 107))));
+        assert_eq!(read(longest.as_bytes(), Versions::Any), Ok(Some((Announced::NoClient, 107))));
         for other in ["GET / HTTP/1.1\r\n", "proxy TCP4", "PROXY\tTCP4", "\x16\x03\x01"] {
             assert_eq!(read(other.as_bytes(), Versions::Any), Err(HeaderFault::Missing), "{other:?}");
         }
     }
 
     #[test]
-    fn the_binary_form_names_the_client() {
+    fn a_binary_header_announces_the_client() {
         let v4 = [192, 0, 2, 7, 10, 0, 0, 1, 0xc3, 0x50, 1, 0xbb];
         let mut v6 = [0; 36];
         v6[10..16].copy_from_slice(&[255, 255, 192, 0, 2, 7]);
@@ -211,10 +214,10 @@ mod tests {
             (v2(0x21, 0x11, &v4), named("192.0.2.7:50000")),
             (v2(0x21, 0x11, &more), named("192.0.2.7:50000")),
             (v2(0x21, 0x21, &v6), named("192.0.2.7:9")),
-            (v2(0x20, 0x00, &[]), Announced::Nobody),
-            (v2(0x20, 0x11, &v4), Announced::Nobody),
-            (v2(0x21, 0x00, &[1, 2, 3]), Announced::Nobody),
-            (v2(0x21, 0x31, &[b'/'; 216]), Announced::Nobody),
+            (v2(0x20, 0x00, &[]), Announced::NoClient),
+            (v2(0x20, 0x11, &v4), Announced::NoClient),
+            (v2(0x21, 0x00, &[1, 2, 3]), Announced::NoClient),
+            (v2(0x21, 0x31, &[b'/'; 216]), Announced::NoClient),
         ] {
             let behind = [&header[..], b"\x16\x03\x01"].concat();
             for versions in [Versions::V2, Versions::Any] {

@@ -1,42 +1,73 @@
-//! Every way we say no before a relay began: status, code word and text, in one table.
+//! All refusals: status, code and sentence of each, in one table.
 
-/// A no, as the client, the log and the metrics know it.
+/// Why a request is refused before a relay begins, as the client, the log and the metrics name it. [`Refusal::row`] has the
+/// status, the code and the sentence of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
+    /// A head, body or WebSocket handshake against its grammar.
     BadRequest,
+    /// A target that is no target, or has two readings (P1).
     BadTarget,
+    /// A routing parameter is missing, has no value, or breaks its grammar; or there are too many pairs (P1, P5, P6, P12).
     BadParams,
+    /// `host` is no address in canonical form and no name (P8).
     BadHost,
+    /// The app or the context breaks its grammar (P10).
     BadApp,
+    /// A value that a script left behind, such as `undefined` (P7).
     ScriptLeftover,
+    /// A routing parameter is there twice, or in disguise (P4, P5).
     DuplicateParam,
+    /// The node is not one that may be dialled (P8, P9).
     OriginNotAdmitted,
+    /// The app is not one of `origins.apps` (P11).
     AppNotAllowed,
+    /// The page's web origin is not allowed by `[cors]`, or the field `Origin` is missing where it is required.
     CrossSite,
+    /// `accessToken`, which administrators of the stream manager have (P14).
     AdminParameter,
+    /// The account that clusters reserve for themselves (P14).
     ReservedAccount,
+    /// A target that no route serves.
     NoSuchRoute,
+    /// A WHIP session that is not known, or is over.
     NoSuchResource,
+    /// A method that the route does not take.
     MethodNotAllowed,
+    /// A request on a WebSocket route that is no upgrade.
     UpgradeRequired,
+    /// A version of WebSocket other than 13.
     WebsocketVersion,
+    /// The head was not complete in time.
     HeadTimeout,
+    /// The body was not complete in time.
     BodyTimeout,
+    /// More body than `limits.body_max`.
     BodyTooLarge,
+    /// A target or query over its limit (P1).
     TargetTooLong,
+    /// A head over its limit.
     HeadTooLarge,
+    /// The client address is over its quota.
     TooMany,
+    /// The gateway drains.
     Draining,
+    /// The gateway is over one of its own limits.
     Overloaded,
+    /// The node refused the connection, or could not be reached.
     OriginRefused,
+    /// The node's answer is not a usable one.
     OriginBadHandshake,
+    /// The stream manager's answer is not a usable one, or it could not be reached.
     ManagerFailed,
+    /// The node did not answer in time.
     OriginTimeout,
+    /// The stream manager did not answer in time.
     ManagerTimeout,
 }
 
 impl Refusal {
-    /// All of them, in the order of the enum: the index of a counter is its place here.
+    /// All variants, in the order of their numbers (`as usize`), which are the indexes of their counters.
     pub const ALL: [Self; 30] = {
         use Refusal::*;
         [
@@ -73,7 +104,7 @@ impl Refusal {
         ]
     };
 
-    /// Status (RFC 9110), code word, and one plain sentence that names no node and no secret.
+    /// Status (RFC 9110 15), code, and a sentence for the client that names no node and no secret.
     pub const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::BadRequest => (400, "bad_request", "The request is malformed."),
@@ -119,17 +150,17 @@ impl Refusal {
         }
     }
 
-    /// HTTP status of this refusal.
+    /// The HTTP status of this refusal.
     pub const fn status(self) -> u16 {
         self.row().0
     }
 
-    /// The bare word: `code` in the body, label in the metrics.
+    /// The refusal in one word: `code` in the body of the answer and in the log, and the label in the metrics.
     pub const fn code(self) -> &'static str {
         self.row().1
     }
 
-    /// One plain sentence for a person.
+    /// The sentence for a human in the body of the answer.
     pub const fn sentence(self) -> &'static str {
         self.row().2
     }
@@ -140,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_in_the_order_of_the_enum_and_code_words_differ() {
+    fn the_list_is_in_the_order_of_the_enum_and_codes_differ() {
         for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!(refusal as usize, index);
             assert!(Refusal::ALL[..index].iter().all(|other| other.code() != refusal.code()));

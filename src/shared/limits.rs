@@ -17,7 +17,7 @@ const SHARDS: usize = 64;
 /// An address that has nothing open or unfinished and no tokens missing is forgotten; looked for when a shard has grown to this.
 const SHARD_SWEEP: usize = 1024;
 
-/// Of so many places among the sessions one is kept for requests of [`Priority::First`].
+/// Of so many places among the sessions one is kept for requests of [`Priority::High`].
 const RESERVE: usize = 20;
 
 /// So many places for handshakes one address may fill in any case, so that who is over its limit gets to hear it.
@@ -104,7 +104,7 @@ impl Limiter {
         let address = counted_as(address);
         let limits = self.limits.load();
         let max = limits.sessions.unwrap_or(usize::MAX);
-        let open_to = if priority == Priority::First { max } else { max - max / RESERVE };
+        let open_to = if priority == Priority::High { max } else { max - max / RESERVE };
         if !self.sessions.take(open_to) {
             return Err(Refusal::Overloaded);
         }

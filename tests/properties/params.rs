@@ -144,7 +144,7 @@ fn parameters_that_keep_the_rules_are_accepted_and_forwarded_byte_for_byte() {
         let scope = [&[expected.app.clone()][..], &expected.context].concat().join("/");
         prop_assert_eq!(&params.scope, &scope);
         let mark = if expected.opaque.is_empty() { "" } else { "?" };
-        prop_assert_eq!(params.origin_target, format!("/{scope}/{mark}{}", expected.opaque.join("&")));
+        prop_assert_eq!(params.node_target, format!("/{scope}/{mark}{}", expected.opaque.join("&")));
         Ok(())
     });
 }

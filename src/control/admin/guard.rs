@@ -39,7 +39,7 @@ fn is_named(headers: &HeaderMap, bound: Option<IpAddr>, reads: bool) -> bool {
     }
 }
 
-/// Whether a browser sent the request for a page of another web origin. Programs send neither `Origin` nor `Sec-Fetch-Site`; a
+/// Whether a browser sent the request for a page of another web origin. Programs send neither `Origin` nor `Sec-Fetch-PageOrigin`; a
 /// page can't make a browser leave out `Origin` in a request that changes something.
 fn is_from_another_page(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());

@@ -1,10 +1,10 @@
-//! The reference for addresses: how one is written, which are never dialled, and which may be (P8, P9).
+//! The reference for addresses: their text, and the denied classes (P8, P9).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::proto::admission::Network;
 
-/// An address as text, either kind; no brackets, no port, no zone, no zeros in front.
+/// Reads an IPv4 or IPv6 address: no brackets, no port, no zone, no zeros in front.
 pub(crate) fn any(text: &str) -> Option<IpAddr> {
     let octets: Option<Vec<u16>> = text.split('.').map(octet).collect();
     match octets.as_deref() {
@@ -13,10 +13,10 @@ pub(crate) fn any(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// An IPv6 address as RFC 4291, 2.2 writes it, without a zone.
+/// Reads an IPv6 address as in RFC 4291 2.2, without a zone.
 pub(crate) fn v6(text: &str) -> Option<Ipv6Addr> {
     let (front, back) = match text.find("::") {
-        Some(place) => (&text[..place], Some(&text[place + 2..])),
+        Some(at) => (&text[..at], Some(&text[at + 2..])),
         None => (text, None),
     };
     let front = groups(front, back.is_none())?;
@@ -32,15 +32,15 @@ pub(crate) fn v6(text: &str) -> Option<Ipv6Addr> {
     <[u16; 8]>::try_from(groups).ok().map(Ipv6Addr::from)
 }
 
-/// Groups between colons; the last of an address may be an IPv4 address, which makes two.
+/// The groups between colons; the last one of an address may be an IPv4 address, which counts as two.
 fn groups(text: &str, last: bool) -> Option<Vec<u16>> {
     let mut groups = Vec::new();
     if text.is_empty() {
         return Some(groups);
     }
     let parts: Vec<&str> = text.split(':').collect();
-    for (place, part) in parts.iter().enumerate() {
-        if last && place + 1 == parts.len() && part.contains('.') {
+    for (index, part) in parts.iter().enumerate() {
+        if last && index + 1 == parts.len() && part.contains('.') {
             let octets: Vec<u16> = part.split('.').map(octet).collect::<Option<_>>()?;
             let [a, b, c, d] = octets.try_into().ok()?;
             groups.extend([a * 256 + b, c * 256 + d]);
@@ -60,7 +60,7 @@ fn octet(text: &str) -> Option<u16> {
     (number.to_string() == text).then_some(number.into())
 }
 
-/// An address as its bits.
+/// The bits of an address.
 pub(crate) fn bits(address: IpAddr) -> Vec<bool> {
     let octets = match address {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -69,12 +69,12 @@ pub(crate) fn bits(address: IpAddr) -> Vec<bool> {
     octets.iter().flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1 == 1)).collect()
 }
 
-/// The bits of a prefix.
+/// The bits of a network's prefix.
 pub(crate) fn prefix(network: &Network) -> Vec<bool> {
     bits(network.address)[..network.prefix.into()].to_vec()
 }
 
-/// 127.0.0.0/8 and ::1.
+/// Whether the address is in 127.0.0.0/8 or is ::1.
 pub(crate) fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.octets()[0] == 127,
@@ -82,7 +82,7 @@ pub(crate) fn is_loopback(address: IpAddr) -> bool {
     }
 }
 
-/// Denied classes as prefixes in text.
+/// Whether the address is of a denied class; the classes are written as prefixes.
 pub fn is_denied(address: IpAddr) -> bool {
     let v4 = [
         ("127.0.0.0", 8),

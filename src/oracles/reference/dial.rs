@@ -1,4 +1,4 @@
-//! Where connection parameters lead: P1 to P8, and then P9.
+//! The reference for dialling: the node that connection parameters lead to, by P1 to P8 and then P9.
 
 use crate::oracles::reference::address::{bits, is_denied, is_loopback, prefix};
 use crate::oracles::reference::params::read;
@@ -7,7 +7,8 @@ use crate::proto::red5::params::Host;
 use crate::proto::red5::rules::ParamRules;
 use std::net::{IpAddr, SocketAddr};
 
-/// Where connection parameters lead, if anywhere: P1 to P8, and then P9. Names are resolved elsewhere.
+/// The address that is dialled for connection parameters by P1 to P9, if any. `learned` are the nodes that the stream manager
+/// named. `None` for a name, since names are resolved elsewhere.
 pub fn dials(
     suffix: &str,
     query: &str,
@@ -18,9 +19,9 @@ pub fn dials(
     let Ok((Host::Address(address), _)) = read(suffix, query, params) else {
         return None;
     };
-    // only the very address, written alone, lifts what may be lifted: loopback and our own
-    let alone = rules.networks.iter().any(|network| prefix(network) == bits(address));
-    let lifted = alone && (is_loopback(address) || !is_denied(address));
+    // only a single address in the list lifts a denial, and only that of loopback and of the gateway's own addresses
+    let single = rules.networks.iter().any(|network| prefix(network) == bits(address));
+    let lifted = single && (is_loopback(address) || !is_denied(address));
     if (is_denied(address) || rules.own.contains(&address)) && !lifted {
         return None;
     }

@@ -1,28 +1,28 @@
-//! The reference for heads: RFC 9112 and RFC 9110 line by line, and by name each rule in which we are stricter.
+//! The reference for heads: RFC 9112 and RFC 9110 line by line; rules in which the gateway is stricter are marked.
 //!
-//! It knows nothing of httparse and searches nothing twice as fast as it could: a head is split at its line ends, each line
-//! is taken apart by the grammar, and then every field is looked at once for each question.
+//! It does not use httparse. A head is split at its line ends, each line by its grammar, and then all fields are searched
+//! for each value that is needed.
 
 use crate::oracles::reference::address;
 use crate::proto::http::head::{BodyLength, HeadLimits, Request, Response};
 
-/// A head taken apart, and nothing else.
+/// A head split into its parts, which are not interpreted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head<'b> {
     /// The parts of the first line: method, target, version; or version, code, reason.
     pub line: [&'b str; 3],
     /// Names as they came, and values without the space around them.
     pub fields: Vec<(&'b str, &'b [u8])>,
-    /// Bytes of the head, the blank line and an empty line before it included.
+    /// Bytes of the head, with the blank line, and with an empty line before the request line.
     pub size: usize,
 }
 
-/// A request head by RFC 9112, 2.1 to 5; `None` if there is none, or not all of it.
+/// The request head at the front of some bytes, by RFC 9112 2.1 to 5; `None` if it is malformed or not complete.
 pub fn request_head(bytes: &[u8]) -> Option<Head<'_>> {
-    // RFC 9112, 2.2: "ignore at least one empty line (CRLF) received prior to the request-line"; we: one
+    // RFC 9112 2.2: "ignore at least one empty line (CRLF) received prior to the request-line"; the gateway ignores one
     let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let (line, fields, size) = split(bytes, start)?;
-    // RFC 9112, 3: method SP request-target SP HTTP-version
+    // RFC 9112 3: method SP request-target SP HTTP-version
     let [method, target, version]: [&str; 3] =
         std::str::from_utf8(line).ok()?.split(' ').collect::<Vec<_>>().try_into().ok()?;
     let graphic = !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_graphic());
@@ -33,7 +33,7 @@ pub fn request_head(bytes: &[u8]) -> Option<Head<'_>> {
     })
 }
 
-/// A response head by RFC 9112, 4.
+/// The response head at the front of some bytes, by RFC 9112 4; `None` if it is malformed or not complete.
 pub fn response_head(bytes: &[u8]) -> Option<Head<'_>> {
     let (line, fields, size) = split(bytes, 0)?;
     let (version, rest) = (line.get(..8)?, line.get(8..)?);
@@ -41,7 +41,7 @@ pub fn response_head(bytes: &[u8]) -> Option<Head<'_>> {
     let (code, rest) = (rest.strip_prefix(b" ")?.get(..3)?, rest.get(4..)?);
     let code =
         std::str::from_utf8(code).ok().filter(|code| code.bytes().all(|digit| digit.is_ascii_digit()))?;
-    // laxer than the grammar: a line that ends behind the code, since there are servers that write it
+    // laxer than the grammar: the line may end behind the code, as some servers write it
     let reason = if rest.is_empty() { rest } else { rest.strip_prefix(b" ")? };
     if !reason.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)) {
         return None;
@@ -50,20 +50,20 @@ pub fn response_head(bytes: &[u8]) -> Option<Head<'_>> {
     Some(Head { line: [version, code, reason], fields, size })
 }
 
-/// Name as it came, value.
+/// The name as it came, and the value.
 type Field<'b> = (&'b str, &'b [u8]);
 
-/// The first line, the fields, and the size of it all.
+/// The first line, the fields, and the size of the head in bytes.
 fn split(bytes: &[u8], start: usize) -> Option<(&[u8], Vec<Field<'_>>, usize)> {
     let end = bytes.get(start..)?.windows(4).position(|four| four == b"\r\n\r\n")? + start;
     let mut lines = Vec::new();
     let mut rest = &bytes[start..end];
-    while let Some(place) = rest.windows(2).position(|two| two == b"\r\n") {
-        lines.push(&rest[..place]);
-        rest = &rest[place + 2..];
+    while let Some(at) = rest.windows(2).position(|two| two == b"\r\n") {
+        lines.push(&rest[..at]);
+        rest = &rest[at + 2..];
     }
     lines.push(rest);
-    // RFC 9112, 2.2: a bare CR is invalid; a bare LF may be taken for a line end: never by us
+    // RFC 9112 2.2: a bare CR is invalid; a bare LF may count as a line end; stricter: it never does
     if lines.iter().any(|line| line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))) {
         return None;
     }
@@ -72,40 +72,41 @@ fn split(bytes: &[u8], start: usize) -> Option<(&[u8], Vec<Field<'_>>, usize)> {
     Some((first, fields, end + 4))
 }
 
-/// RFC 9112, 5: field-name ":" OWS field-value OWS. A line that begins with space is obsolete folding: never taken.
+/// A field by RFC 9112 5: field-name ":" OWS field-value OWS. Stricter: obsolete folding, a line that begins with a space, is
+/// never accepted.
 fn field(line: &[u8]) -> Option<Field<'_>> {
-    let place = line.iter().position(|&byte| byte == b':')?;
-    let name = std::str::from_utf8(&line[..place]).ok().filter(|name| is_token(name))?;
-    let mut value = &line[place + 1..];
+    let at = line.iter().position(|&byte| byte == b':')?;
+    let name = std::str::from_utf8(&line[..at]).ok().filter(|name| is_token(name))?;
+    let mut value = &line[at + 1..];
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
     }
     while let [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }
-    // RFC 9110, 5.5: VCHAR, obs-text, SP and HTAB
+    // RFC 9110 5.5: VCHAR, obs-text, SP and HTAB
     value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)).then_some((name, value))
 }
 
-/// RFC 9110, 5.6.2.
+/// A token by RFC 9110 5.6.2.
 fn is_token(text: &str) -> bool {
     let tchar = |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter);
     !text.is_empty() && text.chars().all(tchar)
 }
 
-/// We know two.
+/// One of the two versions that the gateway speaks.
 fn is_version(text: &str) -> bool {
     ["HTTP/1.0", "HTTP/1.1"].contains(&text)
 }
 
 impl<'b> Head<'b> {
-    /// All values of a field.
+    /// All values of the fields with this name, which has to be in lower case.
     pub fn values(&self, name: &str) -> Vec<&'b [u8]> {
         let named = |field: &&Field<'_>| field.0.to_ascii_lowercase() == name;
         self.fields.iter().filter(named).map(|field| field.1).collect()
     }
 
-    /// Stricter: a field with one meaning is there once and is ASCII, or the head is refused.
+    /// The value of a field that may be there once. Stricter: fails if it is there twice or is not ASCII.
     fn once(&self, name: &str) -> Result<Option<&'b str>, ()> {
         match self.values(name).as_slice() {
             [] => Ok(None),
@@ -114,20 +115,21 @@ impl<'b> Head<'b> {
         }
     }
 
-    /// The last of several, if it is ASCII.
+    /// The last value of a field, if it is ASCII.
     fn last(&self, name: &str) -> Option<&'b str> {
         let last = self.values(name).last().copied()?;
         std::str::from_utf8(last).ok().filter(|value| value.is_ascii())
     }
 
-    /// Whether a list names this token.
+    /// Whether a field that is a list has this token.
     fn lists(&self, name: &str, token: &str) -> bool {
         let values = self.values(name);
         let items = values.iter().flat_map(|value| value.split(|&byte| byte == b','));
         items.map(<[u8]>::trim_ascii).any(|item| item.to_ascii_lowercase() == token.as_bytes())
     }
 
-    /// RFC 9112, 6.3, and stricter: of each field one, only `chunked`, never both, never in HTTP/1.0.
+    /// The framing by RFC 9112 6.3. Stricter: each field once, only `chunked`, never both fields, and no coding in HTTP/1.0.
+    /// `None` if the head is refused, `Some(None)` if no field frames the body.
     fn framing(&self, minor: u8) -> Option<Option<BodyLength>> {
         let (codings, lengths) = (self.values("transfer-encoding"), self.values("content-length"));
         match (codings.as_slice(), lengths.as_slice()) {
@@ -146,7 +148,7 @@ impl<'b> Head<'b> {
         }
     }
 
-    /// RFC 9112, 9.3.
+    /// Whether the connection is kept, by RFC 9112 9.3.
     fn keeps(&self, minor: u8) -> bool {
         !self.lists("connection", "close") && (minor == 1 || self.lists("connection", "keep-alive"))
     }
@@ -160,11 +162,11 @@ impl<'b> Head<'b> {
     }
 }
 
-/// A request as the gateway has to see it; `None` if it has to be refused, or is not all there.
+/// A request as the gateway has to read it, with its size in bytes; `None` if it has to be refused or is not complete.
 pub fn request<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Request<'b>, usize)> {
     let head = request_head(bytes)?;
     let [method, target, version] = head.line;
-    // of the whole first line there is room for the longest target with a method of 20 bytes
+    // the request line may be as long as the longest target with a method of 20 bytes
     let line = method.len() + target.len() + version.len() + 4;
     if !head.fits(limits) || target.len() > limits.target_size_max || line > limits.target_size_max + 32 {
         return None;
@@ -203,7 +205,7 @@ pub fn request<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Request<'b>,
     is_authority(host).then_some((request, head.size))
 }
 
-/// A response as the gateway has to see it.
+/// A response as the gateway has to read it, with its size in bytes; `None` if it has to be refused or is not complete.
 pub fn response<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Response<'b>, usize)> {
     let head = response_head(bytes)?;
     let [version, code, _] = head.line;
@@ -212,7 +214,7 @@ pub fn response<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Response<'b
         return None;
     }
     let framing = head.framing(minor)?;
-    // RFC 9112, 6.3, 1: whatever the fields say
+    // RFC 9112 6.3, item 1: whatever the fields say
     let bodiless = status < 200 || status == 204 || status == 304;
     let response = Response {
         status,
@@ -233,7 +235,8 @@ pub fn response<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Response<'b
     Some((response, head.size))
 }
 
-/// RFC 9112, 3.2.1 and 3.2.2; stricter: no `#`, an absolute target is for the host that `Host` names, and nothing else.
+/// The target in origin-form by RFC 9112 3.2.1 and 3.2.2. Stricter: no `#`, an absolute target has to name the host that
+/// `Host` names, and no other form is accepted.
 fn origin_form<'b>(target: &'b str, host: &str) -> Option<&'b str> {
     if target.contains('#') {
         return None;
@@ -258,7 +261,8 @@ fn origin_form<'b>(target: &'b str, host: &str) -> Option<&'b str> {
     }
 }
 
-/// RFC 9110, 7.2: uri-host [ ":" port ]; stricter: a name of letters, digits, `.`, `-` and `_`, and a port that is one.
+/// Whether this is an authority by RFC 9110 7.2: uri-host [ ":" port ]. Stricter: a name is of letters, digits, `.`, `-` and
+/// `_`, and a port is a number up to 65535.
 fn is_authority(text: &str) -> bool {
     let port_start = match text.rfind(']') {
         Some(bracket) => text[bracket..].find(':').map(|colon| bracket + colon),

@@ -1,4 +1,5 @@
-//! The reference for a stream manager's answers: JSON by RFC 8259, the nodes it names, and how long that may be believed.
+//! The reference for a stream manager's answers: JSON by RFC 8259, the nodes that it names, and the time for which it may be
+//! stored.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,19 +10,20 @@ use crate::oracles::reference::address;
 use crate::proto::red5::answer::{Answer, FreshnessRules, NODES_MAX};
 use crate::proto::red5::route::{EventKind, Keep};
 
-/// Values deeper than this are not walked.
+/// Deepest level of values that is walked.
 const DEPTH_MAX: usize = 200;
 
-/// Why there was no walk.
+/// Why a body could not be walked.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// It is no JSON.
+pub enum WalkFault {
+    /// The body is no JSON text.
     Malformed,
+    /// Values are nested deeper than 200 levels.
     TooDeep,
 }
 
-/// The nodes that a body names, by way of serde_json's tree; `None` if that can't hold it all: numbers out of range, halves
-/// of surrogate pairs.
+/// The nodes that a body names, by serde_json's tree of values. `None` if the tree can't hold the body: with numbers out of
+/// range, and with halves of surrogate pairs.
 pub fn nodes_by_tree(body: &[u8]) -> Option<Vec<IpAddr>> {
     let objects = match serde_json::from_slice(body).ok()? {
         Value::Array(objects) => objects,
@@ -31,13 +33,13 @@ pub fn nodes_by_tree(body: &[u8]) -> Option<Vec<IpAddr>> {
     Some(named(addresses))
 }
 
-/// The nodes that a body names, by a walk of our own over all that is JSON.
-pub fn nodes_by_walk(body: &[u8]) -> Result<Vec<IpAddr>, Trouble> {
+/// The nodes that a body names, by a reader of JSON that is written here. Fails if the body is no JSON or nested too deep.
+pub fn nodes_by_walk(body: &[u8]) -> Result<Vec<IpAddr>, WalkFault> {
     let mut walk = Walk { rest: body };
     let value = walk.value(0)?;
     walk.space();
     if !walk.rest.is_empty() || std::str::from_utf8(body).is_err() {
-        return Err(Trouble::Malformed);
+        return Err(WalkFault::Malformed);
     }
     let objects = match value {
         Json::Array(objects) => objects,
@@ -53,7 +55,7 @@ pub fn nodes_by_walk(body: &[u8]) -> Result<Vec<IpAddr>, Trouble> {
     })))
 }
 
-/// Each address once, in order of mention, not more than fit.
+/// Each address once, in the order in which they stand there, as many as one answer may name.
 fn named<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> Vec<IpAddr> {
     let mut nodes = Vec::new();
     for address in texts.flatten().filter_map(address::any) {
@@ -64,7 +66,7 @@ fn named<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> Vec<IpAddr> {
     nodes
 }
 
-/// As much of a value as matters.
+/// A value, as far as nodes depend on it.
 enum Json {
     Object(Vec<(String, Self)>),
     Array(Vec<Self>),
@@ -72,6 +74,7 @@ enum Json {
     Other,
 }
 
+/// The rest of a body that is being read.
 struct Walk<'b> {
     rest: &'b [u8],
 }
@@ -83,20 +86,20 @@ impl Walk<'_> {
         }
     }
 
-    /// Takes these bytes, if they come next.
+    /// Skips these bytes if they come next; returns whether they did.
     fn takes(&mut self, bytes: &[u8]) -> bool {
         let rest = self.rest.strip_prefix(bytes);
         self.rest = rest.unwrap_or(self.rest);
         rest.is_some()
     }
 
-    fn expect(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        if self.takes(bytes) { Ok(()) } else { Err(Trouble::Malformed) }
+    fn expect(&mut self, bytes: &[u8]) -> Result<(), WalkFault> {
+        if self.takes(bytes) { Ok(()) } else { Err(WalkFault::Malformed) }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Json, Trouble> {
+    fn value(&mut self, depth: usize) -> Result<Json, WalkFault> {
         if depth > DEPTH_MAX {
-            return Err(Trouble::TooDeep);
+            return Err(WalkFault::TooDeep);
         }
         self.space();
         if self.takes(b"{") {
@@ -114,7 +117,7 @@ impl Walk<'_> {
         Ok(Json::Other)
     }
 
-    fn object(&mut self, depth: usize) -> Result<Json, Trouble> {
+    fn object(&mut self, depth: usize) -> Result<Json, WalkFault> {
         let mut pairs = Vec::new();
         self.space();
         if self.takes(b"}") {
@@ -135,7 +138,7 @@ impl Walk<'_> {
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<Json, Trouble> {
+    fn array(&mut self, depth: usize) -> Result<Json, WalkFault> {
         let mut values = Vec::new();
         self.space();
         if self.takes(b"]") {
@@ -151,38 +154,38 @@ impl Walk<'_> {
         }
     }
 
-    /// What stands behind the opening quotation mark.
-    fn text(&mut self) -> Result<String, Trouble> {
+    /// A string, behind its opening quotation mark.
+    fn text(&mut self) -> Result<String, WalkFault> {
         let mut units: Vec<u16> = Vec::new();
         loop {
             let end = self.rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-            let (plain, rest) = self.rest.split_at(end.ok_or(Trouble::Malformed)?);
+            let (plain, rest) = self.rest.split_at(end.ok_or(WalkFault::Malformed)?);
             units.extend(String::from_utf8_lossy(plain).encode_utf16());
             self.rest = &rest[1..];
             match rest[0] {
                 b'"' => return Ok(String::from_utf16_lossy(&units)),
                 b'\\' => units.push(self.escape()?),
-                _ => return Err(Trouble::Malformed),
+                _ => return Err(WalkFault::Malformed),
             }
         }
     }
 
-    /// What stands behind a backslash.
-    fn escape(&mut self) -> Result<u16, Trouble> {
-        let (&kind, rest) = self.rest.split_first().ok_or(Trouble::Malformed)?;
+    /// An escape, behind its backslash.
+    fn escape(&mut self) -> Result<u16, WalkFault> {
+        let (&kind, rest) = self.rest.split_first().ok_or(WalkFault::Malformed)?;
         self.rest = rest;
-        let place = b"\"\\/bfnrt".iter().position(|&known| known == kind);
-        if let Some(place) = place {
-            return Ok(u16::from(b"\"\\/\x08\x0c\n\r\t"[place]));
+        let index = b"\"\\/bfnrt".iter().position(|&known| known == kind);
+        if let Some(index) = index {
+            return Ok(u16::from(b"\"\\/\x08\x0c\n\r\t"[index]));
         }
         let digits = self.rest.get(..4).filter(|four| kind == b'u' && four.iter().all(u8::is_ascii_hexdigit));
         let digits =
-            std::str::from_utf8(digits.ok_or(Trouble::Malformed)?).map_err(|_| Trouble::Malformed)?;
+            std::str::from_utf8(digits.ok_or(WalkFault::Malformed)?).map_err(|_| WalkFault::Malformed)?;
         self.rest = &self.rest[4..];
-        u16::from_str_radix(digits, 16).map_err(|_| Trouble::Malformed)
+        u16::from_str_radix(digits, 16).map_err(|_| WalkFault::Malformed)
     }
 
-    fn number(&mut self) -> Result<(), Trouble> {
+    fn number(&mut self) -> Result<(), WalkFault> {
         self.takes(b"-");
         if !self.takes(b"0") {
             self.digits()?;
@@ -197,15 +200,15 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// At least one.
-    fn digits(&mut self) -> Result<(), Trouble> {
+    /// One digit or more.
+    fn digits(&mut self) -> Result<(), WalkFault> {
         let end = self.rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(self.rest.len());
         self.rest = &self.rest[end..];
-        if end == 0 { Err(Trouble::Malformed) } else { Ok(()) }
+        if end == 0 { Err(WalkFault::Malformed) } else { Ok(()) }
     }
 }
 
-/// For how long an answer may be kept: our own time, cut short by what the stream manager says.
+/// For how long an answer may be stored: the configured time, or less if the stream manager says so.
 pub fn freshness(
     answer: &Answer,
     rules: &FreshnessRules,
@@ -231,7 +234,7 @@ pub fn freshness(
                 if value.is_empty() || value.chars().any(|digit: char| !digit.is_ascii_digit()) {
                     return None;
                 }
-                // more digits than fit are more than ours
+                // more digits than a number can have are more than the configured time
                 seconds = seconds.min(value.parse().unwrap_or(seconds));
             }
             _ => {}

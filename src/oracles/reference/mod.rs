@@ -1,4 +1,8 @@
-//! The rules once more, slowly and straight from their text: what an oracle compares a reader with.
+//! References: the same decisions a second time, slow and plain, written from the text of the rules. Oracles compare the
+//! readers with them.
+//!
+//! A reference never calls the reader that is compared with it. It follows the rules one after the other, in their order,
+//! with as many copies of the data as make it easy to read.
 
 mod address;
 mod dial;

@@ -1,7 +1,4 @@
-//! The same decisions once more: plain, slow, and written straight from the rules, to be compared with.
-//!
-//! Nothing here may call the readers it is compared with. One rule after the other, in the order of the rules, with as
-//! many copies as make it easy to see.
+//! The reference for connection parameters: P1 to P14, one after the other.
 
 use std::net::Ipv4Addr;
 
@@ -11,13 +8,13 @@ use crate::proto::red5::route::EventKind;
 use crate::proto::red5::rules::ParamRules;
 use crate::proto::refusal::Refusal;
 
-/// Parameters that are for the gateway.
+/// The routing parameters.
 pub(crate) const ROUTING: [&str; 3] = ["host", "app", "context"];
 
 /// Key, value if there is an `=`, and the whole pair.
 pub(crate) type Pair<'q> = (&'q str, Option<&'q str>, &'q str);
 
-/// What connection parameters come to by P1 to P14: the node, and what it is asked for.
+/// The node and the target at the node by P1 to P14, or the refusal of the first rule that is broken.
 pub fn read(suffix: &str, query: &str, rules: &ParamRules) -> Result<(Host, String), Refusal> {
     let pairs = read_pairs(query, rules)?;
     refuse_confusion(&pairs)?;
@@ -33,7 +30,7 @@ pub fn read(suffix: &str, query: &str, rules: &ParamRules) -> Result<(Host, Stri
     Ok((host, format!("/{}/{mark}{}", scope.join("/"), opaque.join("&"))))
 }
 
-/// P1, P2, P3.
+/// The pairs of a query (P1, P2, P3).
 pub(crate) fn read_pairs<'q>(query: &'q str, rules: &ParamRules) -> Result<Vec<Pair<'q>>, Refusal> {
     if query.len() > rules.query_size_max {
         return Err(Refusal::TargetTooLong);
@@ -45,7 +42,7 @@ pub(crate) fn read_pairs<'q>(query: &'q str, rules: &ParamRules) -> Result<Vec<P
     let mut pairs = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         pairs.push(match pair.find('=') {
-            Some(place) => (&pair[..place], Some(&pair[place + 1..]), pair),
+            Some(at) => (&pair[..at], Some(&pair[at + 1..]), pair),
             None => (pair, None, pair),
         });
     }
@@ -55,13 +52,13 @@ pub(crate) fn read_pairs<'q>(query: &'q str, rules: &ParamRules) -> Result<Vec<P
     Ok(pairs)
 }
 
-/// A key without its disguise.
+/// A key without its disguise: decoded once, in lower case, without question marks.
 pub(crate) fn plain(key: &str) -> String {
     let text = String::from_utf8_lossy(&unescape_loosely(key.as_bytes())).to_ascii_lowercase();
     text.replace('?', "")
 }
 
-/// P4, P5.
+/// Checks P4 and P5.
 pub(crate) fn refuse_confusion(pairs: &[Pair<'_>]) -> Result<(), Refusal> {
     for (key, ..) in pairs {
         if !ROUTING.contains(key) && ROUTING.contains(&plain(key).as_str()) {
@@ -79,13 +76,13 @@ pub(crate) fn refuse_confusion(pairs: &[Pair<'_>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// P14.
+/// Checks P14.
 pub(crate) fn refuse_secrets(pairs: &[Pair<'_>], rules: &ParamRules) -> Result<(), Refusal> {
     if rules.refuse_admin_parameter && pairs.iter().any(|(key, ..)| plain(key) == "accesstoken") {
         return Err(Refusal::AdminParameter);
     }
     for (key, value, _) in pairs {
-        // the nodes' `String.split("=")` drops empty ends
+        // Java's `String.split("=")` at the nodes drops empty parts at the end
         let value = unescape_loosely(value.unwrap_or_default().trim_end_matches('=').as_bytes());
         if rules.refuse_reserved_account && plain(key) == "username" && value == b"cluster-restreamer" {
             return Err(Refusal::ReservedAccount);
@@ -94,7 +91,7 @@ pub(crate) fn refuse_secrets(pairs: &[Pair<'_>], rules: &ParamRules) -> Result<(
     Ok(())
 }
 
-/// P6 and P7.
+/// Decodes a routing value (P6 and P7).
 pub(crate) fn decode(raw: &str, otherwise: Refusal) -> Result<String, Refusal> {
     let value = unescape(raw.as_bytes()).ok_or(otherwise)?;
     let value = String::from_utf8(value).map_err(|_| otherwise)?;
@@ -107,7 +104,7 @@ pub(crate) fn decode(raw: &str, otherwise: Refusal) -> Result<String, Refusal> {
     Ok(value)
 }
 
-/// P8.
+/// Reads a decoded host (P8).
 pub(crate) fn read_host(value: &str, rules: &ParamRules) -> Result<Host, Refusal> {
     let malformed = Err(Refusal::BadHost);
     if value.contains(['[', ']']) && !(value.starts_with('[') && value.ends_with(']')) {
@@ -141,7 +138,7 @@ pub(crate) fn read_host(value: &str, rules: &ParamRules) -> Result<Host, Refusal
     }
 }
 
-/// P10, P11, P12.
+/// App and context as segments (P10, P11, P12).
 pub(crate) fn read_scope(
     app: &str,
     context: Option<&str>,
@@ -149,11 +146,11 @@ pub(crate) fn read_scope(
     rules: &ParamRules,
 ) -> Result<Vec<String>, Refusal> {
     let mut scope = segments(&decode(app, Refusal::BadApp)?)?;
-    let asked = match context.filter(|context| !context.is_empty()) {
+    let in_query = match context.filter(|context| !context.is_empty()) {
         Some(context) => Some(segments(&decode(context, Refusal::BadApp)?)?),
         None => None,
     };
-    let path = match suffix {
+    let in_path = match suffix {
         "" | "/" => None,
         _ => {
             let word = suffix.strip_prefix('/').unwrap_or(suffix);
@@ -165,10 +162,10 @@ pub(crate) fn read_scope(
             Some(segments(word)?)
         }
     };
-    if asked.is_some() && path.is_some() && asked != path {
+    if in_query.is_some() && in_path.is_some() && in_query != in_path {
         return Err(Refusal::BadParams);
     }
-    scope.extend(asked.or(path).unwrap_or_default());
+    scope.extend(in_query.or(in_path).unwrap_or_default());
     if scope.len() > rules.depth_max {
         return Err(Refusal::BadApp);
     }
@@ -178,6 +175,7 @@ pub(crate) fn read_scope(
     Ok(scope)
 }
 
+/// The segments of a decoded value (P10).
 pub(crate) fn segments(value: &str) -> Result<Vec<String>, Refusal> {
     let mut segments: Vec<&str> = value.split('/').collect();
     if segments.len() > 1 && segments[0].is_empty() {
@@ -195,7 +193,7 @@ pub(crate) fn segments(value: &str) -> Result<Vec<String>, Refusal> {
     Ok(segments.into_iter().map(str::to_owned).collect())
 }
 
-/// Unescapes once; `None` if an escape is not whole.
+/// Decodes escapes once; `None` if one is not whole.
 pub(crate) fn unescape(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     let mut rest = bytes;
@@ -212,27 +210,27 @@ pub(crate) fn unescape(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// Unescapes once; an escape that is not whole stays as it is.
+/// Decodes escapes once; one that is not whole stays as it is.
 pub fn unescape_loosely(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
-    let mut place = 0;
-    while place < bytes.len() {
-        match bytes.get(place..place + 3).filter(|three| three[0] == b'%').and_then(unescape) {
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes.get(at..at + 3).filter(|three| three[0] == b'%').and_then(unescape) {
             Some(one) => {
                 plain.extend(one);
-                place += 3;
+                at += 3;
             }
             None => {
-                plain.push(bytes[place]);
-                place += 1;
+                plain.push(bytes[at]);
+                at += 1;
             }
         }
     }
     plain
 }
 
-/// The segments of a path as a reader sees them that unescapes twice, or `None` if there is something in it that two
-/// readers see differently.
+/// The segments of a path for a reader that decodes it twice, or `None` if two readers could understand the path
+/// differently.
 pub fn path_segments(path: &str) -> Option<Vec<Vec<u8>>> {
     let once = unescape(path.as_bytes())?;
     let twice = unescape_loosely(&once);
@@ -247,7 +245,8 @@ pub fn path_segments(path: &str) -> Option<Vec<Vec<u8>>> {
     Some(twice.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect())
 }
 
-/// Whether found answers to a question may be kept, by the table of domain part 7.2 with our correction for broadcast.
+/// Whether found answers to a question with this query may be stored: it has parameters about placement only, each once and
+/// with a value that can mean only one thing.
 pub fn may_be_kept(kind: EventKind, query: &str) -> bool {
     let mut names = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -1,4 +1,4 @@
-//! The references for the routes of 2.0 and for chunked bodies.
+//! The references for the routes of Stream Manager 2.0 and for chunked bodies.
 
 use crate::oracles::reference::params::{
     Pair, decode, may_be_kept, plain, read_host, refuse_secrets, segments,
@@ -8,7 +8,7 @@ use crate::proto::red5::route::EventKind;
 use crate::proto::red5::rules::ParamRules;
 use crate::proto::refusal::Refusal;
 
-/// Whether answers of the streams service to a subscriber may be kept.
+/// Whether answers of the streams service to a player's question may be stored.
 pub fn streams_may_be_kept(group: &str, query: &str) -> bool {
     let plain = ["undefined", "null", "NaN", "[object Object]", "true", "false"];
     let named = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
@@ -16,10 +16,11 @@ pub fn streams_may_be_kept(group: &str, query: &str) -> bool {
     !plain.contains(&group) && !decides && may_be_kept(EventKind::List, query)
 }
 
-/// What a one-step request comes to: host, group, what the node is asked, and what the streams service is asked.
+/// A one-step request: host, group, target at the node, target of the question to the streams service.
 type OneStep = (Option<Host>, Option<String>, String, Option<String>);
 
-/// A one-step request of which the path is known to have the right shape.
+/// Reads a one-step request. Its path has to have the form of that route. `configured` is the group for clients that name
+/// none; empty if there is none.
 pub fn one_step(target: &str, rules: &ParamRules, configured: &str) -> Result<OneStep, Refusal> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let pairs = pairs(query, rules)?;
@@ -62,7 +63,7 @@ pub fn one_step(target: &str, rules: &ParamRules, configured: &str) -> Result<On
     Ok((host, group, format!("/{scope}/{}", only(false)), question))
 }
 
-/// P1 to P3, with W02: one question mark before `id=` is an ampersand.
+/// The pairs of a query (P1 to P3), in which one question mark before `id=` counts as an ampersand (W02).
 fn pairs<'q>(query: &'q str, rules: &ParamRules) -> Result<Vec<Pair<'q>>, Refusal> {
     if query.len() > rules.query_size_max {
         return Err(Refusal::TargetTooLong);
@@ -77,7 +78,7 @@ fn pairs<'q>(query: &'q str, rules: &ParamRules) -> Result<Vec<Pair<'q>>, Refusa
     let pairs: Vec<Pair<'_>> = pairs
         .into_iter()
         .map(|pair| match pair.find('=') {
-            Some(place) => (&pair[..place], Some(&pair[place + 1..]), pair),
+            Some(at) => (&pair[..at], Some(&pair[at + 1..]), pair),
             None => (pair, None, pair),
         })
         .collect();
@@ -87,7 +88,7 @@ fn pairs<'q>(query: &'q str, rules: &ParamRules) -> Result<Vec<Pair<'q>>, Refusa
     Ok(pairs)
 }
 
-/// P10 and P11 for segments of a path.
+/// App and context of a path (P10 and P11).
 fn scope(names: &[&str], rules: &ParamRules) -> Result<String, Refusal> {
     if names.iter().any(|name| ["undefined", "null", "NaN", "true", "false"].contains(name)) {
         return Err(Refusal::ScriptLeftover);
@@ -102,7 +103,7 @@ fn scope(names: &[&str], rules: &ParamRules) -> Result<String, Refusal> {
     Ok(scope.join("/"))
 }
 
-/// The group that is asked.
+/// The group that the client names, or the configured one.
 fn group(raw: Option<&str>, configured: &str) -> Result<Option<String>, Refusal> {
     let named = match raw {
         Some(raw) => decode(raw, Refusal::BadParams)?,
@@ -118,12 +119,13 @@ fn group(raw: Option<&str>, configured: &str) -> Result<Option<String>, Refusal>
     Ok(Some(named))
 }
 
-/// A chunked body all of which is there: payload and length. `Some(None)`: it is not whole; `None`: it is none.
+/// The payload and the size of a chunked body with at most `max` bytes of payload. `Some(None)`: it is not complete;
+/// `None`: it is malformed or too large.
 pub fn chunked(sent: &[u8], max: u64) -> Option<Option<(Vec<u8>, usize)>> {
-    let (mut payload, mut place) = (Vec::new(), 0);
+    let (mut payload, mut at) = (Vec::new(), 0);
     loop {
-        let Some(line) = line(&sent[place..], 256, false)? else { return Some(None) };
-        place += line.len() + 2;
+        let Some(line) = line(&sent[at..], 256, false)? else { return Some(None) };
+        at += line.len() + 2;
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let size = u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()?;
         if size > max - payload.len() as u64 {
@@ -133,34 +135,35 @@ pub fn chunked(sent: &[u8], max: u64) -> Option<Option<(Vec<u8>, usize)>> {
             break;
         }
         let size = size as usize;
-        let chunk = &sent[place..sent.len().min(place + size)];
+        let chunk = &sent[at..sent.len().min(at + size)];
         payload.extend_from_slice(chunk);
-        place += chunk.len();
-        let end = &sent[place..sent.len().min(place + 2)];
+        at += chunk.len();
+        let end = &sent[at..sent.len().min(at + 2)];
         if !b"\r\n".starts_with(end) {
             return None;
         }
         if end.len() < 2 {
             return Some(None);
         }
-        place += 2;
+        at += 2;
     }
-    let first = place;
+    let first = at;
     loop {
-        let Some(line) = line(&sent[place..], usize::MAX, true)? else {
+        let Some(line) = line(&sent[at..], usize::MAX, true)? else {
             return (sent.len() - first <= 1025).then_some(None);
         };
-        place += line.len() + 2;
-        if place - first > 1025 {
+        at += line.len() + 2;
+        if at - first > 1025 {
             return None;
         }
         if line.is_empty() {
-            return Some(Some((payload, place)));
+            return Some(Some((payload, at)));
         }
     }
 }
 
-/// A line without its end; `Some(None)`: there is more to come; `None`: this will be none.
+/// A line without its end, of at most `max` bytes; `trailer`: a field behind the last chunk, instead of a chunk's size.
+/// `Some(None)`: it is not complete; `None`: it is malformed.
 fn line(sent: &[u8], max: usize, trailer: bool) -> Option<Option<&[u8]>> {
     let end = sent.iter().position(|&byte| byte == b'\r');
     let line = &sent[..end.unwrap_or(sent.len())];

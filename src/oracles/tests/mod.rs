@@ -1,4 +1,4 @@
-//! The oracles over random input: pieces that mean something, put together by a seed that a failure prints.
+//! The oracles over random input: meaningful pieces, put together by a seed that a failure prints.
 
 use super::*;
 use crate::oracles::cut::LIMITS;
@@ -11,11 +11,11 @@ use std::net::IpAddr;
 
 mod routes;
 
-/// Xorshift, so that a seed is all it takes to see a failure again.
+/// A random generator (xorshift) whose seed repeats a failure.
 struct Dice(u64);
 
 impl Dice {
-    /// Rolls from a seed that a failing test prints; `TIDEGATE_SEED` sets it.
+    /// Starts from the seed in `TIDEGATE_SEED`, or from a fixed one, and prints it.
     fn new() -> Self {
         let seed = std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or(0x7469_6465_6761_7465);
@@ -30,46 +30,46 @@ impl Dice {
         (self.0 % below as u64) as usize
     }
 
-    /// Some pieces in a row, at times with a byte changed, removed or doubled.
-    fn input(&mut self, start: &str, pieces: &[&str], most: usize) -> Vec<u8> {
+    /// A start with up to `max` pieces behind it, in some cases with one byte changed, removed or doubled.
+    fn input(&mut self, start: &str, pieces: &[&str], max: usize) -> Vec<u8> {
         let mut input = start.as_bytes().to_vec();
-        for _ in 0..self.roll(most + 1) {
+        for _ in 0..self.roll(max + 1) {
             input.extend_from_slice(pieces[self.roll(pieces.len())].as_bytes());
         }
         if !input.is_empty() && self.roll(4) == 0 {
-            let place = self.roll(input.len());
+            let at = self.roll(input.len());
             match self.roll(3) {
-                0 => input[place] = self.roll(256) as u8,
-                1 => drop(input.remove(place)),
-                _ => input.insert(place, input[place]),
+                0 => input[at] = self.roll(256) as u8,
+                1 => drop(input.remove(at)),
+                _ => input.insert(at, input[at]),
             }
         }
         input
     }
 }
 
-/// Plays so many inputs against an oracle: a start with at most `most` pieces behind it. `counts` says which of them a
-/// reader accepts; a good part has to be, or the inputs are too wild to mean anything.
+/// Calls an oracle with `rounds` inputs: a start with up to `max` pieces behind it. `is_accepted` says which of them the
+/// reader accepts; it has to be more than 500, since input that is refused at once tests little.
 fn play(
     rounds: usize,
     starts: &[&str],
     pieces: &[&str],
-    most: usize,
+    max: usize,
     oracle: fn(&[u8]),
-    counts: impl Fn(&[u8]) -> bool,
+    is_accepted: impl Fn(&[u8]) -> bool,
 ) {
     let (mut dice, mut accepted) = (Dice::new(), 0);
     for _ in 0..rounds {
         let start = starts[dice.roll(starts.len())];
-        let input = dice.input(start, pieces, most);
+        let input = dice.input(start, pieces, max);
         oracle(&input);
-        accepted += usize::from(counts(&input));
+        accepted += usize::from(is_accepted(&input));
     }
-    assert!(accepted > 500, "the inputs are too wild to mean anything: {accepted} accepted");
+    assert!(accepted > 500, "expected more than 500 accepted inputs, found {accepted}");
 }
 
 #[test]
-fn connection_params_are_what_the_rules_say() {
+fn connection_params_are_read_by_the_rules() {
     let pieces = [
         "&",
         "&",
@@ -131,7 +131,7 @@ fn connection_params_are_what_the_rules_say() {
         };
         accepted += usize::from(ConnectionParams::read(suffix, query, &param_rules()).is_ok());
     }
-    assert!(accepted > 1_000, "the inputs are too wild to mean anything: {accepted} accepted");
+    assert!(accepted > 1_000, "expected more than 1,000 accepted inputs, found {accepted}");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_route_has_one_reading_only() {
 }
 
 #[test]
-fn an_answer_names_what_stands_in_it() {
+fn an_answer_names_the_nodes_in_it() {
     let pieces = [
         "{",
         "}",

@@ -1,10 +1,10 @@
-//! Random input for the routes of 2.0, WHIP and WHEP, and for bodies.
+//! Random input for the routes of Stream Manager 2.0, WHIP and WHEP, for bodies, and for answers of nodes.
 
 use super::*;
 use crate::proto::red5::one_step::OneStep;
 
 #[test]
-fn one_step_parameters_are_what_the_rules_say() {
+fn one_step_parameters_are_read_by_the_rules() {
     let pieces = [
         "&",
         "&",
@@ -55,7 +55,7 @@ fn one_step_parameters_are_what_the_rules_say() {
 }
 
 #[test]
-fn nothing_of_a_node_leaves_in_a_location() {
+fn no_location_for_a_client_names_a_node() {
     let pieces = [
         "/",
         "/",
@@ -134,7 +134,7 @@ fn a_body_reads_the_same_wherever_it_is_cut() {
 }
 
 #[test]
-fn a_nodes_answer_is_read_like_any_other() {
+fn a_nodes_answer_gives_one_answer_to_the_client() {
     let pieces = [
         "\r\n",
         "\r\n\r\n",

@@ -7,26 +7,30 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedCipherSuite, version};
 use std::sync::Arc;
 
-/// The settings of both ends. All that an input chooses is chosen here; the settings are made once.
+/// The TLS settings of both ends, made once. An input chooses among the clients.
 pub struct TlsFixture {
     pub(crate) server: Arc<ServerConfig>,
     name: ServerName<'static>,
     clients: Vec<Arc<ClientConfig>>,
 }
 
-/// What kind of client an input has.
+/// The kind of client that an input chooses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
+    /// TLS 1.2 instead of 1.3.
     pub(crate) is_12: bool,
+    /// The hybrid post-quantum key exchange.
     pub(crate) hybrid: bool,
+    /// The session resumes an earlier one.
     pub(crate) resumes: bool,
 }
 
-/// The suite of TLS 1.3, whose records are written by hand too.
+/// The cipher suite of TLS 1.3; an input can write records of it by hand.
 pub(crate) const SUITE: SupportedCipherSuite = cipher_suite::TLS13_AES_128_GCM_SHA256;
 
 impl TlsFixture {
-    /// A gateway with these settings, and clients who trust its `certificate` (DER), which is good for `name`.
+    /// A gateway with these settings, and clients that trust its `certificate` (in DER), which is valid for `name`. Panics if
+    /// the certificate or the name can't be read.
     pub fn new(server: Arc<ServerConfig>, certificate: &[u8], name: &str) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(certificate.to_vec())).expect("a certificate that can be trusted");
@@ -36,10 +40,10 @@ impl TlsFixture {
         Self { server, name, clients }
     }
 
-    /// The settings of a client that is to be one of this kind, with a memory of sessions of its own.
+    /// The settings of a client of this kind, with a store of sessions of its own.
     pub(crate) fn settings(&self, kind: Kind) -> Arc<ClientConfig> {
-        let place = if kind.is_12 { 2 } else { usize::from(kind.hybrid) };
-        let mut settings = ClientConfig::clone(&self.clients[place]);
+        let index = if kind.is_12 { 2 } else { usize::from(kind.hybrid) };
+        let mut settings = ClientConfig::clone(&self.clients[index]);
         if kind.resumes {
             settings.resumption = Resumption::in_memory_sessions(4);
         }
@@ -68,7 +72,7 @@ fn client(roots: &RootCertStore, is_12: bool, hybrid: bool) -> ClientConfig {
         .with_no_client_auth();
     settings.alpn_protocols = vec![b"http/1.1".to_vec()];
     settings.resumption = Resumption::disabled();
-    // so that an input can write records of its own making with the client's key
+    // an input can write records by hand with the client's key
     settings.enable_secret_extraction = true;
     settings
 }

@@ -1,4 +1,4 @@
-//! The oracle of a worker's TLS glue: a gateway and a client of rustls, driven by an input.
+//! The oracle of the worker's TLS glue: a gateway and a client of rustls talk in memory, as an input says.
 
 mod end;
 mod fixture;

@@ -1,10 +1,10 @@
-//! The oracle of the TLS glue: a rustls client and the gateway talk in memory, and an input says what happens to the records
-//! between them.
+//! The oracle of the TLS glue: a rustls client and the gateway talk in memory, and an input describes what happens to the
+//! records between them.
 //!
-//! Whatever happens: no panic and no spin, the carry stays bounded, after a fault nothing more is taken or said, and what
-//! the gateway heard is the beginning of what the client said. If nobody tampered: the handshake succeeds, both hear all
-//! that the other said, and a close is heard. Cuts change nothing: the same script with other cuts gives the same, and so
-//! does the same first flight, whatever was done to it.
+//! In any case: no panic and no endless loop, the carry stays within its limit, after a fault nothing more is read or sent,
+//! and what the gateway received is the beginning of what the client sent. If no record was tampered with: the handshake
+//! succeeds, each end receives all that the other sent, and a close is noticed. Pieces change nothing: the same script in
+//! other pieces gives the same outcome, and so does the same first flight, even a tampered one.
 
 use crate::oracles::tls::end::End;
 use crate::oracles::tls::fixture::{Kind, SUITE, TlsFixture};
@@ -15,86 +15,88 @@ use rustls::{ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVe
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-/// Steps of one input. More show nothing new.
+/// Most steps of one input; more find nothing new.
 const STEPS_MAX: usize = 64;
 
-/// Flights until two ends that are not disturbed have nothing more to say.
+/// Most flights until two undisturbed ends have nothing more to send.
 const FLIGHTS_MAX: usize = 16;
 
-/// KeyUpdates of one client. rustls takes 32 that nothing follows, and then calls it an attack.
+/// Most KeyUpdates of one client. rustls accepts 32 in a row without data between them and takes more for an attack.
 const RENEWALS_MAX: u8 = 24;
 
-/// What came of a script, as far as it does not depend on keys.
+/// The outcome of a script, as far as it does not depend on keys.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
-    heard: Vec<u8>,
+    received: Vec<u8>,
     failed: bool,
     open: bool,
     peer_closed: bool,
     tampered: bool,
-    /// Somebody tampered with a handshake. What comes of that may depend on random bytes.
+    /// A record of a handshake was tampered with. The outcome may depend on random bytes then.
     by_chance: bool,
 }
 
-/// Plays an input: a byte that chooses the client, one that cuts what it sends, then steps.
-pub fn records(parties: &TlsFixture, input: &[u8]) {
+/// Plays an input and asserts what must hold. The first byte of the input chooses the client, the second the size of pieces,
+/// the rest are steps.
+pub fn records(fixture: &TlsFixture, input: &[u8]) {
     let Some((&[choice, cut], script)) = input.split_first_chunk::<2>() else { return };
     let kind = Kind { is_12: choice & 1 != 0, hybrid: choice & 2 != 0, resumes: choice & 4 != 0 };
-    let once = Play::run(parties, kind, usize::from(cut), script);
+    let once = Play::run(fixture, kind, usize::from(cut), script);
     if choice & 8 != 0 && !once.by_chance {
-        let again = Play::run(parties, kind, usize::MAX, script);
-        assert_eq!(once, again, "in pieces of {cut}, and as it came");
+        let again = Play::run(fixture, kind, usize::MAX, script);
+        assert_eq!(once, again, "in pieces of {cut}, and undivided");
     }
 }
 
-/// Both ends, and what is between them.
+/// Both ends of a connection, and the wire between them.
 struct Play {
     gateway: End,
     client: Client,
-    /// The client said close_notify.
+    /// The client sent close_notify.
     client_closed: bool,
     renewals: u8,
     wire: Wire,
     by_chance: bool,
     /// Settings of the gateway, until it has received something.
     fresh: Option<Arc<ServerConfig>>,
-    /// How many bytes the gateway receives at a time.
+    /// Bytes that the gateway receives at a time.
     at_once: usize,
-    /// What the client said, or will when it can.
-    said: Vec<u8>,
-    /// What the gateway said.
-    answered: Vec<u8>,
-    /// What the client heard.
-    heard: Vec<u8>,
+    /// Plaintext that the client sent, or will send when it can.
+    sent: Vec<u8>,
+    /// Plaintext that the gateway sent.
+    gateway_sent: Vec<u8>,
+    /// Plaintext that the client received.
+    received: Vec<u8>,
 }
 
 /// The client's end.
 enum Client {
+    /// A client of rustls.
     Rustls(Box<ClientConnection>),
-    /// Its key for what it sends, and how many records went out under it: nothing else is known of it any more.
+    /// Records by hand: the client's key, and the number of records that were encrypted with it.
     Hand(Box<dyn MessageEncrypter>, u64),
-    /// It was not to be had.
+    /// Its key could not be taken.
     Gone,
 }
 
 impl Play {
-    fn run(parties: &TlsFixture, kind: Kind, at_once: usize, script: &[u8]) -> Outcome {
-        let settings = parties.settings(kind);
+    fn run(fixture: &TlsFixture, kind: Kind, at_once: usize, script: &[u8]) -> Outcome {
+        let settings = fixture.settings(kind);
         let new = || Self {
-            gateway: End::new(&parties.server),
-            client: Client::Rustls(Box::new(parties.client(&settings))),
+            gateway: End::new(&fixture.server),
+            client: Client::Rustls(Box::new(fixture.client(&settings))),
             client_closed: false,
             renewals: 0,
             wire: Wire::default(),
             by_chance: false,
-            fresh: Some(Arc::clone(&parties.server)),
+            fresh: Some(Arc::clone(&fixture.server)),
             at_once,
-            said: Vec::new(),
-            answered: Vec::new(),
-            heard: Vec::new(),
+            sent: Vec::new(),
+            gateway_sent: Vec::new(),
+            received: Vec::new(),
         };
         if kind.resumes {
-            // a session to be resumed, and a close on both sides
+            // an earlier session, which ends with a close on both sides
             let mut first = new();
             first.settle();
             first.step(Step::ClientCloses);
@@ -107,8 +109,8 @@ impl Play {
             let Some(step) = script.next() else { break };
             play.step(step);
             assert!(
-                play.said.starts_with(&play.gateway.heard),
-                "what is heard is the beginning of what was said"
+                play.sent.starts_with(&play.gateway.received),
+                "the gateway receives the beginning of what the client sent"
             );
         }
         play.settle();
@@ -122,13 +124,13 @@ impl Play {
             peer_closed: play.gateway.peer_closed(),
             tampered: play.wire.tampered,
             by_chance: play.by_chance,
-            heard: play.gateway.heard,
+            received: play.gateway.received,
         }
     }
 
     fn step(&mut self, step: Step<'_>) {
-        // rustls 0.23.46 asserts that no fatal alert follows its close_notify, and goes on without its debug assertions:
-        // there the fault of a client after our close is played too
+        // rustls 0.23.46 has a debug assertion that no fatal alert follows its close_notify; so the fault of a client after
+        // the gateway's close is played only in builds without debug assertions
         let asserts = cfg!(debug_assertions);
         match step {
             Step::GatewayCloses if asserts && self.wire.tampered => {}
@@ -136,8 +138,8 @@ impl Play {
             Step::Say(size) => self.say(size),
             Step::Answer(size) => self.answer(size),
             Step::Renew => self.renew(),
-            Step::ToGateway => self.gateway_hears(),
-            Step::ToClient => self.client_hears(),
+            Step::ToGateway => self.gateway_receives(),
+            Step::ToClient => self.client_receives(),
             Step::Settle => self.settle(),
             Step::ClientCloses => self.client_closes(),
             Step::GatewayCloses => self.gateway.close(),
@@ -148,7 +150,7 @@ impl Play {
             Step::Flip(record, at) => self.wire.flip(record, at),
             Step::Put(record, bytes) => self.wire.put(record, bytes),
             Step::Fragment(record, at) => self.wire.fragment(record, at),
-            Step::Hand(kind, payload) => self.by_hand(kind, payload),
+            Step::Hand(kind, payload) => self.send_by_hand(kind, payload),
             Step::AtOnce(size) => {
                 if self.at_once != usize::MAX {
                     self.at_once = size.into();
@@ -156,11 +158,11 @@ impl Play {
             }
         }
         self.by_chance |= self.wire.tampered && !self.gateway.is_open();
-        self.client_speaks();
+        self.client_sends();
     }
 
-    /// The client's rustls, as long as it may say something.
-    fn speaker(&mut self) -> Option<&mut ClientConnection> {
+    /// The client's rustls, as long as it may send something.
+    fn sender(&mut self) -> Option<&mut ClientConnection> {
         match &mut self.client {
             Client::Rustls(client) if !self.client_closed => Some(client),
             _ => None,
@@ -168,53 +170,53 @@ impl Play {
     }
 
     fn client_closes(&mut self) {
-        // during the handshake it would be a way to give up
-        if let Some(client) = self.speaker().filter(|client| !client.is_handshaking()) {
+        // during a handshake close_notify gives it up
+        if let Some(client) = self.sender().filter(|client| !client.is_handshaking()) {
             client.send_close_notify();
             self.client_closed = true;
         }
     }
 
-    /// The client says so many bytes, now or when it can.
+    /// The client sends this number of bytes, now or when it can.
     fn say(&mut self, size: usize) {
-        let began = self.said.len();
-        let Some(client) = self.speaker() else { return };
+        let began = self.sent.len();
+        let Some(client) = self.sender() else { return };
         let bytes: Vec<u8> = (0..size).map(|n| (n + began) as u8).collect();
-        // it takes what its buffer holds
+        // rustls takes as much as its buffer holds
         let taken = client.writer().write(&bytes).unwrap_or_default();
-        self.said.extend_from_slice(&bytes[..taken]);
+        self.sent.extend_from_slice(&bytes[..taken]);
     }
 
     fn answer(&mut self, size: usize) {
-        let bytes: Vec<u8> = (0..size).map(|n| (n + self.answered.len()) as u8 ^ 0xff).collect();
+        let bytes: Vec<u8> = (0..size).map(|n| (n + self.gateway_sent.len()) as u8 ^ 0xff).collect();
         if self.gateway.say(&bytes) {
-            self.answered.extend_from_slice(&bytes);
+            self.gateway_sent.extend_from_slice(&bytes);
         }
     }
 
-    /// A KeyUpdate that asks for one in return; TLS 1.2 has none.
+    /// The client sends a KeyUpdate that asks for one in return; TLS 1.2 has none.
     fn renew(&mut self) {
         if self.renewals == RENEWALS_MAX {
             return;
         }
         // refused before the end of the handshake
-        if self.speaker().is_some_and(|client| client.refresh_traffic_keys().is_ok()) {
+        if self.sender().is_some_and(|client| client.refresh_traffic_keys().is_ok()) {
             self.renewals += 1;
         }
     }
 
-    /// The client's records are on the wire as soon as it has them.
-    fn client_speaks(&mut self) {
+    /// Puts the client's records on the wire.
+    fn client_sends(&mut self) {
         let Client::Rustls(client) = &mut self.client else { return };
-        let mut said = Vec::new();
+        let mut sent = Vec::new();
         while client.wants_write() {
-            client.write_tls(&mut said).expect("a vector takes all");
+            client.write_tls(&mut sent).expect("a vector takes all");
         }
-        self.wire.push(&said);
+        self.wire.push(&sent);
     }
 
-    fn gateway_hears(&mut self) {
-        self.client_speaks();
+    fn gateway_receives(&mut self) {
+        self.client_sends();
         let bytes = self.wire.take();
         self.gateway.receive(&bytes, self.at_once);
         let Some(server) = self.fresh.take().filter(|_| self.wire.tampered) else { return };
@@ -225,44 +227,48 @@ impl Play {
             "the first flight in pieces of {}, and whole",
             self.at_once
         );
-        assert_eq!(self.gateway.out.is_empty(), other.out.is_empty(), "and what is said to it");
+        assert_eq!(self.gateway.out.is_empty(), other.out.is_empty(), "and the answer to it");
     }
 
-    fn client_hears(&mut self) {
+    fn client_receives(&mut self) {
         let out = std::mem::take(&mut self.gateway.out);
         let Client::Rustls(client) = &mut self.client else { return };
         let mut rest = &out[..];
         while !rest.is_empty() {
             let taken = client.read_tls(&mut rest).expect("a slice");
             let Ok(state) = client.process_new_packets() else {
-                assert!(self.wire.tampered, "a client that nobody harmed finds no fault");
+                assert!(self.wire.tampered, "an undisturbed client finds no fault");
                 return;
             };
             let mut plain = vec![0; state.plaintext_bytes_to_read()];
             let _ = client.reader().read_exact(&mut plain);
-            self.heard.extend_from_slice(&plain);
+            self.received.extend_from_slice(&plain);
             if taken == 0 {
                 break;
             }
         }
-        assert!(self.answered.starts_with(&self.heard), "what the client hears was said");
+        assert!(
+            self.gateway_sent.starts_with(&self.received),
+            "the client receives the beginning of what the gateway sent"
+        );
     }
 
-    /// Both hear all that is under way, until nobody has anything to say.
+    /// Both ends receive all that is under way, until neither has anything to send.
     fn settle(&mut self) {
         for _ in 0..FLIGHTS_MAX {
-            self.gateway_hears();
-            self.client_hears();
-            self.client_speaks();
+            self.gateway_receives();
+            self.client_receives();
+            self.client_sends();
             if self.wire.is_empty() && self.gateway.out.is_empty() {
                 return;
             }
         }
-        assert!(self.wire.tampered, "two ends that talk without an end");
+        assert!(self.wire.tampered, "both ends never stop sending");
     }
 
-    /// From here on the client's records are made of the input: any type, any payload, rightly encrypted.
-    fn by_hand(&mut self, kind: u8, payload: &[u8]) {
+    /// Sends a record of this type with this payload, correctly encrypted. From then on all records of the client are made
+    /// this way.
+    fn send_by_hand(&mut self, kind: u8, payload: &[u8]) {
         self.settle();
         self.take_key();
         let Client::Hand(key, count) = &mut self.client else { return };
@@ -271,55 +277,55 @@ impl Play {
             3 | 4 => ContentType::ApplicationData,
             5 => ContentType::Alert,
             6 => ContentType::ChangeCipherSpec,
-            // whatever it is called: the number may be that of a known one
+            // by number, which may be that of a known type
             _ => ContentType::from(kind),
         };
         let record = key.encrypt(plain(kind, payload), *count).expect("a few bytes");
         *count += 1;
         if kind == ContentType::ApplicationData {
-            self.said.extend_from_slice(payload);
+            self.sent.extend_from_slice(payload);
         }
         self.wire.tampered = true;
         self.wire.push(&record.encode());
     }
 
-    /// Takes the key that the client sends with; only TLS 1.3's, and only of a client that nobody has harmed yet.
+    /// Takes the client's key; only with TLS 1.3, and only if nothing was tampered with before.
     fn take_key(&mut self) {
-        let sound = self.gateway.is_open() && !self.gateway.failed && !self.wire.tampered;
+        let undisturbed = self.gateway.is_open() && !self.gateway.failed && !self.wire.tampered;
         let is_13 =
             |client: &mut ClientConnection| client.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-        if !sound || !self.speaker().is_some_and(is_13) {
+        if !undisturbed || !self.sender().is_some_and(is_13) {
             return;
         }
         let Client::Rustls(client) = std::mem::replace(&mut self.client, Client::Gone) else { return };
-        assert_eq!(self.gateway.heard, self.said, "all was heard before");
+        assert_eq!(self.gateway.received, self.sent, "all was received before");
         let secrets = client.dangerous_extract_secrets().expect("the settings allow it");
         let (count, ConnectionTrafficSecrets::Aes128Gcm { key, iv }) = secrets.tx else {
-            panic!("the suite that was agreed on")
+            panic!("expected the suite of the fixture")
         };
-        let suite = SUITE.tls13().expect("it is one of TLS 1.3");
+        let suite = SUITE.tls13().expect("a suite of TLS 1.3");
         let mut key = suite.aead_alg.encrypter(key, iv);
         if count > 0 {
-            // the cryptography insists on numbers that grow, and takes the first one it sees for zero
-            key.encrypt(plain(ContentType::ApplicationData, b""), 0).expect("a record that nobody gets");
+            // aws-lc-rs requires growing sequence numbers and takes the first one it sees for zero; this record is not sent
+            key.encrypt(plain(ContentType::ApplicationData, b""), 0).expect("an empty record");
         }
         self.client = Client::Hand(key, count);
     }
 
-    /// What holds when all is over.
+    /// Asserts what must hold at the end.
     fn end(&self) {
-        assert!(self.said.starts_with(&self.gateway.heard));
+        assert!(self.sent.starts_with(&self.gateway.received));
         if self.wire.tampered {
             return;
         }
-        assert!(!self.gateway.failed && self.gateway.is_open(), "nobody tampered");
-        assert_eq!(self.gateway.heard.len(), self.said.len(), "the gateway heard all");
-        assert_eq!(self.gateway.peer_closed(), self.client_closed, "and the end, if it was said");
-        assert_eq!(self.heard.len(), self.answered.len(), "the client heard all");
+        assert!(!self.gateway.failed && self.gateway.is_open(), "without tampering nothing fails");
+        assert_eq!(self.gateway.received.len(), self.sent.len(), "the gateway received all");
+        assert_eq!(self.gateway.peer_closed(), self.client_closed, "and the close, if there was one");
+        assert_eq!(self.received.len(), self.gateway_sent.len(), "the client received all");
     }
 }
 
-/// What a record holds before it is encrypted.
+/// The content of a record before it is encrypted.
 const fn plain(typ: ContentType, payload: &[u8]) -> OutboundPlainMessage<'_> {
     OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload: OutboundChunks::Single(payload) }
 }

@@ -1,48 +1,58 @@
-//! What an input says to do, step by step.
+//! The steps that an input describes.
 
-/// One step.
+/// One step. The first number of a step about records chooses the record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step<'s> {
-    /// The client says so many bytes, now or when it can.
+    /// The client sends this number of bytes, now or when it can.
     Say(usize),
-    /// The gateway says so many bytes, if it can.
+    /// The gateway sends this number of bytes, if it can.
     Answer(usize),
-    /// The client renews its key and asks for a renewal in return.
+    /// The client sends a KeyUpdate that asks for one in return.
     Renew,
+    /// The gateway receives what is under way to it.
     ToGateway,
+    /// The client receives what is under way to it.
     ToClient,
-    /// Both hear all that is under way, until nobody has anything to say.
+    /// Both receive all that is under way, until neither has anything to send.
     Settle,
+    /// The client sends close_notify.
     ClientCloses,
+    /// The gateway sends close_notify.
     GatewayCloses,
-    /// From here on the gateway receives so many bytes at a time.
+    /// From now on the gateway receives this number of bytes at a time.
     AtOnce(u8),
-    /// A plain handshake message in two records.
+    /// A plain handshake message comes in two records.
     Fragment(u8, u8),
-    // what no client does
+    // steps that no correct client takes
+    /// A record and the next one change places.
     Swap(u8),
+    /// A record comes twice.
     Double(u8),
+    /// A record is lost.
     Lose(u8),
+    /// The end of a record is lost; the number of bytes.
     Cut(u8, u8),
+    /// One bit of a record is flipped.
     Flip(u8, u8),
+    /// Bytes that the client did not send stand before a record.
     Put(u8, &'s [u8]),
-    /// A record of this type with this payload, under the client's key.
+    /// A record of this type with this payload comes, encrypted with the client's key.
     Hand(u8, &'s [u8]),
 }
 
 impl Step<'_> {
-    /// No sound client on a sound network would do this.
+    /// Whether no correct client on a correct network takes this step.
     pub(crate) const fn harms(self) -> bool {
         matches!(self, Self::Swap(_) | Self::Double(_) | Self::Lose(_) | Self::Cut(..))
             || matches!(self, Self::Flip(..) | Self::Put(..) | Self::Hand(..))
     }
 }
 
-/// Steps that are still to be done.
+/// The steps that are left of an input.
 pub(crate) struct Script<'s>(pub(crate) &'s [u8]);
 
 impl<'s> Script<'s> {
-    /// The next step; what is missing of it at the end is zero.
+    /// The next step; missing bytes of it at the end of the input are zero.
     pub(crate) fn next(&mut self) -> Option<Step<'s>> {
         let (&step, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -73,7 +83,7 @@ impl<'s> Script<'s> {
         byte
     }
 
-    /// A few bytes, or as many as make two records.
+    /// A size: a few bytes, or up to two records.
     fn size(&mut self) -> usize {
         let size = usize::from(self.byte());
         if size < 200 { size } else { (size - 199) * 350 }

@@ -1,33 +1,34 @@
-//! Bodies on their way through: how much of what came is payload, and where the body ends.
+//! HTTP bodies (RFC 9112 6 and 7): which of the received bytes are payload, and where the body ends.
 //!
-//! The second reader that is not "all or nothing": payload is given on as it comes, and only the few bytes between chunks
-//! are remembered. Strict where two readers could disagree about an end: every line end is CR LF, sizes are plain
-//! hexadecimal, and nothing is longer than it needs to be. Nothing here copies payload or knows what it means.
+//! Beside the frame scanner this is the second reader that does not wait until all is there: payload is handed on as it
+//! comes, and only the state between chunks is remembered. It is strict where two readers could disagree about the end of a
+//! body: every line end is CR LF, sizes are plain hexadecimal, and lines are short. Payload is neither copied nor read.
 
 use crate::proto::http::head::BodyLength;
 use crate::proto::refusal::Refusal;
 
-/// Longest line between chunks; extensions are read over, and nobody sends long ones.
+/// Longest line before a chunk, in bytes. Chunk extensions are ignored; those in use are short.
 const LINE_MAX: usize = 256;
 
-/// All lines after the last chunk. They are dropped: nothing of ours needs a trailer.
+/// Most bytes of all lines after the last chunk. Trailers are dropped: the gateway needs none.
 const TRAILER_MAX: usize = 1024;
 
-/// What ends a chunked body that we write.
+/// The end of a chunked body that the gateway writes: the last chunk, and no trailer.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Why a body is refused. Its connection is not worth keeping.
+/// Why a body is refused. Where the next message begins is not known then, so the connection can't be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFault {
+    /// More payload than the limit of this body.
     TooLarge,
-    /// Not chunked as the grammar has it.
+    /// Not in the grammar of chunked bodies (RFC 9112 7.1), or a line that is too long.
     Malformed,
-    /// The connection ended first.
+    /// The connection ended inside the body.
     Cut,
 }
 
 impl BodyFault {
-    /// What a client is told of its own body.
+    /// The refusal that a client gets for its own body.
     pub const fn refusal(self) -> Refusal {
         match self {
             Self::TooLarge => Refusal::BodyTooLarge,
@@ -36,69 +37,58 @@ impl BodyFault {
     }
 }
 
-/// What the next bytes hold.
+/// What one call of [`Body::next`] found at the front of its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'b> {
-    /// To be given on; may be empty.
+    /// Payload to hand on; may be empty.
     pub payload: &'b [u8],
-    /// Bytes that are done with, payload included.
+    /// Bytes of the input that are done with, payload included.
     pub used: usize,
 }
 
-/// Where in a body we are.
+/// The place in a body that was read so far. `line` counts the bytes of the present line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// So many bytes are to come.
+    /// In a body of known length; the number of bytes still to come.
     Counted(u64),
-    /// Everything up to the end of the connection.
+    /// In a body that lasts until the end of the connection.
     UntilClose,
-    /// In the digits of a chunk's size, of which there were some.
-    Size {
-        size: u64,
-        digits: u8,
-        line: usize,
-    },
-    /// In whitespace behind the digits, after which only an extension or the end may come.
-    Space {
-        size: u64,
-        line: usize,
-    },
-    /// Behind a semicolon.
-    Extension {
-        size: u64,
-        line: usize,
-    },
-    /// After the CR of a size line.
-    SizeEnd {
-        size: u64,
-    },
-    /// In a chunk.
+    /// In the digits of a chunk's size, of which `digits` have come.
+    Size { size: u64, digits: u8, line: usize },
+    /// In the whitespace behind the digits; only an extension or the end of the line may follow.
+    Space { size: u64, line: usize },
+    /// In a chunk extension, behind its semicolon.
+    Extension { size: u64, line: usize },
+    /// Behind the CR of a size line.
+    SizeEnd { size: u64 },
+    /// In a chunk; the number of its bytes still to come.
     Chunk(u64),
     /// Behind a chunk: CR, then LF.
-    ChunkEnd {
-        cr: bool,
-    },
+    ChunkEnd { cr: bool },
     /// In the lines after the last chunk.
     Trailer {
+        /// Bytes of all these lines so far.
         total: usize,
         line: usize,
         /// The colon of this line has come.
         named: bool,
         cr: bool,
     },
+    /// Behind the body.
     Done,
 }
 
-/// A body that is being read.
+/// The reader of one body.
 #[derive(Debug, Clone)]
 pub struct Body {
     at: At,
-    /// Payload that may still come.
-    room: u64,
+    /// Bytes of payload that may still come.
+    payload_left: u64,
 }
 
 impl Body {
-    /// A body of this length, of which at most `max` bytes are payload. One that announces more is refused at once.
+    /// A body of this length with at most `max` bytes of payload. Fails with [`BodyFault::TooLarge`] if the length is
+    /// greater; the chunks of a chunked body are counted as they come.
     pub const fn new(length: BodyLength, max: u64) -> Result<Self, BodyFault> {
         let at = match length {
             BodyLength::None => At::Done,
@@ -107,20 +97,20 @@ impl Body {
             BodyLength::Length(length) => At::Counted(length),
             BodyLength::Chunked => At::Size { size: 0, digits: 0, line: 0 },
         };
-        Ok(Self { at, room: max })
+        Ok(Self { at, payload_left: max })
     }
 
-    /// The body of an answer that lasts until the end of the connection.
+    /// The body of a response that lasts until the end of the connection (RFC 9112 6.3), with at most `max` bytes.
     pub const fn until_close(max: u64) -> Self {
-        Self { at: At::UntilClose, room: max }
+        Self { at: At::UntilClose, payload_left: max }
     }
 
-    /// Whether all of it was read. What follows then is another message.
+    /// Whether the whole body was read. The next byte belongs to another message then.
     pub const fn is_done(&self) -> bool {
         matches!(self.at, At::Done)
     }
 
-    /// The connection ended: whether the body was whole then.
+    /// Tells the reader that the connection ended. Fails with [`BodyFault::Cut`] if the body was not whole then.
     pub const fn end(&self) -> Result<(), BodyFault> {
         match self.at {
             At::Done | At::UntilClose => Ok(()),
@@ -128,8 +118,9 @@ impl Body {
         }
     }
 
-    /// Takes what it can from the front of `bytes`: at most one run of payload, with what stands before it. Call again
-    /// until it is done or nothing is used.
+    /// Reads the front of `bytes`: at most one run of payload, with the chunk framing before it. Call it again with the rest
+    /// until the body is done or nothing is used. Fails if the framing is malformed or there is more payload than allowed;
+    /// the reader must not be used again then.
     pub fn next<'b>(&mut self, bytes: &'b [u8]) -> Result<Piece<'b>, BodyFault> {
         let mut used = 0;
         loop {
@@ -147,14 +138,14 @@ impl Body {
                     continue;
                 }
             };
-            self.take(run as u64)?;
+            self.count(run as u64)?;
             return Ok(Piece { payload: &rest[..run], used: used + run });
         }
     }
 
-    /// Counts payload.
-    fn take(&mut self, run: u64) -> Result<(), BodyFault> {
-        self.room = self.room.checked_sub(run).ok_or(BodyFault::TooLarge)?;
+    /// Counts `run` bytes of payload.
+    fn count(&mut self, run: u64) -> Result<(), BodyFault> {
+        self.payload_left = self.payload_left.checked_sub(run).ok_or(BodyFault::TooLarge)?;
         self.at = match self.at {
             At::Counted(left) if left == run => At::Done,
             At::Counted(left) => At::Counted(left - run),
@@ -165,7 +156,7 @@ impl Body {
         Ok(())
     }
 
-    /// One byte that is no payload.
+    /// The place behind one byte of framing.
     fn between(&self, byte: u8) -> Result<At, BodyFault> {
         match (self.at, byte) {
             (
@@ -193,7 +184,7 @@ impl Body {
             (At::SizeEnd { size: 0 }, b'\n') => {
                 Ok(At::Trailer { total: 0, line: 0, named: false, cr: false })
             }
-            (At::SizeEnd { size }, b'\n') if size > self.room => Err(BodyFault::TooLarge),
+            (At::SizeEnd { size }, b'\n') if size > self.payload_left => Err(BodyFault::TooLarge),
             (At::SizeEnd { size }, b'\n') => Ok(At::Chunk(size)),
             (At::ChunkEnd { cr: false }, b'\r') => Ok(At::ChunkEnd { cr: true }),
             (At::ChunkEnd { cr: true }, b'\n') => Ok(At::Size { size: 0, digits: 0, line: 0 }),
@@ -203,8 +194,8 @@ impl Body {
     }
 }
 
-/// One byte after the last chunk; an empty line ends it all. Lines are fields: a request that stands where the end of the
-/// body belongs is not swallowed as if it were one.
+/// The place behind one byte after the last chunk; an empty line ends the body. Every line has to be a field, so that a
+/// request in the place of the body's end is not dropped as a trailer.
 fn trailer(total: usize, line: usize, named: bool, cr: bool, byte: u8) -> Result<At, BodyFault> {
     short(total, TRAILER_MAX)?;
     let total = total + 1;
@@ -213,7 +204,7 @@ fn trailer(total: usize, line: usize, named: bool, cr: bool, byte: u8) -> Result
         (true, b'\n') => Ok(At::Trailer { total, line: 0, named: false, cr: false }),
         (false, b'\r') if named || line == 0 => Ok(At::Trailer { total, line, named, cr: true }),
         (false, b':') if line > 0 => Ok(At::Trailer { total, line: line + 1, named: true, cr: false }),
-        // older bytes than ASCII are for others to mind; they are dropped
+        // obs-text in a value is legal (RFC 9110 5.5); trailers are dropped anyway
         (false, b'\t' | b' '..=b'~' | 0x80..) if named || is_name_byte(byte) => {
             Ok(At::Trailer { total, line: line + 1, named, cr: false })
         }
@@ -221,7 +212,7 @@ fn trailer(total: usize, line: usize, named: bool, cr: bool, byte: u8) -> Result
     }
 }
 
-/// Whether the name of a field may hold this byte (RFC 9110, 5.6.2).
+/// Whether the name of a field may hold this byte (RFC 9110 5.6.2).
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -243,11 +234,13 @@ const fn is_name_byte(byte: u8) -> bool {
         )
 }
 
+/// Fails if a line or all trailers are longer than allowed.
 const fn short(length: usize, max: usize) -> Result<(), BodyFault> {
     if length > max { Err(BodyFault::Malformed) } else { Ok(()) }
 }
 
-/// The line before a chunk that we write. A chunk of nothing would end the body, so there is none.
+/// The size line before a chunk that the gateway writes. `length` is the chunk's bytes, and not zero: an empty chunk would
+/// end the body.
 pub fn chunk_line(length: usize) -> String {
     debug_assert!(length > 0, "an empty chunk ends a body");
     format!("{length:x}\r\n")
@@ -257,7 +250,7 @@ pub fn chunk_line(length: usize) -> String {
 mod tests {
     use super::*;
 
-    /// Payload, bytes used, and how it ended, fed in steps of `step` bytes.
+    /// Payload and number of bytes used, or the fault; `step` bytes more are offered each time.
     fn read(body: Result<Body, BodyFault>, bytes: &[u8], step: usize) -> Result<(Vec<u8>, usize), BodyFault> {
         let (mut body, mut payload, mut used) = (body?, Vec::new(), 0);
         let mut there = 0;
@@ -284,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_taken_apart_and_what_follows_is_left() {
+    fn a_chunked_body_gives_its_payload_and_leaves_what_follows() {
         assert_eq!(chunked("3\r\nabc\r\n0\r\n\r\nGET"), Ok(("abc".into(), 13)));
         assert_eq!(chunked("1\r\na\r\n00A;x=\"y\"\r\n0123456789\r\n0\r\n\r\n").unwrap().0, "a0123456789");
         assert_eq!(chunked("0\r\n\r\n"), Ok((String::new(), 5)));
@@ -294,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_readers_could_end_differently() {
+    fn a_body_with_two_possible_ends_is_refused() {
         for text in [
             "3\nabc\r\n0\r\n\r\n",
             "3\r\nabc\n0\r\n\r\n",
@@ -329,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_kept_before_the_bytes_come() {
+    fn a_body_over_its_limit_is_refused_before_its_bytes_come() {
         assert_eq!(chunked("11\r\n"), Err(BodyFault::TooLarge));
         assert_eq!(chunked("ffffffffffffffffff\r\n"), Err(BodyFault::TooLarge));
         assert_eq!(chunked("9\r\n012345678\r\n8\r\n"), Err(BodyFault::TooLarge));
@@ -339,14 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn counted_bodies() {
+    fn a_body_of_known_length_ends_behind_it() {
         assert_eq!(read(Body::new(BodyLength::Length(3), 16), b"abcdef", 2), Ok((b"abc".to_vec(), 3)));
         assert_eq!(read(Body::new(BodyLength::Length(3), 16), b"ab", 2), Err(BodyFault::Cut));
         assert_eq!(read(Body::new(BodyLength::None, 0), b"ab", 2), Ok((Vec::new(), 0)));
     }
 
     #[test]
-    fn what_we_write_reads_back() {
+    fn chunks_of_the_gateway_read_back() {
         let mut bytes = chunk_line(11).into_bytes();
         bytes.extend_from_slice(b"hello there\r\n");
         bytes.extend_from_slice(LAST_CHUNK);

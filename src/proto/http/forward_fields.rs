@@ -1,27 +1,28 @@
-//! HTTP passed to a node and back (WHIP and WHEP): which fields go along.
+//! HTTP forwarded to a node and back (WHIP and WHEP): which fields are forwarded.
 //!
-//! Both ways there is a list of what passes; everything else stays behind, so a field that nobody thought of names no
-//! node and carries no secret. What has to be written anew (`Location`, `Session-Host`, CORS, dates) is the caller's.
+//! In both directions a list names the fields that are forwarded; all others are dropped, so that no unforeseen field names
+//! a node or carries a secret. Fields that have to be written anew (`Location`, `Session-Host`, CORS, dates) are the
+//! caller's.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use crate::proto::http::head;
-use crate::proto::http::head::{BodyLength, FIELDS_MAX, HeadFault, HeadLimits, Request, Response};
+use crate::proto::http::head::{self, BodyLength, FIELDS_MAX, HeadFault, HeadLimits, Request, Response};
 
-/// Longest `User-Agent` that is passed on; the node's whole head may be 8 KiB.
+/// Longest `User-Agent` that is forwarded, in bytes; the node's whole head may be 8 KiB.
 const USER_AGENT_MAX: usize = 512;
 
-/// Value of the `Origin` field that a node gets.
+/// Value of the field `Origin` in a request to a node (`origins.origin_header`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeOrigin {
-    /// The node's own: `http://{node}:{port}`.
+    /// The node's own web origin: `http://{node}:{port}`.
     Itself,
+    /// This text: the client's own value, or a configured one.
     Text(String),
 }
 
 impl NodeOrigin {
-    /// The value for this node.
+    /// The value in a request to this node.
     pub fn text(&self, node: SocketAddr) -> String {
         match self {
             Self::Itself => format!("http://{node}"),
@@ -30,7 +31,8 @@ impl NodeOrigin {
     }
 }
 
-/// A `User-Agent` fit to be passed on: visible ASCII and spaces, not longer than a node likes.
+/// The value of `User-Agent` that a node gets: the visible ASCII letters and spaces of the client's, 512 bytes at most.
+/// `None` if nothing is left.
 pub fn trim_user_agent(value: &str) -> Option<String> {
     let kept: String =
         value.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(USER_AGENT_MAX).collect();
@@ -38,27 +40,29 @@ pub fn trim_user_agent(value: &str) -> Option<String> {
     (!kept.is_empty()).then(|| kept.to_owned())
 }
 
-/// Longest value of a field that is passed to a node, whose whole head may be 8 KiB.
+/// Longest value of a field that is forwarded, in bytes; the node's whole head may be 8 KiB.
 const VALUE_MAX: usize = 4096;
 
-/// A request to a node in a client's name.
+/// An HTTP request to a node on behalf of a client.
 #[derive(Debug, Clone)]
-pub struct Forward<'r> {
+pub struct NodeRequest<'r> {
+    /// Method of the request line.
     pub method: &'r str,
     /// Target at the node.
     pub target: &'r str,
+    /// The node's address, for `Host`.
     pub node: SocketAddr,
-    /// Who it is for.
+    /// The client's address, for `X-Forwarded-For`.
     pub client: SocketAddr,
-    /// The body as the node gets it: the caller decides.
+    /// How the body is framed that the caller sends behind this head.
     pub body: BodyLength,
-    /// The connection ends after the answer.
+    /// Whether the node has to end the connection after its answer.
     pub close: bool,
-    /// Fields that pass.
+    /// The client's fields that are forwarded.
     pub fields: Fields,
 }
 
-/// The fields of a client's request that a node gets.
+/// The fields of a client's request that a node gets. All others are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fields {
     content_type: Option<String>,
@@ -67,33 +71,36 @@ pub struct Fields {
     if_none_match: Option<String>,
     user_agent: Option<String>,
     authorization: Option<String>,
-    /// Value of `Origin` at the node; the caller's choice, never just passed.
-    pub origin: Option<NodeOrigin>,
+    /// Value of `Origin` at the node, chosen by the configuration and set by the caller; `None` sends no such field.
+    pub origin_header: Option<NodeOrigin>,
 }
 
 impl Fields {
-    /// What of them passes with a request that we add in the same client's name, without a body.
+    /// The fields for another request without a body that the gateway makes for the same client: those about a body and the
+    /// conditions are left out.
     pub fn bodiless(&self) -> Self {
         Self { content_type: None, if_match: None, if_none_match: None, ..self.clone() }
     }
 
-    /// What passes of a request. `authorization`: whether this route passes credentials (those of 2.0 do).
+    /// The forwarded fields of a request, without those whose value is longer than 4096 bytes. `authorization`: whether
+    /// this route forwards credentials (the routes of Stream Manager 2.0 do).
     pub fn of(request: &Request<'_>, authorization: bool) -> Self {
-        let pass = |value: Option<&str>| value.filter(|value| value.len() <= VALUE_MAX).map(str::to_owned);
+        let fitting = |value: Option<&str>| value.filter(|value| value.len() <= VALUE_MAX).map(str::to_owned);
         Self {
-            content_type: pass(request.content_type),
-            accept: pass(request.accept),
-            if_match: pass(request.if_match),
-            if_none_match: pass(request.if_none_match),
+            content_type: fitting(request.content_type),
+            accept: fitting(request.accept),
+            if_match: fitting(request.if_match),
+            if_none_match: fitting(request.if_none_match),
             user_agent: request.user_agent.and_then(trim_user_agent),
-            authorization: pass(request.authorization.filter(|_| authorization)),
-            origin: None,
+            authorization: fitting(request.authorization.filter(|_| authorization)),
+            origin_header: None,
         }
     }
 }
 
-impl Forward<'_> {
-    /// The head that the node gets.
+impl NodeRequest<'_> {
+    /// The whole head for the node, blank line included. The node is asked for an unencoded body, and told the client's
+    /// address in the fields of the vendor's proxy.
     pub fn head(&self) -> Vec<u8> {
         let mut head = String::with_capacity(512 + self.target.len());
         let _ = write!(
@@ -107,7 +114,7 @@ impl Forward<'_> {
             self.client.port()
         );
         let _ = match self.body {
-            // nodes wait for a length after methods that may have a body
+            // nodes expect a length after methods that may have a body
             BodyLength::None if matches!(self.method, "POST" | "PATCH") => {
                 head.write_str("Content-Length: 0\r\n")
             }
@@ -115,7 +122,7 @@ impl Forward<'_> {
             BodyLength::Length(length) => write!(head, "Content-Length: {length}\r\n"),
             BodyLength::Chunked => head.write_str("Transfer-Encoding: chunked\r\n"),
         };
-        let origin = self.fields.origin.as_ref().map(|origin| origin.text(self.node));
+        let origin = self.fields.origin_header.as_ref().map(|origin| origin.text(self.node));
         let fields = [
             ("Content-Type", &self.fields.content_type),
             ("Accept", &self.fields.accept),
@@ -135,18 +142,19 @@ impl Forward<'_> {
     }
 }
 
-/// A node's answer, with what of it concerns the client.
+/// The head of a node's answer, and the fields of it that the client gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeAnswer<'b> {
+    /// Status and framing.
     pub head: Response<'b>,
-    /// Fields that the client gets as they are, in their order and under the names that we write.
+    /// Fields that the client gets with unchanged values, in their order, under the names as this file writes them.
     pub fields: Vec<(&'static str, &'b str)>,
-    /// For [`location`](super::location) to read; never for the client.
+    /// The node's `Location`, for [`location::at_node`](crate::proto::red5::location::at_node); the client never gets it.
     pub location: Option<&'b str>,
 }
 
-/// Fields of a node's answer that pass. `Link` may be there more than once; credentials of a TURN server are in it.
-const PASSED: [&str; 8] = [
+/// Fields of a node's answer that are forwarded. `Link` may be there more than once; it carries credentials of TURN servers.
+const FORWARDED: [&str; 8] = [
     "Content-Type",
     "Content-Encoding",
     "ETag",
@@ -157,15 +165,17 @@ const PASSED: [&str; 8] = [
     "WWW-Authenticate",
 ];
 
-/// Fields that a page may read of these answers, for `Access-Control-Expose-Headers`.
+/// Value of `Access-Control-Expose-Headers`: the fields of an answer that a page may read.
 pub const EXPOSED: &str =
     "Location, Link, Session-Host, ETag, Accept-Patch, Cache-Status, X-Tidegate-Session";
 
-/// Fields that a page may send, for `Access-Control-Allow-Headers`.
+/// Value of `Access-Control-Allow-Headers`: the fields that a page may send.
 pub const ALLOWED: &str = "Content-Type, If-Match, If-None-Match, Authorization";
 
-/// Reads the head of a node's answer as [`head::response`] does, with the fields that pass. A second `Location`, or one
-/// that is no visible ASCII, is a fault; any other odd value is left behind.
+/// Reads the head of a node's answer, with the fields that are forwarded; arguments and result as with [`head::response`].
+///
+/// Fails as that does, and at a second `Location` or one that is not visible ASCII. Any other value that is not visible
+/// ASCII, or longer than 4096 bytes, is dropped.
 pub fn answer<'b>(
     bytes: &'b [u8],
     seen: usize,
@@ -186,7 +196,7 @@ pub fn answer<'b>(
                 return Err(HeadFault::Field);
             }
         }
-        let name = PASSED.iter().find(|name| name.eq_ignore_ascii_case(field.name));
+        let name = FORWARDED.iter().find(|name| name.eq_ignore_ascii_case(field.name));
         answer.fields.extend(name.copied().zip(value));
     }
     Ok(Some((answer, used)))
@@ -208,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_named_passes() {
+    fn only_listed_fields_are_forwarded() {
         let answer = read(
             "content-type: application/sdp\r\nServer: Red5/10.0.0.7\r\nSet-Cookie: a=b\r\nETAG: \"x\"\r\n\
              Link: <stun:a>; rel=\"ice-server\"\r\nlink: <stun:b>; rel=\"ice-server\"\r\nVia: 1.1 10.0.0.7\r\n\
@@ -233,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_is_read_once_or_not_at_all() {
+    fn a_second_location_is_a_fault() {
         assert_eq!(read("ETag: \u{fc}\r\n").unwrap().fields, []);
         assert_eq!(read("").unwrap().location, None);
         assert_eq!(read("Location: /a\r\nlocation: /b\r\n"), Err(HeadFault::Field));
@@ -241,8 +251,8 @@ mod tests {
         assert_eq!(answer(b"HTTP/1.1 200 OK\r\n", 0, &LIMITS), Ok(None));
     }
 
-    fn forward(fields: Fields, body: BodyLength, close: bool) -> String {
-        let forward = Forward {
+    fn head_for_node(fields: Fields, body: BodyLength, close: bool) -> String {
+        let request = NodeRequest {
             method: "POST",
             target: "/live/whep/endpoint/s?a={b}",
             node: "[2001:db8::5]:5080".parse().unwrap(),
@@ -251,11 +261,11 @@ mod tests {
             close,
             fields,
         };
-        String::from_utf8(forward.head()).unwrap()
+        String::from_utf8(request.head()).unwrap()
     }
 
     #[test]
-    fn the_head_that_a_node_gets() {
+    fn a_node_gets_only_the_listed_fields_of_a_request() {
         let client = "POST /x HTTP/1.1\r\nHost: gate.example\r\nOrigin: https://a.example\r\nCookie: a=b\r\n\
              Authorization: Bearer x\r\nContent-Type: application/sdp\r\nIf-Match: \"1\"\r\nAccept: */*\r\n\
              Accept-Encoding: gzip\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nTE: trailers\r\n\
@@ -264,25 +274,25 @@ mod tests {
         let start = "POST /live/whep/endpoint/s?a={b} HTTP/1.1\r\nHost: [2001:db8::5]:5080\r\n\
              Accept-Encoding: identity\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For-Meta-Port: 4711\r\n\
              X-Forwarded-For-Meta-Type: WEB\r\nX-Forwarded-For-Meta-Secure: true\r\n";
-        let passed =
+        let forwarded =
             "Content-Type: application/sdp\r\nAccept: */*\r\nIf-Match: \"1\"\r\nUser-Agent: test/1\r\n";
         assert_eq!(
-            forward(Fields::of(&request, false), BodyLength::Length(7), true),
-            format!("{start}Content-Length: 7\r\n{passed}Connection: close\r\n\r\n")
+            head_for_node(Fields::of(&request, false), BodyLength::Length(7), true),
+            format!("{start}Content-Length: 7\r\n{forwarded}Connection: close\r\n\r\n")
         );
         assert_eq!(
-            forward(Fields::of(&request, true), BodyLength::Chunked, false),
-            format!("{start}Transfer-Encoding: chunked\r\n{passed}Authorization: Bearer x\r\n\r\n")
+            head_for_node(Fields::of(&request, true), BodyLength::Chunked, false),
+            format!("{start}Transfer-Encoding: chunked\r\n{forwarded}Authorization: Bearer x\r\n\r\n")
         );
         assert_eq!(
-            forward(Fields::default(), BodyLength::None, false),
+            head_for_node(Fields::default(), BodyLength::None, false),
             format!("{start}Content-Length: 0\r\n\r\n")
         );
     }
 
     #[test]
-    fn what_we_write_is_a_head_that_we_would_take() {
-        let head = forward(Fields::default(), BodyLength::Chunked, true);
+    fn a_head_for_a_node_is_one_that_the_gateway_accepts() {
+        let head = head_for_node(Fields::default(), BodyLength::Chunked, true);
         let (request, used) = head::request(head.as_bytes(), 0, &LIMITS).unwrap().unwrap();
         assert_eq!((request.body, request.keep_alive, used), (BodyLength::Chunked, false, head.len()));
     }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 (RFC 9112): heads, bodies, the fields that pass between client and node, answers that the gateway writes.
+//! HTTP/1.1 (RFC 9110 and 9112): heads, bodies, fields forwarded between client and node, the gateway's own answers, CORS,
+//! targets for the log.
 
 pub mod body;
 pub mod cors;

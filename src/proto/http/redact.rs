@@ -1,9 +1,11 @@
-//! Targets as a log may show them: the values of parameters that may be secret are masked.
+//! Targets as the log may show them: the values of parameters that may be secret are masked.
 
 use std::borrow::Cow;
 
-/// The target with the values of some parameters masked. Names are compared without regard to case, and as a server
-/// might read them: percent signs and plus signs decoded, as often as it takes, question marks removed.
+/// The target with the values of the parameters `redact` replaced by `***`; borrowed if there are none.
+///
+/// Pairs end at `&`, `;` or `?`. Names are compared without regard to case, and as any server might read them: escapes are
+/// decoded until none is left, plus signs are spaces, spaces around a name and question marks in it are removed.
 pub fn redact_target<'t>(target: &'t str, redact: &[String]) -> Cow<'t, str> {
     let Some((path, query)) = target.split_once('?') else { return Cow::Borrowed(target) };
     let mut masked = String::with_capacity(target.len());
@@ -30,8 +32,8 @@ fn is_listed(name: &str, redact: &[String]) -> bool {
     redact.iter().any(|listed| listed.eq_ignore_ascii_case(name.trim()))
 }
 
-/// With all escapes resolved, and those that come to light by it, in one pass: a target full of escaped percent signs
-/// must not cost a round for each.
+/// The text without any escapes, those included that only decoding brings about (`%2561` becomes `a`). One pass does it: a
+/// target full of escaped percent signs must not cost a pass for each.
 pub(crate) fn unescaped(name: &[u8]) -> Vec<u8> {
     let mut plain: Vec<u8> = Vec::with_capacity(name.len());
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
@@ -56,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_values_are_masked_and_nothing_else() {
+    fn only_the_values_of_listed_parameters_are_masked() {
         let masked = redact("/live?id=a&password=p%26w&x=1&token=t;ACCESSTOKEN=z&tokens=2");
         assert_eq!(masked, "/live?id=a&password=***&x=1&token=***;ACCESSTOKEN=***&tokens=2");
         assert_eq!(redact("/live?password=a=b&password=c"), "/live?password=***&password=***");
@@ -79,9 +81,9 @@ mod tests {
         assert_eq!(redact("/?a?token=s3cret"), "/?a?token=***");
     }
 
-    /// A round for each of so many escapes would never come to its end.
+    /// One pass for each of a million escapes would not end within the test run.
     #[test]
-    fn escapes_of_escapes_are_resolved_in_one_pass() {
+    fn escapes_of_escapes_are_decoded_in_one_pass() {
         let deep = format!("/?%{}70assword=s3cret", "25".repeat(1_000_000));
         assert!(!redact(&deep).contains("s3cret"));
     }

@@ -1,38 +1,42 @@
-//! Writing the head of an answer of ours: what the caller names, and what all answers have.
+//! Writes an answer of the gateway: the fields that the caller names, and those that all answers have.
 //!
-//! It knows no clock and no list of statuses; values come from constants, from configuration, or from heads that were read
-//! strictly, so that nothing in them ends a field.
+//! This file knows no clock and no list of statuses. Values come from constants, from the configuration, or from heads that
+//! were read strictly, so that none holds a line end.
 
 use std::fmt::{Display, Write};
 
 use crate::proto::http::forward_fields;
 
-/// What of a request shapes every answer to it.
+/// What the request and its connection determine about every answer to it.
 #[derive(Debug, Clone, Default)]
 pub struct Shape {
+    /// Id of the session, for `X-Tidegate-Session`.
     pub session: String,
-    /// Value of `Access-Control-Allow-Origin`, if the page may read the answer.
+    /// Value of `Access-Control-Allow-Origin`; `None` if no page may read the answer.
     pub allow_origin: Option<String>,
-    /// The request named an origin, so the answer depends on it.
+    /// Whether the request has the field `Origin`, so that the answer depends on it (`Vary`).
     pub vary_origin: bool,
-    /// The connection ends after this answer.
+    /// Whether the connection ends after this answer.
     pub close: bool,
-    /// The request was a HEAD: its answer has no body, or the client takes that for the next answer.
+    /// Whether the request was a HEAD. The answer must have no body then: the client would read it as the next answer.
     pub bodiless: bool,
 }
 
-/// How an answer begins.
+/// The beginning of an answer: the status line and the date.
 pub struct StatusLine<'l> {
+    /// Status code.
     pub status: u16,
-    /// As it is registered; empty if nobody registered the status.
+    /// The registered reason phrase; empty for a status that is not registered.
     pub reason: &'l str,
+    /// Value of `Date` (RFC 9110 6.6.1).
     pub date: &'l dyn Display,
 }
 
-/// Fields that an answer adds to those all answers have.
+/// Name and value of a field that an answer has beside those of all answers.
 pub type Field<'a> = (&'a str, &'a str);
 
-/// An answer of any kind.
+/// Writes a whole answer, head and body. `Content-Length` is the length of `body` also if the body itself is left out for a
+/// HEAD; with status 204 or 304 there is none, and `body` has to be empty.
 pub fn write(shape: &Shape, line: StatusLine<'_>, fields: &[Field<'_>], body: &[u8]) -> Vec<u8> {
     let StatusLine { status, reason, date } = line;
     let mut head = String::with_capacity(384);
@@ -54,7 +58,7 @@ pub fn write(shape: &Shape, line: StatusLine<'_>, fields: &[Field<'_>], body: &[
         head.push_str("Vary: Origin\r\n");
     }
     let _ = write!(head, "Cache-Control: no-store\r\nX-Tidegate-Session: {}\r\n", shape.session);
-    // RFC 9110, 7.8: who names an upgrade says so in Connection too
+    // RFC 9110 7.8: a sender of Upgrade names it in Connection too
     let upgrade = fields.iter().any(|(name, _)| *name == "Upgrade");
     head.push_str(match (shape.close, upgrade) {
         (true, false) => "Connection: close\r\n\r\n",

@@ -1,7 +1,7 @@
-//! What the stream manager said: which nodes it names, and how long that may be believed.
+//! Answers of the stream manager: the nodes that they name, and for how long they may be stored.
 //!
-//! Bodies pass to clients unchanged, so nothing of them is kept here but the addresses. This file knows no clock, no
-//! cache and no HTTP client; whether a named address may be learned is for [`admission`](super::admission) to say.
+//! Clients get bodies unchanged, so only the addresses are read from them. This file knows no clock, no cache and no HTTP
+//! client; whether a named node may be learned is decided by [`admission`](crate::proto::admission).
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -12,31 +12,39 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::proto::red5::route::{EventKind, Keep};
 
-/// Most nodes that one answer can name; what comes after is not heard.
+/// Most nodes that are read from one answer; further ones are ignored.
 pub const NODES_MAX: usize = 4096;
 
-/// An answer of the stream manager, as far as we care.
+/// An answer of the stream manager, as far as the gateway acts on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// 200 with well-formed JSON; the nodes it names, each once, in order of mention. To be learned even if the answer
-    /// itself is not kept.
-    Found { nodes: Vec<IpAddr> },
-    /// 404 or 400: no such stream, or no node free. A value with a short life.
+    /// A 200 with well-formed JSON.
+    Found {
+        /// The nodes that it names, each once, in the order in which they stand there. They may be learned even if the
+        /// answer itself is not stored.
+        nodes: Vec<IpAddr>,
+    },
+    /// A 404 or 400: no such stream, or no node is free. It is stored for a short time.
     Missing,
-    /// Everything else: passed on or turned into a refusal, but never kept and nothing is learned from it.
+    /// Everything else: forwarded or turned into a refusal. It is never stored, and no node is learned from it.
     Other,
 }
 
-/// How long answers are believed at most; zero means not at all.
+/// The longest time for which each kind of answer is stored (`[answers]`); zero means not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshnessRules {
+    /// Found answers to [`EventKind::Broadcast`].
     pub broadcast: Duration,
+    /// Found answers to [`EventKind::Subscribe`].
     pub subscribe: Duration,
+    /// Found answers to [`EventKind::List`].
     pub list: Duration,
+    /// Missing answers, whatever was asked.
     pub missing: Duration,
 }
 
-/// Reads an answer; never fails, because whatever a stream manager says is an answer.
+/// Reads an answer from its status, its `Content-Type` and its body. It never fails: an answer that can't be used is
+/// [`Answer::Other`].
 pub fn read(status: u16, content_type: Option<&str>, body: &[u8]) -> Answer {
     match status {
         200 if content_type.is_some_and(is_json) => match nodes(body) {
@@ -49,9 +57,10 @@ pub fn read(status: u16, content_type: Option<&str>, body: &[u8]) -> Answer {
 }
 
 impl Answer {
-    /// For how long this answer to such a question may be kept; `None` means not at all.
+    /// For how long this answer to a question of this kind may be stored; `None` means not at all.
     ///
-    /// `cache_control` is the stream manager's word (several fields joined by commas): it can shorten, never lengthen.
+    /// `cache_control` is the stream manager's `Cache-Control` (RFC 9111 5.2), several fields joined by commas. It can shorten
+    /// the configured time, never lengthen it; with a directive that can't be read the answer is not stored.
     pub fn freshness(
         &self,
         rules: &FreshnessRules,
@@ -69,15 +78,16 @@ impl Answer {
             (Self::Found { .. }, EventKind::List) => rules.list,
         };
         let fresh = match cache_control {
-            Some(text) => ours.min(stricter(text)?),
+            Some(text) => ours.min(longest_by(text)?),
             None => ours,
         };
         (!fresh.is_zero()).then_some(fresh)
     }
 }
 
-/// How long `Cache-Control` lets an answer live; `None` if it may not be kept, or says something we can't read.
-fn stricter(cache_control: &str) -> Option<Duration> {
+/// The longest time for which `Cache-Control` lets an answer be stored; `None` if it forbids it, or has an age that can't be
+/// read.
+fn longest_by(cache_control: &str) -> Option<Duration> {
     let mut longest = Duration::MAX;
     for directive in cache_control.split(',') {
         let (name, value) = match directive.split_once('=') {
@@ -93,20 +103,20 @@ fn stricter(cache_control: &str) -> Option<Duration> {
             if digits.is_empty() {
                 return None;
             }
-            // more digits than fit are a very long time
+            // more digits than a number can have are a very long time
             longest = longest.min(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)));
         }
     }
     Some(longest)
 }
 
-/// Whether a content type is JSON: any case, parameters allowed.
+/// Whether a content type is `application/json`, in any case and with any parameters.
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// The nodes that a body names, or `None` if it is not one well-formed JSON text. serde_json bounds the depth.
+/// The nodes that a body names, or `None` if it is not one well-formed JSON text. serde_json limits the depth.
 fn nodes(body: &[u8]) -> Option<Vec<IpAddr>> {
     let mut found = Found::default();
     let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(body).ok()?);
@@ -115,6 +125,7 @@ fn nodes(body: &[u8]) -> Option<Vec<IpAddr>> {
     Some(found.nodes)
 }
 
+/// The nodes found so far, each once.
 #[derive(Default)]
 struct Found {
     nodes: Vec<IpAddr>,
@@ -130,7 +141,7 @@ impl Found {
     }
 }
 
-/// An object, or an array of objects: the two shapes that answers have. What is nested deeper names no node.
+/// Reads an object, or an array of objects: the two shapes that answers have. Objects nested deeper name no node.
 struct Shape<'f> {
     found: &'f mut Found,
     level: u8,
@@ -152,7 +163,7 @@ impl<'de> Visitor<'de> for Shape<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        // of two equal keys the last one counts, as it does for the pages that read this
+        // of two equal keys the last one counts, as for the pages that read the answer with JSON.parse
         let mut address = None;
         while let Some(is_address) = map.next_key_seed(IsAddress)? {
             if is_address {
@@ -198,7 +209,7 @@ impl<'de> Visitor<'de> for Shape<'_> {
     }
 }
 
-/// Whether a key is `serverAddress`.
+/// Reads a key: whether it is `serverAddress`.
 struct IsAddress;
 
 impl<'de> DeserializeSeed<'de> for IsAddress {
@@ -221,7 +232,7 @@ impl Visitor<'_> for IsAddress {
     }
 }
 
-/// A value, if it is an address in canonical form; a name or a scoped address is nothing we could dial.
+/// Reads a value: the address, if it is one in canonical form. Names, and addresses with a zone, are never dialled.
 struct Address;
 
 impl<'de> DeserializeSeed<'de> for Address {
@@ -291,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_in_every_shape() {
+    fn nodes_are_read_from_both_shapes_and_from_no_other() {
         assert_eq!(
             named(r#"{"name":"s","scope":"/live","serverAddress":"10.0.0.5","region":"x"}"#),
             ["10.0.0.5"]
@@ -324,14 +335,14 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_answer_names_a_bounded_number() {
+    fn a_huge_answer_names_a_limited_number_of_nodes() {
         let objects: Vec<String> =
             (0..5000_u32).map(|n| format!(r#"{{"serverAddress":"10.1.{}.{}"}}"#, n >> 8, n & 255)).collect();
         assert_eq!(named(&format!("[{}]", objects.join(","))).len(), NODES_MAX);
     }
 
     #[test]
-    fn what_is_no_answer() {
+    fn status_type_and_json_decide_what_an_answer_is() {
         let body = br#"{"serverAddress":"10.0.0.5"}"#;
         assert!(matches!(read(200, Some("Application/JSON ; charset=UTF-8"), body), Answer::Found { .. }));
         for (status, content_type) in [(200, None), (200, Some("text/html")), (201, Some("application/json"))]
@@ -348,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_an_answer_lives() {
+    fn an_answer_is_stored_by_its_kind_and_question() {
         let found = Answer::Found { nodes: Vec::new() };
         let fresh = |answer: &Answer, kind, keep| answer.freshness(&RULES, kind, keep, None);
         assert_eq!(fresh(&found, EventKind::Broadcast, Keep::Both), Some(RULES.broadcast));
@@ -362,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manager_can_only_shorten_it() {
+    fn the_manager_can_only_shorten_the_time() {
         let fresh = |text| {
             Answer::Found { nodes: Vec::new() }.freshness(
                 &RULES,

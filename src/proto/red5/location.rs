@@ -1,31 +1,34 @@
-//! `Location` of a session that a node made: what of it the client gets, and where the session is at the node.
+//! The `Location` of a WHIP session: the one that the client gets, and the target at the node that the node's one means.
 //!
-//! The client's is never the node's: it is built from the path that the client asked, as an absolute **path** with the
-//! [`Handle`] in its last segment. That is the one form that every client keeps. SDKs 11 to 14.3 drop the query of a path
-//! and put the endpoint's own query there, so a handle in the query would be lost; a whole `https://` URL keeps its query
-//! with them, but has to trust the `Host` that the client sent, and breaks behind a front proxy that changes host or
-//! port. A path is on our own authority by definition, can't be mixed content, and names no node, whatever the node
-//! wrote. It also fits the routes as they are: the handle is part of the stream's segment.
+//! The client never gets the node's. Its own is built from the path that the client requested, as an absolute **path** with
+//! the [`Handle`] in its last segment, the only form that every client keeps. SDKs 11 to 14.3 drop the query of a path and
+//! put the endpoint's query there, so a handle in the query would be lost. They keep the query of a whole `https://` URL, but
+//! for one the gateway would have to trust the `Host` that the client sent, and it breaks behind a front proxy that changes
+//! host or port. A path always means the gateway's own authority, can't be mixed content, and names no node, whatever the
+//! node wrote. It needs no route of its own: the handle is part of the stream's segment.
 
 use std::net::SocketAddr;
 
+use crate::proto::http::head::{is_authority, target_byte};
 use crate::proto::red5::route::Step;
 use crate::proto::red5::text::is_ambiguous;
 use crate::proto::red5::whip::{Api, Handle, Request};
 use crate::proto::refusal::Refusal;
 
-/// Why a node's `Location` is of no use. The session is there all the same: it should be deleted by its default path.
+/// A node's `Location` that means no target at that node. The node has created a session all the same; it should be deleted
+/// at its [default target](default_at_node).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unusable;
+pub struct UnusableLocation;
 
-impl Unusable {
-    /// What the client is told.
+impl UnusableLocation {
+    /// The refusal that the client gets.
     pub const fn refusal(self) -> Refusal {
         Refusal::OriginBadHandshake
     }
 }
 
-/// What the client gets as `Location`, whatever the node's was.
+/// The `Location` for the client, whatever the node's is: the path of the resource in the form of the client's API, with the
+/// handle behind the stream.
 pub fn for_client(request: &Request, handle: Handle) -> String {
     match request.api {
         Api::Two => {
@@ -35,38 +38,44 @@ pub fn for_client(request: &Request, handle: Handle) -> String {
     }
 }
 
-/// The resource's target at the node when the node does not say.
+/// The target of the resource at the node if the node names none: the endpoint's path with `resource` in it, as the SDK
+/// builds it.
 pub fn default_at_node(request: &Request) -> String {
     request.node_path(Step::Resource)
 }
 
-/// The resource's target at the node that answered with this `Location`: a path, and perhaps a query.
+/// The target of the resource at the node that answered a request with this `Location`: a path, and perhaps a query.
 ///
-/// A node is asked where it was dialled and nowhere else, so of an absolute URL only what follows the authority counts.
-/// Without a `Location` the path is the endpoint's with the other step in it, as the SDK has it.
-pub fn at_node(location: Option<&str>, request: &Request) -> Result<String, Unusable> {
+/// The node is dialled at the address where it answered and nowhere else, so of an absolute URL only what follows the
+/// authority counts. Without a `Location` it is the [default target](default_at_node). Fails if the value is no target, has
+/// another scheme than http or https, or a path with two readings.
+pub fn at_node(location: Option<&str>, request: &Request) -> Result<String, UnusableLocation> {
     let Some(location) = location.filter(|location| !location.is_empty()) else {
         return Ok(default_at_node(request));
     };
-    if !location.bytes().all(crate::proto::http::head::target_byte) {
-        return Err(Unusable);
+    if !location.bytes().all(target_byte) {
+        return Err(UnusableLocation);
     }
     let target = match after_scheme(location)? {
         Some(rest) => after_authority(rest)?.to_owned(),
-        None if location.starts_with("//") => return Err(Unusable),
+        None if location.starts_with("//") => return Err(UnusableLocation),
         None if location.starts_with('/') => location.to_owned(),
         None if location.starts_with('.') => resolve(location, &request.node_path(Step::Endpoint)),
-        // meant from the root, as the SDK takes it
+        // relative to the root, as the SDK reads it
         None if location.starts_with(char::is_alphanumeric) => format!("/{location}"),
-        None => return Err(Unusable),
+        None => return Err(UnusableLocation),
     };
     let path = target.split('?').next().unwrap_or_default();
-    if path.len() < 2 || path.starts_with("//") || is_ambiguous(path) { Err(Unusable) } else { Ok(target) }
+    if path.len() < 2 || path.starts_with("//") || is_ambiguous(path) {
+        Err(UnusableLocation)
+    } else {
+        Ok(target)
+    }
 }
 
-/// What follows `http://` or `https://`; `None` if there is no scheme. Any other scheme is of no use, and so is a word
-/// that only begins like one.
-fn after_scheme(location: &str) -> Result<Option<&str>, Unusable> {
+/// What follows `http://` or `https://`; `None` if there is no scheme. Fails at any other scheme, and at a word that only
+/// begins like one of these.
+fn after_scheme(location: &str) -> Result<Option<&str>, UnusableLocation> {
     let lower = location.get(..8).unwrap_or(location).to_ascii_lowercase();
     for scheme in ["http://", "https://"] {
         if lower.starts_with(scheme) {
@@ -74,19 +83,19 @@ fn after_scheme(location: &str) -> Result<Option<&str>, Unusable> {
         }
     }
     let first = location.split(['/', '?']).next().unwrap_or_default();
-    if first.contains(':') || lower.starts_with("http") { Err(Unusable) } else { Ok(None) }
+    if first.contains(':') || lower.starts_with("http") { Err(UnusableLocation) } else { Ok(None) }
 }
 
-/// Path and query behind an authority, which may name no user.
-fn after_authority(rest: &str) -> Result<&str, Unusable> {
-    let place = rest.find(['/', '?']).ok_or(Unusable)?;
-    let (authority, target) = rest.split_at(place);
-    let fits = crate::proto::http::head::is_authority(authority) && target.starts_with('/');
-    if fits { Ok(target) } else { Err(Unusable) }
+/// Path and query behind an authority. Fails if there is no path, or if the authority is none or names a user.
+fn after_authority(rest: &str) -> Result<&str, UnusableLocation> {
+    let end = rest.find(['/', '?']).ok_or(UnusableLocation)?;
+    let (authority, target) = rest.split_at(end);
+    let fits = is_authority(authority) && target.starts_with('/');
+    if fits { Ok(target) } else { Err(UnusableLocation) }
 }
 
-/// A reference that begins with dots, seen from a base path (RFC 3986, 5.2): this is what a node means that keeps the
-/// standard. It never climbs above the root.
+/// Resolves a reference that begins with dots against a base path (RFC 3986 5.2), as a node that keeps the standard means it.
+/// The result is never above the root.
 fn resolve(location: &str, base: &str) -> String {
     let (path, query) = match location.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -113,7 +122,7 @@ fn resolve(location: &str, base: &str) -> String {
     }
 }
 
-/// What the client gets as `Session-Host`, so that it can name the node again.
+/// The value of `Session-Host` for the client: the node's address without its port, for `host` in later requests.
 pub fn session_host(node: SocketAddr) -> String {
     node.ip().to_string()
 }

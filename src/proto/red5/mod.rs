@@ -1,4 +1,4 @@
-//! What Red5 clients, stream managers and nodes say: routes, connection parameters, answers, WHIP resources.
+//! What Red5 clients, stream managers and nodes say: routes, connection parameters, answers, WHIP sessions.
 
 pub mod answer;
 pub mod location;

@@ -1,39 +1,40 @@
-//! The parameters of the one-step WebSocket: where the client wants to be placed, and what the node is asked for.
+//! The parameters of the one-step WebSocket: placement, the question to the streams service, and the target at the node.
 //!
-//! The gateway finds the node itself, so placement goes into its question to the streams service and nothing of it to the
-//! node; everything else is carried byte for byte. Whether a node that the client names may be dialled is for
-//! [`admission`](super::admission) to say.
+//! The gateway finds the node itself, so pairs about placement go into its question to the streams service, and not to the
+//! node; all others are forwarded to the node byte for byte. Whether a node that the client names may be dialled is decided
+//! by [`admission`](crate::proto::admission).
 
 use crate::proto::red5::params::{Host, path_scope, read_host};
-use crate::proto::red5::query;
-use crate::proto::red5::query::{append, is_placement, key_value, routing, split};
+use crate::proto::red5::query::{self, append, is_placement, key_value, routing, split};
 use crate::proto::red5::route::{Action, OneStepRoute};
 use crate::proto::red5::rules::ParamRules;
 use crate::proto::refusal::Refusal;
 
-/// Parameters that are for us; everything else is for the manager or for the node.
+/// The routing parameters, which are for the gateway; all other pairs are for the manager or the node.
 const ROUTING: [&str; 2] = ["host", "nodeGroup"];
 
-/// What a client asks for, with all rules kept.
+/// A request on the one-step route that keeps all rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneStep {
+    /// Whether the client publishes or plays.
     pub action: Action,
-    /// The node that the client names. It has to be admitted, and no group stands in for it if it is not.
+    /// The node that the client names. If it is not admitted, the request is refused: no node of a group replaces it.
     pub host: Option<Host>,
-    /// The group to be asked for a node; there is one if no host is named.
+    /// The node group in which the manager looks for a node; always there if no host is named.
     pub group: Option<String>,
     /// App and context: `live/room1`.
     pub scope: String,
-    /// The stream, as it came.
+    /// The stream's name, as it came.
     pub stream: String,
-    /// What the node is asked for: `/live/room1/?id=stream1&…`.
-    pub origin_target: String,
+    /// The target at the node: `/live/room1/?id=stream1&…`.
+    pub node_target: String,
     /// Pairs for the streams service, as they came: `region=us&strict=true`.
     placement: String,
 }
 
 impl OneStep {
-    /// Reads a route and its query. `configured` is the group for those who name none; empty if there is none.
+    /// Reads a route and its query. `configured` is the group for clients that name none; empty if there is none. Fails with
+    /// the refusal of the first rule that is broken, and with [`Refusal::BadParams`] if there is neither host nor group.
     pub fn read(route: &OneStepRoute<'_>, rules: &ParamRules, configured: &str) -> Result<Self, Refusal> {
         let pairs = split_twice(route.query);
         let [host, group] = routing(route.query, pairs.clone(), &ROUTING, rules)?;
@@ -43,9 +44,9 @@ impl OneStep {
         if host.is_none() && group.is_none() {
             return Err(Refusal::BadParams);
         }
-        let mut origin_target = format!("/{scope}/");
-        let ours = |pair: &&str| ROUTING.contains(&key_value(pair).0) || is_placement(pair);
-        append(&mut origin_target, pairs.clone().filter(|pair| !ours(pair)));
+        let mut node_target = format!("/{scope}/");
+        let is_other = |pair: &&str| ROUTING.contains(&key_value(pair).0) || is_placement(pair);
+        append(&mut node_target, pairs.clone().filter(|pair| !is_other(pair)));
         let placement: Vec<&str> = pairs.filter(|pair| is_placement(pair)).collect();
         Ok(Self {
             action: route.action,
@@ -53,19 +54,20 @@ impl OneStep {
             group,
             scope: scope.to_owned(),
             stream: route.path.stream.to_owned(),
-            origin_target,
+            node_target,
             placement: placement.join("&"),
         })
     }
 
-    /// The target at the streams service; `None` if no group is known, because the client named a node.
+    /// The target of the question to the streams service; `None` if there is no group, because the client named a node.
     pub fn question(&self) -> Option<String> {
         let group = self.group.as_deref()?;
         Some(streams_question(group, self.action, &self.scope, &self.stream, &self.placement))
     }
 }
 
-/// `/as/v1/streams/stream/{group}/{publish|subscribe}/{app…}/{stream}?…`. Every part of it has been checked to fit there.
+/// The target `/as/v1/streams/stream/{group}/{publish|subscribe}/{app…}/{stream}?…` at the streams service. Every part was
+/// checked before: none needs escaping.
 pub(crate) fn streams_question(
     group: &str,
     action: Action,
@@ -78,12 +80,12 @@ pub(crate) fn streams_question(
     target
 }
 
-/// The pairs of a query to which the SDK may have put a second question mark: an `endpoint` that has a query of its own
-/// gets `?id=…` after it. The first raw `?` directly before `id=` therefore counts as `&` (W02).
+/// The pairs of a query in which an SDK may have put a second question mark: it appends `?id=…` to an `endpoint` that has a
+/// query already. So the first raw `?` directly before `id=` counts as `&` (W02).
 fn split_twice(query: &str) -> impl Iterator<Item = &str> + Clone {
     let query = query.strip_prefix('?').unwrap_or(query);
     let (first, second) = match query.find("?id=") {
-        Some(place) => (&query[..place], &query[place + 1..]),
+        Some(at) => (&query[..at], &query[at + 1..]),
         None => (query, ""),
     };
     first.split('&').chain(second.split('&')).filter(|pair| !pair.is_empty())
@@ -92,8 +94,7 @@ fn split_twice(query: &str) -> impl Iterator<Item = &str> + Clone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::red5::route;
-    use crate::proto::red5::route::Route;
+    use crate::proto::red5::route::{self, Route};
 
     fn read(target: &str, configured: &str) -> Result<OneStep, Refusal> {
         match route::route(target)? {
@@ -107,32 +108,33 @@ mod tests {
     }
 
     #[test]
-    fn placement_is_for_the_manager_and_the_rest_for_the_node() {
-        let ask = publish("id=s&region=us,eu&nodeGroup=ng1&token=a%2Bb=&subGroup=x&strict=true&&e=").unwrap();
-        assert_eq!(ask.origin_target, "/live/room1/?id=s&token=a%2Bb=&e=");
+    fn placement_goes_to_the_manager_and_the_rest_to_the_node() {
+        let step =
+            publish("id=s&region=us,eu&nodeGroup=ng1&token=a%2Bb=&subGroup=x&strict=true&&e=").unwrap();
+        assert_eq!(step.node_target, "/live/room1/?id=s&token=a%2Bb=&e=");
         assert_eq!(
-            ask.question().unwrap(),
+            step.question().unwrap(),
             "/as/v1/streams/stream/ng1/publish/live/room1/s%201?region=us,eu&subGroup=x&strict=true"
         );
-        assert_eq!((ask.scope.as_str(), ask.stream.as_str()), ("live/room1", "s%201"));
-        let ask = read("/as/v1/proxy/ws/subscribe/live/s", "ng2").unwrap();
-        assert_eq!(ask.origin_target, "/live/");
-        assert_eq!(ask.question().unwrap(), "/as/v1/streams/stream/ng2/subscribe/live/s");
+        assert_eq!((step.scope.as_str(), step.stream.as_str()), ("live/room1", "s%201"));
+        let step = read("/as/v1/proxy/ws/subscribe/live/s", "ng2").unwrap();
+        assert_eq!(step.node_target, "/live/");
+        assert_eq!(step.question().unwrap(), "/as/v1/streams/stream/ng2/subscribe/live/s");
     }
 
     #[test]
-    fn the_second_question_mark_of_the_sdk() {
-        let ask = publish("nodeGroup=x?id=subscriber-ab&region=us-east&u=a?id=b").unwrap();
-        assert_eq!(ask.group.as_deref(), Some("x"));
-        assert_eq!(ask.origin_target, "/live/room1/?id=subscriber-ab&u=a?id=b");
-        assert_eq!(publish("?id=a&nodeGroup=x").unwrap().origin_target, "/live/room1/?id=a");
+    fn the_second_question_mark_of_the_sdk_separates_pairs() {
+        let step = publish("nodeGroup=x?id=subscriber-ab&region=us-east&u=a?id=b").unwrap();
+        assert_eq!(step.group.as_deref(), Some("x"));
+        assert_eq!(step.node_target, "/live/room1/?id=subscriber-ab&u=a?id=b");
+        assert_eq!(publish("?id=a&nodeGroup=x").unwrap().node_target, "/live/room1/?id=a");
         assert_eq!(publish("nodeGroup=x?host=10.0.0.5"), Err(Refusal::BadParams));
     }
 
     #[test]
-    fn groups() {
+    fn the_group_is_the_named_or_the_configured_one() {
         let group = |rest: &str, configured: &str| {
-            read(&format!("/as/v1/proxy/ws/publish/live/s?{rest}"), configured).map(|ask| ask.group)
+            read(&format!("/as/v1/proxy/ws/publish/live/s?{rest}"), configured).map(|step| step.group)
         };
         assert_eq!(group("id=s", "ng1"), Ok(Some("ng1".into())));
         assert_eq!(group("nodeGroup=default", "ng1"), Ok(Some("ng1".into())));
@@ -161,9 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn the_app_is_in_the_path() {
+    fn the_app_in_the_path_has_to_be_served() {
         let app = |app: &str| {
-            read(&format!("/as/v1/proxy/ws/publish/{app}/s?nodeGroup=a"), "").map(|ask| ask.scope)
+            read(&format!("/as/v1/proxy/ws/publish/{app}/s?nodeGroup=a"), "").map(|step| step.scope)
         };
         assert_eq!(app("live"), Ok("live".into()));
         assert_eq!(app("live/a/b/c"), Ok("live/a/b/c".into()));

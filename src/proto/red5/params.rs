@@ -1,40 +1,42 @@
-//! The connection parameters of the two-step route: which node, which app, and what the node is asked for.
+//! The connection parameters of the two-step route: the node, the app, and the target at the node.
 //!
-//! The rules are P1 to P15 of `docs/parameters.md`; each is named where it is kept. Pure text in, values out: whether the
-//! node may be dialled is for [`admission`](crate::proto::admission) to say, and names are resolved elsewhere. Everything but the
-//! routing parameters is carried byte for byte.
+//! The rules are P1 to P15 of `docs/parameters.md`; each is named where it is kept. Text in, values out: whether the node may
+//! be dialled is decided by [`admission`](crate::proto::admission), and names are resolved elsewhere. All pairs but the
+//! routing parameters are forwarded byte for byte (P13).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::proto::red5::query;
-use crate::proto::red5::query::{key_value, routing_value, split};
+use crate::proto::red5::query::{self, key_value, routing_value, split};
 use crate::proto::red5::rules::ParamRules;
 use crate::proto::red5::text::is_leftover;
 use crate::proto::refusal::Refusal;
 
-/// Longest segment of an app or context (P10).
+/// Longest segment of an app or context, in bytes (P10).
 const SEGMENT_MAX: usize = 64;
 
-/// Which node a client names.
+/// The node that a client names in `host` (P8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
+    /// An address; it still has to be admitted.
     Address(IpAddr),
     /// One of the configured names, as it is written in the configuration.
     Name(String),
 }
 
-/// Connection parameters that keep all rules.
+/// Connection parameters that keep the rules P1 to P8 and P10 to P14.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionParams {
+    /// The node that the client names.
     pub host: Host,
-    /// What the node is asked for: `/live/room1/?id=stream1&…`.
-    pub origin_target: String,
+    /// The target at the node: `/live/room1/?id=stream1&…`.
+    pub node_target: String,
     /// App and context: `live/room1`.
     pub scope: String,
 }
 
 impl ConnectionParams {
-    /// Reads what stands between `/streammanager` and the query, and the query after its first `?`.
+    /// Reads the parameters of a target. `suffix` is what stands between `/streammanager` and the query, `query` what stands
+    /// behind the first `?`. Fails with the refusal of the first rule that is broken.
     pub fn read(suffix: &str, query: &str, rules: &ParamRules) -> Result<Self, Refusal> {
         let [host, app, context] = query::routing(query, split(query), &ROUTING, rules)?;
         let (Some(host), Some(app)) = (host, app) else {
@@ -42,28 +44,29 @@ impl ConnectionParams {
         };
         let host = read_host(host, rules)?;
         let scope = read_scope(app, context, suffix, rules)?;
-        let mut origin_target = String::with_capacity(scope.len() + query.len() + 3);
-        origin_target.push('/');
-        origin_target.push_str(&scope);
-        origin_target.push('/');
+        let mut node_target = String::with_capacity(scope.len() + query.len() + 3);
+        node_target.push('/');
+        node_target.push_str(&scope);
+        node_target.push('/');
         for (index, pair) in split(query).filter(|pair| !ROUTING.contains(&key_value(pair).0)).enumerate() {
-            origin_target.push(if index == 0 { '?' } else { '&' });
-            origin_target.push_str(pair);
+            node_target.push(if index == 0 { '?' } else { '&' });
+            node_target.push_str(pair);
         }
-        Ok(Self { host, origin_target, scope })
+        Ok(Self { host, node_target, scope })
     }
 
-    /// Value of the first `id`, as it came: the stream of a publisher, something random from a subscriber.
+    /// The value of the first `id`, as it came: the stream's name from a publisher, a random value from a subscriber.
     pub fn id(&self) -> Option<&str> {
-        let (_, query) = self.origin_target.split_once('?')?;
+        let (_, query) = self.node_target.split_once('?')?;
         split(query).map(key_value).find(|(key, _)| *key == "id").and_then(|(_, value)| value)
     }
 }
 
-/// Parameters that are for us; everything else is for the node.
+/// The routing parameters, which are for the gateway; all other pairs are for the node.
 const ROUTING: [&str; 3] = ["host", "app", "context"];
 
-/// A canonical address or a configured name (P8).
+/// Reads a raw value of `host`: a canonical address, or a configured name (P8). Fails with [`Refusal::BadHost`] or, for a
+/// name that is not configured, with [`Refusal::OriginNotAdmitted`].
 pub(crate) fn read_host(raw: &str, rules: &ParamRules) -> Result<Host, Refusal> {
     let value = routing_value(raw, Refusal::BadHost)?;
     let bracketed = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -81,7 +84,8 @@ pub(crate) fn read_host(raw: &str, rules: &ParamRules) -> Result<Host, Refusal> 
     configured.map(|name| Host::Name(name.clone())).ok_or(Refusal::OriginNotAdmitted)
 }
 
-/// Whether this is a host name; what ends in a number is an address gone wrong (`127.1`, `0x7f000001`).
+/// Whether this is a host name. A text that ends in a number is none: some readers take it for an address (`127.1`,
+/// `0x7f000001`).
 fn is_name(value: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -98,7 +102,8 @@ fn is_name(value: &str) -> bool {
     value.len() <= 253 && !number && value.split('.').all(label)
 }
 
-/// App and context joined once, every segment plain, not too deep, and served here (P10 to P12).
+/// App and context joined by a slash (P10 to P12), from the raw values of `app` and `context` and the path's suffix. Fails if
+/// a segment is not plain, there are too many, the app is not served, or query and path name different contexts.
 pub(crate) fn read_scope(
     app: &str,
     context: Option<&str>,
@@ -107,15 +112,15 @@ pub(crate) fn read_scope(
 ) -> Result<String, Refusal> {
     let app = routing_value(app, Refusal::BadApp)?;
     let app = segments(&app)?;
-    let asked = match context {
+    let in_query = match context {
         // an empty context means none
         None | Some("") => None,
         Some(context) => Some(routing_value(context, Refusal::BadApp)?),
     };
-    let asked = asked.as_deref().map(segments).transpose()?;
-    let context = match (asked, path_context(suffix)?) {
-        (Some(asked), Some(path)) if asked != path => return Err(Refusal::BadParams),
-        (asked, path) => asked.or(path),
+    let in_query = in_query.as_deref().map(segments).transpose()?;
+    let context = match (in_query, path_context(suffix)?) {
+        (Some(in_query), Some(in_path)) if in_query != in_path => return Err(Refusal::BadParams),
+        (in_query, in_path) => in_query.or(in_path),
     };
     let mut scope = app.to_owned();
     if let Some(context) = context {
@@ -126,20 +131,21 @@ pub(crate) fn read_scope(
     Ok(scope)
 }
 
-/// Whether joined segments are not too deep, and served here (P10, P11).
+/// Checks that joined segments are not too many, and that the first is a served app (P10, P11).
 fn check_scope(scope: &str, rules: &ParamRules) -> Result<(), Refusal> {
     if scope.split('/').count() > rules.depth_max {
         return Err(Refusal::BadApp);
     }
     let first = scope.split('/').next().unwrap_or_default();
-    // the manager's own app is never an origin's, whatever the configuration says
+    // the stream manager's own app is never one of a node, whatever the configuration says
     if first.eq_ignore_ascii_case("streammanager") || !rules.apps.iter().any(|app| app == first) {
         return Err(Refusal::AppNotAllowed);
     }
     Ok(())
 }
 
-/// The app that the path of a 2.0 or WHIP route names. It is taken raw, since an escape in it is no segment.
+/// App and context as the path of a 2.0 or WHIP route names them. They are not decoded: no segment may have an escape. Fails
+/// if they break P7, P10 or P11.
 pub(crate) fn path_scope<'t>(app: &'t str, rules: &ParamRules) -> Result<&'t str, Refusal> {
     if app.split('/').any(is_leftover) {
         return Err(Refusal::ScriptLeftover);
@@ -152,7 +158,7 @@ pub(crate) fn path_scope<'t>(app: &'t str, rules: &ParamRules) -> Result<&'t str
     Ok(scope)
 }
 
-/// The context that the path names (P12). It is taken raw: an escape in it is no segment.
+/// The context in the path of the two-step route (P12). It is not decoded: no segment may have an escape.
 fn path_context(suffix: &str) -> Result<Option<&str>, Refusal> {
     match suffix.strip_prefix('/').unwrap_or(suffix) {
         "" => Ok(None),
@@ -161,7 +167,7 @@ fn path_context(suffix: &str) -> Result<Option<&str>, Refusal> {
     }
 }
 
-/// Takes one slash off each end and checks every segment (P10).
+/// Removes one slash at each end and checks every segment (P10).
 fn segments(value: &str) -> Result<&str, Refusal> {
     let value = value.strip_prefix('/').unwrap_or(value);
     let value = value.strip_suffix('/').unwrap_or(value);
@@ -182,20 +188,20 @@ mod tests {
         ConnectionParams::read(suffix, query, &rules)
     }
 
-    // the vectors in tests/vectors.rs say most; here is what they leave open
+    // most cases are in tests/vectors.rs; here are those beside them
 
     #[test]
-    fn what_a_node_is_asked_for() {
+    fn the_node_target_has_the_scope_and_all_other_pairs() {
         let params = read("/", "host=node1.EXAMPLE&app=live").unwrap();
-        assert_eq!((params.origin_target.as_str(), params.id()), ("/live/", None));
+        assert_eq!((params.node_target.as_str(), params.id()), ("/live/", None));
         assert_eq!(params.host, Host::Name("Node1.example".into()));
         let params = read("/room1", "host=10.0.0.5&x=1&id=a%20b&id=c&app=%2Flive%2F").unwrap();
         assert_eq!((params.scope.as_str(), params.id()), ("live/room1", Some("a%20b")));
-        assert_eq!(params.origin_target, "/live/room1/?x=1&id=a%20b&id=c");
+        assert_eq!(params.node_target, "/live/room1/?x=1&id=a%20b&id=c");
     }
 
     #[test]
-    fn the_reserved_account_in_every_spelling_a_node_would_read() {
+    fn the_reserved_account_is_refused_in_every_spelling_that_a_node_reads() {
         for pair in [
             "username=cluster-restreamer",
             "username=%63luster-restreamer",
@@ -211,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn both_switches_of_p14() {
+    fn both_checks_of_p14_can_be_switched_off() {
         let query = "host=10.0.0.5&app=live&username=cluster-restreamer&accessToken=x";
         let off = ParamRules {
             refuse_reserved_account: false,
@@ -219,7 +225,7 @@ mod tests {
             ..ParamRules::default()
         };
         let params = ConnectionParams::read("/", query, &off).unwrap();
-        assert_eq!(params.origin_target, "/live/?username=cluster-restreamer&accessToken=x");
+        assert_eq!(params.node_target, "/live/?username=cluster-restreamer&accessToken=x");
     }
 
     #[test]
@@ -232,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn limits() {
+    fn queries_pairs_keys_and_segments_have_limits() {
         let with = |filler: &str| read("/", &format!("host=10.0.0.5&app=live&{filler}"));
         let used = "host=10.0.0.5&app=live&".len();
         assert!(with(&format!("x={}", "a".repeat(6000 - used - 2))).is_ok());

@@ -1,6 +1,6 @@
-//! The pairs of a query: which of them are for us, and what makes a query none that two readers would read alike.
+//! The pairs of a query: routing parameters, pairs for the manager, pairs for the node, and the rules that all pairs keep.
 //!
-//! Shared by all routes with parameters. It knows no route and no meaning of a value; rules are named as in
+//! Shared by all routes with parameters. This file knows no route and no meaning of a value; rules are named as in
 //! `docs/parameters.md` (P1 to P7, P14).
 
 use percent_encoding::percent_decode;
@@ -10,15 +10,15 @@ use crate::proto::red5::rules::ParamRules;
 use crate::proto::red5::text::{disguises, escapes_whole, is_leftover};
 use crate::proto::refusal::Refusal;
 
-/// Account that simple-auth on the nodes trusts without a token.
+/// The account that the simple-auth plug-in of nodes trusts without a token (P14).
 const RESERVED_ACCOUNT: &str = "cluster-restreamer";
 
-/// The pairs of a query: on `&` only, empty ones skipped, one stray `?` in front forgiven (P2).
+/// The pairs of a query: split at `&` only, without empty ones; one `?` too many in front is ignored (P2).
 pub(crate) fn split(query: &str) -> impl Iterator<Item = &str> + Clone {
     query.strip_prefix('?').unwrap_or(query).split('&').filter(|pair| !pair.is_empty())
 }
 
-/// Key and value; no value without `=` (P3).
+/// Key and value of a pair; `None` without a `=` (P3).
 pub(crate) fn key_value(pair: &str) -> (&str, Option<&str>) {
     match pair.split_once('=') {
         Some((key, value)) => (key, Some(value)),
@@ -26,9 +26,10 @@ pub(crate) fn key_value(pair: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The raw values of the routing `keys` among the pairs of a query that keeps P1 to P5 and P14.
+/// The raw values of the routing parameters `keys` among the pairs of a query; `None` for one that is not there.
 ///
-/// All pairs are looked at before a verdict, so that it depends on the rules' order and not on the pairs'.
+/// Fails if the query breaks P1 to P5 or P14. All pairs are read first, so that the refusal depends on the order of the
+/// rules and not on the order of the pairs.
 pub(crate) fn routing<'q, const N: usize>(
     query: &str,
     pairs: impl Iterator<Item = &'q str>,
@@ -52,9 +53,9 @@ pub(crate) fn routing<'q, const N: usize>(
             break;
         }
         match keys.iter().position(|name| key == *name) {
-            Some(place) => {
+            Some(index) => {
                 valueless |= value.is_none();
-                twice |= values[place].replace(value.unwrap_or_default()).is_some();
+                twice |= values[index].replace(value.unwrap_or_default()).is_some();
             }
             None => {
                 twice |= keys.iter().any(|name| disguises(key, name));
@@ -78,12 +79,13 @@ pub(crate) fn routing<'q, const N: usize>(
     Ok(values)
 }
 
-/// Whether a node would read the reserved account here. It splits with `String.split("=")`, which drops empty ends.
+/// Whether a node reads this value as the reserved account. It splits with Java's `String.split("=")`, which drops empty
+/// parts at the end.
 fn is_reserved(value: &str) -> bool {
     percent_decode(value.trim_end_matches('=').as_bytes()).eq(RESERVED_ACCOUNT.bytes())
 }
 
-/// A routing value, unescaped once (P6), that no script left over (P7).
+/// A routing value, decoded once. Fails with `otherwise` if it breaks P6, with [`Refusal::ScriptLeftover`] if it breaks P7.
 pub(crate) fn routing_value(raw: &str, otherwise: Refusal) -> Result<String, Refusal> {
     if !escapes_whole(raw) {
         return Err(otherwise);
@@ -98,12 +100,14 @@ pub(crate) fn routing_value(raw: &str, otherwise: Refusal) -> Result<String, Ref
     Ok(value.into_owned())
 }
 
-/// Longest name of a node group.
+/// Longest name of a node group, in bytes.
 const GROUP_MAX: usize = 128;
 
-/// A node group as the client names it; with none, or with the alias `default`, the configured one (empty: there is none).
+/// The node group that the client names in `nodeGroup`; without one, or with the alias `default`, the configured one (empty:
+/// there is none).
 ///
-/// Its letters are few, so that it needs no escaping where it becomes a segment of a path.
+/// Fails if the value breaks P6 or P7, or has other letters than `A-Z a-z 0-9 . _ -`: a group becomes a segment of a path,
+/// and so it needs no escaping there.
 pub(crate) fn group(raw: Option<&str>, configured: &str) -> Result<Option<String>, Refusal> {
     let configured = (!configured.is_empty()).then(|| configured.to_owned());
     let Some(raw) = raw else { return Ok(configured) };
@@ -114,13 +118,13 @@ pub(crate) fn group(raw: Option<&str>, configured: &str) -> Result<Option<String
     if is_group(&group) { Ok(Some(group)) } else { Err(Refusal::BadParams) }
 }
 
-/// Whether a text can name a node group.
+/// Whether a text can be the name of a node group.
 pub(crate) fn is_group(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     text.bytes().all(plain) && !matches!(text, "" | "." | "..") && text.len() <= GROUP_MAX
 }
 
-/// Whether this pair only says where a stream should be placed: for the manager, not for the node.
+/// Whether this pair only says where a stream should be placed: it is for the manager, not for the node.
 pub(crate) fn is_placement(pair: &str) -> bool {
     matches!(
         key_value(pair).0,
@@ -128,7 +132,7 @@ pub(crate) fn is_placement(pair: &str) -> bool {
     )
 }
 
-/// Appends pairs to a target that has no query yet or a whole one.
+/// Appends pairs to a target, which has either no query yet or a whole one.
 pub(crate) fn append<'q>(target: &mut String, pairs: impl Iterator<Item = &'q str>) {
     let mut separator = if target.contains('?') { '&' } else { '?' };
     for pair in pairs {

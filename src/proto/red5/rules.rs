@@ -1,20 +1,23 @@
-//! What an operator allows in connection parameters.
+//! The rules for connection parameters that an operator can change.
 
-/// What an operator allows in connection parameters.
+/// The rules for connection parameters, as far as the configuration or a limit determines them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamRules {
-    /// First path segments that may be named.
+    /// Apps that are served: the first segment of app and context (`origins.apps`, P11).
     pub apps: Vec<String>,
-    /// Path segments of app and context together.
+    /// Most segments of app and context together (`origins.depth`, P10).
     pub depth_max: usize,
-    /// Host names that may stand in `host`.
+    /// Host names that a client may give in `host`, beside addresses (`origins.names`, P8).
     pub names: Vec<String>,
+    /// Most bytes of a query (P1).
     pub query_size_max: usize,
+    /// Most pairs of a query (P1).
     pub pairs_max: usize,
+    /// Most bytes of a key (P1).
     pub key_size_max: usize,
-    /// Refuse the account that belongs to the cluster (P14).
+    /// Whether the account that clusters reserve for themselves is refused (P14).
     pub refuse_reserved_account: bool,
-    /// Refuse `accessToken` (P14).
+    /// Whether `accessToken` is refused (P14).
     pub refuse_admin_parameter: bool,
 }
 

@@ -1,12 +1,12 @@
-//! Text of targets: escapes, paths with two readings, words that scripts leave, names in disguise.
+//! The text of targets: escapes, paths with two readings, words that scripts leave behind, keys in disguise.
 //!
 //! Rules are named as in `docs/parameters.md` (P4, P7).
 
 use crate::proto::http::redact::unescaped;
 use percent_encoding::percent_decode;
 
-/// Whether two readers could find different paths in this one: before unescaping it, after having done so once, or after
-/// having done so as often as it goes, as several readers in a row would.
+/// Whether two readers could understand this path differently. It is checked as it came, decoded once, and decoded until no
+/// escape is left, as several readers in a row would do.
 pub(crate) fn is_ambiguous(path: &str) -> bool {
     if has_trick(path.as_bytes()) {
         return true;
@@ -32,20 +32,19 @@ fn has_trick(path: &[u8]) -> bool {
     odd || escaped || path.windows(2).any(|two| two == b"//") || path.split(|&byte| byte == b'/').any(dots)
 }
 
-/// Whether every `%` begins a whole escape.
+/// Whether every `%` begins an escape with two hexadecimal digits.
 pub(crate) fn escapes_whole(text: &str) -> bool {
     let bytes = text.as_bytes();
-    memchr::memchr_iter(b'%', bytes).all(|place| {
-        bytes.get(place + 1..place + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    })
+    memchr::memchr_iter(b'%', bytes)
+        .all(|at| bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
-/// Words that a script left where a value belonged (P7).
+/// Whether a value is a word that a script leaves behind where it had no value (P7).
 pub(crate) fn is_leftover(value: &str) -> bool {
     matches!(value, "undefined" | "null" | "NaN" | "[object Object]" | "true" | "false")
 }
 
-/// Whether a key is this name in disguise: unescaped once, question marks removed, in lower case (P4).
+/// Whether a key is the routing parameter `name` in disguise: decoded once, without question marks, in any case (P4).
 pub(crate) fn disguises(key: &str, name: &str) -> bool {
     let plain =
         percent_decode(key.as_bytes()).filter(|&byte| byte != b'?').map(|byte| byte.to_ascii_lowercase());

@@ -1,9 +1,9 @@
-//! WebSocket frames (RFC 6455, 5.2): headers are looked at, payload is never touched.
+//! WebSocket frames (RFC 6455 5.2): headers are read, payload is never touched.
 //!
-//! The scanner works cut-through: what has arrived goes on, a frame is never assembled. It keeps back only a header that
-//! is not complete yet (at most 13 bytes, nobody can act on them), so its verdict comes before the first byte of the
-//! frame it judges is passed on, and the bytes passed on always end inside a payload or at a frame's end: the gateway
-//! knows at every moment whether it may put a frame of its own in.
+//! The scanner works cut-through: bytes are forwarded as they arrive, a frame is never assembled. The scanner holds back
+//! only a header that is not complete yet (at most 13 bytes, which no receiver could use). So a frame is judged before its
+//! first byte is forwarded, and the forwarded bytes always end inside a payload or at a frame boundary: the gateway knows
+//! at every moment whether it may insert a frame of its own.
 //!
 //! ```text
 //!            ┌────────────── header complete, legal ──────────────┐
@@ -17,16 +17,18 @@
 
 use std::ops::Range;
 
-/// Longest header: 2 bytes, 8 of length, 4 of mask. A Pong of ours with its payload fits too.
+/// Longest header: 2 bytes, 8 of length, 4 of mask. A Pong to the gateway's Ping fits too, payload included.
 const HEADER_MAX: usize = 14;
 
-/// Payload of the gateway's own pings. The client's Pong with it is for us and is not passed on.
+/// Payload of the gateway's own Pings. The client's Pong with this payload is for the gateway and is not forwarded.
 pub const PING_PAYLOAD: &[u8; 8] = b"tidegate";
 
-/// The two peers of a relay; also: where bytes came from.
+/// The two sides of a relay, as sender or as receiver of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
+    /// The client; its frames are masked.
     Client,
+    /// The node; frames to it are masked, since the gateway is its client.
     Node,
 }
 
@@ -34,7 +36,7 @@ impl Side {
     /// Both sides, in the order of their numbers (`as usize`).
     pub const ALL: [Self; 2] = [Self::Client, Self::Node];
 
-    /// The label in metrics and logs. A node is called `origin` there: the outside was fixed with that word.
+    /// The label in metrics and logs. A node is called `origin` there: that label is a fixed name.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -42,7 +44,7 @@ impl Side {
         }
     }
 
-    /// The other one.
+    /// The side opposite to this one.
     pub const fn other(self) -> Self {
         match self {
             Self::Client => Self::Node,
@@ -51,45 +53,45 @@ impl Side {
     }
 }
 
-/// What is wrong with a frame.
+/// Which rule of RFC 6455 a frame breaks, or which limit it exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameFault {
-    /// A reserved bit that no extension gave a meaning.
+    /// A reserved bit is set without an extension that gives it a meaning, or in a control frame (5.2).
     ReservedBit,
-    /// An opcode that RFC 6455 reserves.
+    /// An opcode that RFC 6455 reserves (5.2).
     ReservedOpcode,
-    /// A length that is not in its shortest form, or has its top bit set.
+    /// A length that is not in its shortest form, or has its top bit set (5.2).
     BadLength,
-    /// A control frame that is fragmented or longer than 125 bytes, or a Close with one byte.
+    /// A control frame that is fragmented or longer than 125 bytes, or a Close with a payload of one byte (5.5).
     BadControl,
-    /// A client frame without mask, or an origin frame with one.
+    /// A client frame without a mask, or a node frame with one (5.1).
     BadMask,
-    /// A continuation of nothing, or a new message inside a fragmented one.
+    /// A continuation of no message, or a new message inside a fragmented one (5.4).
     BadContinuation,
-    /// The message is over the limit.
+    /// The message is longer than [`FrameRules::message_max`].
     TooBig,
 }
 
-/// What one look at some bytes gave. The bytes to pass on are `held`, then `forward` of the input.
+/// What one call of [`Scanner::scan`] found. The bytes to forward are `held`, then the range `forward` of the input.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// Header bytes that earlier input began and this input completed.
+    /// A header that earlier input began and this input completed; empty otherwise.
     pub held: Held,
-    /// Which part of the input may be passed on.
+    /// The part of the input to forward.
     pub forward: Range<usize>,
-    /// How much of the input is dealt with; call again with the rest unless it is all of it.
+    /// Bytes of the input that are done with. If it is not all of them, scan the rest in another call.
     pub used: usize,
-    /// Frames whose header was completed in this look.
+    /// Number of frames whose header was completed in this call.
     pub frames: u32,
-    /// Something other than Ping and Pong moved.
+    /// Whether bytes of a frame other than Ping and Pong are forwarded.
     pub data: bool,
-    /// A Close frame ends where `forward` ends: nothing after it is passed on.
+    /// Whether a Close frame ends where `forward` ends: no byte after it is forwarded.
     pub close: bool,
-    /// A Pong to our own Ping was taken out.
+    /// Whether a Pong to the gateway's Ping was removed.
     pub pong: bool,
 }
 
-/// At most one header's bytes.
+/// The bytes of one header at most, held back until it is complete.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Held {
     bytes: [u8; HEADER_MAX],
@@ -97,7 +99,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// The bytes held.
+    /// The bytes that are held back, in the order in which they came.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -108,16 +110,16 @@ impl Held {
     }
 }
 
-/// What the frames of one side may look like.
+/// Which frames of one side are legal, beyond RFC 6455.
 #[derive(Debug, Clone, Copy)]
 pub struct FrameRules {
-    /// Bytes of one message with all its fragments.
+    /// Most payload bytes of one message, all its fragments together.
     pub message_max: u64,
-    /// An extension was agreed on end to end: the reserved bits are theirs.
+    /// Whether client and node agreed on an extension: the reserved bits of data frames are theirs then.
     pub extensions: bool,
 }
 
-/// Knows every frame boundary of one direction.
+/// Reads the frame headers of one direction and knows its frame boundaries, whatever pieces the bytes come in.
 #[derive(Debug)]
 pub struct Scanner {
     side: Side,
@@ -125,12 +127,13 @@ pub struct Scanner {
     /// Payload bytes of the present frame still to come.
     left: u64,
     held: Held,
-    /// Payload bytes of the present message so far announced.
+    /// Payload bytes that the headers of the present message have announced so far.
     message: u64,
+    /// The present message has fragments still to come.
     fragmented: bool,
-    /// What the present payload belongs to.
+    /// The kind of frame that the present payload belongs to.
     payload: Payload,
-    /// Pings of ours that were not answered yet.
+    /// The gateway's Pings whose Pong has not come yet.
     pongs_due: u8,
 }
 
@@ -144,12 +147,14 @@ enum Payload {
 struct Header {
     opcode: u8,
     fin: bool,
+    /// Bytes of the payload.
     len: u64,
+    /// Bytes of the header itself.
     size: usize,
 }
 
 impl Scanner {
-    /// A scanner for what `side` sends.
+    /// A scanner for the frames that `side` sends, at a frame boundary and outside of any message.
     pub const fn new(side: Side, rules: FrameRules) -> Self {
         Self {
             side,
@@ -163,21 +168,22 @@ impl Scanner {
         }
     }
 
-    /// Whether everything passed on so far ends at a frame's end.
+    /// Whether the bytes forwarded so far end at a frame boundary.
     pub const fn at_boundary(&self) -> bool {
         self.left == 0
     }
 
-    /// The gateway sent a Ping with [`PING_PAYLOAD`]: take its Pong out. Several may be under way, when other bytes of the
-    /// client came first and it fell silent again.
+    /// Tells the scanner that the gateway sent a Ping with [`PING_PAYLOAD`], so that it removes one Pong with this payload.
+    /// Several may be due, if the client sent other frames first and fell silent again.
     pub const fn expect_pong(&mut self) {
         self.pongs_due = self.pongs_due.saturating_add(1);
     }
 
-    /// Looks at the next bytes. After an `Err` the scanner must not be used again, and nothing of `bytes` that was not
-    /// reported by an earlier call may be passed on: the fault is found before the frame's first byte is let go.
+    /// Scans the next bytes, as far as it can; with `stop` only up to the first frame boundary, where the gateway may then
+    /// insert a frame of its own.
     ///
-    /// With `stop` it comes back at the first frame's end, so that the caller may put a frame of its own in there.
+    /// Fails at the first header that breaks a rule, before any byte of that frame is forwarded: of `bytes` only what an
+    /// earlier call reported may be forwarded. After an `Err` the scanner must not be used again.
     pub fn scan(&mut self, bytes: &[u8], stop: bool) -> Result<Scan, FrameFault> {
         let mut scan = Scan::default();
         if self.held.len > 0 && !self.complete_held(bytes, &mut scan)? {
@@ -202,20 +208,20 @@ impl Scanner {
                 return Ok(scan);
             }
             match self.header_at(&bytes[at..]) {
-                Look::Incomplete => {
+                Front::Incomplete => {
                     bytes[at..].iter().for_each(|byte| self.held.push(*byte));
                     scan.used = bytes.len();
                     return Ok(scan);
                 }
-                // what stands before it goes out first; the fault is found again from the boundary
-                Look::Fault(_) if moved => return Ok(scan),
-                Look::Fault(fault) => return Err(fault),
-                Look::OwnPong(size) => {
-                    self.take_pong(&mut scan);
+                // the bytes before it are forwarded first; the next call finds the fault again
+                Front::Fault(_) if moved => return Ok(scan),
+                Front::Fault(fault) => return Err(fault),
+                Front::OwnPong(size) => {
+                    self.remove_pong(&mut scan);
                     scan.used = at + size;
                     return Ok(scan);
                 }
-                Look::Header(header) => {
+                Front::Header(header) => {
                     at += header.size;
                     self.begin(&header, &mut scan);
                 }
@@ -223,23 +229,24 @@ impl Scanner {
         }
     }
 
-    /// Fills the held header from `bytes`. False: still not complete, or taken out; `scan` says what was used.
+    /// Completes the held header from `bytes`. False: it is still not complete, or it was a removed Pong; `scan` says how
+    /// many bytes were used.
     fn complete_held(&mut self, bytes: &[u8], scan: &mut Scan) -> Result<bool, FrameFault> {
         for (index, byte) in bytes.iter().enumerate() {
             self.held.push(*byte);
             scan.used = index + 1;
             match self.header_at(self.held.as_slice()) {
-                Look::Incomplete => {}
-                Look::Fault(fault) => return Err(fault),
-                Look::OwnPong(_) => {
+                Front::Incomplete => {}
+                Front::Fault(fault) => return Err(fault),
+                Front::OwnPong(_) => {
                     self.held = Held::default();
-                    self.take_pong(scan);
+                    self.remove_pong(scan);
                     return Ok(false);
                 }
-                Look::Header(header) => {
+                Front::Header(header) => {
                     scan.held = std::mem::take(&mut self.held);
                     self.begin(&header, scan);
-                    // waiting for our own Pong may have kept payload back together with the header
+                    // while a Pong is due, payload that may belong to it is held back together with the header
                     self.left -= u64::from(scan.held.len) - header.size as u64;
                     return Ok(true);
                 }
@@ -248,7 +255,7 @@ impl Scanner {
         Ok(false)
     }
 
-    fn take_pong(&mut self, scan: &mut Scan) {
+    fn remove_pong(&mut self, scan: &mut Scan) {
         self.pongs_due = self.pongs_due.saturating_sub(1);
         scan.frames += 1;
         scan.pong = true;
@@ -270,43 +277,43 @@ impl Scanner {
         scan.data |= self.payload != Payload::Ping;
     }
 
-    /// Judges the header at the front of `bytes`, in the order of its bytes: cuts never change the verdict.
-    fn header_at(&self, bytes: &[u8]) -> Look {
-        let &[first, second, ref rest @ ..] = bytes else { return Look::Incomplete };
+    /// Judges the header at the front of `bytes`, in the order of its bytes, so that pieces never change the result.
+    fn header_at(&self, bytes: &[u8]) -> Front {
+        let &[first, second, ref rest @ ..] = bytes else { return Front::Incomplete };
         let (fin, opcode) = (first & 0x80 != 0, first & 0x0f);
         let (masked, short) = (second & 0x80 != 0, second & 0x7f);
         if let Err(fault) = self.judge_opcode(first, short) {
-            return Look::Fault(fault);
+            return Front::Fault(fault);
         }
         if masked != (self.side == Side::Client) {
-            return Look::Fault(FrameFault::BadMask);
+            return Front::Fault(FrameFault::BadMask);
         }
         let (len, extra) = match short {
             126 => match rest.first_chunk::<2>() {
                 Some(len) => (u64::from(u16::from_be_bytes(*len)), 2),
-                None => return Look::Incomplete,
+                None => return Front::Incomplete,
             },
             127 => match rest.first_chunk::<8>() {
                 Some(len) => (u64::from_be_bytes(*len), 8),
-                None => return Look::Incomplete,
+                None => return Front::Incomplete,
             },
             short => (u64::from(short), 0),
         };
         if (extra == 2 && len < 126) || (extra == 8 && !(65_536..=u64::MAX >> 1).contains(&len)) {
-            return Look::Fault(FrameFault::BadLength);
+            return Front::Fault(FrameFault::BadLength);
         }
         let so_far = if opcode == CONTINUATION { self.message } else { 0 };
         if opcode < CLOSE && so_far.saturating_add(len) > self.rules.message_max {
-            return Look::Fault(FrameFault::TooBig);
+            return Front::Fault(FrameFault::TooBig);
         }
         let size = 2 + extra + if masked { 4 } else { 0 };
         if bytes.len() < size {
-            return Look::Incomplete;
+            return Front::Incomplete;
         }
         if self.pongs_due > 0 && opcode == PONG && len == PING_PAYLOAD.len() as u64 {
-            return own_pong(bytes).unwrap_or(Look::Header(Header { opcode, fin, len, size }));
+            return own_pong(bytes).unwrap_or(Front::Header(Header { opcode, fin, len, size }));
         }
-        Look::Header(Header { opcode, fin, len, size })
+        Front::Header(Header { opcode, fin, len, size })
     }
 
     fn judge_opcode(&self, first: u8, short: u8) -> Result<(), FrameFault> {
@@ -327,21 +334,26 @@ impl Scanner {
     }
 }
 
-/// A masked frame with eight bytes of payload: ours (then it is taken out), not ours (`None`), or not yet to be told.
-fn own_pong(bytes: &[u8]) -> Option<Look> {
+/// Judges a masked Pong with eight bytes of payload: one for the gateway, which is removed; not decidable yet
+/// (`Incomplete`); or one for the node (`None`).
+fn own_pong(bytes: &[u8]) -> Option<Front> {
     let (mask, payload) = (&bytes[2..6], &bytes[6..]);
     let len = payload.len().min(PING_PAYLOAD.len());
     if (0..len).any(|index| payload[index] ^ mask[index % 4] != PING_PAYLOAD[index]) {
         return None;
     }
-    Some(if len == PING_PAYLOAD.len() { Look::OwnPong(6 + len) } else { Look::Incomplete })
+    Some(if len == PING_PAYLOAD.len() { Front::OwnPong(6 + len) } else { Front::Incomplete })
 }
 
-enum Look {
+/// What stands at the front of some bytes.
+enum Front {
+    /// The beginning of a header, legal so far.
     Incomplete,
+    /// A header that breaks a rule.
     Fault(FrameFault),
-    /// Header and payload of a Pong to our Ping, so many bytes.
+    /// A Pong to the gateway's Ping; its size in bytes, header and payload.
     OwnPong(usize),
+    /// A whole legal header.
     Header(Header),
 }
 
@@ -352,11 +364,11 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Longest reason that a Close may carry: 125 bytes without the two of the code.
+/// Longest reason of a Close: 125 bytes of payload (RFC 6455 5.5) without the two of the code.
 const REASON_MAX: usize = 123;
 
-/// Writes a Close frame of the gateway's own towards `to`: masked when it goes to the origin, whose client we are.
-/// A reason that is too long is cut at a character.
+/// Appends a Close frame of the gateway (RFC 6455 5.5.1) for `to`; `mask` is used if that is the node, whose client the
+/// gateway is. A reason of more than 123 bytes is cut at a character boundary.
 pub fn write_close(to: Side, code: u16, reason: &str, mask: [u8; 4], out: &mut Vec<u8>) {
     let mut end = reason.len().min(REASON_MAX);
     while !reason.is_char_boundary(end) {
@@ -366,7 +378,7 @@ pub fn write_close(to: Side, code: u16, reason: &str, mask: [u8; 4], out: &mut V
     write_control(to, CLOSE, &payload, mask, out);
 }
 
-/// Writes the gateway's own Ping towards `to`.
+/// Appends a Ping frame of the gateway with [`PING_PAYLOAD`] (RFC 6455 5.5.2) for `to`; `mask` as in [`write_close`].
 pub fn write_ping(to: Side, mask: [u8; 4], out: &mut Vec<u8>) {
     write_control(to, PING, PING_PAYLOAD, mask, out);
 }

@@ -1,4 +1,4 @@
-//! WebSocket (RFC 6455): the upgrade on both legs, frame boundaries, and the life of a relayed session.
+//! WebSocket (RFC 6455): the frames of both sides, the state of a relay, the handshake on both legs.
 
 pub mod frame;
 pub mod relay;

@@ -1,80 +1,86 @@
-//! The WebSocket handshake on both legs (RFC 6455, 4): what the node is asked, whether its answer is right, and what the
-//! client hears.
+//! The WebSocket handshake on both legs (RFC 6455 4): the request to the node, the check of its answer, and the answer to
+//! the client.
 //!
-//! Each leg has a key of its own: the node's accept value is checked against ours, the client's is made from its own.
-//! The fields that the node gets are those of the vendor's own proxy, and no others: nothing that a client sends reaches
-//! the node unless it is named here.
+//! Each leg has a key of its own: the node's accept value is checked against the gateway's key, the client's is computed
+//! from the client's key. The node gets the fields that the vendor's own proxy sends, and no others: nothing of a client's
+//! request reaches the node unless it is named here.
 
 use crate::proto::http::forward_fields::{NodeOrigin, trim_user_agent};
 use crate::proto::http::head::{Request, Response};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// What a client asked for and what we ask the node in its name.
+/// What of a client's handshake matters for both legs, and what the gateway asks the node for on its behalf.
 #[derive(Debug, Clone)]
 pub struct Upgrade {
     /// Target at the node: `/live/?id=stream1`.
     pub target: String,
-    /// Key of the client's leg.
+    /// The client's `Sec-WebSocket-Key`.
     pub client_key: String,
+    /// `User-Agent` for the node, trimmed.
     pub user_agent: Option<String>,
-    /// Value of `Sec-WebSocket-Extensions` to pass on; `None` offers none.
+    /// Value of `Sec-WebSocket-Extensions` for the node; `None` offers no extension.
     pub extensions: Option<String>,
-    /// Subprotocols that the client asked for.
+    /// The client's `Sec-WebSocket-Protocol`: the subprotocols that it offers, separated by commas.
     pub client_protocols: Option<String>,
-    /// Subprotocol that the node is asked for.
-    pub origin_protocol: Option<String>,
-    /// `Origin` at the node.
-    pub origin: Option<NodeOrigin>,
+    /// The subprotocol that the node is offered.
+    pub node_protocol: Option<String>,
+    /// Value of `Origin` at the node; `None` sends no such field.
+    pub origin_header: Option<NodeOrigin>,
 }
 
-/// What the configuration has a node hear.
+/// What the configuration `[origins]` says about handshakes with nodes.
 #[derive(Debug, Clone, Default)]
-pub struct Offer {
-    /// The client's extensions are passed on.
-    pub extensions: bool,
-    /// Subprotocol that the node is asked for.
-    pub protocol: Option<String>,
-    pub origin: Option<NodeOrigin>,
+pub struct UpgradeOptions {
+    /// Whether the extensions that the client offers are offered to the node.
+    pub forward_extensions: bool,
+    /// The subprotocol that the node is offered.
+    pub node_protocol: Option<String>,
+    /// Value of `Origin` at the node; `None` sends no such field.
+    pub origin_header: Option<NodeOrigin>,
 }
 
-/// What the node agreed to.
+/// The subprotocol and extensions that the node chose, as the client gets them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Agreed {
-    /// Goes to the client, who asked for it.
+pub struct Negotiated {
+    /// Value of `Sec-WebSocket-Protocol`, if the client offered this subprotocol too.
     pub protocol: Option<String>,
+    /// Value of `Sec-WebSocket-Extensions`.
     pub extensions: Option<String>,
 }
 
-/// What is wrong with a node's answer.
+/// Why a node's answer completes no handshake (RFC 6455 4.1, the client's checks).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpgradeFault {
-    /// Some other status than 101.
+    /// This status instead of 101.
     Status(u16),
     /// No `Upgrade: websocket` with `Connection: upgrade`.
     NotAnUpgrade,
+    /// `Sec-WebSocket-Accept` is missing or does not belong to the key.
     WrongAccept,
-    /// A subprotocol that it was not asked for.
-    UnaskedProtocol,
-    /// An extension that it was not asked for.
-    UnaskedExtension,
+    /// A subprotocol that the node was not offered.
+    UnofferedProtocol,
+    /// An extension that the node was not offered.
+    UnofferedExtension,
 }
 
 impl Upgrade {
-    /// What a client's request, which has this key, comes to at a node. Nothing else of it goes on.
-    pub fn of(request: &Request<'_>, key: &str, target: String, offer: Offer) -> Self {
+    /// Takes from a client's request what the node may get of it; `key` is its `Sec-WebSocket-Key`, `target` the target at
+    /// the node. Nothing else of the request is forwarded.
+    pub fn new(request: &Request<'_>, key: &str, target: String, options: UpgradeOptions) -> Self {
         Self {
             target,
             client_key: key.to_owned(),
             user_agent: request.user_agent.and_then(trim_user_agent),
-            extensions: request.ws_extensions.filter(|_| offer.extensions).map(str::to_owned),
+            extensions: request.ws_extensions.filter(|_| options.forward_extensions).map(str::to_owned),
             client_protocols: request.ws_protocol.map(str::to_owned),
-            origin_protocol: offer.protocol,
-            origin: offer.origin,
+            node_protocol: options.node_protocol,
+            origin_header: options.origin_header,
         }
     }
 
-    /// The request that the node gets. `key` is fresh for each dial, `client` is who it is for.
+    /// The request head for the node. `key` has to be a new one for each dial (16 random bytes in base64); `node` is the
+    /// address that is dialled, `client` the address that the node is told in `X-Forwarded-For`.
     pub fn request(&self, key: &str, node: SocketAddr, client: SocketAddr) -> Vec<u8> {
         let mut head = String::with_capacity(512 + self.target.len());
         let _ = write!(
@@ -87,9 +93,9 @@ impl Upgrade {
             plain_address(client.ip()),
             client.port()
         );
-        let origin = self.origin.as_ref().map(|origin| origin.text(node));
+        let origin = self.origin_header.as_ref().map(|origin| origin.text(node));
         let fields = [
-            ("Sec-WebSocket-Protocol", &self.origin_protocol),
+            ("Sec-WebSocket-Protocol", &self.node_protocol),
             ("Sec-WebSocket-Extensions", &self.extensions),
             ("Origin", &origin),
             ("User-Agent", &self.user_agent),
@@ -103,8 +109,9 @@ impl Upgrade {
         head.into_bytes()
     }
 
-    /// Judges the node's answer to a request with this key.
-    pub fn check(&self, key: &str, response: &Response<'_>) -> Result<Agreed, UpgradeFault> {
+    /// Checks the node's answer to a request with this key (RFC 6455 4.1). Fails unless it is a 101 with the accept value
+    /// of the key that chooses nothing that was not offered.
+    pub fn check(&self, key: &str, response: &Response<'_>) -> Result<Negotiated, UpgradeFault> {
         if response.status != 101 {
             return Err(UpgradeFault::Status(response.status));
         }
@@ -114,30 +121,31 @@ impl Upgrade {
         if response.ws_accept != Some(accept(key).as_str()) {
             return Err(UpgradeFault::WrongAccept);
         }
-        if response.ws_protocol.is_some() && response.ws_protocol != self.origin_protocol.as_deref() {
-            return Err(UpgradeFault::UnaskedProtocol);
+        if response.ws_protocol.is_some() && response.ws_protocol != self.node_protocol.as_deref() {
+            return Err(UpgradeFault::UnofferedProtocol);
         }
         let offered = self.extensions.as_deref().unwrap_or_default();
         let extensions = response.ws_extensions.filter(|value| !value.trim().is_empty());
-        let asked = |name: &str| names(offered).any(|other| other.eq_ignore_ascii_case(name));
-        if !extensions.into_iter().flat_map(names).all(asked) {
-            return Err(UpgradeFault::UnaskedExtension);
+        let is_offered = |name: &str| names(offered).any(|other| other.eq_ignore_ascii_case(name));
+        if !extensions.into_iter().flat_map(names).all(is_offered) {
+            return Err(UpgradeFault::UnofferedExtension);
         }
-        let wanted = self.client_protocols.as_deref().unwrap_or_default();
-        let protocol = response.ws_protocol.filter(|chosen| names(wanted).any(|name| name == *chosen));
-        Ok(Agreed { protocol: protocol.map(str::to_owned), extensions: extensions.map(str::to_owned) })
+        let offered = self.client_protocols.as_deref().unwrap_or_default();
+        let protocol = response.ws_protocol.filter(|chosen| names(offered).any(|name| name == *chosen));
+        Ok(Negotiated { protocol: protocol.map(str::to_owned), extensions: extensions.map(str::to_owned) })
     }
 
-    /// The 101 that the client gets.
-    pub fn response(&self, agreed: &Agreed, session: &str) -> Vec<u8> {
+    /// The head of the 101 for the client, with the id of its session.
+    pub fn response(&self, negotiated: &Negotiated, session: &str) -> Vec<u8> {
         let mut head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\nX-Tidegate-Session: {session}\r\n",
             accept(&self.client_key)
         );
-        for (name, value) in
-            [("Sec-WebSocket-Protocol", &agreed.protocol), ("Sec-WebSocket-Extensions", &agreed.extensions)]
-        {
+        for (name, value) in [
+            ("Sec-WebSocket-Protocol", &negotiated.protocol),
+            ("Sec-WebSocket-Extensions", &negotiated.extensions),
+        ] {
             if let Some(value) = value {
                 let _ = write!(head, "{name}: {value}\r\n");
             }
@@ -147,22 +155,22 @@ impl Upgrade {
     }
 }
 
-/// The accept value that belongs to a key.
+/// The accept value that belongs to a key (RFC 6455 4.2.2).
 fn accept(key: &str) -> String {
     tungstenite::handshake::derive_accept_key(key.as_bytes())
 }
 
-/// Names in a comma list, without their parameters.
+/// The names in a list of extensions or subprotocols that commas separate, without their parameters.
 fn names(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(|item| item.split(';').next().unwrap_or_default().trim())
 }
 
-/// A v4 client that came through a v6 listener is a v4 client.
+/// The client's address without the mapping into IPv6 that a dual-stack listener adds to an IPv4 address.
 fn plain_address(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// Whether a `Sec-WebSocket-Key` is what RFC 6455, 4.1 asks for: 16 bytes in base64.
+/// Whether a `Sec-WebSocket-Key` is what RFC 6455 4.1 requires: 16 bytes in base64.
 pub fn is_key(key: &str) -> bool {
     let bytes = key.as_bytes();
     bytes.len() == 24

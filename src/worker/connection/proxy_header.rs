@@ -47,7 +47,7 @@ pub(crate) async fn read(session: &Session, sock: &Sock, deadline: Instant) -> O
             Ok(Some((announced, used))) => {
                 let client = match announced {
                     Announced::Client(address) => address,
-                    Announced::Nobody => peer,
+                    Announced::NoClient => peer,
                 };
                 return Some(AnnouncedClient { client, rest: bytes.split_off(used) });
             }

@@ -87,12 +87,12 @@ impl<'c> Requests<'c> {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
                 // a connection without a readable head counts against the limits all the same
-                let refusal = self.take_permit(Priority::Usual).err().unwrap_or(refusal);
+                let refusal = self.take_permit(Priority::Normal).err().unwrap_or(refusal);
                 let shape = Shape { session: session.id.to_string(), close: true, ..Shape::default() };
                 return self.refuse(&shape, refusal).await;
             }
             Err(None) => {
-                let _ = self.take_permit(Priority::Usual);
+                let _ = self.take_permit(Priority::Normal);
                 return Next::Drop;
             }
         };
@@ -167,7 +167,7 @@ impl<'c> Requests<'c> {
     fn plan(&self, request: &head::Request<'_>) -> Planned {
         self.client.session.begin_request();
         let route = route::route(request.target);
-        let priority = route.map_or(Priority::Usual, |route| route.priority(request.method));
+        let priority = route.map_or(Priority::Normal, |route| route.priority(request.method));
         let standing = Standing {
             permitted: self.take_permit(priority),
             served_before: self.active.is_some(),

@@ -2,7 +2,7 @@
 //!
 //! A plan owns everything it needs of the head, so that nothing borrows from the inbox across a wait.
 
-use crate::proto::http::cors::Site;
+use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::head::{BodyLength, Request};
 use crate::proto::red5::route::{EventKind, Keep, Route};
 use crate::proto::refusal::Refusal;
@@ -25,7 +25,7 @@ pub(crate) enum Plan {
     Event { key: String, kind: EventKind, keep: Keep },
     /// Open a WebSocket at a node.
     WebSocket(Box<WebSocketRequest>),
-    /// Forward the request to a node.
+    /// NodeRequest the request to a node.
     Whip(Box<WhipRequest>),
 }
 
@@ -56,11 +56,11 @@ pub(crate) fn plan(
     route: Result<Route<'_>, Refusal>,
     standing: &Standing,
 ) -> Planned {
-    let site = session.revision().config.cors.allow_origins.judge(request.origin, request.host);
+    let page = session.revision().config.cors.allow_origins.judge(request.origin, request.host);
     let leaving = session.is_leaving();
     let shape = Shape {
         session: session.id.to_string(),
-        allow_origin: request.origin.filter(|_| site == Site::Allowed).map(str::to_owned),
+        allow_origin: request.origin.filter(|_| page == PageOrigin::Allowed).map(str::to_owned),
         vary_origin: request.origin.is_some(),
         close: !request.keep_alive || leaving || standing.ended || standing.permitted.is_err(),
         bodiless: request.method == "HEAD",
@@ -70,7 +70,7 @@ pub(crate) fn plan(
         Ok(()) if leaving && is_refused_when_leaving(request.method, standing.served_before) => {
             Plan::Refuse(Refusal::Draining, "")
         }
-        Ok(()) => plan_route(session, request, route, site)
+        Ok(()) => plan_route(session, request, route, page)
             .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
     };
     let access = RequestLine::of(session, request);
@@ -89,7 +89,7 @@ fn plan_route(
     session: &Session,
     request: &Request<'_>,
     route: Result<Route<'_>, Refusal>,
-    site: Site,
+    page: PageOrigin,
 ) -> Result<Plan, (Refusal, &'static str)> {
     let route = match route {
         Err(refusal) => return plan_without_route(session, request, refusal),
@@ -110,12 +110,12 @@ fn plan_route(
             Err((Refusal::MethodNotAllowed, "GET"))
         }
         Route::TwoStep { suffix, query } => {
-            plan_websocket(websocket::plan_two_step(session, request, suffix, query, site))
+            plan_websocket(websocket::plan_two_step(session, request, suffix, query, page))
         }
-        Route::OneStep(route) => plan_websocket(websocket::plan_one_step(session, request, &route, site)),
-        Route::Whip(route) => Ok(match whip::plan(session, request, &route, site)? {
+        Route::OneStep(route) => plan_websocket(websocket::plan_one_step(session, request, &route, page)),
+        Route::Whip(route) => Ok(match whip::plan(session, request, &route, page)? {
             whip::Planned::Preflight(methods) => Plan::Preflight(methods),
-            whip::Planned::Forward(whip) => Plan::Whip(whip),
+            whip::Planned::NodeRequest(whip) => Plan::Whip(whip),
         }),
     }
 }

@@ -7,7 +7,7 @@
 use crate::config::Extensions;
 use crate::metrics::{DialOutcome, Route as RouteLabel};
 use crate::proto::admission::Admitted;
-use crate::proto::http::cors::Site;
+use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::head::{BodyLength, Request};
 use crate::proto::red5::one_step::OneStep;
 use crate::proto::red5::params::ConnectionParams;
@@ -15,7 +15,7 @@ use crate::proto::red5::route::{Action, OneStepRoute};
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::{self, Side};
 use crate::proto::websocket::relay::RelayRules;
-use crate::proto::websocket::upgrade::{Offer, Upgrade, is_key};
+use crate::proto::websocket::upgrade::{Upgrade, UpgradeOptions, is_key};
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
 use crate::worker::local::info::Names;
@@ -57,13 +57,13 @@ pub(crate) fn plan_two_step(
     request: &Request<'_>,
     suffix: &str,
     query: &str,
-    site: Site,
+    page: PageOrigin,
 ) -> Result<WebSocketRequest, Refusal> {
-    let key = check(session, request, site)?;
+    let key = check(session, request, page)?;
     let params = ConnectionParams::read(suffix, query, &session.revision().rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
     let names = Names::new(&params.scope, params.id().unwrap_or_default());
-    let upgrade = upgrade_for_node(session, request, key, params.origin_target);
+    let upgrade = upgrade_for_node(session, request, key, params.node_target);
     let access = RequestLine::of(session, request);
     Ok(WebSocketRequest { node: NodeChoice::Named(admitted), publish: false, upgrade, names, access })
 }
@@ -73,9 +73,9 @@ pub(crate) fn plan_one_step(
     session: &Session,
     request: &Request<'_>,
     route: &OneStepRoute<'_>,
-    site: Site,
+    page: PageOrigin,
 ) -> Result<WebSocketRequest, Refusal> {
-    let key = check(session, request, site)?;
+    let key = check(session, request, page)?;
     let revision = session.revision();
     let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
     let step = OneStep::read(route, &revision.rules().params, group)?;
@@ -84,14 +84,14 @@ pub(crate) fn plan_one_step(
         None => NodeChoice::Search(step.question().ok_or(Refusal::BadParams)?),
     };
     let names = Names::new(&step.scope, &step.stream);
-    let upgrade = upgrade_for_node(session, request, key, step.origin_target);
+    let upgrade = upgrade_for_node(session, request, key, step.node_target);
     let access = RequestLine::of(session, request);
     Ok(WebSocketRequest { node, publish: step.action == Action::Publish, upgrade, names, access })
 }
 
 /// Checks what every WebSocket request needs (RFC 6455, 4.2.1), its web origin, and that the gateway is not draining. The
 /// result is the request's `Sec-WebSocket-Key`.
-fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r str, Refusal> {
+fn check<'r>(session: &Session, request: &Request<'r>, page: PageOrigin) -> Result<&'r str, Refusal> {
     if !request.upgrade_websocket {
         return Err(Refusal::UpgradeRequired);
     }
@@ -104,7 +104,7 @@ fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r
     }
     let key = request.ws_key.filter(|key| is_key(key)).ok_or(Refusal::BadRequest)?;
     let allow_missing = session.revision().config.cors.allow_missing;
-    if site == Site::Foreign || (site == Site::Unnamed && !allow_missing) {
+    if page == PageOrigin::Foreign || (page == PageOrigin::Missing && !allow_missing) {
         return Err(Refusal::CrossSite);
     }
     if session.is_leaving() {
@@ -117,12 +117,12 @@ fn check<'r>(session: &Session, request: &Request<'r>, site: Site) -> Result<&'r
 fn upgrade_for_node(session: &Session, request: &Request<'_>, key: &str, target: String) -> Upgrade {
     let revision = session.revision();
     let config = &revision.config.origins;
-    let offer = Offer {
-        extensions: config.extensions == Extensions::Forward,
-        protocol: config.subprotocol.clone(),
-        origin: placement::origin_for_node(session, request),
+    let options = UpgradeOptions {
+        forward_extensions: config.extensions == Extensions::Forward,
+        node_protocol: config.subprotocol.clone(),
+        origin_header: placement::origin_header_for_node(session, request),
     };
-    Upgrade::of(request, key, target, offer)
+    Upgrade::new(request, key, target, options)
 }
 
 /// Opens the WebSocket at a node, writes the access-log line, and answers the client 101.

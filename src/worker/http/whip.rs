@@ -5,8 +5,8 @@
 
 use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
-use crate::proto::http::cors::Site;
-use crate::proto::http::forward_fields::{Fields, Forward};
+use crate::proto::http::cors::PageOrigin;
+use crate::proto::http::forward_fields::{Fields, NodeRequest};
 use crate::proto::http::head::{self, BodyLength};
 use crate::proto::red5::location;
 use crate::proto::red5::params::Host;
@@ -51,7 +51,7 @@ pub(crate) enum Planned {
     /// It is a browser's preflight, which the gateway answers with these methods.
     Preflight(&'static str),
     /// It is forwarded to a node.
-    Forward(Box<WhipRequest>),
+    NodeRequest(Box<WhipRequest>),
 }
 
 /// Checks a request. Dials nothing. The error names the methods that a 405 allows, else nothing.
@@ -59,14 +59,14 @@ pub(crate) fn plan(
     session: &Session,
     request: &head::Request<'_>,
     route: &WhipRoute<'_>,
-    site: Site,
+    page: PageOrigin,
 ) -> Result<Planned, (Refusal, &'static str)> {
     let plain = |refusal: Refusal| (refusal, "");
     let method = Method::read(request.method, route).map_err(|allow| (Refusal::MethodNotAllowed, allow))?;
     if method == Method::Options && request.acr_method.is_some() {
         return Ok(Planned::Preflight(allowed(route)));
     }
-    if site == Site::Foreign {
+    if page == PageOrigin::Foreign {
         return Err(plain(Refusal::CrossSite));
     }
     let revision = session.revision();
@@ -75,8 +75,8 @@ pub(crate) fn plan(
     check_body(whip.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
     let named = admit_named(session, &whip).map_err(plain)?;
     let mut fields = Fields::of(request, whip.api == Api::Two);
-    fields.origin = placement::origin_for_node(session, request);
-    Ok(Planned::Forward(Box::new(WhipRequest { request: whip, method, fields, named })))
+    fields.origin_header = placement::origin_header_for_node(session, request);
+    Ok(Planned::NodeRequest(Box::new(WhipRequest { request: whip, method, fields, named })))
 }
 
 /// Admits the node that the client names, if it names one. A WHIP session lives longer than the knowledge about its node:
@@ -99,9 +99,10 @@ fn remembered(gateway: &Gateway, request: &Request) -> Option<Arc<WhipSession>> 
         return None;
     }
     match request.handle {
-        Some(handle) => {
-            gateway.whip_sessions.by_handle(handle).filter(|whip_session| whip_session.key.is_of(request))
-        }
+        Some(handle) => gateway
+            .whip_sessions
+            .by_handle(handle)
+            .filter(|whip_session| whip_session.key.is_same_stream(&request.affinity_key())),
         None => gateway.whip_sessions.by_key(request.affinity_key()),
     }
 }
@@ -249,7 +250,7 @@ fn head_for_node(
     body: &[u8],
 ) -> Vec<u8> {
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
-    let forward = Forward {
+    let forward = NodeRequest {
         method: whip.method.word(),
         target,
         node: admitted.address(),
@@ -286,7 +287,7 @@ impl Undo {
     ) {
         let at_node = location::at_node(location, &self.request);
         let target = at_node.unwrap_or_else(|_| location::default_at_node(&self.request));
-        let forward = Forward {
+        let forward = NodeRequest {
             method: Method::Delete.word(),
             target: &self.request.resource_target(&target),
             node: self.node,

@@ -176,7 +176,7 @@ pub(crate) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
 }
 
 /// The `Origin` header that a node gets, as `origins.origin_header` configures it; `None` for no such header.
-pub(crate) fn origin_for_node(session: &Session, request: &Request<'_>) -> Option<NodeOrigin> {
+pub(crate) fn origin_header_for_node(session: &Session, request: &Request<'_>) -> Option<NodeOrigin> {
     match &session.revision().config.origins.origin_header {
         OriginHeader::None => None,
         OriginHeader::Node => Some(NodeOrigin::Itself),

@@ -3,7 +3,7 @@
 use crate::config::Origins;
 use crate::proto::admission::Admitted;
 use crate::proto::http::head;
-use crate::proto::websocket::upgrade::{Agreed, Upgrade};
+use crate::proto::websocket::upgrade::{Negotiated, Upgrade};
 use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::node::connect::{self, DialFault};
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 pub(crate) struct Opened {
     pub sock: Sock,
     pub node: SocketAddr,
-    pub agreed: Agreed,
+    pub agreed: Negotiated,
     /// Bytes that came together with the node's 101: the first frames.
     pub early: Vec<u8>,
 }

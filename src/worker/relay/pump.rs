@@ -199,8 +199,8 @@ impl<'s> Pump<'s> {
                 && !self.client.readable
                 && self.node_outbox.is_empty(),
             node_in: !self.relay.is_eof(Side::Node) && !self.node.readable && self.conn.out.is_empty(),
-            client_out: !self.conn.out.is_empty() && !self.relay.is_dead(Side::Client),
-            node_out: !self.node_outbox.is_empty() && !self.relay.is_dead(Side::Node),
+            client_out: !self.conn.out.is_empty() && !self.relay.is_unwritable(Side::Client),
+            node_out: !self.node_outbox.is_empty() && !self.relay.is_unwritable(Side::Node),
         }
     }
 
@@ -238,7 +238,7 @@ impl<'s> Pump<'s> {
         if self.conn.out.flush(&self.conn.sock).is_err() {
             self.write_failed(Side::Client, now);
         } else if self.conn.out.len() < waited {
-            self.relay.took(now);
+            self.relay.client_took(now);
         }
     }
 
@@ -341,7 +341,7 @@ impl<'s> Pump<'s> {
         if self.client.finished || !self.relay.may_finish(Side::Client) {
             return;
         }
-        if self.relay.is_dead(Side::Client) {
+        if self.relay.is_unwritable(Side::Client) {
             self.client.finished = true;
             return;
         }

@@ -1,42 +1,45 @@
-//! What request and response heads have in common: limits, framing, and what httparse says of a head.
+//! What request and response heads have in common: limits, framing, and the faults that httparse finds.
 
 use crate::proto::http::head::fault::HeadFault;
-use crate::proto::http::head::value::{names, number, target_byte};
+use crate::proto::http::head::value::{has_token, number, target_byte};
 
-/// Most fields that can be configured; they are split into an array of this size on the stack.
+/// Most fields that a head can have, whatever is configured: they are split into an array of this size on the stack.
 pub const FIELDS_MAX: usize = 256;
 
-/// How large a head may be.
+/// How large a head may be (`[limits]`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// The whole head, blank line included.
+    /// Most bytes of the whole head, blank line included.
     pub head_size_max: usize,
-    /// The request target.
+    /// Most bytes of the request target.
     pub target_size_max: usize,
-    /// Fields; never more than [`FIELDS_MAX`].
+    /// Most fields; values over [`FIELDS_MAX`] count as that.
     pub headers_max: usize,
 }
 
-/// How long the body is that follows.
+/// The framing of the body behind a head (RFC 9112 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyLength {
+    /// No body.
     None,
+    /// `Content-Length`, in bytes.
     Length(u64),
+    /// `Transfer-Encoding: chunked`.
     Chunked,
 }
 
-/// What httparse's verdict on a complete head means.
-pub(crate) fn split_fault(error: httparse::Error, head: &[u8]) -> HeadFault {
+/// The fault that an error of httparse in a complete head stands for.
+pub(crate) fn parse_fault(error: httparse::Error, head: &[u8]) -> HeadFault {
     match error {
         httparse::Error::TooManyHeaders => HeadFault::TooManyFields,
         httparse::Error::Version => HeadFault::Version,
-        // it calls a bad byte in the target just a token; clients deserve the better word
+        // httparse has one error for every bad token; a bad target has a refusal of its own
         httparse::Error::Token if bad_target_byte(head) => HeadFault::Target,
         _ => HeadFault::Malformed,
     }
 }
 
-/// Whether the first line has three parts of which the middle one holds bytes that no target holds.
+/// Whether the first line has three parts, and the middle one a byte that no target may hold.
 fn bad_target_byte(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let mut parts = line.split(|&byte| byte == b' ');
@@ -47,14 +50,18 @@ fn bad_target_byte(head: &[u8]) -> bool {
     !target.iter().all(|&byte| target_byte(byte))
 }
 
-/// What both kinds of head have: framing, and who speaks next.
+/// What the fields of both kinds of head say about the message and its connection.
 pub(crate) struct Common {
+    /// Whether the connection may carry another message (RFC 9112 9.3).
     pub(crate) keep_alive: bool,
+    /// The announced framing; `None` if no field announces one.
     pub(crate) body: Option<BodyLength>,
+    /// `Upgrade: websocket` and `Connection: upgrade`, in HTTP/1.1.
     pub(crate) upgrade_websocket: bool,
 }
 
 impl Common {
+    /// Reads the fields of a head of version HTTP/1.`minor`. Fails if they frame the body in more than one way.
     pub(crate) fn read(fields: &[httparse::Header<'_>], minor: u8) -> Result<Self, HeadFault> {
         let (mut length, mut chunked) = (None, false);
         let (mut close, mut keep, mut upgrade, mut websocket) = (false, false, false, false);
@@ -71,11 +78,11 @@ impl Common {
                 }
                 chunked = true;
             } else if name.eq_ignore_ascii_case("connection") {
-                close |= names(value, "close");
-                keep |= names(value, "keep-alive");
-                upgrade |= names(value, "upgrade");
+                close |= has_token(value, "close");
+                keep |= has_token(value, "keep-alive");
+                upgrade |= has_token(value, "upgrade");
             } else if name.eq_ignore_ascii_case("upgrade") {
-                websocket |= names(value, "websocket");
+                websocket |= has_token(value, "websocket");
             }
         }
         if chunked && (length.is_some() || minor == 0) {
@@ -84,7 +91,7 @@ impl Common {
         Ok(Self {
             keep_alive: !close && (minor == 1 || keep),
             body: if chunked { Some(BodyLength::Chunked) } else { length.map(BodyLength::Length) },
-            // RFC 9110, 7.8: in HTTP/1.0 it is ignored
+            // RFC 9110 7.8: a server ignores Upgrade in HTTP/1.0
             upgrade_websocket: upgrade && websocket && minor == 1,
         })
     }

@@ -1,23 +1,25 @@
-//! Finding where a head ends, and every fault that can be told before it does.
+//! Finds the end of a head, and the faults that show before that.
 //!
-//! Faults are found in the order of their bytes, whatever way the bytes came cut: a limit counts as a fault at its place.
-//! This file knows lines and no fields.
+//! Faults are found in the order of their bytes, whatever pieces the bytes come in; a limit is a fault at its byte. This
+//! file knows lines, but no fields.
 
 use memchr::{memchr, memchr3_iter};
 
 use crate::proto::http::head::fault::HeadFault;
 
-/// Finds where the head ends that begins at `start`; only bytes after `seen` are looked at.
+/// Finds the end of the head that begins at `start`: the index behind its blank line, or `None` if that has not come yet.
+/// The first `seen` bytes were searched by an earlier call and are not searched again.
 ///
-/// A first line that does not end within `line_max` bytes is faulted at once, and so is a head within `head_max`.
-pub(crate) fn complete(
+/// Fails as soon as the first line does not end within `line_max` bytes, the head does not end within `head_max`, a line end
+/// is not CR LF, or a byte is NUL.
+pub(crate) fn find_end(
     bytes: &[u8],
     start: usize,
     seen: usize,
     line_max: usize,
     head_max: usize,
 ) -> Result<Option<usize>, HeadFault> {
-    // a CR that was the last byte seen could not be judged then
+    // a CR at the end of the searched bytes could not be judged then
     let from = seen.saturating_sub(1).max(start);
     let line_max = line_max.saturating_add(start).min(head_max);
     if from < line_max {
@@ -37,7 +39,7 @@ pub(crate) fn complete(
     Ok(end)
 }
 
-/// Searches `bytes[from..]` for the blank line, checking on the way that line ends are whole and nothing is NUL.
+/// Searches `bytes[from..]` for the blank line. Fails at the first byte before it that is NUL or breaks a line end.
 fn blank_line(bytes: &[u8], start: usize, from: usize) -> Result<Option<usize>, HeadFault> {
     let Some(rest) = bytes.get(from..) else { return Ok(None) };
     for place in memchr3_iter(b'\r', b'\n', 0, rest) {
@@ -55,7 +57,7 @@ fn blank_line(bytes: &[u8], start: usize, from: usize) -> Result<Option<usize>, 
                     return Err(HeadFault::BareLineEnd);
                 }
                 if line.len() == 1 {
-                    // a second empty line before the first line
+                    // a second empty line before the request line
                     return Err(HeadFault::Malformed);
                 }
                 if line.ends_with(b"\r\n\r") {

@@ -1,7 +1,7 @@
-//! Reading HTTP/1.1 heads, strictly: one way to read every framing, and a fault for everything that has two.
+//! Reads HTTP/1.1 heads (RFC 9112), strictly: a head that two readers could understand differently is a fault.
 //!
-//! httparse splits the lines; every rule on top of it is here. This file knows no route, no limit of its own making, and
-//! nothing about what a field is used for. It consumes nothing until a head is complete.
+//! httparse splits the lines; every rule beyond that is here. Nothing here knows a route or what a field is used for; limits
+//! are the caller's. No byte is consumed until a head is complete.
 
 mod common;
 mod end;

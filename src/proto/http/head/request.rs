@@ -1,35 +1,45 @@
-//! Request heads.
+//! Reads request heads (RFC 9112 3 to 5).
 
-use crate::proto::http::head::common::{BodyLength, Common, FIELDS_MAX, HeadLimits, split_fault};
-use crate::proto::http::head::end::complete;
+use crate::proto::http::head::common::{BodyLength, Common, FIELDS_MAX, HeadLimits, parse_fault};
+use crate::proto::http::head::end::find_end;
 use crate::proto::http::head::fault::HeadFault;
 use crate::proto::http::head::value::{is_authority, once, origin_form, visible};
 use std::mem::MaybeUninit;
 
-/// Method, spaces, version and line end around a target; a method may have up to 20 bytes.
+/// Bytes of a request line around its target: method of at most 20 bytes, two spaces, version, line end.
 const REQUEST_LINE_REST: usize = 20 + 1 + 1 + "HTTP/1.1\r\n".len();
 
-/// A request head, reduced to what the gateway acts on.
+/// A request head, reduced to what the gateway acts on. Fields are those with the same name unless a comment says otherwise;
+/// a second one of a kind is a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'b> {
+    /// The method as it came; methods are case-sensitive (RFC 9110 9.1).
     pub method: &'b str,
-    /// In origin-form; an absolute target for our own host has been reduced to it.
+    /// In origin-form; an absolute target for the host of this request has been reduced to it.
     pub target: &'b str,
-    /// 0 or 1, as in HTTP/1.1.
+    /// The minor version: 1 for HTTP/1.1, 0 for HTTP/1.0.
     pub minor: u8,
+    /// A host name or address, with a port or without.
     pub host: &'b str,
+    /// Whether the connection may carry another request (RFC 9112 9.3).
     pub keep_alive: bool,
+    /// The framing of the body behind this head; a `Content-Length` of zero is no body.
     pub body: BodyLength,
-    /// The client waits for a 100 before it sends its body.
+    /// `Expect: 100-continue`: the client waits for a 100 before it sends its body.
     pub expect_continue: bool,
     /// `Upgrade: websocket` and `Connection: upgrade`, in HTTP/1.1.
     pub upgrade_websocket: bool,
+    /// `Sec-WebSocket-Key`, not checked.
     pub ws_key: Option<&'b str>,
+    /// `Sec-WebSocket-Version`, not checked.
     pub ws_version: Option<&'b str>,
+    /// `Sec-WebSocket-Extensions`: the extensions that the client offers.
     pub ws_extensions: Option<&'b str>,
+    /// `Sec-WebSocket-Protocol`: the subprotocols that the client offers.
     pub ws_protocol: Option<&'b str>,
+    /// The web origin of the page that made the request.
     pub origin: Option<&'b str>,
-    /// Only if it is visible ASCII.
+    /// Only if it is visible ASCII; of several fields the last.
     pub user_agent: Option<&'b str>,
     pub authorization: Option<&'b str>,
     pub content_type: Option<&'b str>,
@@ -41,23 +51,23 @@ pub struct Request<'b> {
     pub acr_method: Option<&'b str>,
     /// `Access-Control-Request-Headers`.
     pub acr_headers: Option<&'b str>,
-    /// A cookie came along; nobody may look into it.
+    /// Whether there is a cookie; its value is never read.
     pub cookie: bool,
 }
 
-/// Reads a request head from the start of `bytes`.
+/// Reads a request head from the start of `bytes`: the head and its size in bytes, or `None` if it is not complete yet.
 ///
-/// `seen` is how many of these bytes the call before had: only newer ones are searched for the blank line, so a slow drip
-/// costs linear time. Gives the head and how many bytes it takes, or `None` if it is not complete yet.
+/// `seen` is the number of bytes that the previous call had, zero in the first: only newer bytes are searched for the blank
+/// line, so that a head that comes byte by byte costs linear time. Fails as soon as a fault or a limit shows.
 pub fn request<'b>(
     bytes: &'b [u8],
     seen: usize,
     limits: &HeadLimits,
 ) -> Result<Option<(Request<'b>, usize)>, HeadFault> {
-    // RFC 9112, 2.2: one empty line before a request line is forgiven
+    // RFC 9112 2.2: one empty line before the request line is ignored
     let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let line_max = limits.target_size_max.saturating_add(REQUEST_LINE_REST);
-    let Some(end) = complete(bytes, start, seen, line_max, limits.head_size_max)? else {
+    let Some(end) = find_end(bytes, start, seen, line_max, limits.head_size_max)? else {
         return Ok(None);
     };
     let head = &bytes[start..end];
@@ -65,7 +75,7 @@ pub fn request<'b>(
     let mut parsed = httparse::Request::new(&mut []);
     let status = parsed
         .parse_with_uninit_headers(head, &mut fields[..limits.headers_max.min(FIELDS_MAX)])
-        .map_err(|error| split_fault(error, head))?;
+        .map_err(|error| parse_fault(error, head))?;
     let (httparse::Status::Complete(used), Some(method), Some(target), Some(minor)) =
         (status, parsed.method, parsed.path, parsed.version)
     else {
@@ -83,6 +93,7 @@ pub fn request<'b>(
 }
 
 impl<'b> Request<'b> {
+    /// Makes a request of the split parts of a head.
     fn read(
         method: &'b str,
         target: &'b str,
@@ -126,6 +137,7 @@ impl<'b> Request<'b> {
         Ok(request)
     }
 
+    /// Notes one field of the head; `Host` goes to `host`.
     fn field(&mut self, field: &httparse::Header<'b>, host: &mut Option<&'b str>) -> Result<(), HeadFault> {
         let (name, value) = (field.name, field.value);
         let is = |other: &str| name.eq_ignore_ascii_case(other);
@@ -154,7 +166,7 @@ impl<'b> Request<'b> {
         } else if is("access-control-request-headers") {
             once(&mut self.acr_headers, value)
         } else {
-            // these can't make two readers disagree
+            // no two readers can disagree about these, so several or odd ones are no fault
             if is("user-agent") {
                 self.user_agent = visible(value);
             } else if is("accept") {

@@ -1,10 +1,10 @@
-//! Heads that are read, heads that are refused, and how little of a slow one is looked at twice.
+//! Heads that are read, heads that are refused, and how much of a slow head is searched again.
 
 use super::*;
 
 const LIMITS: HeadLimits = HeadLimits { head_size_max: 1024, target_size_max: 64, headers_max: 8 };
 
-/// Reads a request whose first line is given, with a good `Host` and these fields.
+/// Reads a request with this request line, a good `Host`, and these fields.
 fn with(line: &str, fields: &str) -> Result<(), HeadFault> {
     let head = format!("{line}\r\nHost: a.example\r\n{fields}\r\n");
     let (request, used) = request(head.as_bytes(), 0, &LIMITS)?.expect("a complete head");
@@ -61,7 +61,7 @@ fn framing_has_one_reading_only() {
 }
 
 #[test]
-fn lines_that_others_would_read_differently_are_refused() {
+fn lines_that_other_readers_understand_differently_are_refused() {
     use HeadFault::*;
     for (fields, fault) in [
         ("X: 1\r\n folded\r\n", Malformed),
@@ -99,14 +99,14 @@ fn lines_that_others_would_read_differently_are_refused() {
         ("GET ftp://a.example/ HTTP/1.1", Target),
         ("\r\nGET / HTTP/1.1", Malformed),
     ] {
-        // the last one has an empty line before the one that is forgiven
+        // one empty line before the request line is ignored; the last row has two
         assert_eq!(with(&format!("\r\n{line}"), ""), Err(fault), "{line:?}");
     }
     assert_eq!(with("GET / HTTP/1.1", "X: a\tb \u{fc}\r\n"), Ok(()));
 }
 
 #[test]
-fn exactly_one_host_that_is_one() {
+fn a_request_has_exactly_one_legal_host() {
     for host in ["a", "a.example:443", "10.0.0.1", "[::1]", "[::1]:8443", "node_1.example"] {
         let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert_eq!(request(head.as_bytes(), 0, &LIMITS).unwrap().unwrap().0.host, host);
@@ -133,7 +133,7 @@ fn exactly_one_host_that_is_one() {
 }
 
 #[test]
-fn an_absolute_target_is_reduced_if_it_is_ours() {
+fn an_absolute_target_for_the_same_host_is_reduced() {
     let target = |absolute: &str, host: &str| {
         let head = format!("GET {absolute} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
         request(&head, 0, &LIMITS).map(|read| read.expect("a complete head").0.target.to_owned())
@@ -165,11 +165,11 @@ fn limits_hold_before_a_head_is_complete() {
 }
 
 #[test]
-fn what_was_seen_is_not_searched_again() {
+fn bytes_seen_before_are_not_searched_again() {
     let mut head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n", "a".repeat(100)).into_bytes();
     let seen = head.len();
     assert_eq!(request(&head, 0, &LIMITS), Ok(None));
-    // a NUL among the bytes seen goes unnoticed until the head is complete: nobody looked
+    // a NUL among the bytes that were searched before is found only when the head is complete
     head[seen - 10] = 0;
     head.push(b'\r');
     assert_eq!(request(&head, seen, &LIMITS), Ok(None));
@@ -178,7 +178,7 @@ fn what_was_seen_is_not_searched_again() {
 }
 
 #[test]
-fn who_speaks_next() {
+fn a_connection_is_kept_closed_or_upgraded() {
     let keep = |line: &str, fields: &str| {
         let head = format!("{line}\r\nHost: a\r\n{fields}\r\n").into_bytes();
         let (request, _) = request(&head, 0, &LIMITS).unwrap().unwrap();
@@ -196,7 +196,7 @@ fn who_speaks_next() {
 }
 
 #[test]
-fn responses() {
+fn a_response_head_frames_its_body() {
     let head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\x00";
     let (switching, used) = response(head, 0, &LIMITS).unwrap().unwrap();

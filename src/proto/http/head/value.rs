@@ -1,4 +1,4 @@
-//! What single values in a head may look like: targets, authorities, numbers, lists of tokens.
+//! The grammar of single values in a head: targets, authorities, numbers, lists of tokens.
 //!
 //! Nothing here knows which field a value came from.
 
@@ -9,23 +9,24 @@ pub(crate) fn target_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e) && byte != b'#'
 }
 
-/// Puts a value where none may be yet.
-pub(crate) fn once<'b>(place: &mut Option<&'b str>, value: &'b [u8]) -> Result<(), HeadFault> {
+/// Stores the value of a field that may be there once. Fails if `stored` has a value already, or if this one is not visible
+/// ASCII.
+pub(crate) fn once<'b>(stored: &mut Option<&'b str>, value: &'b [u8]) -> Result<(), HeadFault> {
     let value = visible(value).ok_or(HeadFault::Field)?;
-    if place.replace(value).is_some() { Err(HeadFault::Field) } else { Ok(()) }
+    if stored.replace(value).is_some() { Err(HeadFault::Field) } else { Ok(()) }
 }
 
-/// The value as text if it is visible ASCII, spaces and tabs; httparse lets older bytes (obs-text) through.
+/// The value as text if it is visible ASCII, spaces and tabs; httparse also accepts bytes over 127 (obs-text).
 pub(crate) fn visible(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
 }
 
-/// Whether a comma list of tokens names this one.
-pub(crate) fn names(list: &[u8], token: &str) -> bool {
+/// Whether a list of tokens, separated by commas, has this one.
+pub(crate) fn has_token(list: &[u8], token: &str) -> bool {
     list.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Digits only: no sign, no list, nothing that overflows.
+/// A number of digits only. `None` if there is a sign, a list, or more than 64 bits.
 pub(crate) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -60,7 +61,8 @@ pub(crate) fn is_authority(text: &str) -> bool {
     host_fits && port_fits
 }
 
-/// The target in origin-form; an absolute one must name the very host that `Host` names.
+/// The target in origin-form (RFC 9112 3.2.1). An absolute target is reduced to it. Fails if a byte may not stand in a
+/// target, if the form is another one, or if an absolute target names another host than `Host` does.
 pub(crate) fn origin_form<'b>(target: &'b str, host: &str) -> Result<&'b str, HeadFault> {
     if !target.bytes().all(target_byte) {
         return Err(HeadFault::Target);
@@ -79,7 +81,7 @@ pub(crate) fn origin_form<'b>(target: &'b str, host: &str) -> Result<&'b str, He
     }
     match path {
         "" => Ok("/"),
-        // a query without a path: nothing of ours is there
+        // a query without a path is no route of the gateway
         path if path.starts_with('?') => Err(HeadFault::Target),
         path => Ok(path),
     }

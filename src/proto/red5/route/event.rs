@@ -1,76 +1,72 @@
-//! Questions to the stream manager: what is asked, and what of the answer may be kept.
+//! Questions to the stream manager: what is asked, and whether the answer may be stored.
 
 use crate::proto::red5::route::streams::{Action, stream_path};
 use crate::proto::red5::text::{disguises, is_leftover};
 use crate::proto::refusal::Refusal;
 
-/// Names longer than this leave no negative answer behind: they are the attacker's to choose.
+/// Longest name in bytes for which "no such stream" is stored: an attacker can choose any number of long names.
 pub const MISSING_NAME_MAX: usize = 256;
 
-/// Versions of the 1.x event API.
+/// Versions of the event API of Stream Manager 1.x.
 const VERSIONS: [&str; 5] = ["1.0", "2.0", "3.0", "3.1", "4.0"];
 
 /// A question to the stream manager: to the event API of 1.x, or to the streams service of 2.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'t> {
+    /// What is asked.
     pub kind: EventKind,
+    /// Whether the answer may be stored.
     pub keep: Keep,
-    /// All of it, as it came: also the key under which an answer is kept.
+    /// The whole target, as it came; also the key of the question.
     pub target: &'t str,
-    /// Scope and stream, raw: `live/room1/stream1` (the guid of 2.0), or `list`.
+    /// Scope and stream, not decoded: `live/room1/stream1` (the guid of 2.0), or `list`.
     pub name: &'t str,
-    /// Last segment of the path, raw.
+    /// Last segment of the path, not decoded.
     pub stream: &'t str,
 }
 
-impl Event<'_> {
-    /// Whether "there is no such stream" may be remembered too.
-    pub fn missing_keepable(&self) -> bool {
-        self.keep.missing()
-    }
-}
-
-/// What is asked.
+/// What a question asks the stream manager for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    /// Exactly one `action=broadcast`.
+    /// A node for a publisher: exactly one `action=broadcast`.
     Broadcast,
-    /// Exactly one `action=subscribe`, or the streams service's `subscribe`.
+    /// A node for a player: exactly one `action=subscribe`, or the streams service's `subscribe`.
     Subscribe,
-    /// `list`, `list/stats`, `{scope}/{stream}/stats`.
+    /// Streams: `list`, `list/stats`, `{scope}/{stream}/stats`.
     List,
-    /// Anything else the stream manager may know, and the streams service's `publish`: passed, never kept, shared or
-    /// repeated.
+    /// Anything else that the stream manager may know, and the streams service's `publish`: forwarded; never stored, shared
+    /// or repeated.
     Other,
 }
 
-/// What of the answer may be kept, and whether equal questions may share a flight.
+/// Whether the answer to a question may be stored, and equal questions may share a flight.
 ///
-/// A question qualifies if everything in it is known to mean placement only. Credentials, parameters for validators,
-/// `transcode` and `restream`, and every spelling we are not sure of make it [`Keep::Never`].
+/// They may if every parameter of the question is known to mean placement only. Credentials, parameters for validators,
+/// `transcode`, `restream`, and every spelling that is not known make it [`Keep::Never`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Passed on each time, alone.
+    /// No answer is stored, and each question is a flight of its own.
     Never,
-    /// Found answers only; the name is too long to remember that it is missing.
+    /// Found answers are stored, missing ones are not: the name is longer than [`MISSING_NAME_MAX`].
     Found,
-    /// Found and missing.
+    /// Found and missing answers are stored.
     Both,
 }
 
 impl Keep {
-    /// Whether a 200 may be kept, and equal questions may wait for one flight.
+    /// Whether a 200 may be stored, and equal questions may share a flight.
     pub fn found(self) -> bool {
         self != Self::Never
     }
 
-    /// Whether a 404 or 400 may be kept.
+    /// Whether a 404 or 400 may be stored.
     pub fn missing(self) -> bool {
         self == Self::Both
     }
 }
 
-/// `/api/{version}/event/{name}`; nothing else below `/api` is served.
+/// Reads a question to the event API: `/api/{version}/event/{name}`. Fails with [`Refusal::NoSuchRoute`] for any other path
+/// below `/api`, with [`Refusal::AdminParameter`] if the query has an `accessToken`.
 pub(crate) fn event<'t>(target: &'t str, suffix: &'t str, query: &'t str) -> Result<Event<'t>, Refusal> {
     let rest = suffix.strip_prefix("/api/").ok_or(Refusal::NoSuchRoute)?;
     let (version, rest) = rest.split_once('/').ok_or(Refusal::NoSuchRoute)?;
@@ -79,9 +75,9 @@ pub(crate) fn event<'t>(target: &'t str, suffix: &'t str, query: &'t str) -> Res
     if !VERSIONS.contains(&version) || stream.is_empty() || (scope.is_empty() && name != "list") {
         return Err(Refusal::NoSuchRoute);
     }
-    let asked = Asked::read(query)?;
+    let parameters = EventQuery::read(query)?;
     let listing = name == "list" || name == "list/stats" || (stream == "stats" && scope.contains('/'));
-    let kind = match (asked.actions, asked.action) {
+    let kind = match (parameters.actions, parameters.action) {
         (1, "broadcast") if !scope.is_empty() => EventKind::Broadcast,
         (1, "subscribe") if !scope.is_empty() => EventKind::Subscribe,
         (0, _) if listing => EventKind::List,
@@ -89,24 +85,27 @@ pub(crate) fn event<'t>(target: &'t str, suffix: &'t str, query: &'t str) -> Res
     };
     let keep = match kind {
         EventKind::Other => Keep::Never,
-        _ if !asked.placement_only => Keep::Never,
+        _ if !parameters.placement_only => Keep::Never,
         _ if name.len() > MISSING_NAME_MAX => Keep::Found,
         _ => Keep::Both,
     };
     Ok(Event { kind, keep, target, name, stream })
 }
 
-/// What the query of an event says.
-struct Asked<'t> {
+/// The query of a question.
+struct EventQuery<'t> {
+    /// Number of `action` parameters.
     actions: usize,
+    /// Value of the last `action`.
     action: &'t str,
-    /// Nothing in it but placement, each parameter once and with a value that can mean only one thing.
+    /// All other parameters are about placement, each is there once, and its value can mean only one thing.
     placement_only: bool,
 }
 
-impl<'t> Asked<'t> {
+impl<'t> EventQuery<'t> {
+    /// Fails with [`Refusal::AdminParameter`] at `accessToken` in any disguise.
     fn read(query: &'t str) -> Result<Self, Refusal> {
-        let mut asked = Self { actions: 0, action: "", placement_only: true };
+        let mut read = Self { actions: 0, action: "", placement_only: true };
         // one bit for each known parameter, to notice a second copy
         let mut known = 0_u16;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -115,29 +114,29 @@ impl<'t> Asked<'t> {
                 return Err(Refusal::AdminParameter);
             }
             if key == "action" {
-                asked.actions += 1;
-                asked.action = value;
+                read.actions += 1;
+                read.action = value;
                 continue;
             }
-            let Some((place, fits)) = placement(key, value) else {
-                asked.placement_only = false;
+            let Some((number, fits)) = placement(key, value) else {
+                read.placement_only = false;
                 continue;
             };
-            asked.placement_only &= fits && known & (1 << place) == 0;
-            known |= 1 << place;
+            read.placement_only &= fits && known & (1 << number) == 0;
+            known |= 1 << number;
         }
-        Ok(asked)
+        Ok(read)
     }
 }
 
-/// Whether a question to the streams service holds nothing but placement.
-fn asked_streams(query: &str) -> Result<bool, Refusal> {
-    let asked = Asked::read(query)?;
-    let decides = |pair: &str| pair.starts_with("transcode=") || pair.starts_with("restream=");
-    Ok(asked.placement_only && asked.actions == 0 && !query.split('&').any(decides))
+/// Whether a question to the streams service has parameters about placement only.
+fn is_placement_only(query: &str) -> Result<bool, Refusal> {
+    let parameters = EventQuery::read(query)?;
+    let is_other = |pair: &str| pair.starts_with("transcode=") || pair.starts_with("restream=");
+    Ok(parameters.placement_only && parameters.actions == 0 && !query.split('&').any(is_other))
 }
 
-/// Which placement parameter this is, and whether its value can be trusted to mean just that.
+/// The number of a parameter about placement, and whether its value can mean only one thing; `None` for other parameters.
 fn placement(key: &str, value: &str) -> Option<(u8, bool)> {
     let name = !value.is_empty() && !is_leftover(value) && value.bytes().all(|byte| byte.is_ascii_graphic());
     Some(match key {
@@ -156,8 +155,9 @@ fn placement(key: &str, value: &str) -> Option<(u8, bool)> {
     })
 }
 
-/// A question to the streams service. One for a publisher is a decision with side effects: nothing of it is kept, shared
-/// or repeated.
+/// Reads a question to the streams service. A publisher's question has side effects there, so its answer is never stored,
+/// shared or repeated. Fails with [`Refusal::BadTarget`] if the guid is none, with [`Refusal::AdminParameter`] if the query
+/// has an `accessToken`.
 pub(crate) fn streams<'t>(
     target: &'t str,
     query: &'t str,
@@ -166,7 +166,7 @@ pub(crate) fn streams<'t>(
     guid: &'t str,
 ) -> Result<Event<'t>, Refusal> {
     let stream = stream_path(guid)?.stream;
-    let placement_only = asked_streams(query)? && !is_leftover(group);
+    let placement_only = is_placement_only(query)? && !is_leftover(group);
     let (kind, keep) = match action {
         Action::Publish => (EventKind::Other, Keep::Never),
         Action::Subscribe if !placement_only => (EventKind::Subscribe, Keep::Never),

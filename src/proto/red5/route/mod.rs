@@ -1,8 +1,9 @@
-//! Which route a request target takes, matched on the raw path, strictly and with regard to case.
+//! The route of a request target, found by its raw path, strictly and with regard to case.
 //!
-//! Nothing is normalised here: what a route gives on is the bytes that came. A path that two readers could understand
-//! differently is refused before any route is looked at. Methods are the caller's business; parameters of the two-step
-//! route are `params`' business.
+//! Nothing is normalised: a route holds the bytes that came. A path that two readers could understand differently is refused
+//! before any route is compared. Methods are checked by the caller, parameters in
+//! [`params`](crate::proto::red5::params), [`one_step`](crate::proto::red5::one_step) and
+//! [`whip`](crate::proto::red5::whip).
 
 mod event;
 mod find;

@@ -1,6 +1,6 @@
-//! Whose requests are served last of all when places get few: those of publishers, whom many wait for.
+//! The priority of a request: publishers may take the reserved slots, because many clients wait for what they publish.
 //!
-//! A client may say of itself what it likes, so a priority keeps order among honest clients only. It opens nothing.
+//! A client can claim anything about itself, so priorities help honest clients only. No access depends on them.
 
 use crate::proto::red5::query::{key_value, split};
 use crate::proto::red5::route::event::EventKind;
@@ -10,19 +10,19 @@ use crate::proto::red5::route::streams::{Action, Kind};
 /// What SDKs put before the random `id` of a client that plays.
 const PLAYER: &str = "subscriber-";
 
-/// What it costs to turn a request away.
+/// Which slots a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// One who would watch, or ask. It comes again.
-    Usual,
-    /// A publisher on its way, or the course of a WHIP or WHEP session that exists.
-    First,
+    /// A client that plays, or asks a question: it may take all slots but the reserved ones.
+    Normal,
+    /// A publisher, or a request of a WHIP or WHEP session that exists: it may take the reserved slots too.
+    High,
 }
 
 impl Route<'_> {
-    /// The priority of a request on this route.
+    /// The priority of a request with this method on this route.
     pub fn priority(&self, method: &str) -> Priority {
-        let first = match self {
+        let high = match self {
             Self::Event(event) => event.kind == EventKind::Broadcast || is_publish_of_2_0(event.target),
             Self::TwoStep { query, .. } => {
                 let id = split(query).map(key_value).find(|(key, _)| *key == "id");
@@ -31,11 +31,11 @@ impl Route<'_> {
             Self::OneStep(route) => route.action == Action::Publish,
             Self::Whip(route) => route.kind == Kind::Whip || matches!(method, "PATCH" | "DELETE"),
         };
-        if first { Priority::First } else { Priority::Usual }
+        if high { Priority::High } else { Priority::Normal }
     }
 }
 
-/// `/as/v1/streams/stream/{group}/publish/{guid}`
+/// Whether this is the publisher's question of 2.0: `/as/v1/streams/stream/{group}/publish/{guid}`.
 fn is_publish_of_2_0(target: &str) -> bool {
     let rest = target.strip_prefix("/as/v1/streams/stream/");
     rest.and_then(|rest| rest.split('/').nth(1)) == Some(Action::Publish.word())
@@ -47,8 +47,8 @@ mod tests {
     use crate::proto::red5::route::route;
 
     #[test]
-    fn publishers_come_first_on_every_route() {
-        for (first, method, target) in [
+    fn publishers_have_high_priority_on_every_route() {
+        for (high, method, target) in [
             (true, "GET", "/streammanager/api/4.0/event/live/s?action=broadcast"),
             (false, "GET", "/streammanager/api/4.0/event/live/s?action=subscribe"),
             (false, "GET", "/streammanager/api/4.0/event/list"),
@@ -64,7 +64,7 @@ mod tests {
             (true, "DELETE", "/as/v1/proxy/whep/live/s"),
             (true, "PATCH", "/live/whep/resource/s"),
         ] {
-            let priority = if first { Priority::First } else { Priority::Usual };
+            let priority = if high { Priority::High } else { Priority::Normal };
             assert_eq!(route(target).expect(target).priority(method), priority, "{method} {target}");
         }
     }

@@ -1,21 +1,23 @@
-//! What the path of a stream says, on the routes of Stream Manager 2.0 and of WHIP and WHEP.
+//! The path of a stream on the routes of Stream Manager 2.0 and of WHIP and WHEP.
 //!
-//! Only the shape of a path is looked at; whether an app is served is decided with the rules at hand.
+//! Only the form of a path is checked here; whether its app is served is checked with the rules.
 
 use crate::proto::refusal::Refusal;
 
-/// Longest last segment that a path may have: a stream's name, and the handle that may be behind it.
+/// Longest last segment of a path, in bytes: a stream's name of 512, and a handle of 33 behind it.
 pub(crate) const STREAM_MAX: usize = 512 + 33;
 
-/// What a client wants with a stream.
+/// What a client does with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
+    /// The client sends the stream.
     Publish,
+    /// The client plays the stream.
     Subscribe,
 }
 
 impl Action {
-    /// As paths of 2.0 have it.
+    /// The word for it in paths of Stream Manager 2.0.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -23,6 +25,7 @@ impl Action {
         }
     }
 
+    /// The action that a word of such a path means.
     pub(crate) fn read(word: &str) -> Option<Self> {
         match word {
             "publish" => Some(Self::Publish),
@@ -32,33 +35,37 @@ impl Action {
     }
 }
 
-/// A stream as a path names it, nothing of it checked but that it is there.
+/// A stream as a path names it. Both parts are there; nothing else is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamPath<'t> {
-    /// All segments before the last: `live/room1`.
+    /// All segments before the last, app and context: `live/room1`.
     pub app: &'t str,
     /// The last segment, as it came.
     pub stream: &'t str,
 }
 
-/// The WebSocket for which the gateway finds the node.
+/// A request for the WebSocket for which the gateway finds the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OneStepRoute<'t> {
+    /// Whether the client publishes or plays.
     pub action: Action,
+    /// App and stream.
     pub path: StreamPath<'t>,
-    /// After the first `?`; empty if there is none.
+    /// What stands behind the first `?`; empty if there is none.
     pub query: &'t str,
 }
 
-/// WHIP or WHEP (RFC 9725 and its sister for playing).
+/// Which of the two protocols over HTTP a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// WHIP, for publishing (RFC 9725).
     Whip,
+    /// WHEP, for playing (draft-ietf-wish-whep).
     Whep,
 }
 
 impl Kind {
-    /// As paths have it.
+    /// The word for it in paths of all routes.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Whip => "whip",
@@ -66,7 +73,7 @@ impl Kind {
         }
     }
 
-    /// What it does with a stream.
+    /// What a client of this protocol does with a stream.
     pub const fn action(self) -> Action {
         match self {
             Self::Whip => Action::Publish,
@@ -74,6 +81,7 @@ impl Kind {
         }
     }
 
+    /// The protocol that a word of a path means.
     pub(crate) fn read(word: &str) -> Option<Self> {
         match word {
             "whip" => Some(Self::Whip),
@@ -83,17 +91,17 @@ impl Kind {
     }
 }
 
-/// Which of the two URLs of WHIP a path is.
+/// Which of the two URLs of WHIP or WHEP a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Where sessions are made.
+    /// The endpoint: a POST to it creates a WHIP session.
     Endpoint,
-    /// A session that was made.
+    /// The resource of a WHIP session that was created.
     Resource,
 }
 
 impl Step {
-    /// As paths of 1.x have it.
+    /// The word for it in paths of Stream Manager 1.x and of nodes.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Endpoint => "endpoint",
@@ -102,33 +110,44 @@ impl Step {
     }
 }
 
-/// In which of the ways a WHIP path is written.
+/// The three forms of a WHIP or WHEP path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhipForm<'t> {
-    /// `/as/v1/proxy/whip/live/stream1`: endpoint and resource in one, told apart by the method.
-    Proxy { app: &'t str },
-    /// `/live/whip/endpoint/stream1`.
-    Direct { app: &'t str, step: Step },
-    /// `/streammanager/whip/endpoint/stream1`, the app among the parameters.
+    /// `/as/v1/proxy/whip/live/stream1` of Stream Manager 2.0: endpoint and resource have one path, the method tells which.
+    Proxy {
+        /// App and context: `live/room1`.
+        app: &'t str,
+    },
+    /// `/live/whip/endpoint/stream1`, as at a node.
+    Direct {
+        /// App and context: `live/room1`.
+        app: &'t str,
+        /// Endpoint or resource.
+        step: Step,
+    },
+    /// `/streammanager/whip/endpoint/stream1` of Stream Manager 1.x, with the app among the parameters.
     Manager {
-        /// Between `/streammanager` and the kind: empty, or a context as in `/room1`.
+        /// What stands between `/streammanager` and the kind: empty, or a context as in `/room1`.
         suffix: &'t str,
+        /// Endpoint or resource.
         step: Step,
     },
 }
 
-/// A request of WHIP or WHEP.
+/// The route of a request of WHIP or WHEP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WhipRoute<'t> {
+    /// WHIP or WHEP.
     pub kind: Kind,
+    /// The form of the path, with its app and step.
     pub form: WhipForm<'t>,
-    /// The last segment, as it came; the handle of a resource may be in it.
+    /// The last segment, as it came: the stream's name, and behind it perhaps the handle of a resource.
     pub stream: &'t str,
-    /// After the first `?`; empty if there is none.
+    /// What stands behind the first `?`; empty if there is none.
     pub query: &'t str,
 }
 
-/// App and stream of a guid, which needs both.
+/// App and stream of a guid. Fails with [`Refusal::BadTarget`] if one is missing or the stream is too long.
 pub(crate) fn stream_path(guid: &str) -> Result<StreamPath<'_>, Refusal> {
     let (app, stream) = guid.rsplit_once('/').ok_or(Refusal::BadTarget)?;
     if app.is_empty() || stream.is_empty() || stream.len() > STREAM_MAX {

@@ -1,10 +1,10 @@
-//! Routes, one by one, and what is none.
+//! Each route, and targets that no route serves.
 
 use super::*;
 use crate::proto::refusal::Refusal;
 
 #[test]
-fn the_two_step_route() {
+fn the_two_step_route_keeps_its_suffix_and_query() {
     let two_step = |suffix, query| Ok(Route::TwoStep { suffix, query });
     assert_eq!(route("/streammanager?id=s"), two_step("", "id=s"));
     assert_eq!(route("/streammanager/??id=s"), two_step("/", "?id=s"));
@@ -64,7 +64,7 @@ fn nothing_else_is_served() {
 }
 
 #[test]
-fn a_path_with_two_readings_is_no_path() {
+fn a_path_with_two_readings_is_refused() {
     for path in [
         "/streammanager//",
         "//streammanager/",
@@ -112,7 +112,7 @@ fn event(rest: &str) -> Event<'_> {
 }
 
 #[test]
-fn events_and_what_may_be_kept_of_them() {
+fn an_event_may_be_stored_if_it_is_placement_only() {
     use EventKind::*;
     for (rest, kind, keep) in [
         ("live/s?action=broadcast", Broadcast, Keep::Both),
@@ -149,11 +149,11 @@ fn events_and_what_may_be_kept_of_them() {
 }
 
 #[test]
-fn a_long_name_leaves_nothing_missing() {
+fn a_missing_stream_with_a_long_name_is_not_stored() {
     let target = |length: usize| {
         format!("/streammanager/api/4.0/event/live/{}?action=subscribe", "a".repeat(length - "live/".len()))
     };
-    assert!(event(&target(256)).missing_keepable());
+    assert!(event(&target(256)).keep.missing());
     assert_eq!(event(&target(257)).keep, Keep::Found);
 }
 
@@ -168,7 +168,7 @@ fn an_admin_token_is_refused_in_any_disguise() {
 }
 
 #[test]
-fn the_one_step_route() {
+fn the_one_step_route_has_action_path_and_query() {
     let route = route("/as/v1/proxy/ws/subscribe/live/room1/a%20b!$&'()*+,=:@~?nodeGroup=x?id=s").unwrap();
     let Route::OneStep(route) = route else { panic!("{route:?}") };
     assert_eq!((route.action, route.query), (Action::Subscribe, "nodeGroup=x?id=s"));
@@ -176,7 +176,7 @@ fn the_one_step_route() {
 }
 
 #[test]
-fn whip_in_its_three_forms() {
+fn whip_has_three_forms() {
     let whip = |target| match route(target) {
         Ok(Route::Whip(WhipRoute { kind, form, stream, .. })) => (kind, form, stream),
         other => panic!("{target}: {other:?}"),
@@ -205,7 +205,7 @@ fn whip_in_its_three_forms() {
 }
 
 #[test]
-fn questions_to_the_streams_service() {
+fn only_a_players_question_to_the_streams_service_may_be_stored() {
     use EventKind::*;
     for (rest, kind, keep) in [
         ("publish/live/s", Other, Keep::Never),
@@ -236,7 +236,7 @@ fn questions_to_the_streams_service() {
 }
 
 #[test]
-fn a_stream_name_has_an_end() {
+fn a_stream_name_has_a_longest_length() {
     let name = |length: usize| route_of(format!("/live/whip/endpoint/{}", "s".repeat(length)));
     assert!(name(545).is_ok());
     assert_eq!(name(546), Err(Refusal::NoSuchRoute));

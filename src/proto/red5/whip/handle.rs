@@ -1,38 +1,38 @@
-//! The name of a session that was made, as it stands in the path of a resource.
+//! The handle of a WHIP session, which stands in the path of its resource.
 
 use std::fmt;
 
-/// Stands between a stream and its handle. A byte that no browser and no SDK ever escapes.
+/// Stands between a stream and its handle; no browser and no SDK escapes it.
 const MARK: u8 = b'~';
 
-/// Names a session that the gateway made; nobody guesses it.
+/// The random name of a WHIP session, 128 bits, so that it can't be guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle([u8; 16]);
 
 impl Handle {
-    /// Hexadecimal digits of a handle.
+    /// Number of hexadecimal digits of a handle.
     const DIGITS: usize = 32;
 
-    /// A handle of bytes that have to come from a secure random generator.
+    /// A handle of these bytes, which have to come from a cryptographic random generator.
     pub const fn new(random: [u8; 16]) -> Self {
         Self(random)
     }
 
-    /// Takes a last segment apart: the stream, and the handle behind it if there is one. What only looks similar belongs
-    /// to the stream.
+    /// Splits a path's last segment into the stream and the handle behind it, if there is one. A text that is not exactly
+    /// what `Display` writes is no handle and belongs to the stream.
     pub fn split(segment: &str) -> (&str, Option<Self>) {
         let whole = (segment, None);
-        let Some(place) = segment.len().checked_sub(Self::DIGITS + 1) else { return whole };
-        if place == 0 || segment.as_bytes()[place] != MARK {
+        let Some(at) = segment.len().checked_sub(Self::DIGITS + 1) else { return whole };
+        if at == 0 || segment.as_bytes()[at] != MARK {
             return whole;
         }
-        match Self::parse(&segment.as_bytes()[place + 1..]) {
-            Some(handle) => (&segment[..place], Some(handle)),
+        match Self::parse(&segment.as_bytes()[at + 1..]) {
+            Some(handle) => (&segment[..at], Some(handle)),
             None => whole,
         }
     }
 
-    /// Exactly as we write it: lower case, no sign.
+    /// Reads 32 hexadecimal digits in lower case.
     fn parse(digits: &[u8]) -> Option<Self> {
         let value = |digit: u8| match digit {
             b'0'..=b'9' => Some(digit - b'0'),
@@ -50,7 +50,7 @@ impl Handle {
     }
 }
 
-/// With its mark, ready to be put behind a stream.
+/// Writes `~` and 32 hexadecimal digits, to be put behind a stream.
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{:032x}", char::from(MARK), u128::from_be_bytes(self.0))

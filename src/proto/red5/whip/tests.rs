@@ -1,10 +1,10 @@
-//! Requests of WHIP and WHEP as SDKs build them, and what becomes of them.
+//! Requests of WHIP and WHEP as SDKs build them: targets at nodes and managers, refusals, keys, handles, locations.
 
 use super::*;
-use crate::proto::red5::location;
-use crate::proto::red5::location::Unusable;
-use crate::proto::red5::route;
-use crate::proto::red5::route::Route;
+use crate::proto::red5::location::{self, UnusableLocation};
+use crate::proto::red5::route::{self, Kind, Route, Step, WhipRoute};
+use crate::proto::red5::rules::ParamRules;
+use crate::proto::refusal::Refusal;
 
 fn route(target: &str) -> WhipRoute<'_> {
     match route::route(target) {
@@ -20,7 +20,7 @@ fn read(method: &str, target: &str) -> Result<Request, Refusal> {
 }
 
 #[test]
-fn what_nodes_and_managers_are_asked() {
+fn nodes_and_managers_get_these_targets() {
     for (method, target, node, question) in [
         (
             "POST",
@@ -73,7 +73,7 @@ fn what_nodes_and_managers_are_asked() {
 }
 
 #[test]
-fn what_is_refused() {
+fn requests_against_the_rules_are_refused() {
     for (method, target, refusal) in [
         ("POST", "/as/v1/proxy/whip/live/s", Refusal::BadParams),
         ("POST", "/as/v1/proxy/whip/live/s?nodeGroup=undefined", Refusal::ScriptLeftover),
@@ -90,7 +90,7 @@ fn what_is_refused() {
         ("POST", "/a%20b/whip/endpoint/s", Refusal::BadApp),
         ("POST", "/streammanager/whip/endpoint/s?host=10.0.0.5", Refusal::BadParams),
         ("POST", "/streammanager/room1/whip/endpoint/s?app=live&context=room2", Refusal::BadParams),
-        // where it is made it has to be found again: no path holds such a segment
+        // the path of its Location could not have such a segment
         ("POST", "/streammanager/null/room1/whip/endpoint/s?app=live", Refusal::ScriptLeftover),
         ("POST", "/streammanager/whip/endpoint/s?app=live&context=room1/undefined", Refusal::ScriptLeftover),
         ("PATCH", "/live/whip/endpoint/s", Refusal::MethodNotAllowed),
@@ -104,9 +104,9 @@ fn what_is_refused() {
     let endpoint = |length: usize| read("POST", &format!("/live/whip/endpoint/{}", "s".repeat(length)));
     assert!(endpoint(512).is_ok());
     assert_eq!(endpoint(513), Err(Refusal::BadTarget));
-    // said twice, but the same: what an SDK repeats of its endpoint
+    // an SDK repeats the parameters of its endpoint: they may stand in path and query if they are equal
     assert!(read("PATCH", "/live/room1/whip/resource/s?host=10.0.0.5&app=live&context=room1").is_ok());
-    // and where the context stood in the endpoint's path, its query names the app alone
+    // if the endpoint's path has the context, the query has the app alone
     let made = read("POST", "/streammanager/room1/whip/endpoint/s?app=live").unwrap();
     let location = location::for_client(&made, Handle::new([1; 16]));
     for query in ["?app=live", "?app=live&context=", "?app=live&context=room1", "?app=live%2Froom1", ""] {
@@ -124,7 +124,7 @@ fn what_is_refused() {
 }
 
 #[test]
-fn methods() {
+fn each_step_takes_its_methods() {
     let allow = |method, target| Method::read(method, &route(target));
     assert_eq!(allow("PUT", "/as/v1/proxy/whip/live/s"), Err("OPTIONS, POST, PATCH, DELETE"));
     assert_eq!(allow("post", "/live/whip/endpoint/s"), Err("OPTIONS, POST"));
@@ -171,7 +171,7 @@ fn handles_are_read_back_from_every_form() {
     ] {
         let made = read(method, target).unwrap();
         let location = location::for_client(&made, handle);
-        // what SDKs 11 to 14.3 do with a path: the endpoint's own query comes behind it
+        // SDKs 11 to 14.3 put the endpoint's own query behind a path
         let (_, query) = target.split_once('?').unwrap();
         for resource in [location.clone(), format!("{location}?{query}")] {
             let back = read("PATCH", &resource).unwrap();
@@ -182,7 +182,7 @@ fn handles_are_read_back_from_every_form() {
 }
 
 #[test]
-fn what_only_looks_like_a_handle_is_a_name() {
+fn a_text_that_is_not_exactly_a_handle_belongs_to_the_name() {
     let digits = "0123456789abcdef0123456789abcdef";
     assert!(Handle::split(&format!("s~{digits}")).1.is_some());
     for name in [
@@ -203,12 +203,12 @@ fn what_only_looks_like_a_handle_is_a_name() {
         assert_eq!(read("DELETE", &resource), Err(Refusal::BadTarget), "{dots}");
     }
     let endpoint = format!("/live/whip/endpoint/s~{digits}");
-    assert_eq!(read("POST", &endpoint).unwrap().handle, None, "nothing was made there yet");
+    assert_eq!(read("POST", &endpoint).unwrap().handle, None, "an endpoint has no handle");
 }
 
-/// The table of domain part 6.3, and what else a node may come up with.
+/// The forms of `Location` that nodes write, and others that they could.
 #[test]
-fn no_location_of_a_node_leaves_and_each_is_understood() {
+fn every_location_of_a_node_becomes_a_target_at_it_or_is_unusable() {
     let made = read("POST", "/as/v1/proxy/whip/live/room1/stream1?nodeGroup=ng1").unwrap();
     let usual = "/live/room1/whip/resource/stream1";
     for (location, expected) in [
@@ -223,30 +223,30 @@ fn no_location_of_a_node_leaves_and_each_is_understood() {
         (Some("../resource/x"), Ok("/live/room1/whip/resource/x")),
         (Some("./x?a=/../b"), Ok("/live/room1/whip/endpoint/x?a=/../b")),
         (Some("../../../../../../x"), Ok("/x")),
-        (Some("../x/../y"), Err(Unusable)),
-        (Some("/live/../admin"), Err(Unusable)),
-        (Some("/live/%2e%2e/admin"), Err(Unusable)),
-        (Some("//evil/x"), Err(Unusable)),
-        (Some("http://10.0.0.7//evil/x"), Err(Unusable)),
-        (Some(".//evil/x"), Err(Unusable)),
-        (Some("..//x"), Err(Unusable)),
-        (Some("httpfoo"), Err(Unusable)),
-        (Some("http:/x"), Err(Unusable)),
-        (Some("https://"), Err(Unusable)),
-        (Some("http://10.0.0.7"), Err(Unusable)),
-        (Some("http://10.0.0.7?x"), Err(Unusable)),
-        (Some("http://u:p@10.0.0.7/x"), Err(Unusable)),
-        (Some("http:///x"), Err(Unusable)),
-        (Some("ftp://10.0.0.7/x"), Err(Unusable)),
-        (Some("javascript:alert(1)"), Err(Unusable)),
-        (Some("/"), Err(Unusable)),
-        (Some("?x"), Err(Unusable)),
-        (Some("#x"), Err(Unusable)),
-        (Some("/a#b"), Err(Unusable)),
-        (Some("/a b"), Err(Unusable)),
-        (Some("/a;b"), Err(Unusable)),
-        (Some("\\evil"), Err(Unusable)),
-        (Some(".."), Err(Unusable)),
+        (Some("../x/../y"), Err(UnusableLocation)),
+        (Some("/live/../admin"), Err(UnusableLocation)),
+        (Some("/live/%2e%2e/admin"), Err(UnusableLocation)),
+        (Some("//evil/x"), Err(UnusableLocation)),
+        (Some("http://10.0.0.7//evil/x"), Err(UnusableLocation)),
+        (Some(".//evil/x"), Err(UnusableLocation)),
+        (Some("..//x"), Err(UnusableLocation)),
+        (Some("httpfoo"), Err(UnusableLocation)),
+        (Some("http:/x"), Err(UnusableLocation)),
+        (Some("https://"), Err(UnusableLocation)),
+        (Some("http://10.0.0.7"), Err(UnusableLocation)),
+        (Some("http://10.0.0.7?x"), Err(UnusableLocation)),
+        (Some("http://u:p@10.0.0.7/x"), Err(UnusableLocation)),
+        (Some("http:///x"), Err(UnusableLocation)),
+        (Some("ftp://10.0.0.7/x"), Err(UnusableLocation)),
+        (Some("javascript:alert(1)"), Err(UnusableLocation)),
+        (Some("/"), Err(UnusableLocation)),
+        (Some("?x"), Err(UnusableLocation)),
+        (Some("#x"), Err(UnusableLocation)),
+        (Some("/a#b"), Err(UnusableLocation)),
+        (Some("/a b"), Err(UnusableLocation)),
+        (Some("/a;b"), Err(UnusableLocation)),
+        (Some("\\evil"), Err(UnusableLocation)),
+        (Some(".."), Err(UnusableLocation)),
     ] {
         assert_eq!(
             location::at_node(location, &made).as_deref(),
@@ -263,7 +263,7 @@ fn no_location_of_a_node_leaves_and_each_is_understood() {
 }
 
 #[test]
-fn a_resource_is_asked_where_the_node_said() {
+fn a_resource_is_requested_at_the_target_that_the_node_named() {
     let patch = read("PATCH", "/live/whep/resource/s?requestId=r&host=10.0.0.7&x=1").unwrap();
     assert_eq!(patch.resource_target("/live/whep/resource/abc"), "/live/whep/resource/abc?requestId=r&x=1");
     assert_eq!(patch.resource_target("/r?requestId=q&b"), "/r?requestId=q&b&x=1");
@@ -273,7 +273,7 @@ fn a_resource_is_asked_where_the_node_said() {
 }
 
 #[test]
-fn bodies_that_fit_a_method() {
+fn each_method_takes_its_bodies() {
     let fits = |kind, method, content_type, empty| check_body(kind, method, content_type, empty).is_ok();
     let (whip, whep, sdp, trickle) = (
         Kind::Whip,
@@ -293,7 +293,7 @@ fn bodies_that_fit_a_method() {
 }
 
 #[test]
-fn a_node_is_told_the_request_id_that_a_client_need_not_repeat() {
+fn a_node_gets_the_request_id_that_a_client_need_not_repeat() {
     let post = read("POST", "/live/whep/endpoint/s?requestId=r1&host=10.0.0.7").unwrap();
     assert_eq!(post.with_request_id("/live/whep/resource/s".into()), "/live/whep/resource/s?requestId=r1");
     assert_eq!(post.with_request_id("/r?a=b".into()), "/r?a=b&requestId=r1");

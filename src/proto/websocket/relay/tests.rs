@@ -1,11 +1,14 @@
-//! Each row of the table "after the 101" as a transcript: this happens, the two sides see that.
+//! Each row of the table "after the 101" as a transcript: an event, and what each side gets.
 
 use super::*;
+use crate::proto::millis::Millis;
+use crate::proto::websocket::frame::Side;
 
 const RULES: RelayRules = crate::oracles::relay::RULES;
 const TEXT: &[u8] = b"\x81\x02hi";
 const MASKED_TEXT: &[u8] = b"\x81\x82\0\0\0\0hi";
 
+/// What of these bytes goes to the other side.
 fn pass(relay: &mut Relay, from: Side, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = bytes;
@@ -18,13 +21,14 @@ fn pass(relay: &mut Relay, from: Side, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-fn said(relay: &mut Relay, to: Side, now: Millis) -> Vec<u8> {
+/// The frame that the gateway inserts towards `to`; empty if there is none.
+fn inserted(relay: &mut Relay, to: Side, now: Millis) -> Vec<u8> {
     let mut out = Vec::new();
     relay.insert(to, "id", [0; 4], now, &mut out);
     out
 }
 
-/// Code and reason of a Close frame of ours; the mask of the tests is zero.
+/// Code and reason of a Close frame of the gateway; the mask of the tests is zero.
 fn close_of(frame: &[u8]) -> (u16, String) {
     assert_eq!(frame.first(), Some(&0x88), "a Close: {frame:?}");
     let payload = if frame[1] & 0x80 == 0 { &frame[2..] } else { &frame[6..] };
@@ -32,12 +36,12 @@ fn close_of(frame: &[u8]) -> (u16, String) {
 }
 
 #[test]
-fn a_close_is_passed_byte_for_byte_and_nothing_after_it() {
+fn a_close_is_forwarded_byte_for_byte_and_nothing_after_it() {
     let mut relay = Relay::new(&RULES, 0);
     let close = b"\x88\x80\x01\x02\x03\x04";
     let sent = [MASKED_TEXT, close, MASKED_TEXT].concat();
     assert_eq!(pass(&mut relay, Side::Client, &sent), [MASKED_TEXT, close].concat());
-    assert!(said(&mut relay, Side::Node, 0).is_empty(), "exactly one Close");
+    assert!(inserted(&mut relay, Side::Node, 0).is_empty(), "exactly one Close");
     assert!(!relay.may_finish(Side::Node), "its answer is waited for");
     assert_eq!(pass(&mut relay, Side::Node, b"\x88\x00"), b"\x88\x00");
     assert!(relay.may_finish(Side::Node) && relay.may_finish(Side::Client));
@@ -45,48 +49,48 @@ fn a_close_is_passed_byte_for_byte_and_nothing_after_it() {
 }
 
 #[test]
-fn a_node_that_vanished_at_a_boundary_is_told_as_1014() {
+fn a_node_lost_at_a_boundary_becomes_a_close_1014() {
     let mut relay = Relay::new(&RULES, 0);
     pass(&mut relay, Side::Node, TEXT);
     relay.eof(Side::Node, 0);
-    assert_eq!(close_of(&said(&mut relay, Side::Client, 0)), (1014, "origin lost id".to_owned()));
+    assert_eq!(close_of(&inserted(&mut relay, Side::Client, 0)), (1014, "origin lost id".to_owned()));
     assert!(!relay.is_truncated());
     assert_eq!(relay.end(), Some(End { by: By::Node, how: How::Lost }));
 }
 
 #[test]
-fn a_node_that_vanished_inside_a_frame_tears_the_session() {
+fn a_node_lost_inside_a_frame_truncates_the_stream() {
     let mut relay = Relay::new(&RULES, 0);
     pass(&mut relay, Side::Node, &TEXT[..3]);
     relay.eof(Side::Node, 0);
-    assert!(relay.is_truncated() && said(&mut relay, Side::Client, 0).is_empty());
+    assert!(relay.is_truncated() && inserted(&mut relay, Side::Client, 0).is_empty());
     assert_eq!(relay.end(), Some(End { by: By::Node, how: How::Truncated }));
 }
 
 #[test]
-fn a_header_that_never_became_whole_is_no_tear() {
+fn a_node_lost_inside_a_header_truncates_nothing() {
     let mut relay = Relay::new(&RULES, 0);
     assert!(pass(&mut relay, Side::Node, &TEXT[..1]).is_empty());
     relay.eof(Side::Node, 0);
     assert!(!relay.is_truncated(), "the client saw whole frames only");
-    assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, 1014);
+    assert_eq!(close_of(&inserted(&mut relay, Side::Client, 0)).0, 1014);
 }
 
 #[test]
-fn a_client_that_vanished_frees_the_node_at_once() {
+fn a_lost_client_frees_the_node_at_once() {
     let mut relay = Relay::new(&RULES, 0);
     pass(&mut relay, Side::Client, MASKED_TEXT);
     relay.lost(Side::Client, 0);
-    assert!(said(&mut relay, Side::Client, 0).is_empty(), "nobody is there");
-    assert_eq!(close_of(&said(&mut relay, Side::Node, 0)), (1001, "client lost id".to_owned()));
+    assert!(inserted(&mut relay, Side::Client, 0).is_empty(), "the client is gone");
+    assert_eq!(close_of(&inserted(&mut relay, Side::Node, 0)), (1001, "client lost id".to_owned()));
     assert!(relay.may_finish(Side::Node), "FIN at once");
 }
 
 #[test]
-fn a_client_that_half_closed_still_hears_the_node() {
+fn a_half_closed_client_still_gets_what_the_node_sends() {
     let mut relay = Relay::new(&RULES, 0);
     relay.eof(Side::Client, 0);
-    assert_eq!(close_of(&said(&mut relay, Side::Node, 0)).0, 1001);
+    assert_eq!(close_of(&inserted(&mut relay, Side::Node, 0)).0, 1001);
     assert_eq!(pass(&mut relay, Side::Node, TEXT), TEXT);
     assert!(!relay.may_finish(Side::Client));
     assert_eq!(pass(&mut relay, Side::Node, b"\x88\x00"), b"\x88\x00");
@@ -101,9 +105,9 @@ fn a_message_over_the_limit_is_1009_and_illegal_frames_are_1002() {
         (TEXT, 1002, How::Violation),
     ] {
         let mut relay = Relay::new(&RULES, 0);
-        assert!(pass(&mut relay, Side::Client, bytes).is_empty(), "not one byte of it is passed on");
-        assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, code);
-        assert_eq!(close_of(&said(&mut relay, Side::Node, 0)).0, 1001);
+        assert!(pass(&mut relay, Side::Client, bytes).is_empty(), "no byte of it is forwarded");
+        assert_eq!(close_of(&inserted(&mut relay, Side::Client, 0)).0, code);
+        assert_eq!(close_of(&inserted(&mut relay, Side::Node, 0)).0, 1001);
         assert_eq!(relay.end(), Some(End { by: By::Client, how }));
     }
 }
@@ -113,11 +117,11 @@ fn a_drain_waits_for_the_frame_boundary_of_each_direction() {
     let mut relay = Relay::new(&RULES, 0);
     pass(&mut relay, Side::Node, &TEXT[..3]);
     relay.drain(1012);
-    assert!(said(&mut relay, Side::Client, 0).is_empty(), "inside a frame nothing is put in");
-    assert_eq!(close_of(&said(&mut relay, Side::Node, 0)), (1012, "draining id".to_owned()));
+    assert!(inserted(&mut relay, Side::Client, 0).is_empty(), "nothing is inserted inside a frame");
+    assert_eq!(close_of(&inserted(&mut relay, Side::Node, 0)), (1012, "draining id".to_owned()));
     assert_eq!(pass(&mut relay, Side::Node, &TEXT[3..]), &TEXT[3..]);
-    assert_eq!(close_of(&said(&mut relay, Side::Client, 0)), (1012, "draining id".to_owned()));
-    assert!(pass(&mut relay, Side::Node, TEXT).is_empty(), "nothing follows our Close");
+    assert_eq!(close_of(&inserted(&mut relay, Side::Client, 0)), (1012, "draining id".to_owned()));
+    assert!(pass(&mut relay, Side::Node, TEXT).is_empty(), "nothing follows the gateway's Close");
     assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Drain }));
 }
 
@@ -128,8 +132,8 @@ fn a_drain_finds_the_first_boundary_of_a_busy_direction() {
     relay.drain(1001);
     let busy = [&TEXT[3..], TEXT, &TEXT[..3]].concat();
     let scan = relay.scan(Side::Node, &busy, 0);
-    assert_eq!(scan.forward, 0..1, "it stops where a frame may be put in");
-    assert_eq!(close_of(&said(&mut relay, Side::Client, 0)).0, 1001);
+    assert_eq!(scan.forward, 0..1, "it stops where a frame may be inserted");
+    assert_eq!(close_of(&inserted(&mut relay, Side::Client, 0)).0, 1001);
 }
 
 #[test]
@@ -138,21 +142,21 @@ fn a_drain_waits_for_a_long_frame_and_then_for_the_answer() {
     pass(&mut relay, Side::Client, &MASKED_TEXT[..3]);
     pass(&mut relay, Side::Node, &TEXT[..3]);
     relay.drain(1001);
-    assert_eq!(relay.tick(&RULES, 50, true), Tick::Go, "nothing was said, so no answer is late");
+    assert_eq!(relay.tick(&RULES, 50, true), Tick::Go, "no Close was sent, so none is late");
     pass(&mut relay, Side::Client, &MASKED_TEXT[3..]);
-    assert_eq!(close_of(&said(&mut relay, Side::Node, 50)).0, 1001);
+    assert_eq!(close_of(&inserted(&mut relay, Side::Node, 50)).0, 1001);
     assert_eq!(relay.tick(&RULES, 69, true), Tick::Go);
     assert_eq!(relay.tick(&RULES, 70, true), Tick::Cut);
     assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Drain }));
 }
 
 #[test]
-fn what_a_drain_could_not_tell_was_cut() {
+fn a_drain_that_did_not_reach_both_legs_ends_as_cut() {
     let gateway = |how| Some(End { by: By::Gateway, how });
     let drained = || {
         let mut relay = Relay::new(&RULES, 0);
         relay.drain(1001);
-        said(&mut relay, Side::Node, 0);
+        inserted(&mut relay, Side::Node, 0);
         relay
     };
     let mut relay = drained();
@@ -160,13 +164,13 @@ fn what_a_drain_could_not_tell_was_cut() {
     assert_eq!(relay.end(), gateway(How::Cut), "the client was not told");
     for (unsent, how) in [(true, How::Cut), (false, How::Drain)] {
         let mut relay = drained();
-        said(&mut relay, Side::Client, 0);
+        inserted(&mut relay, Side::Client, 0);
         relay.cut(unsent);
         assert_eq!(relay.end(), gateway(how));
     }
     let mut relay = Relay::new(&RULES, 0);
     relay.cut(false);
-    assert_eq!(relay.end(), gateway(How::Cut), "nobody was told");
+    assert_eq!(relay.end(), gateway(How::Cut), "neither leg was told");
     let mut relay = Relay::new(&RULES, 0);
     relay.eof(Side::Client, 0);
     relay.cut(false);
@@ -174,13 +178,13 @@ fn what_a_drain_could_not_tell_was_cut() {
 }
 
 #[test]
-fn deadlines_ping_then_close() {
+fn a_silent_client_gets_a_ping_and_then_a_close() {
     let mut relay = Relay::new(&RULES, 0);
     assert_eq!(relay.next_due(&RULES), 15);
     relay.tick(&RULES, 15, true);
-    assert_eq!(said(&mut relay, Side::Client, 15), b"\x89\x08tidegate");
+    assert_eq!(inserted(&mut relay, Side::Client, 15), b"\x89\x08tidegate");
     relay.tick(&RULES, 25, true);
-    assert_eq!(close_of(&said(&mut relay, Side::Client, 25)), (1001, "client silent id".to_owned()));
+    assert_eq!(close_of(&inserted(&mut relay, Side::Client, 25)), (1001, "client silent id".to_owned()));
     assert_eq!(relay.end(), Some(End { by: By::Gateway, how: How::Silent }));
     assert_eq!(relay.tick(&RULES, 45, true), Tick::Cut);
 }
@@ -190,7 +194,7 @@ fn a_client_that_is_not_read_is_not_silent() {
     let mut relay = Relay::new(&RULES, 0);
     for now in [15, 30, 45, 59] {
         relay.tick(&RULES, now, false);
-        assert!(said(&mut relay, Side::Client, now).is_empty());
+        assert!(inserted(&mut relay, Side::Client, now).is_empty());
     }
     assert_eq!(relay.end(), None);
     relay.tick(&RULES, 60, false);
@@ -198,13 +202,13 @@ fn a_client_that_is_not_read_is_not_silent() {
 }
 
 #[test]
-fn a_client_that_takes_what_waited_for_it_is_slow_and_not_silent() {
+fn a_client_that_takes_waiting_bytes_is_not_silent() {
     let mut relay = Relay::new(&RULES, 0);
     relay.tick(&RULES, 15, true);
-    assert_eq!(said(&mut relay, Side::Client, 15), b"\x89\x08tidegate");
-    // the ping stands behind other bytes, of which some go now and then
+    assert_eq!(inserted(&mut relay, Side::Client, 15), b"\x89\x08tidegate");
+    // the Ping waits in the outbox behind other bytes, of which the client takes some now and then
     for now in [24, 33, 42] {
-        relay.took(now);
+        relay.client_took(now);
         relay.tick(&RULES, now + 9, true);
         assert_eq!(relay.end(), None, "at {now}");
     }
@@ -213,7 +217,7 @@ fn a_client_that_takes_what_waited_for_it_is_slow_and_not_silent() {
 }
 
 #[test]
-fn pings_do_not_keep_an_idle_session() {
+fn pings_do_not_keep_an_idle_relay_open() {
     let mut relay = Relay::new(&RULES, 0);
     for now in 0..60 {
         relay.scan(Side::Node, b"\x89\x05PING!", now);

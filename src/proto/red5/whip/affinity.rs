@@ -1,0 +1,37 @@
+//! The name by which a WHIP session is found again without a handle.
+
+use crate::proto::red5::route::Kind;
+
+/// Names a WHIP session by kind, app, stream, and for WHEP the `requestId`, for clients that do not follow `Location`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AffinityKey(Box<str>);
+
+impl AffinityKey {
+    /// The key of a session; `request_id` is empty for WHIP and for a WHEP client without one.
+    pub(crate) fn new(kind: Kind, scope: &str, stream: &str, request_id: &str) -> Self {
+        // no segment of a path can hold a slash or a line end, so no two sessions have the same text
+        Self(format!("{}/{scope}/{stream}\n{request_id}", kind.word()).into_boxed_str())
+    }
+
+    /// Whether both keys have the same kind, app and stream, whatever the `requestId`: a client that follows a handle need
+    /// not repeat that.
+    pub fn is_same_stream(&self, other: &Self) -> bool {
+        let stream = |key: &Self| key.0.split('\n').next().unwrap_or_default().to_owned();
+        stream(self) == stream(other)
+    }
+
+    /// The text by which another gateway process makes the same key, with [`AffinityKey::from_text`].
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The key with this text, which another gateway process took from [`AffinityKey::text`]. It is not checked.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Bytes of the text, for a table with a limit.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+}
