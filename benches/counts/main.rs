@@ -1,10 +1,10 @@
 //! The cases whose instructions are counted: each is prepared, warmed up, and then run [`TIMES`] times inside
 //! [`counted_work`].
 //!
-//! `benches/counts.sh` runs this program under callgrind, which counts only inside that function and writes a dump each time
-//! the function returns: the n-th dump belongs to the n-th name that this program prints. With a name as argument it runs only
-//! that case, for a profiler. As far as possible, no case depends on a clock, a seed or an address; `docs/performance.md`
-//! names the exceptions.
+//! `benches/counts.sh` runs this program under callgrind, which counts only inside that function and writes a dump each
+//! time the function returns: the n-th dump belongs to the n-th name that this program prints. With a name as argument it
+//! runs only that case, for a profiler. As far as possible, no case depends on a clock, a seed or an address;
+//! `docs/performance.md` names the exceptions.
 
 mod edge;
 mod reader;

@@ -100,8 +100,8 @@ pub struct Fleet {
     pub first_fault: Option<String>,
 }
 
-/// The TLS settings of the clients: the same for all gateways, so that the cipher suites do not differ. `resume`: use session
-/// tickets.
+/// The TLS settings of the clients: the same for all gateways, so that the cipher suites do not differ. `resume`: use
+/// session tickets.
 pub fn tls(certificate: &CertificateDer<'static>, resume: bool) -> Result<Arc<ClientConfig>> {
     let provider = CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],

@@ -27,8 +27,8 @@ impl Poll {
         Ok(epoll::add(&self.set, socket, EventData::new_u64(number as u64), flags)?)
     }
 
-    /// Waits for at most `at_most` and fills `ready` with the numbers of the sockets that have an event, each with whether its
-    /// peer has ended the connection. Such a socket has to be read to its end, because no further event will come.
+    /// Waits for at most `at_most` and fills `ready` with the numbers of the sockets that have an event, each with whether
+    /// its peer has ended the connection. Such a socket has to be read to its end, because no further event will come.
     pub fn wait(&mut self, at_most: Duration, ready: &mut Vec<(usize, bool)>) -> io::Result<()> {
         ready.clear();
         self.events.clear();

@@ -1,4 +1,5 @@
-//! Compares tidegate with other gateways, its peers: the same work through each of them, one at a time, in interleaved rounds.
+//! Compares tidegate with other gateways, its peers: the same work through each of them, one at a time, in interleaved
+//! rounds.
 //!
 //! `benches/peers/run.sh` installs the peers and runs this program; `docs/performance.md` explains the figures.
 

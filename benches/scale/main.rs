@@ -1,5 +1,5 @@
-//! Measures how the cost grows with sessions, workers, message size and churn, the memory after storms of sessions, and a long
-//! steady run.
+//! Measures how the cost grows with sessions, workers, message size and churn, the memory after storms of sessions, and a
+//! long steady run.
 //!
 //! `cargo bench --bench scale`, with `-- --help` for the flags. It measures only tidegate; `benches/peers` compares it with
 //! other gateways.

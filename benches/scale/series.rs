@@ -129,8 +129,8 @@ fn per_message(mut sample: Sample, size: usize) -> Sample {
     sample
 }
 
-/// How many sessions may be open at the same time. A gateway that can't keep up gets no more of them: the note says which rate
-/// was reached.
+/// How many sessions may be open at the same time. A gateway that can't keep up gets no more of them: the note says which
+/// rate was reached.
 const OPEN_MAX: usize = 256;
 
 fn churn(gateway: &Running, scene: &Scene, rate: f64) -> Result<Sample> {
