@@ -5,8 +5,9 @@
 use crate::config::model::{AdminListen, ManagerUrl, OriginHeader};
 use crate::config::problem::Report;
 use crate::config::value::{Kind, List, Scalar, quote, text};
-use crate::proto::admission::Network;
+use crate::proto::admission::{NetworkFault, parse_network};
 use crate::proto::http::cors::AllowOrigins;
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use toml::Spanned;
 use toml::de::DeValue;
@@ -35,59 +36,36 @@ impl Scalar for Address {
 /// An address, or an address with the length of its prefix.
 pub(crate) struct Prefix;
 
-/// The address with everything after its first `prefix` bits cleared.
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    let kept = u32::from(prefix);
-    match address {
-        IpAddr::V4(v4) => Ipv4Addr::from(v4.to_bits() & !u32::MAX.checked_shr(kept).unwrap_or(0)).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from(v6.to_bits() & !u128::MAX.checked_shr(kept).unwrap_or(0)).into(),
-    }
-}
-
-fn full(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
+/// The IPv4 address that a text holds in the form of IPv6, `::ffff:10.0.0.1`, if any. Such an address is never dialled.
+fn mapped_ipv4(text: &str) -> Option<Ipv4Addr> {
+    text.split('/').next()?.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped()
 }
 
 impl Scalar for Prefix {
-    type Value = Network;
+    type Value = IpNet;
 
-    fn of(value: &DeValue<'_>) -> Result<Network, String> {
+    fn of(value: &DeValue<'_>) -> Result<IpNet, String> {
         let right = || {
             "right is an address or a prefix, such as \"10.0.0.7\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned()
         };
-        let (written, prefix) = match text(value, right)?.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text(value, right)?, None),
-        };
-        let address: IpAddr = written.parse().map_err(|_| right())?;
-        if let IpAddr::V6(v6) = address
-            && let Some(v4) = v6.to_ipv4_mapped()
-        {
-            return Err(format!("right is IPv4 as itself, such as \"{v4}\""));
+        let written = text(value, right)?;
+        if let Some(address) = mapped_ipv4(written) {
+            return Err(format!("right is IPv4 as itself, such as \"{address}\""));
         }
-        let prefix = match prefix {
-            None => full(address),
-            Some(digits) => digits
-                .parse()
-                .ok()
-                .filter(|prefix| *prefix <= full(address) && !digits.starts_with('+'))
-                .ok_or_else(|| format!("right is a prefix length from 0 to {}", full(address)))?,
-        };
-        let base = masked(address, prefix);
-        if base != address {
-            return Err(format!(
-                "bits behind the prefix are set: right is \"{base}/{prefix}\", or \"{address}\" alone"
-            ));
-        }
-        Ok(Network { address, prefix })
+        parse_network(written).map_err(|fault| match fault {
+            NetworkFault::Address => right(),
+            NetworkFault::Prefix(longest) => format!("right is a prefix length from 0 to {longest}"),
+            NetworkFault::HostBits(network) => format!(
+                "bits behind the prefix are set: right is \"{}\", or \"{}\" alone",
+                network.trunc(),
+                network.addr()
+            ),
+        })
     }
 
-    fn write(value: &Network) -> String {
-        if value.prefix == full(value.address) {
-            quote(&value.address.to_string())
-        } else {
-            quote(&format!("{}/{}", value.address, value.prefix))
-        }
+    fn write(value: &IpNet) -> String {
+        let is_single = value.prefix_len() == value.max_prefix_len();
+        quote(&if is_single { value.addr().to_string() } else { value.to_string() })
     }
 }
 

@@ -17,7 +17,6 @@ mod restart_only;
 mod tests;
 mod value;
 
-pub use crate::proto::admission::Network;
 pub use crate::proto::http::cors::AllowOrigins;
 pub use crate::proto::proxy_protocol::Versions;
 pub use file::{admin_address, locate, read, to_toml};

@@ -1,8 +1,8 @@
 //! The configuration as used: plain values, defaults filled in, texts parsed.
 
-use crate::proto::admission::Network;
 use crate::proto::http::cors::AllowOrigins;
 use crate::proto::proxy_protocol::Versions;
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub struct Gateway {
     /// Versions of the PROXY protocol, one of which every connection has to begin with; `None` if with none.
     pub proxy_protocol: Option<Versions>,
     /// From whom such connections are taken.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a drain may take before what is left is cut.
     pub drain: Duration,
     /// Close code that clients get when the gateway drains (RFC 6455, 7.4).
@@ -149,7 +149,7 @@ pub struct Origins {
     pub apps: Vec<String>,
     /// Path segments in all.
     pub depth: usize,
-    pub networks: Vec<Network>,
+    pub networks: Vec<IpNet>,
     pub learned: bool,
     pub strict: bool,
     pub names: Vec<String>,

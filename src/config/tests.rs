@@ -1,6 +1,7 @@
 //! Tests of the reader: defaults, every problem at once, and that what is printed reads back.
 
 use super::*;
+use ipnet::IpNet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -195,6 +196,9 @@ fn values_are_read_as_meant() {
     assert_eq!(loads("limits", "sessions = 0x10").limits.sessions, Some(16));
     assert_eq!(loads("origins", "subprotocol = \"\"").origins.subprotocol, None);
     assert_eq!(loads("origins", "names = [\"Node1.Example\"]").origins.names, ["node1.example"]);
+    let networks = "networks = [\"10.0.0.7/32\", \"10.0.0.0/8\", \"fd00::7\"]";
+    let printed = to_toml(&loads("origins", networks));
+    assert!(printed.contains("networks = [\"10.0.0.7\", \"10.0.0.0/8\", \"fd00::7\"]"), "{printed}");
     assert_eq!(loads("admin", "listen = \"unix:/run/a\"").admin.listen, AdminListen::Unix("/run/a".into()));
     assert_eq!(loads("cors", "allow_origins = [\"*\"]").cors.allow_origins, AllowOrigins::Anyone);
     let url =
@@ -263,19 +267,15 @@ impl Dice {
     fn word(&mut self) -> String {
         (0..1 + self.roll(9)).map(|_| char::from(self.pick(b"abcxyzABC019_-."))).collect()
     }
-    fn network(&mut self) -> Network {
-        if self.roll(2) == 0 {
+    fn network(&mut self) -> IpNet {
+        let network = if self.roll(2) == 0 {
             let prefix = self.roll(33) as u8;
-            let bits = (self.0 as u32) & !u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-            Network { address: IpAddr::V4(bits.into()), prefix }
+            IpNet::new(IpAddr::V4((self.0 as u32).into()), prefix)
         } else {
             let prefix = 1 + self.roll(128) as u8;
-            let bits = 1 << 127 | u128::from(self.0) << 60;
-            Network {
-                address: IpAddr::V6((bits & !u128::MAX.checked_shr(prefix.into()).unwrap_or(0)).into()),
-                prefix,
-            }
-        }
+            IpNet::new(IpAddr::V6((1 << 127 | u128::from(self.0) << 60).into()), prefix)
+        };
+        network.expect("a prefix that fits").trunc()
     }
     fn path(&mut self) -> PathBuf {
         format!("/{}{}", self.word(), self.pick(&["", "/ü \"'\\", "\t", "'''"])).into()

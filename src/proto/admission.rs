@@ -3,111 +3,42 @@
 //! What the stream manager named is remembered elsewhere; here is decided what that, together with the configuration, is
 //! worth. Addresses are compared as numbers, never as text. Nothing here resolves a name or opens a socket.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
-
 use crate::proto::refusal::Refusal;
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// An address prefix such as `10.0.0.0/8`; a single address has the full length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    pub address: IpAddr,
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Whether the address lies inside. An IPv4 address is never inside an IPv6 prefix, mapped or not.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differing = own.to_bits() ^ other.to_bits();
-                differing.leading_zeros() >= u32::from(self.prefix)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differing = own.to_bits() ^ other.to_bits();
-                differing.leading_zeros() >= u32::from(self.prefix)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether it holds one address only.
-    pub fn is_single(&self) -> bool {
-        self.prefix == full_length(self.address)
-    }
-}
-
-const fn full_length(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_single() {
-            return self.address.fmt(f);
-        }
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-/// Why a text is no [`Network`].
+/// Why a text is no network, for [`parse_network`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkFault {
+    /// What stands before the `/` is no address in canonical form (RFC 6943, 3.1.1: no leading zeros, four parts).
     Address,
-    Prefix,
-    /// Bits are set behind the prefix: either one may be the slip.
-    HostBits,
+    /// The prefix length is not a number of digits only, or longer than this, the length of the address.
+    Prefix(u8),
+    /// The address has bits set behind its prefix, so that either of the two may be a mistake.
+    HostBits(IpNet),
 }
 
-impl fmt::Display for NetworkFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Address => "not an address in canonical form",
-            Self::Prefix => "the prefix length is no number or longer than the address",
-            Self::HostBits => "the address has bits set behind the prefix length",
-        })
-    }
-}
-
-impl std::error::Error for NetworkFault {}
-
-impl FromStr for Network {
-    type Err = NetworkFault;
-
-    fn from_str(text: &str) -> Result<Self, NetworkFault> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| NetworkFault::Address)?;
-        let full = full_length(address);
-        let prefix = match prefix {
-            None => full,
-            Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().map_err(|_| NetworkFault::Prefix)?
-            }
-            Some(_) => return Err(NetworkFault::Prefix),
-        };
-        if prefix > full {
-            return Err(NetworkFault::Prefix);
-        }
-        let host_bits = match address {
-            IpAddr::V4(address) => address.to_bits().checked_shl(prefix.into()).unwrap_or(0) != 0,
-            IpAddr::V6(address) => address.to_bits().checked_shl(prefix.into()).unwrap_or(0) != 0,
-        };
-        if host_bits { Err(NetworkFault::HostBits) } else { Ok(Self { address, prefix }) }
-    }
+/// Reads a network such as `10.0.0.0/8` or `fd00::/8`; an address without a prefix length is a network of that address alone.
+///
+/// Stricter than the parser of `ipnet`, which reads `010.0.0.0/8` as `10.0.0.0/8` and keeps bits behind the prefix.
+pub fn parse_network(text: &str) -> Result<IpNet, NetworkFault> {
+    let (address, digits) = match text.split_once('/') {
+        Some((address, digits)) => (address, Some(digits)),
+        None => (text, None),
+    };
+    let single = IpNet::from(address.parse::<IpAddr>().map_err(|_| NetworkFault::Address)?);
+    let Some(digits) = digits else { return Ok(single) };
+    let length = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+    let network = length.and_then(|length| IpNet::new(single.addr(), length).ok());
+    let network = network.ok_or(NetworkFault::Prefix(single.max_prefix_len()))?;
+    if network.addr() == network.network() { Ok(network) } else { Err(NetworkFault::HostBits(network)) }
 }
 
 /// What an operator says about origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionRules {
     /// Admitted without having been learned.
-    pub networks: Vec<Network>,
+    pub networks: Vec<IpNet>,
     /// Admit what the stream manager named.
     pub learned: bool,
     /// Learned **and** inside `networks`.
@@ -130,7 +61,7 @@ impl AdmissionRules {
 
     /// Whether it is written out as a single address, which lifts loopback and our own.
     pub fn lists(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.is_single() && network.address == address)
+        self.networks.contains(&IpNet::from(address))
     }
 }
 
@@ -147,7 +78,7 @@ impl Admitted {
 
 /// Admits an address, or says that it may not be dialled. Denied classes win over everything learned and every prefix.
 pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Result<Admitted, Refusal> {
-    let inside = rules.networks.iter().any(|network| network.contains(address));
+    let inside = rules.networks.iter().any(|network| network.contains(&address));
     let known = match (rules.learned, rules.strict) {
         (false, _) => inside,
         (true, false) => inside || is_learned,
@@ -239,7 +170,7 @@ mod tests {
     use super::*;
 
     fn rules(networks: &[&str]) -> AdmissionRules {
-        let networks = networks.iter().map(|text| text.parse().unwrap()).collect();
+        let networks = networks.iter().map(|text| parse_network(text).unwrap()).collect();
         let own = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
         AdmissionRules { networks, learned: true, strict: false, own, port: 5080 }
     }
@@ -318,24 +249,33 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_read_as_they_are_written() {
-        for text in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "10.0.0.5", "2001:db8::/32", "::1"] {
-            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+    fn a_network_is_read_only_in_its_canonical_form() {
+        for (text, network) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("10.0.0.5", "10.0.0.5/32"),
+            ("10.0.0.5/32", "10.0.0.5/32"),
+            ("::1", "::1/128"),
+        ] {
+            assert_eq!(parse_network(text).unwrap().to_string(), network);
         }
-        assert_eq!("10.0.0.5/32".parse::<Network>().unwrap().to_string(), "10.0.0.5");
+        let host_bits = |text: &str| NetworkFault::HostBits(text.parse().unwrap());
         for (text, fault) in [
-            ("10.0.0.0/33", NetworkFault::Prefix),
-            ("10.0.0.0/", NetworkFault::Prefix),
-            ("10.0.0.0/+8", NetworkFault::Prefix),
-            ("10.0.0.0/256", NetworkFault::Prefix),
-            ("10.0.0.1/8", NetworkFault::HostBits),
-            ("10.0.0.1/0", NetworkFault::HostBits),
-            ("2001:db8::1/32", NetworkFault::HostBits),
+            ("10.0.0.0/33", NetworkFault::Prefix(32)),
+            ("10.0.0.0/", NetworkFault::Prefix(32)),
+            ("10.0.0.0/+8", NetworkFault::Prefix(32)),
+            ("10.0.0.0/256", NetworkFault::Prefix(32)),
+            ("fd00::/8/8", NetworkFault::Prefix(128)),
+            ("10.0.0.1/8", host_bits("10.0.0.1/8")),
+            ("10.0.0.1/0", host_bits("10.0.0.1/0")),
+            ("2001:db8::1/32", host_bits("2001:db8::1/32")),
             ("10.0.0", NetworkFault::Address),
             ("010.0.0.0/8", NetworkFault::Address),
             ("node1", NetworkFault::Address),
         ] {
-            assert_eq!(text.parse::<Network>(), Err(fault), "{text}");
+            assert_eq!(parse_network(text), Err(fault), "{text}");
         }
     }
 }

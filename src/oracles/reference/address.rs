@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::proto::admission::Network;
+use ipnet::IpNet;
 
 /// An address as text, either kind; no brackets, no port, no zone, no zeros in front.
 pub(crate) fn any(text: &str) -> Option<IpAddr> {
@@ -70,8 +70,8 @@ pub(crate) fn bits(address: IpAddr) -> Vec<bool> {
 }
 
 /// The bits of a prefix.
-pub(crate) fn prefix(network: &Network) -> Vec<bool> {
-    bits(network.address)[..network.prefix.into()].to_vec()
+pub(crate) fn prefix(network: &IpNet) -> Vec<bool> {
+    bits(network.addr())[..network.prefix_len().into()].to_vec()
 }
 
 /// 127.0.0.0/8 and ::1.
