@@ -7,6 +7,7 @@ use crate::config::problem::Report;
 use crate::config::value::{Kind, List, Scalar, quote, text};
 use crate::proto::admission::{NetworkFault, parse_network};
 use crate::proto::http::cors::AllowOrigins;
+use http::Uri;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use toml::Spanned;
@@ -131,51 +132,63 @@ impl Scalar for App {
     }
 }
 
-/// Host (name or address without brackets) and port of `host[:port]`.
-fn authority(text: &str, default_port: u16) -> Option<(String, u16)> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, rest) = rest.split_once(']')?;
-            (address.parse::<Ipv6Addr>().ok()?.to_string(), rest)
-        }
-        None => {
-            let end = text.find(':').unwrap_or(text.len());
-            let (host, rest) = text.split_at(end);
-            let address = host.parse::<Ipv4Addr>().ok().map(|v4| v4.to_string());
-            (address.or_else(|| host_name(host))?, rest)
+/// An http or https address in parts: what the address of a stream manager and a web origin have in common.
+struct HttpUrl<'t> {
+    https: bool,
+    /// Name in lower case or address, IPv6 without brackets.
+    host: String,
+    port: u16,
+    /// Without slashes at its end.
+    path: &'t str,
+}
+
+/// Reads `http://` or `https://`, a host, an optional port (1 to 65535) and an optional path. Nothing else may stand there.
+fn http_url(text: &str) -> Option<HttpUrl<'_>> {
+    let uri: Uri = text.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri.authority()?;
+    // `Uri` also reads a scheme in capitals, a query and a fragment: then its parts do not make up the text
+    let path = text.strip_prefix(scheme)?.strip_prefix("://")?.strip_prefix(authority.as_str())?;
+    if path.trim_end_matches('/') != uri.path().trim_end_matches('/') {
+        return None;
+    }
+    let https = scheme == "https";
+    // fails where credentials stand before the host
+    let port = match authority.as_str().strip_prefix(authority.host())? {
+        "" => default_port(https),
+        rest => {
+            let is_port = |port: &str| rest.strip_prefix(':') == Some(port) && !port.starts_with('+');
+            authority.port().filter(|port| is_port(port.as_str()) && port.as_u16() != 0)?.as_u16()
         }
     };
-    let port = match port.strip_prefix(':') {
-        None => port.is_empty().then_some(default_port),
-        Some(digits) => {
-            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits.parse().ok().filter(|port| plain && *port != 0)
+    let host = match authority.host().strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.to_string(),
+        None => {
+            let address = authority.host().parse::<Ipv4Addr>().ok().map(|v4| v4.to_string());
+            address.or_else(|| host_name(authority.host()))?
         }
-    }?;
-    Some((host, port))
+    };
+    Some(HttpUrl { https, host, port, path: path.trim_end_matches('/') })
+}
+
+const fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
 }
 
 /// Where the stream manager is.
 pub(crate) struct Url;
 
 fn manager_url(text: &str) -> Option<ManagerUrl> {
-    let (scheme, rest) = text.split_once("://")?;
-    let (https, default_port) = match scheme {
-        "http" => (false, 80),
-        "https" => (true, 443),
-        _ => return None,
-    };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (host, port) = authority(host, default_port)?;
-    let prefix = path.trim_end_matches('/');
+    let HttpUrl { https, host, port, path } = http_url(text)?;
     let fits = |segment: &str| {
-        !matches!(segment, "" | "." | "..")
+        !matches!(segment, "." | "..")
+            && !segment.is_empty()
             && segment
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte))
     };
-    let clean = prefix.is_empty() || prefix[1..].split('/').all(fits);
-    clean.then(|| ManagerUrl { https, host, port, prefix: prefix.to_owned() })
+    let is_clean = path.strip_prefix('/').is_none_or(|segments| segments.split('/').all(fits));
+    is_clean.then(|| ManagerUrl { https, host, port, prefix: path.to_owned() })
 }
 
 impl Scalar for Url {
@@ -205,16 +218,11 @@ impl Scalar for Url {
 /// A web origin as browsers write it (RFC 6454, 6.2): lower case, no slash at its end, no default port.
 fn web_origin(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
-    let (scheme, rest) = lower.split_once("://")?;
-    let default_port = match scheme {
-        "http" => 80,
-        "https" => 443,
-        _ => return None,
-    };
-    let (host, port) = authority(rest.trim_end_matches('/'), default_port)?;
+    let HttpUrl { https, host, port, path } = http_url(&lower)?;
+    let scheme = if https { "https" } else { "http" };
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let port = if port == default_port { String::new() } else { format!(":{port}") };
-    Some(format!("{scheme}://{host}{port}"))
+    let port = if port == default_port(https) { String::new() } else { format!(":{port}") };
+    path.is_empty().then(|| format!("{scheme}://{host}{port}"))
 }
 
 /// A web origin exactly as a browser sends it, or what would be right.
