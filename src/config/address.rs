@@ -1,6 +1,6 @@
-//! Kinds of values that say where something is: socket addresses, networks, host names, URLs, web origins.
+//! Kinds of values that are addresses: socket addresses, networks, host names, apps, URLs, web origins.
 //!
-//! Only the text is judged here; whether a name resolves or a port is free is for `control` to find out.
+//! Only the text is checked here. Whether a name resolves and whether a port is free shows in `control`.
 
 use crate::config::model::{AdminListen, ManagerUrl, OriginHeader};
 use crate::config::problem::Report;
@@ -19,22 +19,21 @@ pub(crate) struct Address;
 impl Scalar for Address {
     type Value = SocketAddr;
 
-    fn of(value: &DeValue<'_>) -> Result<SocketAddr, String> {
-        let right =
-            || "right is an address with its port, such as \"0.0.0.0:443\" or \"[::]:443\"".to_owned();
-        let address = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<SocketAddr, String> {
+        let expected = || "an address with its port, such as \"0.0.0.0:443\" or \"[::]:443\"".to_owned();
+        let address = text(value, expected)?;
         address.parse().map_err(|_| match address.parse::<u16>() {
-            Ok(port) => format!("right is an address with its port, such as \"0.0.0.0:{port}\""),
-            Err(_) => right(),
+            Ok(port) => format!("an address with its port, such as \"0.0.0.0:{port}\""),
+            Err(_) => expected(),
         })
     }
 
-    fn write(value: &SocketAddr) -> String {
+    fn print(value: &SocketAddr) -> String {
         quote(&value.to_string())
     }
 }
 
-/// An address, or an address with the length of its prefix.
+/// An address, or an address with the length of its prefix and no bits behind it.
 pub(crate) struct Prefix;
 
 /// The IPv4 address that a text holds in the form of IPv6, `::ffff:10.0.0.1`, if any. Such an address is never dialled.
@@ -45,32 +44,31 @@ fn mapped_ipv4(text: &str) -> Option<Ipv4Addr> {
 impl Scalar for Prefix {
     type Value = IpNet;
 
-    fn of(value: &DeValue<'_>) -> Result<IpNet, String> {
-        let right = || {
-            "right is an address or a prefix, such as \"10.0.0.7\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned()
-        };
-        let written = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<IpNet, String> {
+        let expected =
+            || "an address or a prefix, such as \"10.0.0.7\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned();
+        let written = text(value, expected)?;
         if let Some(address) = mapped_ipv4(written) {
-            return Err(format!("right is IPv4 as itself, such as \"{address}\""));
+            return Err(format!("IPv4 in its own form, such as \"{address}\""));
         }
         parse_network(written).map_err(|fault| match fault {
-            NetworkFault::Address => right(),
-            NetworkFault::Prefix(longest) => format!("right is a prefix length from 0 to {longest}"),
+            NetworkFault::Address => expected(),
+            NetworkFault::Prefix(longest) => format!("a prefix length from 0 to {longest}"),
             NetworkFault::HostBits(network) => format!(
-                "bits behind the prefix are set: right is \"{}\", or \"{}\" alone",
+                "\"{}\", without bits behind the prefix, or \"{}\" alone",
                 network.trunc(),
                 network.addr()
             ),
         })
     }
 
-    fn write(value: &IpNet) -> String {
+    fn print(value: &IpNet) -> String {
         let is_single = value.prefix_len() == value.max_prefix_len();
         quote(&if is_single { value.addr().to_string() } else { value.to_string() })
     }
 }
 
-/// A host name in lower case, if it is one (RFC 1123): no address, and nothing that a resolver may take for one.
+/// A host name in lower case, if the text is one (RFC 1123): no address, and nothing that a resolver may read as one.
 fn host_name(text: &str) -> Option<String> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -83,22 +81,22 @@ fn host_name(text: &str) -> Option<String> {
     (text.len() <= 253 && text.split('.').all(label) && !number).then(|| text.to_ascii_lowercase())
 }
 
-/// A host name that a client may use instead of an address.
+/// A host name that a client may use instead of the address of a node.
 pub(crate) struct Name;
 
 impl Scalar for Name {
     type Value = String;
 
-    fn of(value: &DeValue<'_>) -> Result<String, String> {
-        let right = || "right is a host name, such as \"node1.example.com\"".to_owned();
-        let name = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
+        let expected = || "a host name, such as \"node1.example.com\"".to_owned();
+        let name = text(value, expected)?;
         if name.parse::<IpAddr>().is_ok() {
-            return Err("addresses belong to origins.networks; right is a host name".to_owned());
+            return Err("a host name (an address belongs to origins.networks)".to_owned());
         }
-        host_name(name).ok_or_else(right)
+        host_name(name).ok_or_else(expected)
     }
 
-    fn write(value: &String) -> String {
+    fn print(value: &String) -> String {
         quote(value)
     }
 }
@@ -109,25 +107,23 @@ pub(crate) struct App;
 impl Scalar for App {
     type Value = String;
 
-    fn of(value: &DeValue<'_>) -> Result<String, String> {
-        let right =
-            || "right is one path segment of 1 to 64 letters, digits, dots, dashes or underscores".to_owned();
-        let app = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
+        let expected =
+            || "one path segment of 1 to 64 letters, digits, dots, dashes or underscores".to_owned();
+        let app = text(value, expected)?;
         if app.eq_ignore_ascii_case("streammanager") {
-            return Err(
-                "streammanager is the stream manager's own; right is the app of your nodes".to_owned()
-            );
+            return Err("the app of your nodes (streammanager belongs to the stream manager)".to_owned());
         }
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let dots = app == "." || app == "..";
         if (1..=64).contains(&app.len()) && app.bytes().all(fits) && !dots {
             Ok(app.to_owned())
         } else {
-            Err(right())
+            Err(expected())
         }
     }
 
-    fn write(value: &String) -> String {
+    fn print(value: &String) -> String {
         quote(value)
     }
 }
@@ -175,7 +171,7 @@ const fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }
 
-/// Where the stream manager is.
+/// The address of the stream manager: http or https, host, optional port, optional path prefix.
 pub(crate) struct Url;
 
 fn manager_url(text: &str) -> Option<ManagerUrl> {
@@ -194,21 +190,21 @@ fn manager_url(text: &str) -> Option<ManagerUrl> {
 impl Scalar for Url {
     type Value = ManagerUrl;
 
-    /// Somebody may have written a password or a token into it.
-    fn shown(text: &str) -> bool {
+    /// Not with a `@` or `?`: behind those a password or a token may stand.
+    fn may_show(text: &str) -> bool {
         !text.contains(['@', '?'])
     }
 
-    fn of(value: &DeValue<'_>) -> Result<ManagerUrl, String> {
-        let right = || {
-            "right is http or https, a host, perhaps a port and a path prefix, such as \"http://10.0.0.2:5080\"; \
+    fn parse(value: &DeValue<'_>) -> Result<ManagerUrl, String> {
+        let expected = || {
+            "http or https, a host, an optional port and an optional path prefix, such as \"http://10.0.0.2:5080\"; \
              credentials go to stream_manager.authorization"
                 .to_owned()
         };
-        manager_url(text(value, right)?).ok_or_else(right)
+        manager_url(text(value, expected)?).ok_or_else(expected)
     }
 
-    fn write(value: &ManagerUrl) -> String {
+    fn print(value: &ManagerUrl) -> String {
         let scheme = if value.https { "https" } else { "http" };
         let host = if value.host.contains(':') { format!("[{}]", value.host) } else { value.host.clone() };
         quote(&format!("{scheme}://{host}:{}{}", value.port, value.prefix))
@@ -225,35 +221,33 @@ fn web_origin(text: &str) -> Option<String> {
     path.is_empty().then(|| format!("{scheme}://{host}{port}"))
 }
 
-/// A web origin exactly as a browser sends it, or what would be right.
+/// A web origin exactly as a browser sends it, or what was expected.
 fn exact_origin(text: &str) -> Result<String, String> {
     match web_origin(text) {
         Some(origin) if origin == text => Ok(origin),
-        Some(origin) => Err(format!("browsers send it differently: right is \"{origin}\"")),
-        None => Err("right is an origin such as \"https://app.example.com\"".to_owned()),
+        Some(origin) => Err(format!("\"{origin}\", as browsers send it")),
+        None => Err("an origin such as \"https://app.example.com\"".to_owned()),
     }
 }
 
-/// What stands in the `Origin` field that a node gets.
+/// The `Origin` field that a node gets: `"none"`, `"node"`, `"client"` or a web origin.
 pub(crate) struct NodeOrigin;
 
 impl Scalar for NodeOrigin {
     type Value = OriginHeader;
 
-    fn of(value: &DeValue<'_>) -> Result<OriginHeader, String> {
-        let right = || {
-            "right is \"none\", \"node\", \"client\" or an origin such as \"https://app.example.com\""
-                .to_owned()
-        };
-        Ok(match text(value, right)? {
+    fn parse(value: &DeValue<'_>) -> Result<OriginHeader, String> {
+        let expected =
+            || "\"none\", \"node\", \"client\" or an origin such as \"https://app.example.com\"".to_owned();
+        Ok(match text(value, expected)? {
             "none" => OriginHeader::None,
             "node" => OriginHeader::Node,
             "client" => OriginHeader::Client,
-            fixed => OriginHeader::Fixed(exact_origin(fixed).map_err(|_| right())?),
+            fixed => OriginHeader::Fixed(exact_origin(fixed).map_err(|_| expected())?),
         })
     }
 
-    fn write(value: &OriginHeader) -> String {
+    fn print(value: &OriginHeader) -> String {
         quote(match value {
             OriginHeader::None => "none",
             OriginHeader::Node => "node",
@@ -263,28 +257,26 @@ impl Scalar for NodeOrigin {
     }
 }
 
-/// One web origin.
+/// One web origin of a list.
 struct WebOrigin;
 
 impl Scalar for WebOrigin {
     type Value = String;
 
-    fn of(value: &DeValue<'_>) -> Result<String, String> {
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
         match value.as_str() {
-            Some("*") => {
-                Err("\"*\" stands alone: right is [\"*\"], or a list of origins without it".to_owned())
-            }
+            Some("*") => Err("[\"*\"] alone, or a list of origins without it".to_owned()),
             Some(origin) => exact_origin(origin),
-            None => Err("right is an origin such as \"https://app.example.com\"".to_owned()),
+            None => Err("an origin such as \"https://app.example.com\"".to_owned()),
         }
     }
 
-    fn write(value: &String) -> String {
+    fn print(value: &String) -> String {
         quote(value)
     }
 }
 
-/// Which pages may talk to us.
+/// The web origins whose pages may use the gateway: a list, or `["*"]`.
 pub(crate) struct Pages;
 
 impl Kind for Pages {
@@ -293,7 +285,7 @@ impl Kind for Pages {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<AllowOrigins> {
         let only = value.get_ref().as_array().filter(|items| items.len() == 1).map(|items| &items[0]);
         if only.and_then(|item| item.get_ref().as_str()) == Some("*") {
-            return Some(AllowOrigins::Anyone);
+            return Some(AllowOrigins::Any);
         }
         let origins = List::<WebOrigin>::read(value, key, report)?;
         Some(if origins.is_empty() { AllowOrigins::SameHost } else { AllowOrigins::Listed(origins) })
@@ -302,36 +294,36 @@ impl Kind for Pages {
     fn write(value: &AllowOrigins) -> String {
         match value {
             AllowOrigins::SameHost => "[]".to_owned(),
-            AllowOrigins::Anyone => "[\"*\"]".to_owned(),
+            AllowOrigins::Any => "[\"*\"]".to_owned(),
             AllowOrigins::Listed(origins) => List::<WebOrigin>::write(origins),
         }
     }
 }
 
-/// Where the admin listener is.
+/// The address of the admin listener: `ADDRESS:PORT`, `unix:/PATH` or `off`.
 pub(crate) struct AdminAddress;
 
 impl Scalar for AdminAddress {
     type Value = AdminListen;
 
-    fn of(value: &DeValue<'_>) -> Result<AdminListen, String> {
-        let right = || {
-            "right is an address with its port such as \"127.0.0.1:9180\", \"unix:/run/tidegate/admin.sock\" or \"off\""
+    fn parse(value: &DeValue<'_>) -> Result<AdminListen, String> {
+        let expected = || {
+            "an address with its port such as \"127.0.0.1:9180\", \"unix:/run/tidegate/admin.sock\" or \"off\""
                 .to_owned()
         };
-        let address = text(value, right)?;
+        let address = text(value, expected)?;
         if address == "off" {
             return Ok(AdminListen::Off);
         }
         if let Some(path) = address.strip_prefix("unix:") {
-            // 107 bytes is what the kernel takes
+            // the kernel takes paths of at most 107 bytes
             let fits = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
-            return if fits { Ok(AdminListen::Unix(path.into())) } else { Err(right()) };
+            return if fits { Ok(AdminListen::Unix(path.into())) } else { Err(expected()) };
         }
-        address.parse().map(AdminListen::Tcp).map_err(|_| right())
+        address.parse().map(AdminListen::Tcp).map_err(|_| expected())
     }
 
-    fn write(value: &AdminListen) -> String {
+    fn print(value: &AdminListen) -> String {
         match value {
             AdminListen::Off => quote("off"),
             AdminListen::Tcp(address) => quote(&address.to_string()),

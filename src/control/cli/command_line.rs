@@ -93,7 +93,7 @@ struct At {
 
 fn admin_address(text: &str) -> Result<AdminListen, String> {
     match config::admin_address(text)? {
-        AdminListen::Off => Err("right is an address with its port, or unix:/PATH".to_owned()),
+        AdminListen::Off => Err("expected an address with its port, or unix:/PATH".to_owned()),
         address => Ok(address),
     }
 }

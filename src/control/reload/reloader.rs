@@ -205,11 +205,11 @@ impl Reloader {
     /// All that can fail comes first; then all that can't.
     fn reload(&mut self) -> Result<Done, ReloadError> {
         let mut loaded = load::load(&self.path).map_err(|failure| self.refuse(&failure))?;
-        let needs_restart = config::keep_running(&self.served.config, &mut loaded.config);
+        let needs_restart = config::keep_restart_only(&self.served.config, &mut loaded.config);
         let (resolved, lost) = self.resolve(&loaded)?;
         let opened = log::open(&loaded.config.log).map_err(|error| {
             let found = format!("a file that can't be opened ({error})");
-            let right = "right is a file that tidegate's user may write".to_owned();
+            let right = "a file that tidegate's user may write".to_owned();
             self.problems(vec![loaded.problem("log.access", found, right)])
         })?;
 
@@ -267,7 +267,7 @@ impl Reloader {
         let resolved = resolved.map_err(|unknown| {
             let problem = |lost: &dns::Unresolved| {
                 let found = format!("{}, which does not resolve now ({})", lost.name, lost.error);
-                loaded.problem(lost.key, found, "right is a name that DNS knows".to_owned())
+                loaded.problem(lost.key, found, "a name that DNS knows".to_owned())
             };
             self.problems(unknown.iter().map(problem).collect())
         })?;

@@ -6,7 +6,7 @@ pub enum AllowOrigins {
     /// Only pages of the very host they talk to.
     SameHost,
     /// `["*"]`.
-    Anyone,
+    Any,
     /// Exact origins, lower case, without a slash at the end; same host is allowed too.
     Listed(Vec<String>),
 }
@@ -27,7 +27,7 @@ impl AllowOrigins {
     pub fn judge(&self, origin: Option<&str>, host: &str) -> Site {
         let Some(origin) = origin else { return Site::Unnamed };
         let allowed = match self {
-            Self::Anyone => true,
+            Self::Any => true,
             Self::SameHost => is_same_host(origin, host),
             Self::Listed(listed) => {
                 listed.iter().any(|one| one.eq_ignore_ascii_case(origin)) || is_same_host(origin, host)
@@ -71,6 +71,6 @@ mod tests {
         for origin in ["https://app.example.evil", "https://app.example:444", "http://app.example"] {
             assert_eq!(rule.judge(Some(origin), "gate.example"), Site::Foreign, "{origin}");
         }
-        assert_eq!(AllowOrigins::Anyone.judge(Some("null"), "gate.example"), Site::Allowed);
+        assert_eq!(AllowOrigins::Any.judge(Some("null"), "gate.example"), Site::Allowed);
     }
 }

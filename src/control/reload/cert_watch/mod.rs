@@ -99,8 +99,9 @@ impl Pair {
             }
             // tried again with every look
             Err(faults) => {
-                let text =
-                    |fault: &certs::Fault| format!("{}: found {}; {}", fault.entry, fault.found, fault.right);
+                let text = |fault: &certs::Fault| {
+                    format!("{}: expected {}, found {}", fault.entry, fault.right, fault.found)
+                };
                 let complaint = faults.iter().map(text).collect::<Vec<_>>().join("; ");
                 if self.complaint.as_ref() != Some(&complaint) {
                     seen.complaints.push(complaint.clone());
