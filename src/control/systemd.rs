@@ -105,7 +105,7 @@ impl Watchdog {
     pub fn feed(&mut self, workers: &[Arc<WorkerMetrics>]) {
         let still = self.still(workers);
         for (index, worker) in workers.iter().enumerate() {
-            worker.stands_still.set(i64::from(still == Some(index)));
+            worker.unresponsive.set(i64::from(still == Some(index)));
         }
         match still {
             None => tell(&[NotifyState::Watchdog]),

@@ -165,7 +165,7 @@ async fn metrics(State(shared): State<Arc<ProcessState>>, headers: HeaderMap) ->
 
 /// Whether the process goes round; if not, only a new start helps.
 async fn live(State(shared): State<Arc<ProcessState>>) -> (StatusCode, String) {
-    match shared.metrics.iter().position(|worker| worker.stands_still.get() > 0) {
+    match shared.metrics.iter().position(|worker| worker.unresponsive.get() > 0) {
         None => (StatusCode::OK, "alive\n".to_owned()),
         Some(worker) => (StatusCode::SERVICE_UNAVAILABLE, format!("worker {worker} stands still\n")),
     }
