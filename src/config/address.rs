@@ -197,8 +197,8 @@ impl Scalar for Url {
 
     fn parse(value: &DeValue<'_>) -> Result<ManagerUrl, String> {
         let expected = || {
-            "http or https, a host, an optional port and an optional path prefix, such as \"http://10.0.0.2:5080\"; \
-             credentials go to stream_manager.authorization"
+            "http or https, a host, an optional port and an optional path prefix, such as \"http://10.0.0.2:5080\" \
+             (credentials belong to stream_manager.authorization)"
                 .to_owned()
         };
         manager_url(text(value, expected)?).ok_or_else(expected)
@@ -226,7 +226,7 @@ fn exact_origin(text: &str) -> Result<String, String> {
     match web_origin(text) {
         Some(origin) if origin == text => Ok(origin),
         Some(origin) => Err(format!("\"{origin}\", as browsers send it")),
-        None => Err("an origin such as \"https://app.example.com\"".to_owned()),
+        None => Err("a web origin such as \"https://app.example.com\"".to_owned()),
     }
 }
 
@@ -237,8 +237,9 @@ impl Scalar for NodeOrigin {
     type Value = OriginHeader;
 
     fn parse(value: &DeValue<'_>) -> Result<OriginHeader, String> {
-        let expected =
-            || "\"none\", \"node\", \"client\" or an origin such as \"https://app.example.com\"".to_owned();
+        let expected = || {
+            "\"none\", \"node\", \"client\" or a web origin such as \"https://app.example.com\"".to_owned()
+        };
         Ok(match text(value, expected)? {
             "none" => OriginHeader::None,
             "node" => OriginHeader::Node,
@@ -265,9 +266,9 @@ impl Scalar for WebOrigin {
 
     fn parse(value: &DeValue<'_>) -> Result<String, String> {
         match value.as_str() {
-            Some("*") => Err("[\"*\"] alone, or a list of origins without it".to_owned()),
+            Some("*") => Err("[\"*\"] alone, or a list of web origins without it".to_owned()),
             Some(origin) => exact_origin(origin),
-            None => Err("an origin such as \"https://app.example.com\"".to_owned()),
+            None => Err("a web origin such as \"https://app.example.com\"".to_owned()),
         }
     }
 

@@ -1,7 +1,7 @@
-//! Known origins, and the permit without which nothing is dialled.
+//! Admission: the rule which nodes may be dialled, and the permit without which the gateway dials no address.
 //!
-//! What the stream manager named is remembered elsewhere; here is decided what that, together with the configuration, is
-//! worth. Addresses are compared as numbers, never as text. Nothing here resolves a name or opens a socket.
+//! Learned nodes are stored elsewhere; the caller says whether an address is one. Addresses are compared as numbers, never
+//! as text. Nothing here resolves a name or opens a socket.
 
 use crate::proto::refusal::Refusal;
 use ipnet::IpNet;
@@ -28,29 +28,31 @@ pub fn parse_network(text: &str) -> Result<IpNet, NetworkFault> {
     };
     let single = IpNet::from(address.parse::<IpAddr>().map_err(|_| NetworkFault::Address)?);
     let Some(digits) = digits else { return Ok(single) };
-    let length = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+    // `u8` reads a plus sign too
+    let length = digits.parse().ok().filter(|_| !digits.starts_with('+'));
     let network = length.and_then(|length| IpNet::new(single.addr(), length).ok());
-    let network = network.ok_or(NetworkFault::Prefix(single.max_prefix_len()))?;
+    let network = network.ok_or_else(|| NetworkFault::Prefix(single.max_prefix_len()))?;
     if network.addr() == network.network() { Ok(network) } else { Err(NetworkFault::HostBits(network)) }
 }
 
-/// What an operator says about origins.
+/// What the configuration says about nodes, and the addresses of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionRules {
-    /// Admitted without having been learned.
+    /// Their addresses are admitted without having been learned. A network of a single address also lifts the denial of that
+    /// address if it is loopback or in `own`.
     pub networks: Vec<IpNet>,
-    /// Admit what the stream manager named.
+    /// Whether learned nodes are admitted.
     pub learned: bool,
-    /// Learned **and** inside `networks`.
+    /// Whether a node has to be learned **and** inside `networks`.
     pub strict: bool,
-    /// Our own and the stream manager's addresses.
+    /// The addresses of the gateway and of the stream manager.
     pub own: Vec<IpAddr>,
-    /// The one port that is ever dialled on an origin.
+    /// The only port that is dialled on a node.
     pub port: u16,
 }
 
 impl AdmissionRules {
-    /// Whether an address is of a denied class, and nobody who may has lifted that.
+    /// Whether an address is of a denied class and the configuration does not lift that.
     fn denies(&self, address: IpAddr) -> bool {
         match Class::of(address) {
             Class::Never => true,
@@ -59,24 +61,26 @@ impl AdmissionRules {
         }
     }
 
-    /// Whether it is written out as a single address, which lifts loopback and our own.
+    /// Whether `networks` has this very address as a network of its own, which lifts the denial of loopback and `own`.
     pub fn lists(&self, address: IpAddr) -> bool {
         self.networks.contains(&IpNet::from(address))
     }
 }
 
-/// Permission to dial an origin. Only [`admit`] makes one, and a dial takes nothing else.
+/// The permit to dial a node. Only [`admit`] and [`admit_configured`] make one, and a dial takes nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Admitted(SocketAddr);
 
 impl Admitted {
-    /// Where to connect to.
+    /// The address and port to connect to.
     pub const fn address(&self) -> SocketAddr {
         self.0
     }
 }
 
-/// Admits an address, or says that it may not be dialled. Denied classes win over everything learned and every prefix.
+/// Admits the address of a node that is inside a network of the configuration, or learned, or both, as the rules say.
+///
+/// Fails with [`Refusal::OriginNotAdmitted`] otherwise, and for every address of a denied class, learned or listed.
 pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Result<Admitted, Refusal> {
     let inside = rules.networks.iter().any(|network| network.contains(&address));
     let known = match (rules.learned, rules.strict) {
@@ -87,7 +91,9 @@ pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Resul
     if known { admit_configured(rules, address) } else { Err(Refusal::OriginNotAdmitted) }
 }
 
-/// Admits an address of a name that configuration lists: it needs not be known otherwise. Denied classes win all the same.
+/// Admits an address that need not be learned or listed, because the configuration lists its name.
+///
+/// Fails with [`Refusal::OriginNotAdmitted`] for every address of a denied class.
 pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admitted, Refusal> {
     if rules.denies(address) {
         return Err(Refusal::OriginNotAdmitted);
@@ -95,22 +101,23 @@ pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admit
     Ok(Admitted(SocketAddr::new(address, rules.port)))
 }
 
-/// Whether an address that the stream manager named is worth remembering: denied classes are not even learned.
+/// Whether an address that the stream manager named may be learned. Addresses of denied classes may not.
 pub fn may_learn(rules: &AdmissionRules, address: IpAddr) -> bool {
     rules.learned && !rules.denies(address)
 }
 
-/// What kind of address this is, as far as it matters here.
+/// The kinds of addresses that admission tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Ordinary,
-    /// Denied unless listed as a single address: tests, the demo, one-machine set-ups.
+    /// Denied unless listed as a single address, which tests, the demo and clusters on one machine need.
     Loopback,
     /// Denied whatever is configured.
     Never,
 }
 
-/// Metadata services outside of the link-local ranges: whoever reaches them is the machine to its cloud.
+/// Metadata services outside of the link-local ranges. They give the credentials of the machine to every client that reaches
+/// them.
 const METADATA: [IpAddr; 8] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),   // Azure
@@ -154,7 +161,7 @@ impl Class {
         let denied = address.is_unicast_link_local()
             || address.is_multicast()
             || match address.segments() {
-                // unspecified, and IPv4 inside: compatible, mapped, translated
+                // unspecified, and those that hold an IPv4 address: compatible, mapped, translated
                 [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => true,
                 // 6to4, Teredo, NAT64
                 [0x2002, ..] | [0x2001, 0, ..] => true,
@@ -180,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_learned_or_listed() {
+    fn a_node_is_admitted_when_it_is_learned_or_listed() {
         let open = rules(&["192.168.1.0/24", "2001:db8:1::/48"]);
         assert!(admits(&open, "10.0.0.5", true) && !admits(&open, "10.0.0.5", false));
         assert!(admits(&open, "192.168.1.255", false) && !admits(&open, "192.168.2.0", false));
@@ -196,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_single_address_lifts_loopback_and_our_own() {
+    fn only_a_single_address_lifts_the_denial_of_loopback_and_own_addresses() {
         let wide = rules(&["127.0.0.0/8", "10.0.0.0/8", "::/0"]);
         for address in ["127.0.0.1", "::1", "10.0.0.1", "10.0.0.2"] {
             assert!(!admits(&wide, address, true), "{address}");
@@ -213,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_lifts() {
+    fn nothing_lifts_the_denial_of_other_classes() {
         let never = [
             "0.0.0.0",
             "0.1.2.3",

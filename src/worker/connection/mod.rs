@@ -52,7 +52,7 @@ async fn before_relay(
     let client = proxy_header::client(session, &sock, deadline).await?;
     session.peer = client.address;
     session.wake_handle.info.peer.set(client.address);
-    if let Err(refusal) = handshake.belongs_to(client.address.ip(), session.accepted) {
+    if let Err(refusal) = handshake.charge_to(client.address.ip(), session.accepted) {
         // no TLS for them either
         session.worker.metrics.refusals.of(refusal).add(1);
         return None;

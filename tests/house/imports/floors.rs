@@ -47,9 +47,10 @@ pub const FLOORS: &[Floor] = &[
         rooms: &[
             &["transfer"],
             &["gateway"],
+            &["questions"],
             &["answers"],
-            &["questions", "nodes", "whip_sessions", "limits", "revision"],
-            &["counters", "session_id"],
+            &["nodes", "whip_sessions", "limits", "revision"],
+            &["counters", "clock", "session_id"],
             &["atomic"],
         ],
     },
