@@ -190,7 +190,7 @@ fn manager_url(text: &str) -> Option<ManagerUrl> {
 impl Scalar for Url {
     type Value = ManagerUrl;
 
-    /// Not with a `@` or `?`: behind those a password or a token may stand.
+    /// Not with a `@` or `?`, because a password or a token may stand beside those.
     fn may_show(text: &str) -> bool {
         !text.contains(['@', '?'])
     }

@@ -38,7 +38,7 @@ pub fn parse_network(text: &str) -> Result<IpNet, NetworkFault> {
 /// What the configuration says about nodes, and the addresses of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionRules {
-    /// Their addresses are admitted without having been learned. A network of a single address also lifts the denial of that
+    /// Networks whose addresses are admitted without having been learned. A network of a single address also lifts the denial of that
     /// address if it is loopback or in `own`.
     pub networks: Vec<IpNet>,
     /// Whether learned nodes are admitted.
