@@ -122,9 +122,9 @@ suite_sandbox() {
 # --- scripts ----------------------------------------------------------------------------------------------------------
 
 suite_sanitize() { checked_step 2400 'tests/sanitize.sh: what is around unsafe, under ASan' tests/sanitize.sh "$@"; }
-build_sanitize() { step 2400 'tests/sanitize.sh --build' tests/sanitize.sh --build; }
-suite_counts() { step 1800 'benches/counts.sh: no case over 3 % more' benches/counts.sh "$@"; }
-suite_supply_chain() { step 1800 'tests/supply_chain.sh: licences, sources, advisories' tests/supply_chain.sh; }
+build_sanitize() { step 3600 'tests/sanitize.sh --build' tests/sanitize.sh --build; }
+suite_counts() { step 3600 'benches/counts.sh: no case over 3 % more' benches/counts.sh "$@"; }
+suite_supply_chain() { step 3600 'tests/supply_chain.sh: licences, sources, advisories' tests/supply_chain.sh; }
 suite_autobahn() { step 900 'tests/autobahn/run.sh' tests/autobahn/run.sh "$@"; }
 suite_testssl() { step 600 'tests/testssl/run.sh' tests/testssl/run.sh "$@"; }
 
