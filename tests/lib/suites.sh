@@ -99,16 +99,24 @@ suite_crate() {
   checked_step 1800 "tests: $name" cargo test --workspace --test "$name" --locked --quiet -- "$@"
 }
 
-# These tests mostly wait, so eight of them run at a time. On both drivers, because accepting, reading, writing and closing
-# take other paths on each.
+# Tests that flood the gateway compute, so one runs per core. All other tests of the gateway mostly wait: eight at a time.
+floods=(abuse overload reload_load soak storm)
+
+# On both drivers, because accepting, reading, writing and closing take other paths on each.
 suite_gateway() {
-  local driver variable
-  for driver in 'io_uring' epoll; do
-    variable=TIDEGATE_TEST_DRIVER=$driver
-    if [ "$driver" = io_uring ]; then variable=--unset=TIDEGATE_TEST_DRIVER; fi
-    checked_step 1800 "tests: gateway on $driver" env "$variable" RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}" \
-      cargo test --workspace --test gateway --locked --quiet -- "$@"
-  done
+  gateway_tests 'io_uring' --unset=TIDEGATE_TEST_DRIVER "$@"
+  gateway_tests 'epoll' TIDEGATE_TEST_DRIVER=epoll "$@"
+}
+
+# gateway_tests DRIVER ENVIRONMENT [FILTER...]
+gateway_tests() {
+  local title="tests: gateway on $1" flood skips=()
+  local command=(env "$2" cargo test --workspace --test gateway --locked --quiet --)
+  shift 2
+  if [ $# -gt 0 ]; then checked_step 1800 "$title" "${command[@]}" "$@"; return; fi
+  for flood in "${floods[@]}"; do skips+=(--skip "$flood"); done
+  checked_step 1800 "$title" "${command[@]}" --test-threads=8 "${skips[@]}"
+  checked_step 1800 "$title, floods" "${command[@]}" "${floods[@]}"
 }
 
 suite_sandbox() {
