@@ -38,7 +38,7 @@ for file in tests/*.rs tests/*/main.rs; do
   esac
 done
 suite sandbox 10 yes "$c" 'the sandbox cluster of the tests and the demo'
-suite sanitize 90 yes "$c ip=iproute2" 'the code around unsafe under AddressSanitizer'
+suite sanitize 60 yes "$c ip=iproute2" 'the code around unsafe under AddressSanitizer'
 suite counts 15 yes "$c valgrind=valgrind" 'no piece takes over 3 % more instructions than in the baseline'
 suite supply_chain 5 no "$c git=git" 'licences, sources and advisories of all dependencies (cargo deny)'
 suite systemd 1 no "$c systemd-analyze=systemd" 'systemd-analyze verify accepts the units'
