@@ -100,7 +100,7 @@ suite_crate() {
 }
 
 # Tests that flood the gateway compute, so one runs per core. All other tests of the gateway mostly wait: eight at a time.
-floods=(abuse overload reload_load soak storm)
+floods=(abuse:: limits::overload:: under_load:: websocket::soak::)
 
 # On both drivers, because accepting, reading, writing and closing take other paths on each.
 suite_gateway() {
