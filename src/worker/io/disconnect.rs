@@ -25,7 +25,8 @@ pub(crate) async fn until_disconnect<T>(
     let still_waits = close_notify == CloseNotify::StillWaits;
     loop {
         let watch = conn.inbox.len() < AHEAD_MAX && !(still_waits && conn.ended);
-        let mut readable = std::pin::pin!(conn.sock.clone().until_readable());
+        let sock = conn.sock.clone();
+        let mut readable = std::pin::pin!(sock.readable());
         let done = std::future::poll_fn(|cx| {
             if let Poll::Ready(value) = work(cx) {
                 return Poll::Ready(Some(value));

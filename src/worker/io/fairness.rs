@@ -66,6 +66,10 @@ impl ReadSize {
     }
 }
 
+/// Steps that a task takes one after the other without a wait; then it yields. On the ring each wait for a socket ends a
+/// task's turn. Epoll reports at once that more bytes are there, so a peer that sends without pause would keep the worker.
+pub(crate) const STEPS_MAX: u32 = 4;
+
 /// How long a yielding task sleeps: one tick of the runtime's timers, the shortest there is.
 pub(crate) const YIELD_DELAY: Duration = Duration::from_millis(1);
 

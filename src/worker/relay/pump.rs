@@ -9,7 +9,7 @@ use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
-use crate::worker::io::fairness::ReadSize;
+use crate::worker::io::fairness::{ReadSize, STEPS_MAX};
 use crate::worker::io::keepalive;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
@@ -38,10 +38,6 @@ pub(crate) struct RelayStart {
     pub rules: RelayRules,
     pub active: ActiveGuard,
 }
-
-/// Steps of one session without a wait; then it yields. On the ring each wait ends the session's turn. Epoll reports at once
-/// that more bytes are there, so a peer that sends without end would keep the worker.
-const STEPS_MAX: u32 = 4;
 
 /// Relays frames in both directions until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {

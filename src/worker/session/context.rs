@@ -97,6 +97,10 @@ impl Session {
         let mut wait = std::pin::pin!(wait);
         let mut sleep = std::pin::pin!(runtime::sleep_until(deadline));
         std::future::poll_fn(|cx| {
+            // by the clock, and first: a peer that is always ready must not keep its deadline from being seen
+            if Instant::now() >= deadline {
+                return Poll::Ready(Woke::Deadline);
+            }
             if wait.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woke::Ready);
             }
