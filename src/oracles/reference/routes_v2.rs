@@ -125,7 +125,7 @@ pub fn chunked(sent: &[u8], max: u64) -> Option<Option<(Vec<u8>, usize)>> {
     let (mut payload, mut at, mut extra) = (Vec::new(), 0, 0);
     loop {
         extra += extra_bytes(&sent[at..]);
-        if extra > 4096 {
+        if extra > 2048 {
             return None;
         }
         let Some(line) = line(&sent[at..], 256, false)? else { return Some(None) };

@@ -12,7 +12,7 @@ const LINE_MAX: usize = 256;
 
 /// Most bytes that all lines before chunks may hold beside the digits of the sizes: extensions, whitespace, leading zeros.
 /// A body has a limit for its payload only, so that without this bound each byte of it could cost a line of 256 bytes.
-const EXTRA_MAX: usize = 4096;
+const EXTRA_MAX: usize = 2048;
 
 /// Most bytes of all lines after the last chunk. Trailers are dropped: the gateway needs none.
 const TRAILER_MAX: usize = 1024;
@@ -345,12 +345,12 @@ mod tests {
         let read = |text: &str| read(Body::new(BodyLength::Chunked, 1 << 20), text.as_bytes(), 1000);
         let spare = "x".repeat(127);
         for line in [format!("1;{spare}"), format!("1{}", " ".repeat(128)), format!("{}1", "0".repeat(128))] {
-            assert_eq!(read(&body(&line, 32)).unwrap().0, b"a".repeat(32), "{line}");
-            assert_eq!(read(&body(&line, 33)), Err(BodyFault::Malformed), "{line}");
+            assert_eq!(read(&body(&line, 16)).unwrap().0, b"a".repeat(16), "{line}");
+            assert_eq!(read(&body(&line, 17)), Err(BodyFault::Malformed), "{line}");
         }
         assert_eq!(read(&body("1", 100_000)).unwrap().0.len(), 100_000, "small chunks alone are no fault");
-        assert_eq!(read(&body("01", 4096)).unwrap().0.len(), 4096);
-        assert_eq!(read(&body("01", 4097)), Err(BodyFault::Malformed));
+        assert_eq!(read(&body("01", 2048)).unwrap().0.len(), 2048);
+        assert_eq!(read(&body("01", 2049)), Err(BodyFault::Malformed));
     }
 
     #[test]
