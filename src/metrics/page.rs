@@ -232,7 +232,11 @@ impl Page {
         let lag = each().map(|(labels, worker)| (labels, worker.loop_lag_micros.get() as f64 / 1e6));
         sheet.gauges("tidegate_worker_loop_lag_seconds", "How late the worker's last sweep ran", lag)?;
         let lent = each().map(|(labels, worker)| (labels, worker.buffers_lent_bytes.get()));
-        sheet.gauges("tidegate_worker_buffers_lent_bytes", "Bytes held because a peer does not read", lent)
+        sheet.gauges(
+            "tidegate_worker_buffers_lent_bytes",
+            "Bytes held for peers that do not read, or that send ahead",
+            lent,
+        )
     }
 
     fn process(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {

@@ -167,7 +167,7 @@ impl<'s> Pump<'s> {
 
     /// Passes the bytes that came together with the heads.
     fn begin(&mut self, from_node: Vec<u8>) {
-        let from_client = std::mem::take(&mut self.conn.inbox);
+        let from_client = self.conn.take_inbox();
         let now = self.session.worker.now();
         buffers::with(|scratch| {
             let plain = self.splicer(now).splice(Side::Node, &from_node, &mut scratch.gather, false);
