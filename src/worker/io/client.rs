@@ -99,6 +99,11 @@ impl Conn {
         self.work_off(carry + taken, scratch, plain)
     }
 
+    /// How many bytes are received at once; the other leg of a relay has a say.
+    pub(crate) const fn read_size(&mut self) -> &mut ReadSize {
+        &mut self.read_size
+    }
+
     /// Works off `bytes`, which were received before this connection existed. Plaintext goes to the inbox.
     pub(crate) fn begin(&mut self, bytes: &[u8]) -> Received {
         if bytes.is_empty() {
