@@ -1,8 +1,9 @@
 //! Moves the bytes of a relay, in both directions in one task, so that an idle session is one small future.
 //!
 //! A direction is not read again until its last write is done, and then it holds no buffer: a slow reader stops its peer, and
-//! at most one piece of bytes is kept for it, a small one until it has proven to read ([`fairness`](crate::worker::io::fairness)). [`Relay`] decides which bytes may pass, which frames the gateway
-//! sends itself, and when the session is over. This file only moves bytes.
+//! at most one piece of bytes is kept for it, a small one until it has proven that it reads
+//! ([`fairness`](crate::worker::io::fairness)). [`Relay`] decides which bytes may pass, which frames the gateway sends itself,
+//! and when the session is over. This file only moves bytes.
 
 use crate::proto::millis::Millis;
 use crate::proto::websocket::frame::Side;
