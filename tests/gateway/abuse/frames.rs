@@ -193,7 +193,7 @@ fn a_node_that_never_reads_costs_one_small_piece() {
         for mut client in clients {
             client.tcp().set_write_timeout(Some(Duration::from_secs(20))).unwrap();
             let frame = &frame;
-            scope.spawn(move || while client.try_send(&frame).is_ok() {});
+            scope.spawn(move || while client.try_send(frame).is_ok() {});
         }
         let kept = kept_at_last(&flood);
         tcps.iter().for_each(|tcp| drop(tcp.shutdown(std::net::Shutdown::Both)));
