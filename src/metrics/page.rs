@@ -259,7 +259,7 @@ impl Page {
         let lent = each().map(|(labels, worker)| (labels, worker.buffers_lent_bytes.get()));
         families.gauges(
             "tidegate_worker_buffers_lent_bytes",
-            "Bytes that sessions hold because a peer does not read",
+            "Bytes held for peers that do not read, or that send ahead",
             lent,
         )
     }

@@ -2,6 +2,7 @@
 
 use crate::shared::revision::{Held, Revision};
 use crate::worker::connection;
+use crate::worker::io::fairness;
 use crate::worker::io::fd_budget;
 use crate::worker::io::keepalive;
 use crate::worker::io::runtime;
@@ -16,7 +17,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Most connections accepted in one wake; then other tasks run.
+/// Most connections accepted in a row; then other tasks run, also when more connections wait.
 const ACCEPT_BATCH: usize = 64;
 
 /// How often a paused listener checks whether it may accept again.
@@ -74,8 +75,10 @@ async fn accept_all(worker: Rc<Worker>, listener: Listener, open_listener: OpenL
             break;
         }
         let inherits = update_options(&worker, &listener, &mut options_of) && inherits;
-        if let Err(why) = accept_batch(&worker, &listener, inherits) {
-            pause(&worker, &why, &mut pause_logged).await;
+        match accept_batch(&worker, &listener, inherits) {
+            Ok(Queue::Empty) => {}
+            Ok(Queue::Waiting) => runtime::sleep(fairness::YIELD_DELAY).await,
+            Err(why) => pause(&worker, &why, &mut pause_logged).await,
         }
     }
     if worker.draining.is_set() {
@@ -89,7 +92,7 @@ async fn accept_rest(worker: Rc<Worker>, listener: Listener, _open_listener: Ope
     loop {
         match accept_batch(&worker, &listener, false) {
             Ok(Queue::Empty) => return,
-            Ok(Queue::Waiting) => {}
+            Ok(Queue::Waiting) => runtime::sleep(fairness::YIELD_DELAY).await,
             Err(why) => pause(&worker, &why, &mut pause_logged).await,
         }
     }

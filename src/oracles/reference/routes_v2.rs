@@ -122,8 +122,12 @@ fn group(raw: Option<&str>, configured: &str) -> Result<Option<String>, Refusal>
 /// The payload and the size of a chunked body with at most `max` bytes of payload. `Some(None)`: it is not complete;
 /// `None`: it is malformed or too large.
 pub fn chunked(sent: &[u8], max: u64) -> Option<Option<(Vec<u8>, usize)>> {
-    let (mut payload, mut at) = (Vec::new(), 0);
+    let (mut payload, mut at, mut extra) = (Vec::new(), 0, 0);
     loop {
+        extra += extra_bytes(&sent[at..]);
+        if extra > 2048 {
+            return None;
+        }
         let Some(line) = line(&sent[at..], 256, false)? else { return Some(None) };
         at += line.len() + 2;
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -160,6 +164,15 @@ pub fn chunked(sent: &[u8], max: u64) -> Option<Option<(Vec<u8>, usize)>> {
             return Some(Some((payload, at)));
         }
     }
+}
+
+/// How many bytes of the size line at the front, whole or not, are no digit of its size: leading zeros, and all behind the
+/// digits.
+fn extra_bytes(sent: &[u8]) -> usize {
+    let line = sent.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let zeros = line.iter().take_while(|byte| **byte == b'0').count();
+    line.len() - digits + if zeros == digits { zeros.saturating_sub(1) } else { zeros }
 }
 
 /// A line without its end, of at most `max` bytes; `trailer`: a field behind the last chunk, instead of a chunk's size.

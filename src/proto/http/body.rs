@@ -10,6 +10,10 @@ use crate::proto::refusal::Refusal;
 /// Longest line before a chunk, in bytes. Chunk extensions are ignored; those in use are short.
 const LINE_MAX: usize = 256;
 
+/// Most bytes that all lines before chunks may hold beside the digits of the sizes: extensions, whitespace, leading zeros.
+/// A body has a limit for its payload only, so that without this bound each byte of it could cost a line of 256 bytes.
+const EXTRA_MAX: usize = 2048;
+
 /// Most bytes of all lines after the last chunk. Trailers are dropped: the gateway needs none.
 const TRAILER_MAX: usize = 1024;
 
@@ -84,6 +88,8 @@ pub struct Body {
     at: At,
     /// Bytes of payload that may still come.
     payload_left: u64,
+    /// Bytes of size lines so far that are no digit of a size.
+    extra: usize,
 }
 
 impl Body {
@@ -97,12 +103,12 @@ impl Body {
             BodyLength::Length(length) => At::Counted(length),
             BodyLength::Chunked => At::Size { size: 0, digits: 0, line: 0 },
         };
-        Ok(Self { at, payload_left: max })
+        Ok(Self { at, payload_left: max, extra: 0 })
     }
 
     /// The body of a response that lasts until the end of the connection (RFC 9112 6.3), with at most `max` bytes.
     pub const fn until_close(max: u64) -> Self {
-        Self { at: At::UntilClose, payload_left: max }
+        Self { at: At::UntilClose, payload_left: max, extra: 0 }
     }
 
     /// Whether the whole body was read. The next byte belongs to another message then.
@@ -157,7 +163,7 @@ impl Body {
     }
 
     /// The place behind one byte of framing.
-    fn between(&self, byte: u8) -> Result<At, BodyFault> {
+    fn between(&mut self, byte: u8) -> Result<At, BodyFault> {
         match (self.at, byte) {
             (
                 At::Size { digits: 1.., size, .. } | At::Space { size, .. } | At::Extension { size, .. },
@@ -165,20 +171,26 @@ impl Body {
             ) => Ok(At::SizeEnd { size }),
             (At::Size { size, digits, line }, byte) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
-                let size = size.checked_mul(16).ok_or(BodyFault::TooLarge)? + digit;
                 short(line + 1, LINE_MAX)?;
+                if size == 0 && digits > 0 {
+                    self.count_extra()?;
+                }
+                let size = size.checked_mul(16).ok_or(BodyFault::TooLarge)? + digit;
                 Ok(At::Size { size, digits: digits.saturating_add(1), line: line + 1 })
             }
             (At::Size { digits: 1.., size, line } | At::Space { size, line }, b' ' | b'\t') => {
                 short(line + 1, LINE_MAX)?;
+                self.count_extra()?;
                 Ok(At::Space { size, line: line + 1 })
             }
             (At::Size { digits: 1.., size, line } | At::Space { size, line }, b';') => {
                 short(line + 1, LINE_MAX)?;
+                self.count_extra()?;
                 Ok(At::Extension { size, line: line + 1 })
             }
             (At::Extension { size, line }, b'\t' | b' '..=b'~') => {
                 short(line + 1, LINE_MAX)?;
+                self.count_extra()?;
                 Ok(At::Extension { size, line: line + 1 })
             }
             (At::SizeEnd { size: 0 }, b'\n') => {
@@ -191,6 +203,12 @@ impl Body {
             (At::Trailer { total, line, named, cr }, byte) => trailer(total, line, named, cr, byte),
             _ => Err(BodyFault::Malformed),
         }
+    }
+
+    /// Counts one byte of a size line that is no digit of a size.
+    fn count_extra(&mut self) -> Result<(), BodyFault> {
+        self.extra += 1;
+        short(self.extra, EXTRA_MAX)
     }
 }
 
@@ -319,6 +337,20 @@ mod tests {
         for text in ["", "3", "3\r\n", "3\r\nab", "3\r\nabc\r\n", "0\r\n", "0\r\n\r"] {
             assert_eq!(chunked(text), Err(BodyFault::Cut), "{text:?}");
         }
+    }
+
+    #[test]
+    fn size_lines_may_hold_little_beside_the_sizes() {
+        let body = |line: &str, chunks| format!("{line}\r\na\r\n").repeat(chunks) + "0\r\n\r\n";
+        let read = |text: &str| read(Body::new(BodyLength::Chunked, 1 << 20), text.as_bytes(), 1000);
+        let spare = "x".repeat(127);
+        for line in [format!("1;{spare}"), format!("1{}", " ".repeat(128)), format!("{}1", "0".repeat(128))] {
+            assert_eq!(read(&body(&line, 16)).unwrap().0, b"a".repeat(16), "{line}");
+            assert_eq!(read(&body(&line, 17)), Err(BodyFault::Malformed), "{line}");
+        }
+        assert_eq!(read(&body("1", 100_000)).unwrap().0.len(), 100_000, "small chunks alone are no fault");
+        assert_eq!(read(&body("01", 2048)).unwrap().0.len(), 2048);
+        assert_eq!(read(&body("01", 2049)), Err(BodyFault::Malformed));
     }
 
     #[test]

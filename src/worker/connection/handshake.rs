@@ -19,7 +19,7 @@ pub(crate) async fn perform(
     deadline: Instant,
 ) -> Option<Conn> {
     let metrics = &session.worker.metrics;
-    let mut conn = Conn::new(sock, Tls::new(session.worker.newest().tls.clone()).ok()?);
+    let mut conn = Conn::new(sock, Tls::new(session.worker.newest().tls.clone()).ok()?, metrics.clone());
     let fail = |failure: TlsFailure| metrics.handshake_failures[failure as usize].add(1);
     let mut received = conn.begin(received);
     loop {

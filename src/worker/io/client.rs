@@ -1,5 +1,6 @@
 //! One client connection with TLS: receives and sends plaintext, before and during a relay.
 
+use crate::metrics::WorkerMetrics;
 use crate::worker::io::buffers::{self, Scratch};
 use crate::worker::io::fairness::ReadSize;
 use crate::worker::io::outbox::Outbox;
@@ -7,6 +8,13 @@ use crate::worker::io::socket::Sock;
 use crate::worker::io::tls::{Tls, TlsFault};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
+use std::sync::Arc;
+
+/// Room that an inbox keeps beside what is in it, in bytes.
+const SPARE_MAX: usize = 8 * 1024;
+
+/// Inboxes below this many bytes are not counted: every request has one for a moment.
+const COUNTED_MIN: usize = 4 * 1024;
 
 /// What one attempt to receive gave.
 #[derive(Debug)]
@@ -35,13 +43,38 @@ pub(crate) struct Conn {
     /// The client will send nothing more: its close_notify or the end of the connection was received.
     pub ended: bool,
     read_size: ReadSize,
+    counted: Counted,
+}
+
+/// The bytes of an inbox in the metrics of its worker.
+struct Counted {
+    metrics: Arc<WorkerMetrics>,
+    bytes: usize,
+}
+
+impl Counted {
+    fn set(&mut self, bytes: usize) {
+        let bytes = if bytes < COUNTED_MIN { 0 } else { bytes };
+        if bytes != self.bytes {
+            let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+            self.metrics.buffers_lent_bytes.add(signed(bytes) - signed(self.bytes));
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 impl Conn {
-    /// A connection whose handshake is to come.
-    pub(crate) fn new(sock: Sock, tls: Tls) -> Self {
+    /// A connection whose handshake is to come. What it holds of the client's bytes is counted in `metrics`.
+    pub(crate) fn new(sock: Sock, tls: Tls, metrics: Arc<WorkerMetrics>) -> Self {
         let (out, read_size) = (Outbox::default(), ReadSize::default());
-        Self { sock: Rc::new(sock), tls, out, inbox: Vec::new(), ended: false, read_size }
+        let counted = Counted { metrics, bytes: 0 };
+        Self { sock: Rc::new(sock), tls, out, inbox: Vec::new(), ended: false, read_size, counted }
     }
 
     /// Receives once, at most `max` bytes. Plaintext goes to `plain`, record by record, with this core's gather buffer as
@@ -64,6 +97,11 @@ impl Conn {
             Err(_) => return Received::Broken,
         };
         self.work_off(carry + taken, scratch, plain)
+    }
+
+    /// How many bytes are received at once; the other leg of a relay has a say.
+    pub(crate) const fn read_size(&mut self) -> &mut ReadSize {
+        &mut self.read_size
     }
 
     /// Works off `bytes`, which were received before this connection existed. Plaintext goes to the inbox.
@@ -92,17 +130,34 @@ impl Conn {
         let mut inbox = std::mem::take(&mut self.inbox);
         let received = buffers::with(|scratch| receive(self, scratch, &mut inbox));
         self.inbox = inbox;
+        self.trim_inbox();
         self.ended |= matches!(received, Received::End);
         received
     }
 
-    /// Removes the first `used` bytes of the inbox, and frees it when nothing is left.
+    /// Removes the first `used` bytes of the inbox, and frees what is not needed for the rest.
     pub(crate) fn consume(&mut self, used: usize) {
         if used == self.inbox.len() {
             self.inbox = Vec::new();
         } else {
             self.inbox.drain(..used);
         }
+        self.trim_inbox();
+    }
+
+    /// Takes all bytes out of the inbox.
+    pub(crate) fn take_inbox(&mut self) -> Vec<u8> {
+        let inbox = std::mem::take(&mut self.inbox);
+        self.trim_inbox();
+        inbox
+    }
+
+    /// Frees memory that the inbox does not need, and counts the rest.
+    fn trim_inbox(&mut self) {
+        if self.inbox.capacity() - self.inbox.len() > SPARE_MAX {
+            self.inbox.shrink_to_fit();
+        }
+        self.counted.set(self.inbox.capacity());
     }
 
     /// Works off the first `length` bytes of the input buffer: the carry of TLS, and the bytes received now.

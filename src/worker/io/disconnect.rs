@@ -3,8 +3,12 @@
 use crate::worker::io::client::{Conn, Received};
 use std::task::{Context, Poll};
 
-/// Bytes that a client may send ahead while it waits for an answer.
-const AHEAD_MAX: usize = 64 * 1024;
+/// Bytes that a client may send ahead while it waits for an answer: as much as a head. Then it is not read until its answer
+/// was sent. With the rest of a record, at most twice as much is kept.
+const AHEAD_MAX: usize = 16 * 1024;
+
+/// Bytes that are received at least, when there is room for some: fewer would cost a call for each of them.
+const AHEAD_RECEIVE_MIN: usize = 4 * 1024;
 
 /// What a close_notify of the client means while work is done for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +29,8 @@ pub(crate) async fn until_disconnect<T>(
     let still_waits = close_notify == CloseNotify::StillWaits;
     loop {
         let watch = conn.inbox.len() < AHEAD_MAX && !(still_waits && conn.ended);
-        let mut readable = std::pin::pin!(conn.sock.clone().until_readable());
+        let sock = conn.sock.clone();
+        let mut readable = std::pin::pin!(sock.readable());
         let done = std::future::poll_fn(|cx| {
             if let Poll::Ready(value) = work(cx) {
                 return Poll::Ready(Some(value));
@@ -39,7 +44,7 @@ pub(crate) async fn until_disconnect<T>(
         if done.is_some() {
             return done;
         }
-        match conn.receive_to_inbox(AHEAD_MAX) {
+        match conn.receive_to_inbox((AHEAD_MAX - conn.inbox.len()).max(AHEAD_RECEIVE_MIN)) {
             Received::Some | Received::Nothing => {}
             Received::End if still_waits && conn.tls.peer_closed() => {}
             Received::End | Received::Broken | Received::Fault(_) => return None,

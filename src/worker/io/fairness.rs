@@ -6,7 +6,11 @@
 //!
 //! Bytes differ in cost: a client may send empty records, frames of two bytes, or new keys again and again, and then a large
 //! piece is work for a tenth of a second. So each leg also has a read size, which shrinks while its pieces take long.
+//!
+//! A piece that the other leg does not take at once has to be kept. So a leg gets large pieces only after the other one has
+//! taken a megabyte at once, and all legs get small ones while the worker keeps much.
 
+use crate::proto::millis::Millis;
 use crate::worker::io::buffers::RECEIVE_MAX;
 use crate::worker::io::runtime;
 use std::cell::{Cell, RefCell};
@@ -30,20 +34,46 @@ const PIECE_MIN: usize = 4 * 1024;
 /// Pieces below this many bytes are not timed, unless the leg's read size is smaller.
 const TIMED_MIN: usize = 16 * 1024;
 
-/// Most bytes that one leg takes at once. It starts small, because the cost of the leg's bytes is not known yet.
+/// A leg gets large pieces after the other leg has taken this many bytes at once. The kernel takes less for a peer that never
+/// reads: 128 KiB unsent, and the window with which a connection begins.
+const PROVEN_MIN: usize = 1 << 20;
+
+/// All pieces are small while the worker keeps more than this many bytes for peers that do not read: eight large pieces.
+const KEPT_MAX: i64 = 4 << 20;
+
+/// A leg that kept bytes for this long without an end is read in small pieces again.
+pub(crate) const STALL_MIN: Millis = 250;
+
+/// Most bytes that one leg takes at once. It starts small, because the cost of the leg's bytes is not known yet, and neither
+/// is whether they will be taken.
 #[derive(Debug)]
-pub(crate) struct ReadSize(usize);
+pub(crate) struct ReadSize {
+    size: usize,
+    /// Bytes that were passed on at once, up to [`PROVEN_MIN`].
+    passed: usize,
+}
 
 impl Default for ReadSize {
     fn default() -> Self {
-        Self(PIECE_SMALL)
+        Self { size: PIECE_SMALL, passed: 0 }
     }
 }
 
 impl ReadSize {
     /// How many of `max` bytes the next `recv` may take.
     pub(crate) fn of(&self, max: usize) -> usize {
-        max.min(self.0)
+        let proven = if self.passed < PROVEN_MIN { PIECE_SMALL } else { RECEIVE_MAX };
+        max.min(self.size).min(proven)
+    }
+
+    /// Notes that the other leg took `bytes` at once.
+    pub(crate) fn passed(&mut self, bytes: usize) {
+        self.passed = PROVEN_MIN.min(self.passed + bytes);
+    }
+
+    /// Notes that the other leg stopped reading for a while.
+    pub(crate) fn stalled(&mut self) {
+        self.passed = 0;
     }
 
     /// Reads the clock before `taken` bytes are processed, if they are enough to be timed.
@@ -59,12 +89,16 @@ impl ReadSize {
 
     fn adapt(&mut self, took: Duration) {
         if took > PIECE_TIME_MAX {
-            self.0 = (self.0 / 2).max(PIECE_MIN);
+            self.size = (self.size / 2).max(PIECE_MIN);
         } else if took < PIECE_TIME_MAX / 4 {
-            self.0 = (self.0 * 2).min(RECEIVE_MAX);
+            self.size = (self.size * 2).min(RECEIVE_MAX);
         }
     }
 }
+
+/// Steps that a task takes one after the other without a wait; then it yields. On the ring each wait for a socket ends a
+/// task's turn. Epoll reports at once that more bytes are there, so a peer that sends without pause would keep the worker.
+pub(crate) const STEPS_MAX: u32 = 4;
 
 /// How long a yielding task sleeps: one tick of the runtime's timers, the shortest there is.
 pub(crate) const YIELD_DELAY: Duration = Duration::from_millis(1);
@@ -88,9 +122,9 @@ impl Default for TurnBudget {
 }
 
 impl TurnBudget {
-    /// How many bytes the next `recv` may take.
-    pub(crate) fn piece(&self) -> usize {
-        self.left.get().clamp(PIECE_SMALL, RECEIVE_MAX)
+    /// How many bytes the next `recv` may take, while the worker keeps `kept` bytes for peers that do not read.
+    pub(crate) fn piece(&self, kept: i64) -> usize {
+        if kept > KEPT_MAX { PIECE_SMALL } else { self.left.get().clamp(PIECE_SMALL, RECEIVE_MAX) }
     }
 
     /// Takes the bytes of a large piece off the share.
@@ -155,14 +189,14 @@ mod tests {
             // all in one turn: no other task runs between them
             let mut pieces = Vec::new();
             for _ in 0..TURN_MAX / RECEIVE_MAX + 2 {
-                pieces.push(budget.piece());
-                budget.spend(budget.piece());
+                pieces.push(budget.piece(0));
+                budget.spend(budget.piece(0));
             }
             let (small, large) = (pieces.split_off(TURN_MAX / RECEIVE_MAX), pieces);
             assert!(large.iter().all(|piece| *piece == RECEIVE_MAX), "{large:?}");
             assert!(small.iter().all(|piece| *piece == PIECE_SMALL), "{small:?}");
             runtime::sleep(Duration::from_millis(1)).await;
-            assert_eq!(budget.piece(), RECEIVE_MAX, "the next turn");
+            assert_eq!(budget.piece(0), RECEIVE_MAX, "the next turn");
         });
     }
 
@@ -201,6 +235,7 @@ mod tests {
     #[test]
     fn pieces_shrink_while_they_take_long_and_grow_while_they_do_not() {
         let mut read_size = ReadSize::default();
+        read_size.passed(PROVEN_MIN);
         assert_eq!((read_size.of(RECEIVE_MAX), read_size.of(100)), (PIECE_SMALL, 100));
         for _ in 0..10 {
             read_size.adapt(PIECE_TIME_MAX / 8);
@@ -219,11 +254,28 @@ mod tests {
     }
 
     #[test]
+    fn pieces_are_large_only_while_the_other_leg_takes_them() {
+        let mut read_size = ReadSize::default();
+        for _ in 0..10 {
+            read_size.adapt(PIECE_TIME_MAX / 8);
+        }
+        assert_eq!(read_size.of(RECEIVE_MAX), PIECE_SMALL, "nothing was taken yet");
+        read_size.passed(PROVEN_MIN - 1);
+        assert_eq!(read_size.of(RECEIVE_MAX), PIECE_SMALL);
+        read_size.passed(1);
+        assert_eq!(read_size.of(RECEIVE_MAX), RECEIVE_MAX);
+        read_size.stalled();
+        assert_eq!(read_size.of(RECEIVE_MAX), PIECE_SMALL, "after a stall");
+        let budget = TurnBudget::default();
+        assert_eq!((budget.piece(KEPT_MAX), budget.piece(KEPT_MAX + 1)), (RECEIVE_MAX, PIECE_SMALL));
+    }
+
+    #[test]
     fn small_messages_spend_nothing() {
         let budget = TurnBudget::default();
         for _ in 0..TURN_MAX {
             budget.spend(PIECE_SMALL - 1);
         }
-        assert_eq!(budget.piece(), RECEIVE_MAX);
+        assert_eq!(budget.piece(0), RECEIVE_MAX);
     }
 }

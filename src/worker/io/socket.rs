@@ -3,46 +3,80 @@
 //! Only waits for readiness are raced or dropped; a dropped wait consumes nothing. A pending owned read that loses a race
 //! loses its bytes (measured: all of them, without DEFER_TASKRUN), so there is none here. This file is the gateway's whole
 //! use of monoio's IO; see [`runtime`](crate::worker::io::runtime) for the rest of monoio.
+//!
+//! A wait for a socket that is ready is over at once under the epoll driver. A task that waits, receives and waits again would
+//! then never give up its turn to a peer that sends without pause: no other session would run, no timer and no deadline. So
+//! `readable` and `writable` let other tasks run after [`STEPS_MAX`] waits that were over at once.
 
+use crate::worker::io::fairness::{STEPS_MAX, YIELD_DELAY};
+use crate::worker::io::runtime;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
+
+/// Waits for one socket, and how many of them in a row were over at once.
+#[derive(Debug, Default)]
+struct Turns {
+    at_once: Cell<u32>,
+}
+
+impl Turns {
+    /// Waits for `wait`. If it is over at once, and the [`STEPS_MAX`] waits before it were too, other tasks run first.
+    async fn wait<T>(&self, wait: impl Future<Output = T>) {
+        let mut wait = pin!(wait);
+        let at_once = poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx).is_ready())).await;
+        if !at_once {
+            self.at_once.set(0);
+            wait.await;
+        } else if self.at_once.get() < STEPS_MAX {
+            self.at_once.set(self.at_once.get() + 1);
+        } else {
+            self.at_once.set(0);
+            runtime::sleep(YIELD_DELAY).await;
+        }
+    }
+}
 
 /// A connected TCP socket of this worker.
 #[derive(Debug)]
 pub(crate) struct Sock {
     io: monoio::net::TcpStream,
+    turns: Turns,
 }
 
 impl Sock {
     /// Takes over a connected socket, which has to be non-blocking: under the epoll driver a blocking one would stop the
     /// worker. Fails if the runtime does not take it.
     pub(crate) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
-        Ok(Self { io: monoio::net::TcpStream::from_std(stream)? })
+        Ok(Self { io: monoio::net::TcpStream::from_std(stream)?, turns: Turns::default() })
     }
 
     /// Waits until `recv` has a result: bytes, the end, or an error. May be dropped at any time.
     pub(crate) async fn readable(&self) {
         // an error of the wait shows again at the next call on the socket
-        let _ = self.io.readable(false).await;
+        self.turns.wait(self.io.readable(false)).await;
     }
 
     /// Waits until `send` may take bytes. May be dropped at any time.
     pub(crate) async fn writable(&self) {
-        let _ = self.io.writable(false).await;
+        self.turns.wait(self.io.writable(false)).await;
     }
 
-    /// As [`Sock::readable`], for a wait that is kept beside the socket.
+    /// As [`Sock::readable`], for a wait that is kept beside the socket by a relay, which counts its steps itself.
     pub(crate) async fn until_readable(self: Rc<Self>) {
-        self.readable().await;
+        let _ = self.io.readable(false).await;
     }
 
-    /// As [`Sock::writable`], for a wait that is kept beside the socket.
+    /// As [`Sock::writable`], for a wait that is kept beside the socket by a relay, which counts its steps itself.
     pub(crate) async fn until_writable(self: Rc<Self>) {
-        self.writable().await;
+        let _ = self.io.writable(false).await;
     }
 
     /// Receives what is there, at most `buffer`, and gives its length. `Ok(0)` is the peer's end; the error `WouldBlock`
@@ -102,13 +136,14 @@ impl Sock {
 #[derive(Debug)]
 pub(crate) struct Listener {
     io: monoio::net::TcpListener,
+    turns: Turns,
 }
 
 impl Listener {
     /// Takes over a listening socket. Fails if the runtime does not take it.
     pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { io: monoio::net::TcpListener::from_std(listener)? })
+        Ok(Self { io: monoio::net::TcpListener::from_std(listener)?, turns: Turns::default() })
     }
 
     /// The descriptor, for setting options that connections inherit.
@@ -118,7 +153,7 @@ impl Listener {
 
     /// Waits until `accept` has a result. May be dropped at any time.
     pub(crate) async fn readable(&self) {
-        let _ = self.io.readable(false).await;
+        self.turns.wait(self.io.readable(false)).await;
     }
 
     /// Accepts one connection; the error `WouldBlock` means that none waits. A plain call: an accept that monoio 0.2 has put on
@@ -139,5 +174,40 @@ fn borrow(io: &impl AsRawFd) -> BorrowedFd<'_> {
     #[allow(unsafe_code)]
     unsafe {
         BorrowedFd::borrow_raw(io.as_raw_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_socket_that_is_always_ready_keeps_no_other_task_from_running() {
+        for driver in [crate::config::Driver::Auto, crate::config::Driver::Epoll] {
+            let (runtime, _) = runtime::Runtime::build(driver).expect("a ring or epoll");
+            runtime.block_on(async {
+                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                peer.set_nonblocking(true).unwrap();
+                let sock = Sock::new(peer).unwrap();
+                let began = Instant::now();
+                // nothing is sent, so the socket can always be written to
+                let endless = async {
+                    loop {
+                        sock.writable().await;
+                    }
+                };
+                runtime::timeout(Duration::from_millis(50), endless).await.expect_err("no end");
+                assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+                let ready = Rc::new(Cell::new(false));
+                let other = ready.clone();
+                runtime::spawn(async move { other.set(true) });
+                for _ in 0..=2 * STEPS_MAX {
+                    sock.writable().await;
+                }
+                assert!(ready.get(), "another task ran meanwhile");
+            });
+        }
     }
 }

@@ -14,6 +14,10 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, Unbuffered
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use std::sync::Arc;
 
+/// Most bytes of the carry once the handshake is done: the largest record of TLS 1.2 (RFC 5246, 6.2.3), which is larger than
+/// those of 1.3. Messages that a client sends after its handshake are of a few bytes; only a ClientHello may be long.
+pub(crate) const OPEN_CARRY_MAX: usize = 5 + 16 * 1024 + 2048;
+
 /// The TLS side of one client connection.
 pub(crate) struct Tls {
     conn: Box<UnbufferedServerConnection>,
@@ -127,7 +131,7 @@ impl Tls {
                 break;
             }
         }
-        if bytes.len() - at > CARRY_MAX {
+        if bytes.len() - at > if self.open { OPEN_CARRY_MAX } else { CARRY_MAX } {
             return Err(TlsFault::General("a handshake message that never ends".into()));
         }
         self.keep(&bytes[at..]);

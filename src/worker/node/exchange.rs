@@ -12,6 +12,9 @@ use crate::worker::io::socket::Sock;
 use crate::worker::node::connect::{self, DialFault};
 use std::time::Duration;
 
+/// Most interim heads (1xx) that a node may send before its answer. One is usual: `100 Continue`, or a 103.
+const INTERIM_HEADS_MAX: u32 = 8;
+
 /// The limits of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExchangeLimits {
@@ -65,7 +68,7 @@ async fn talk(sock: &Sock, request: &[u8], body_max: u64) -> Result<Answered, Di
 /// Reads the final head and skips interim ones (1xx). The bytes behind it stay in `bytes`.
 async fn read_head(sock: &Sock, bytes: &mut Vec<u8>, body_max: u64) -> Result<(Answered, Body), DialFault> {
     let bad = DialFault::BadHandshake(None);
-    let mut seen = 0;
+    let (mut seen, mut interim_heads) = (0, 0);
     loop {
         let used = match forward_fields::answer(bytes, seen, &connect::HEAD_LIMITS).map_err(|_| bad)? {
             Some((answer, used)) if answer.head.status >= 200 => {
@@ -85,7 +88,11 @@ async fn read_head(sock: &Sock, bytes: &mut Vec<u8>, body_max: u64) -> Result<(A
             }
             // the request asked for no other protocol
             Some((answer, _)) if answer.head.status == 101 => return Err(bad),
-            Some((_, used)) => used,
+            Some(_) if interim_heads == INTERIM_HEADS_MAX => return Err(bad),
+            Some((_, used)) => {
+                interim_heads += 1;
+                used
+            }
             None => 0,
         };
         bytes.drain(..used);

@@ -1,15 +1,16 @@
 //! Moves the bytes of a relay, in both directions in one task, so that an idle session is one small future.
 //!
 //! A direction is not read again until its last write is done, and then it holds no buffer: a slow reader stops its peer, and
-//! at most one receive buffer of bytes is kept for it. [`Relay`] decides which bytes may pass, which frames the gateway
-//! sends itself, and when the session is over. This file only moves bytes.
+//! at most one piece of bytes is kept for it, a small one until it has proven that it reads
+//! ([`fairness`](crate::worker::io::fairness)). [`Relay`] decides which bytes may pass, which frames the gateway sends itself,
+//! and when the session is over. This file only moves bytes.
 
 use crate::proto::millis::Millis;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
-use crate::worker::io::fairness::ReadSize;
+use crate::worker::io::fairness::{ReadSize, STALL_MIN, STEPS_MAX};
 use crate::worker::io::keepalive;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
@@ -38,10 +39,6 @@ pub(crate) struct RelayStart {
     pub rules: RelayRules,
     pub active: ActiveGuard,
 }
-
-/// Steps of one session without a wait; then it yields. On the ring each wait ends the session's turn. Epoll reports at once
-/// that more bytes are there, so a peer that sends without end would keep the worker.
-const STEPS_MAX: u32 = 4;
 
 /// Relays frames in both directions until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
@@ -107,12 +104,24 @@ fn poll<F: Future<Output = ()>>(
     ready
 }
 
+/// Whether a leg took all that waited for it after a long time. `since` is when it began to wait; 0 if it does not.
+fn stalled(since: &mut Millis, waits: bool, now: Millis) -> bool {
+    match (*since, waits) {
+        (0, true) => *since = now.max(1),
+        (1.., false) => return now.saturating_sub(std::mem::take(since)) > STALL_MIN,
+        _ => {}
+    }
+    false
+}
+
 /// What is known of one leg's socket: whether it can be read and written now, and whether the gateway has closed its writing end.
 #[derive(Debug, Default)]
 struct Leg {
     readable: bool,
     writable: bool,
     finished: bool,
+    /// Since when bytes wait for this leg; 0 while none do.
+    waits_since: Millis,
 }
 
 /// The waits that are needed now.
@@ -171,7 +180,7 @@ impl<'s> Pump<'s> {
 
     /// Passes the bytes that came together with the heads.
     fn begin(&mut self, from_node: Vec<u8>) {
-        let from_client = std::mem::take(&mut self.conn.inbox);
+        let from_client = self.conn.take_inbox();
         let now = self.session.worker.now();
         buffers::with(|scratch| {
             let plain = self.splicer(now).splice(Side::Node, &from_node, &mut scratch.gather, false);
@@ -228,9 +237,20 @@ impl<'s> Pump<'s> {
         self.insert(Side::Node, now);
         self.finish_client(now);
         self.finish_node();
+        self.note_stalls(now);
         self.account();
         self.session.wake_handle.set_due(self.relay.next_due(&self.rules));
         self.is_over()
+    }
+
+    /// Notes when a leg begins and ends to keep bytes. One that kept them for long is sent small pieces again.
+    fn note_stalls(&mut self, now: Millis) {
+        if stalled(&mut self.client.waits_since, !self.conn.out.is_empty(), now) {
+            self.node_read_size.stalled();
+        }
+        if stalled(&mut self.node.waits_since, !self.node_outbox.is_empty(), now) {
+            self.conn.read_size().stalled();
+        }
     }
 
     fn flush_client(&mut self, now: Millis) {
@@ -247,7 +267,8 @@ impl<'s> Pump<'s> {
             let Self { session, relay, frames, bytes, conn, node_outbox, node_sock, .. } = self;
             let (budget, had) = (&session.worker.budget, bytes[Side::Client as usize]);
             let mut passed = Ok(());
-            let received = conn.receive(budget.piece(), scratch, |plain, more, gather| {
+            let kept = session.worker.metrics.buffers_lent_bytes.get();
+            let received = conn.receive(budget.piece(kept), scratch, |plain, more, gather| {
                 let mut splicer = Splicer { session, relay, frames, bytes, now };
                 if let Some(whole) = splicer.splice(Side::Client, plain, gather, more)
                     && passed.is_ok()
@@ -255,9 +276,13 @@ impl<'s> Pump<'s> {
                     passed = node_outbox.send(node_sock, whole);
                 }
             });
-            budget.spend(usize::try_from(bytes[Side::Client as usize] - had).unwrap_or(usize::MAX));
+            let taken = usize::try_from(bytes[Side::Client as usize] - had).unwrap_or(usize::MAX);
+            budget.spend(taken);
             if passed.is_ok() && !scratch.gather.is_empty() {
                 passed = node_outbox.send(node_sock, &scratch.gather);
+            }
+            if node_outbox.is_empty() {
+                conn.read_size().passed(taken);
             }
             (received, passed)
         });
@@ -276,7 +301,8 @@ impl<'s> Pump<'s> {
     fn read_node(&mut self, now: Millis) {
         let (taken, sent) = buffers::with(|scratch| {
             let budget = &self.session.worker.budget;
-            let piece = self.node_read_size.of(budget.piece());
+            let kept = self.session.worker.metrics.buffers_lent_bytes.get();
+            let piece = self.node_read_size.of(budget.piece(kept));
             let taken = match self.node_sock.recv(&mut scratch.input[..piece]) {
                 Ok(taken) => taken,
                 Err(e) => return (Err(e), Ok(())),
@@ -289,6 +315,9 @@ impl<'s> Pump<'s> {
             let last = self.relay.may_finish(Side::Client);
             let sent = self.conn.send_with(plain.unwrap_or(&scratch.gather), &mut scratch.output, last);
             self.node_read_size.end(began);
+            if self.conn.out.is_empty() {
+                self.node_read_size.passed(taken);
+            }
             (Ok(taken), sent)
         });
         match taken {

@@ -92,11 +92,20 @@ impl Session {
         self.either(sock.readable(), deadline).await
     }
 
+    /// As [`Session::readable`], until the socket may take bytes.
+    pub(crate) async fn writable(&self, sock: &Sock, deadline: Instant) -> Woke {
+        self.either(sock.writable(), deadline).await
+    }
+
     /// As [`Session::readable`], for any wait that may be dropped without a loss.
     async fn either(&self, wait: impl Future<Output = ()>, deadline: Instant) -> Woke {
         let mut wait = std::pin::pin!(wait);
         let mut sleep = std::pin::pin!(runtime::sleep_until(deadline));
         std::future::poll_fn(|cx| {
+            // by the clock, and first: a peer that is always ready must not keep its deadline from being seen
+            if Instant::now() >= deadline {
+                return Poll::Ready(Woke::Deadline);
+            }
             if wait.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woke::Ready);
             }
@@ -115,7 +124,7 @@ impl Session {
             if conn.out.flush(&conn.sock).is_err() {
                 return false;
             }
-            if !conn.out.is_empty() && self.either(conn.sock.writable(), deadline).await == Woke::Deadline {
+            if !conn.out.is_empty() && self.writable(&conn.sock, deadline).await == Woke::Deadline {
                 return false;
             }
         }

@@ -1,5 +1,7 @@
-//! What the steps of one connection share, the client as handlers of requests see it, and the lines of the access log.
+//! What the steps of one connection share, the client as handlers of requests see it, how slowly it may read, and the
+//! lines of the access log.
 
 pub(crate) mod access_log;
 pub(crate) mod client;
 pub(crate) mod context;
+mod slow_reader;

@@ -126,6 +126,82 @@ fn clients_that_never_read_are_ended_in_time() {
     eventually("all sessions are counted", || ended() == attackers as f64);
 }
 
+/// Bytes that the gateway keeps for each peer that never reads: one piece of 64 KiB, as TLS records.
+const PIECE_KEPT: usize = 66 << 10;
+
+/// Bytes that the gateway keeps in large pieces for peers that read and then stop: 4 MiB, and the piece that goes over it.
+const LARGE_KEPT: usize = (4 << 20) + (600 << 10);
+
+/// Starts a gateway of one worker that waits for silent peers as long as they like.
+fn patient_bed() -> FloodBed {
+    FloodBed::start(|config| {
+        config.set("gateway.workers", 1);
+        config.set("websocket.ping_interval", "off");
+    })
+}
+
+/// How many bytes the gateway keeps for peers that do not read, once that does not change any more.
+fn kept_at_last(flood: &FloodBed) -> usize {
+    let kept = || flood.bed.gateway.metric("tidegate_worker_buffers_lent_bytes", &[]) as usize;
+    let (mut last, mut since) = (0, Instant::now());
+    eventually("nothing moves any more", || {
+        let now = kept();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        last > 0 && since.elapsed() > Duration::from_millis(700)
+    });
+    last
+}
+
+#[test]
+fn a_client_that_never_reads_costs_one_small_piece() {
+    const CLIENTS: usize = 16;
+    let flood = patient_bed();
+    let frame = Frame::binary(vec![7; 16_000]).bare().repeat(8);
+    let _node = ScriptedNode::listen(
+        flood.bed.workspace.node(2),
+        move |mut node| while node.try_send(&frame).is_ok() {},
+    );
+    let never_read: Vec<Connection> = (0..CLIENTS).map(|_| flood.relay(&flood.attacker())).collect();
+    let kept = kept_at_last(&flood);
+    assert!(kept <= CLIENTS * PIECE_KEPT, "{} bytes for each client that never reads", kept / CLIENTS);
+    drop(never_read);
+    // these read four megabytes first, so that they are sent large pieces
+    let stopped: Vec<Connection> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = flood.relay(&flood.attacker());
+            (0..250).for_each(|_| drop(client.read_frame()));
+            client
+        })
+        .collect();
+    let kept = kept_at_last(&flood);
+    assert!(kept <= CLIENTS * PIECE_KEPT + LARGE_KEPT, "{kept} bytes for clients that stop reading");
+    drop(stopped);
+}
+
+#[test]
+fn a_node_that_never_reads_costs_one_small_piece() {
+    const CLIENTS: usize = 8;
+    let flood = patient_bed();
+    let (hold, held) = std::sync::mpsc::channel();
+    let _node = ScriptedNode::listen(flood.bed.workspace.node(2), move |node| drop(hold.send(node)));
+    let frame = Frame::binary(vec![7; 16_000]).masked([1, 2, 3, 4]).repeat(8);
+    let clients: Vec<Connection> = (0..CLIENTS).map(|_| flood.relay(&flood.attacker())).collect();
+    let tcps: Vec<TcpStream> = clients.iter().map(|client| client.tcp().try_clone().unwrap()).collect();
+    std::thread::scope(|scope| {
+        for mut client in clients {
+            client.tcp().set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+            let frame = &frame;
+            scope.spawn(move || while client.try_send(frame).is_ok() {});
+        }
+        let kept = kept_at_last(&flood);
+        tcps.iter().for_each(|tcp| drop(tcp.shutdown(std::net::Shutdown::Both)));
+        assert!(kept <= CLIENTS * PIECE_KEPT, "{} bytes for each node that never reads", kept / CLIENTS);
+    });
+    drop(held);
+}
+
 /// Waits until only the sessions of regular clients are left. The attackers keep their connections open until then.
 fn ended(flood: &FloodBed, connections: Vec<Connection>) {
     eventually("the gateway ends the sessions", || {

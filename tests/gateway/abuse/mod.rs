@@ -6,3 +6,4 @@ mod handshake;
 mod hellos;
 mod http;
 mod records;
+mod turns;

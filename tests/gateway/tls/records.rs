@@ -75,6 +75,19 @@ fn a_partial_key_update_disturbs_no_session() {
 }
 
 #[test]
+fn a_long_message_after_the_handshake_is_not_collected() {
+    let (mut bed, listener, mut records, mut node) = raw_session();
+    // it claims to be of 64 KiB, which rustls would wait for
+    records.write_record(HANDSHAKE, &[&[24, 0, 0xff, 0xff], [0; 16_000].as_slice()].concat());
+    records.write_record(HANDSHAKE, &[0; 16_000]);
+    node.read_to_end();
+    let (mut client, mut other) = bed.relay(&listener);
+    client.send_frame(Frame::text("still here"));
+    assert_eq!(other.read_frame(), Frame::text("still here"));
+    bed.gateway.assert_healthy();
+}
+
+#[test]
 fn records_that_break_tls_end_only_their_own_session() {
     let cases: [(&str, u8, &[u8]); 5] = [
         ("an unknown handshake message", HANDSHAKE, &[99, 0, 0, 0]),

@@ -171,6 +171,49 @@ fn a_client_that_sends_on_while_its_node_is_silent_is_held_back() {
     );
 }
 
+/// Bytes that the gateway may keep of a client that sends ahead: twice 16 KiB, and what its buffer has to spare.
+const AHEAD_KEPT_MAX: usize = 44 << 10;
+
+#[test]
+fn what_a_client_sends_ahead_is_bounded_and_counted_and_freed_when_it_is_used() {
+    const CLIENTS: usize = 20;
+    let bed = TestBed::with(|config, _| config.set("gateway.workers", 1));
+    let node = bed.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+    let kept = || bed.gateway.metric("tidegate_worker_buffers_lent_bytes", &[]) as usize;
+    // ends with half a head, and waits for the rest
+    let ahead =
+        [Request::get("/nowhere").bytes().repeat(1500), b"GET /nowhere HTTP/1.1\r\n".to_vec()].concat();
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = bed.client();
+            client.send_request(&post(ENDPOINT));
+            client
+        })
+        .collect();
+    node.wait_for_requests(CLIENTS);
+    std::thread::scope(|scope| {
+        for client in &mut clients {
+            let ahead = &ahead;
+            scope.spawn(move || {
+                client.send(ahead);
+                assert_eq!(client.read_response().status(), 201);
+                for _ in 0..1500 {
+                    assert_eq!(client.read_response().status(), 404);
+                }
+            });
+        }
+        eventually("all clients have sent ahead", || kept() >= CLIENTS * (16 << 10));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let most = kept();
+        assert!(most <= CLIENTS * AHEAD_KEPT_MAX, "{} bytes for each client", most / CLIENTS);
+        gate.open();
+    });
+    eventually("what is used is freed", || kept() == 0);
+    drop(clients);
+}
+
 #[test]
 fn a_long_stream_name_works_until_the_delete() {
     let bed = TestBed::start();
