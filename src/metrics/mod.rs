@@ -89,6 +89,7 @@ labels! { /// How a dial of a node ended.
 DialOutcome {
     Connected = "connected", Refused = "refused", Timeout = "timeout", BadHandshake = "bad_handshake",
     UpgradeTimeout = "upgrade_timeout", Cancelled = "cancelled", Exhausted = "exhausted",
+    Local = "local",
 } }
 labels! { /// Why a TLS handshake failed.
 TlsFailure { Timeout = "timeout", Protocol = "protocol", Lost = "lost" } }
