@@ -154,7 +154,10 @@ pub struct Origins {
     pub strict: bool,
     pub names: Vec<String>,
     pub connect_timeout: Duration,
+    /// For a node's 101.
     pub upgrade_timeout: Duration,
+    /// For a node's whole answer to WHIP and WHEP, from the connection on.
+    pub answer_timeout: Duration,
     /// One-step routes only: how many nodes are tried.
     pub attempts: u32,
     /// A node that failed is avoided so long; `None` means "off".

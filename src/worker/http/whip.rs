@@ -237,7 +237,7 @@ fn exchange_limits(session: &Session) -> ExchangeLimits {
     let config = &revision.config;
     ExchangeLimits {
         connect_timeout: config.origins.connect_timeout,
-        answer_timeout: config.limits.body_timeout,
+        answer_timeout: config.origins.answer_timeout,
         body_max: config.limits.body_max as u64,
     }
 }

@@ -111,7 +111,7 @@ fn the_loss_of_a_node_is_reported_to_its_clients() {
 fn a_silent_node_is_a_504() {
     let bed = TestBed::with(|config, _| {
         config.set("origins.upgrade_timeout", "300ms");
-        config.set("limits.body_timeout", "300ms");
+        config.set("origins.answer_timeout", "300ms");
     });
     let node = bed.whip_node(1);
     let gate = Gate::default();
@@ -304,7 +304,7 @@ fn an_early_refusal_of_a_node_that_reads_no_further_reaches_the_client_at_once()
 fn a_node_that_is_slow_with_the_offers_of_one_client_is_not_put_away() {
     let bed = TestBed::with(|config, _| {
         lasting_answers(config);
-        config.set("limits.body_timeout", "300ms");
+        config.set("origins.answer_timeout", "300ms");
     });
     let event = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
     bed.manager.answer("", Reply::node(bed.ip(1)));
@@ -316,4 +316,20 @@ fn a_node_that_is_slow_with_the_offers_of_one_client_is_not_put_away() {
     }
     assert_eq!(bed.get(event).status(), 200);
     assert_eq!(bed.manager.count(), 1, "the answer that names the node is still stored");
+}
+
+#[test]
+fn a_node_may_take_longer_for_its_answer_than_a_client_for_its_body() {
+    let bed = TestBed::with(|config, _| config.set("limits.body_timeout", "300ms"));
+    let node = bed.whip_node(1);
+    for form in FORMS {
+        let gate = Gate::default();
+        node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+        let mut client = bed.client();
+        client.send_request(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        assert!(!client.receives_within(Duration::from_secs(1)), "the gateway waits for the node");
+        gate.open();
+        let created = client.read_response();
+        assert_eq!((created.status(), created.text().as_str()), (201, ANSWER), "{created:?}");
+    }
 }
