@@ -117,7 +117,7 @@ fn the_effective_configuration_is_valid_and_masks_the_secret() {
     let printed = stdout(&printed);
     assert!(printed.contains("authorization = \"***\"") && !printed.contains("hunter2"), "{printed}");
     assert!(
-        printed.contains("sessions = \"off\"") && printed.contains("upgrade_timeout = \"1500ms\""),
+        printed.contains("sessions = \"off\"") && printed.contains("upgrade_timeout = \"4s\""),
         "{printed}"
     );
     let again = folder.path("again.toml");
@@ -163,6 +163,18 @@ fn the_access_log_and_the_ca_bundle_are_checked_too() {
         78,
         "t.toml:5: stream_manager.ca: expected the path of a file",
     );
+}
+
+#[test]
+fn a_connect_timeout_below_the_first_retransmission_gives_a_warning() {
+    let folder = Folder::new("connect");
+    for (timeout, warned) in [("1s", true), ("1099ms", true), ("1100ms", false), ("3s", false)] {
+        let config = folder.config(&format!("[origins]\nconnect_timeout = \"{timeout}\""));
+        let output = with_config("check", &config, &[]);
+        assert_exit(&output, 0, "");
+        let says = stderr(&output).contains("warning: origins.connect_timeout: found 1");
+        assert_eq!(says, warned, "{timeout}: {}", stderr(&output));
+    }
 }
 
 #[test]

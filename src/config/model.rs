@@ -197,6 +197,8 @@ pub struct Origins {
     pub connect_timeout: Duration,
     /// How long a node's 101 may take after the connect.
     pub upgrade_timeout: Duration,
+    /// How long a node's whole answer to a WHIP or WHEP request may take after the connect.
+    pub answer_timeout: Duration,
     /// How many nodes are tried where the gateway finds the node: one-step, WHIP, WHEP. From 1 to 10.
     pub attempts: u32,
     /// How long a node that failed is avoided; `None` ("off"): not at all.

@@ -38,7 +38,9 @@ fn two_required_keys_give_the_documented_defaults() {
     assert_eq!((config.answers.capacity, config.answers.missing_ttl), (64 << 20, Duration::from_millis(250)));
     assert_eq!((config.origins.port, config.origins.depth), (5080, 4));
     assert_eq!(config.origins.subprotocol.as_deref(), Some("json"));
-    assert_eq!(config.origins.upgrade_timeout, Duration::from_millis(1500));
+    let origins = &config.origins;
+    let timeouts = [origins.connect_timeout, origins.upgrade_timeout, origins.answer_timeout];
+    assert_eq!(timeouts, [1500, 4000, 30_000].map(Duration::from_millis));
     assert_eq!((config.websocket.message_max, config.websocket.lifetime), (Some(65536), None));
     assert_eq!((config.limits.sessions, config.limits.new_per_ip), (Some(100_000), None));
     assert_eq!((config.limits.head_size, config.limits.target_size), (16384, 6144));

@@ -55,6 +55,7 @@ labels! {
         UpgradeTimeout = "upgrade_timeout",
         Cancelled = "cancelled",
         Exhausted = "exhausted",
+        Local = "local",
     }
 }
 

@@ -10,5 +10,6 @@ pub mod nodes;
 pub mod questions;
 pub mod revision;
 pub mod session_id;
+mod silences;
 pub mod transfer;
 pub(crate) mod whip_sessions;

@@ -6,6 +6,7 @@
 use crate::config;
 use crate::proto::millis::{Millis, millis};
 use crate::shared::clock::Clock;
+use crate::shared::silences::Silences;
 use moka::Expiry;
 use moka::sync::Cache;
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ pub struct Nodes {
     /// When each failed node failed last.
     failed: Cache<IpAddr, Millis>,
     last_failure: AtomicU64,
+    silences: Silences,
     times: Arc<Times>,
 }
 
@@ -103,7 +105,14 @@ impl Nodes {
         let learned = Cache::builder().max_capacity(NODES_MAX).expire_after(UntilThen(clock)).build();
         let failed =
             Cache::builder().max_capacity(NODES_MAX).expire_after(SinceFailure(times.clone())).build();
-        Self { clock, learned, failed, last_failure: AtomicU64::new(0), times }
+        Self {
+            clock,
+            learned,
+            failed,
+            last_failure: AtomicU64::new(0),
+            silences: Silences::new(clock),
+            times,
+        }
     }
 
     /// Takes over the times of a newer configuration; what is remembered keeps its old ones.
@@ -141,6 +150,19 @@ impl Nodes {
         let now = self.clock.now();
         self.failed.insert(node, now);
         self.last_failure.fetch_max(now, Relaxed);
+    }
+
+    /// Notes that a node answered a request, well or not.
+    pub(crate) fn mark_answered(&self, node: IpAddr) {
+        self.silences.on_answer(node);
+    }
+
+    /// Notes that a node took a request that `client` sent at `asked` and did not answer. It counts as failed only when several
+    /// different clients saw that, and none got an answer from it meanwhile.
+    pub(crate) fn mark_silent(&self, node: IpAddr, client: IpAddr, asked: Instant) {
+        if self.silences.on_silence(node, client, asked) {
+            self.mark_failed(node);
+        }
     }
 
     /// Whether one of `nodes` failed at or after `then`. Costs one atomic load while no node has failed since.

@@ -11,6 +11,10 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A shorter `origins.connect_timeout` gets a warning: TCP's first retransmission, and time for its answer.
+const CONNECT_TIMEOUT_ADVISED: Duration = Duration::from_millis(1100);
 
 /// Everything that was loaded from a set of files without problems.
 #[derive(Debug)]
@@ -92,7 +96,8 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
     let roots = ca(&written, &mut findings);
     access_log(&written, &mut findings);
     let authorization = authorization(&written, &mut findings);
-    let warnings = expired(&loaded, &findings);
+    let mut warnings = expired(&loaded, &findings);
+    warnings.extend(short_connect(&written, &findings));
     let tls = certs::server_config(&written.tls, loaded.clone());
     let tls = tls
         .map_err(|error| findings.add("tls", error.to_string(), "other settings in [tls]".to_owned(), false));
@@ -130,6 +135,14 @@ fn expired(certificates: &[certs::Loaded], findings: &Findings<'_>) -> Vec<Probl
         Some(findings.problem(&format!("tls.certificates.{index}.chain"), found, expected))
     };
     certificates.iter().enumerate().filter_map(warn).collect()
+}
+
+/// A lost SYN is sent again after a second (RFC 6298, 2.1). A connect that may take no longer fails when one packet is lost.
+fn short_connect(config: &Config, findings: &Findings<'_>) -> Option<Problem> {
+    let timeout = config.origins.connect_timeout;
+    let right = "TCP sends a lost packet again after 1 s, so one lost packet is a failed session: right is 1100ms or more";
+    (timeout < CONNECT_TIMEOUT_ADVISED)
+        .then(|| findings.problem("origins.connect_timeout", format!("{timeout:?}"), right.to_owned()))
 }
 
 fn ca(config: &Config, findings: &mut Findings<'_>) -> Vec<CertificateDer<'static>> {

@@ -4,7 +4,7 @@
 //! that a good answer names is learned, also when the answer itself is not stored.
 
 use crate::config::{Config, ManagerUrl};
-use crate::control::stream_manager::breaker::CircuitBreaker;
+use crate::control::stream_manager::breaker::{CircuitBreaker, PROBE_INTERVAL, Probe};
 use crate::proto::red5::answer::{self, FreshnessRules};
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
@@ -21,7 +21,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How long an answer with a list or statistics may be used.
@@ -30,6 +30,12 @@ const LIST_TTL: Duration = Duration::from_secs(1);
 /// Idle connections to the stream manager are closed after this time. Tomcat closes them after 20 s, and a question that is
 /// sent just then has to be sent again.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The stream that the gateway asks for to learn whether the stream manager answers at all. No stream has this name.
+const PROBE_STREAM: &str = "tidegate-probe";
+
+/// A timer of tokio may end so much too early by another clock.
+const TIMER_PRECISION: Duration = Duration::from_millis(2);
 
 type Http = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
@@ -78,9 +84,17 @@ impl ManagerClient {
     /// Asks the question `target` within `stream_manager.timeout`. While the answer names only nodes in quarantine and a
     /// healthy one is known, it asks again, at most `origins.attempts` times in all. Otherwise the last answer counts: a
     /// node that failed is better than no node.
-    pub(crate) async fn ask(&self, target: &str, kind: EventKind, keep: Keep) -> Outcome {
+    pub(crate) async fn ask(self: &Arc<Self>, target: &str, kind: EventKind, keep: Keep) -> Outcome {
+        let asked = Instant::now();
         let deadline = tokio::time::Instant::now() + self.revision.config.stream_manager.timeout;
         let mut outcome = self.ask_once(target, kind, keep, deadline).await;
+        // a later one has less time, so that its timeout says nothing about the stream manager
+        if matches!(outcome, Err(Refusal::ManagerTimeout))
+            && asked.elapsed() + TIMER_PRECISION >= self.revision.config.stream_manager.timeout
+            && self.breaker.on_timeout(target, asked)
+        {
+            tokio::task::spawn(Self::probe(Arc::downgrade(self)));
+        }
         for _ in 1..self.revision.config.origins.attempts {
             let nodes = &self.gateway.nodes;
             let is_quarantined = |answer: &Arc<Answer>| {
@@ -104,14 +118,15 @@ impl ManagerClient {
         keep: Keep,
         deadline: tokio::time::Instant,
     ) -> Outcome {
-        let asked = Instant::now();
-        if !self.breaker.allows(asked) {
+        // what may be shared shows no credentials and has no effect
+        let repeatable = keep != Keep::Never;
+        if !self.breaker.allows(target, repeatable, Instant::now()) {
             return Err(Refusal::ManagerTimeout);
         }
         let exchanged = tokio::time::timeout_at(deadline, self.exchange(target, kind)).await;
-        match &exchanged {
-            Ok(_) => self.breaker.on_answer(Instant::now()),
-            Err(_) => self.breaker.on_timeout(asked),
+        if let Ok(answered) = &exchanged {
+            let probe = (repeatable && answered.is_ok()).then_some(target);
+            self.breaker.on_answer(probe, Instant::now());
         }
         let (status, headers, body) =
             exchanged.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
@@ -146,6 +161,33 @@ impl ManagerClient {
             uses: UseCount::new(uses),
             made: answers.now(),
         }))
+    }
+
+    /// Asks questions of the gateway's own until the stream manager has answered some question, or until no other question is
+    /// under way at a client that a reload has replaced.
+    async fn probe(client: Weak<Self>) {
+        while let Some(client) = client.upgrade()
+            && let Some(probe) = client.breaker.next_probe()
+        {
+            let next = tokio::time::Instant::now() + PROBE_INTERVAL;
+            let config = &client.revision.config;
+            let target = match &probe {
+                Probe::Answered(target) => target.to_string(),
+                Probe::Unknown => {
+                    let app = config.origins.apps.first().map_or("live", String::as_str);
+                    let api = config.stream_manager.api.text();
+                    format!("/streammanager/api/{api}/event/{app}/{PROBE_STREAM}?action=subscribe")
+                }
+            };
+            let asked = Instant::now();
+            let exchange = client.exchange(&target, EventKind::Subscribe);
+            match tokio::time::timeout(config.stream_manager.timeout, exchange).await {
+                Ok(_) => client.breaker.on_answer(None, Instant::now()),
+                Err(_) => client.breaker.on_probe_timeout(&probe, asked),
+            }
+            drop(client);
+            tokio::time::sleep_until(next).await;
+        }
     }
 
     /// Sends one request and reads the answer. If the stream manager closed a kept-alive connection while the question was on

@@ -232,8 +232,15 @@ async fn dial(
         count(DialOutcome::UpgradeTimeout);
         return Err(refuse(Refusal::OriginTimeout, true));
     };
-    dialled.inspect(|_| count(DialOutcome::Connected)).map_err(|fault| {
-        count(fault.outcome());
-        refuse(placement::blame(session, admitted, fault), fault.reached())
-    })
+    match dialled {
+        Ok(opened) => {
+            count(DialOutcome::Connected);
+            session.worker.gateway.nodes.mark_answered(admitted.address().ip());
+            Ok(opened)
+        }
+        Err(fault) => {
+            count(fault.outcome());
+            Err(refuse(placement::blame(session, admitted, fault, started), fault.reached()))
+        }
+    }
 }

@@ -192,6 +192,7 @@ impl Forwarding<'_> {
         let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
                 metrics.dials[DialOutcome::Connected as usize].add(1);
+                session.worker.gateway.nodes.mark_answered(admitted.address().ip());
                 return answer_for_client(session, self.shape, whip, admitted, answered)
                     .map_err(|refusal| Failed { why: Unserved::Refused(refusal), reached: true });
             }
@@ -200,7 +201,7 @@ impl Forwarding<'_> {
             Err(fault) => fault,
         };
         metrics.dials[fault.outcome() as usize].add(1);
-        let refusal = placement::blame(session, admitted, fault);
+        let refusal = placement::blame(session, admitted, fault, started);
         Err(Failed { why: Unserved::Refused(refusal), reached: fault.reached() })
     }
 }
@@ -236,7 +237,7 @@ fn exchange_limits(session: &Session) -> ExchangeLimits {
     let config = &revision.config;
     ExchangeLimits {
         connect_timeout: config.origins.connect_timeout,
-        answer_timeout: config.limits.body_timeout,
+        answer_timeout: config.origins.answer_timeout,
         body_max: config.limits.body_max as u64,
     }
 }

@@ -44,6 +44,15 @@ impl Turns {
     }
 }
 
+/// Why a connect failed.
+#[derive(Debug)]
+pub(crate) enum ConnectError {
+    /// This machine did not begin it: no route, a rule of its firewall, no descriptor, port or memory.
+    Unsent(io::Error),
+    /// It was begun, and the network or the peer ended it.
+    Sent(io::Error),
+}
+
 /// A connected TCP socket of this worker.
 #[derive(Debug)]
 pub(crate) struct Sock {
@@ -112,22 +121,25 @@ impl Sock {
         let _ = rustix::net::shutdown(borrow(&self.io), Shutdown::Write);
     }
 
-    /// Connects to `address` without blocking the worker. May be dropped at any time, which closes the socket.
-    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
+    /// Connects to `address` without blocking the worker. May be dropped at any time, which closes the socket. The error says
+    /// whether a packet left this machine.
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Self, ConnectError> {
+        let sock = Self::begin_connect(address).map_err(ConnectError::Unsent)?;
+        sock.writable().await;
+        match rustix::net::sockopt::socket_error(borrow(&sock.io)) {
+            Ok(Ok(())) => Ok(sock),
+            Ok(Err(errno)) | Err(errno) => Err(ConnectError::Sent(errno.into())),
+        }
+    }
+
+    fn begin_connect(address: SocketAddr) -> io::Result<Self> {
         let kind = socket2::Type::STREAM.nonblocking();
         let socket =
             socket2::Socket::new(socket2::Domain::for_address(address), kind, Some(socket2::Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         match socket.connect(&address.into()) {
-            Ok(()) => return Self::new(socket.into()),
-            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
-            Err(e) => return Err(e),
-        }
-        let sock = Self::new(socket.into())?;
-        sock.writable().await;
-        match rustix::net::sockopt::socket_error(borrow(&sock.io))? {
-            Ok(()) => Ok(sock),
-            Err(errno) => Err(errno.into()),
+            Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
+            Ok(()) | Err(_) => Self::new(socket.into()),
         }
     }
 }

@@ -7,8 +7,10 @@ use crate::proto::websocket::upgrade::UpgradeFault;
 use crate::worker::io::buffers;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::runtime;
-use crate::worker::io::socket::Sock;
-use std::io::ErrorKind;
+use crate::worker::io::socket::{ConnectError, Sock};
+use std::io::{self, ErrorKind};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Limits for the heads of nodes. These are small; 8 KiB is also the limit of Tomcat, which runs a node's HTTP.
@@ -33,6 +35,9 @@ pub(crate) enum DialFault {
     Broken,
     /// This machine has no descriptor, port or memory left for a connection; the node is not at fault.
     Exhausted,
+    /// Something else on this machine prevents the connection, such as a missing route or a rule of its firewall; the node
+    /// is not at fault. `reached`: bytes of the request may have reached the node.
+    Local { reached: bool },
     /// No connection in time.
     ConnectTimeout,
     /// Connected, but no whole answer in time.
@@ -48,6 +53,7 @@ impl DialFault {
         match self {
             Self::Refused | Self::Broken => DialOutcome::Refused,
             Self::Exhausted => DialOutcome::Exhausted,
+            Self::Local { .. } => DialOutcome::Local,
             Self::ConnectTimeout => DialOutcome::Timeout,
             Self::UpgradeTimeout => DialOutcome::UpgradeTimeout,
             Self::BadHandshake(_) => DialOutcome::BadHandshake,
@@ -56,7 +62,10 @@ impl DialFault {
 
     /// Whether bytes of the request may have reached the node.
     pub(crate) const fn reached(self) -> bool {
-        !matches!(self, Self::Refused | Self::Exhausted | Self::ConnectTimeout)
+        !matches!(
+            self,
+            Self::Refused | Self::Exhausted | Self::ConnectTimeout | Self::Local { reached: false }
+        )
     }
 }
 
@@ -68,23 +77,68 @@ pub(crate) async fn connect(admitted: &Admitted, timeout: Duration) -> Result<So
         .map_err(|e| connect_fault(&e))
 }
 
-fn connect_fault(e: &std::io::Error) -> DialFault {
+/// Whose fault it is that a connect failed. Only what the node or the network on the way to it said counts as the node's.
+fn connect_fault(error: &ConnectError) -> DialFault {
+    let (ConnectError::Unsent(e) | ConnectError::Sent(e)) = error;
+    let sent = matches!(error, ConnectError::Sent(_));
     match e.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
             tracing::warn!(error = %e, "no descriptor, port or memory left to dial a node");
             DialFault::Exhausted
         }
-        _ => DialFault::Refused,
+        Some(libc::ECONNREFUSED | libc::ECONNRESET) => DialFault::Refused,
+        // no answer to any SYN, or a router or the neighbour table says that no such host is there
+        Some(libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::EHOSTDOWN) if sent => DialFault::Refused,
+        _ => {
+            tracing::warn!(error = %e, "this machine can't dial a node: look at its routes and its firewall");
+            DialFault::Local { reached: false }
+        }
     }
 }
 
-/// Sends a whole request.
-pub(crate) async fn send(sock: &Sock, request: &[u8]) -> Result<(), DialFault> {
+/// What an error of a connection says about the node.
+fn broken(e: &io::Error) -> DialFault {
+    match e.raw_os_error() {
+        Some(
+            libc::EPERM | libc::EACCES | libc::ENETUNREACH | libc::ENETDOWN | libc::ENOBUFS | libc::ENOMEM,
+        ) => DialFault::Local { reached: true },
+        _ => DialFault::Broken,
+    }
+}
+
+/// Sends a whole request while `answer` receives, and gives what `answer` gives.
+///
+/// A node may answer before it has read everything, for example 413, and then stop reading or reset the connection, so that
+/// the sending stops or fails. Its answer counts all the same. A failure to send is the result only when there is no answer.
+pub(crate) async fn send_while<T>(
+    sock: &Sock,
+    request: &[u8],
+    answer: impl Future<Output = Result<T, DialFault>>,
+) -> Result<T, DialFault> {
+    let (mut sending, mut answer) = (pin!(send(sock, request)), pin!(answer));
+    let mut sent = None;
+    std::future::poll_fn(|cx| {
+        if sent.is_none()
+            && let Poll::Ready(result) = sending.as_mut().poll(cx)
+        {
+            sent = Some(result);
+        }
+        let answered = std::task::ready!(answer.as_mut().poll(cx));
+        Poll::Ready(match (answered, sent) {
+            // the end of a connection that could not take the request is no answer
+            (Err(DialFault::Broken | DialFault::BadHandshake(None)), Some(Err(fault))) => Err(fault),
+            (answered, _) => answered,
+        })
+    })
+    .await
+}
+
+async fn send(sock: &Sock, request: &[u8]) -> Result<(), DialFault> {
     let mut out = Outbox::default();
-    out.send(sock, request).map_err(|_| DialFault::Broken)?;
+    out.send(sock, request).map_err(|e| broken(&e))?;
     while !out.is_empty() {
         sock.writable().await;
-        out.flush(sock).map_err(|_| DialFault::Broken)?;
+        out.flush(sock).map_err(|e| broken(&e))?;
     }
     Ok(())
 }
@@ -96,12 +150,42 @@ pub(crate) async fn receive(sock: &Sock, bytes: &mut Vec<u8>) -> Result<usize, D
         let taken = buffers::with(|scratch| {
             let taken = sock.recv(&mut scratch.input[..RECEIVE_MAX])?;
             bytes.extend_from_slice(&scratch.input[..taken]);
-            Ok::<_, std::io::Error>(taken)
+            Ok::<_, io::Error>(taken)
         });
         match taken {
             Ok(taken) => return Ok(taken),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => return Err(DialFault::Broken),
+            Err(e) => return Err(broken(&e)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_node_or_the_way_to_it_says_is_the_fault_of_the_node() {
+        let fault = |sent: bool, errno| {
+            let e = io::Error::from_raw_os_error(errno);
+            connect_fault(&if sent { ConnectError::Sent(e) } else { ConnectError::Unsent(e) })
+        };
+        let local = DialFault::Local { reached: false };
+        for sent in [false, true] {
+            for errno in [libc::EPERM, libc::EACCES, libc::ENETUNREACH, libc::ENETDOWN, libc::EINVAL] {
+                assert_eq!(fault(sent, errno), local, "{errno} {sent}");
+            }
+            for errno in [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOMEM] {
+                assert_eq!(fault(sent, errno), DialFault::Exhausted, "{errno} {sent}");
+            }
+            assert_eq!(fault(sent, libc::ECONNREFUSED), DialFault::Refused);
+        }
+        for errno in [libc::EHOSTUNREACH, libc::ETIMEDOUT] {
+            assert_eq!((fault(false, errno), fault(true, errno)), (local, DialFault::Refused), "{errno}");
+        }
+        assert!(!local.reached() && DialFault::Local { reached: true }.reached());
+        let of = |errno| broken(&io::Error::from_raw_os_error(errno));
+        assert_eq!(of(libc::ENETUNREACH), DialFault::Local { reached: true });
+        assert_eq!((of(libc::EPIPE), of(libc::ECONNRESET)), (DialFault::Broken, DialFault::Broken));
     }
 }

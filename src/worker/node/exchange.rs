@@ -49,7 +49,10 @@ pub(crate) async fn exchange(
 }
 
 async fn talk(sock: &Sock, request: &[u8], body_max: u64) -> Result<Answered, DialFault> {
-    connect::send(sock, request).await?;
+    connect::send_while(sock, request, receive(sock, body_max)).await
+}
+
+async fn receive(sock: &Sock, body_max: u64) -> Result<Answered, DialFault> {
     let mut bytes = Vec::new();
     let (mut answered, mut body) = read_head(sock, &mut bytes, body_max).await?;
     loop {
@@ -58,9 +61,15 @@ async fn talk(sock: &Sock, request: &[u8], body_max: u64) -> Result<Answered, Di
         if body.is_done() {
             return Ok(answered);
         }
-        if connect::receive(sock, &mut bytes).await? == 0 {
-            body.end().map_err(|_| DialFault::BadHandshake(None))?;
-            return Ok(answered);
+        match connect::receive(sock, &mut bytes).await {
+            // an early refusal may end with a reset: the rest of the request was not read
+            Err(DialFault::Broken) if answered.status >= 400 && body.end().is_ok() => return Ok(answered),
+            Err(fault) => return Err(fault),
+            Ok(0) => {
+                body.end().map_err(|_| DialFault::BadHandshake(None))?;
+                return Ok(answered);
+            }
+            Ok(_) => {}
         }
     }
 }

@@ -185,18 +185,24 @@ pub(crate) fn origin_header_for_node(session: &Session, request: &Request<'_>) -
     }
 }
 
-/// Notes that a node did not take a request: stored answers that name it are forgotten, and it is quarantined. A node that
-/// answered, even wrongly, and a lack of descriptors on this machine are exempt. The result is the refusal for the client.
-pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault) -> Refusal {
+/// Notes that a node did not serve a request that was sent at `asked`. A node that could not be reached has failed: stored
+/// answers that name it are forgotten, and it is quarantined. A node that took the request and did not answer has failed
+/// only when several clients saw that, because the request of one client may be the reason. A node that answered, even
+/// wrongly, has not failed, nor has one that this machine could not dial. The result is the refusal for the client.
+pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault, asked: Instant) -> Refusal {
     tracing::warn!(
         session = &*session.id.text(), node = %admitted.address(), ?fault,
         "a node did not take a request"
     );
-    if !matches!(fault, DialFault::BadHandshake(_) | DialFault::Exhausted) {
-        session.worker.gateway.nodes.mark_failed(admitted.address().ip());
+    let (nodes, node) = (&session.worker.gateway.nodes, admitted.address().ip());
+    match fault {
+        DialFault::Refused | DialFault::ConnectTimeout => nodes.mark_failed(node),
+        DialFault::Broken | DialFault::UpgradeTimeout => nodes.mark_silent(node, session.peer.ip(), asked),
+        DialFault::BadHandshake(_) => nodes.mark_answered(node),
+        DialFault::Exhausted | DialFault::Local { .. } => {}
     }
     match fault {
-        DialFault::Refused | DialFault::Broken => Refusal::OriginRefused,
+        DialFault::Refused | DialFault::Broken | DialFault::Local { .. } => Refusal::OriginRefused,
         DialFault::Exhausted => Refusal::Overloaded,
         DialFault::BadHandshake(_) => Refusal::OriginBadHandshake,
         DialFault::ConnectTimeout | DialFault::UpgradeTimeout => Refusal::OriginTimeout,

@@ -41,7 +41,12 @@ async fn exchange(
     key: &str,
     upgrade: &Upgrade,
 ) -> Result<Opened, DialFault> {
-    connect::send(&sock, request).await?;
+    let (agreed, early) = connect::send_while(&sock, request, receive(&sock, key, upgrade)).await?;
+    Ok(Opened { sock, node, agreed, early })
+}
+
+/// Receives the node's answer. The result is what was agreed on, and the bytes behind the 101.
+async fn receive(sock: &Sock, key: &str, upgrade: &Upgrade) -> Result<(Negotiated, Vec<u8>), DialFault> {
     let mut bytes = Vec::new();
     let mut seen = 0;
     loop {
@@ -50,11 +55,11 @@ async fn exchange(
             Ok(Some((response, used))) => {
                 let agreed =
                     upgrade.check(key, &response).map_err(|fault| DialFault::BadHandshake(Some(fault)))?;
-                return Ok(Opened { sock, node, agreed, early: bytes.split_off(used) });
+                return Ok((agreed, bytes.split_off(used)));
             }
             Ok(None) => seen = bytes.len(),
         }
-        if connect::receive(&sock, &mut bytes).await? == 0 {
+        if connect::receive(sock, &mut bytes).await? == 0 {
             return Err(DialFault::BadHandshake(None));
         }
     }

@@ -1,9 +1,11 @@
 //! Quarantine: a node that refused or timed out is forgotten at once and avoided for a while, as long as another node is
 //! known.
 
+use crate::harness::netns_link::NetnsLinks;
 use crate::harness::node::{EchoNode, FullBacklog};
 use crate::harness::{
-    Config, Connection, NodeListener, Reply, Request, Response, TestBed, Workspace, eventually,
+    ClientBuilder, Config, Connection, Frame, Gateway, HttpPeer, NodeListener, Reply, Request, Response,
+    TestBed, Workspace, eventually,
 };
 use crate::placement::one_step::name_nodes;
 
@@ -34,8 +36,36 @@ fn subscribe(stream: &str) -> String {
 /// Makes a dial to the n-th node fail, which begins its quarantine: a client names the node, and nothing listens there.
 #[track_caller]
 fn make_fail(bed: &TestBed, n: u8) {
-    let response = bed.exchange(&Request::upgrade(&bed.websocket_target(n)));
+    make_fail_for(bed, n, 1);
+}
+
+/// The same for a client with this address of its own.
+#[track_caller]
+fn make_fail_for(bed: &TestBed, n: u8, client: u8) {
+    let mut client = bed.client_builder().from(bed.workspace.client_ip(client)).connect_tls();
+    let response = client.exchange(&Request::upgrade(&bed.websocket_target(n)));
     assert!(matches!(response.status(), 502 | 504), "{response:?}");
+}
+
+/// Checks that the stored answer for the stream "s" still names the first node: no client has put that node away.
+#[track_caller]
+fn assert_not_put_away(bed: &TestBed) {
+    let asked = bed.manager.count();
+    assert_eq!(named_by(&bed.get(&event("s", "subscribe"))), bed.ip(1).to_string());
+    assert_eq!(bed.manager.count(), asked, "the answer that names the node is still stored");
+}
+
+/// A test bed with a stored answer for the stream "s" that names the first node. Nodes may be silent for 300 ms.
+fn bed_with_stored_answer(change: impl FnOnce(&mut Config)) -> TestBed {
+    let bed = TestBed::with(|config, workspace| {
+        lasting_answers(config, workspace);
+        config.set("origins.upgrade_timeout", "300ms");
+        change(config);
+    });
+    bed.manager.answer("", Reply::node(bed.ip(1)));
+    assert_eq!(named_by(&bed.get(&event("s", "subscribe"))), bed.ip(1).to_string());
+    make_known(&bed, 2);
+    bed
 }
 
 /// Makes the n-th node known, as an alternative.
@@ -97,7 +127,9 @@ fn a_silent_node_is_treated_like_one_that_refuses() {
         bed.manager.answer("", Reply::node(bed.ip(1)));
         bed.get(&event("s", "subscribe"));
         let silent = (deaf.then(|| FullBacklog::listen(bed.workspace.node(1))), (!deaf).then(|| bed.node(1)));
-        make_fail(&bed, 1);
+        // what the node does with one request says little: several clients have to see it
+        let clients = if deaf { 1..=1 } else { 1..=3 };
+        clients.for_each(|client| make_fail_for(&bed, 1, client));
         bed.manager.answer("", Reply::node(bed.ip(2)));
         assert_eq!(named_by(&bed.get(&event("s", "subscribe"))), bed.ip(2).to_string());
         drop(silent);
@@ -277,4 +309,109 @@ fn a_request_head_too_large_for_a_node_does_not_quarantine_the_node() {
     assert_eq!(node.dials(), 0);
     bed.get(&event("s", "broadcast"));
     assert_eq!(bed.manager.count(), 1, "the answer that names the node stays");
+}
+
+#[test]
+fn a_node_that_is_slow_with_the_requests_of_one_client_is_not_put_away() {
+    let bed = bed_with_stored_answer(|_| {});
+    let _slow = bed.node(1);
+    for _ in 0..4 {
+        make_fail_for(&bed, 1, 1);
+    }
+    make_fail_for(&bed, 1, 2);
+    assert_not_put_away(&bed);
+    make_fail_for(&bed, 1, 3);
+    let asked = bed.manager.count();
+    bed.get(&event("s", "subscribe"));
+    assert!(bed.manager.count() > asked, "three clients got no answer: the node has failed");
+}
+
+#[test]
+fn a_node_that_answers_another_client_meanwhile_is_slow_and_not_silent() {
+    let bed = bed_with_stored_answer(|config| config.set("origins.upgrade_timeout", "1s"));
+    let slow = bed.node(1);
+    let waiting: Vec<_> = (1..=4)
+        .map(|n| {
+            let mut client = bed.client_builder().from(bed.workspace.client_ip(n)).connect_tls();
+            client.send_request(&Request::upgrade(&bed.websocket_target(1)));
+            let mut node = slow.accept();
+            node.read_head();
+            (client, node)
+        })
+        .collect();
+    let _served = bed.relay(&slow);
+    for (mut client, node) in waiting {
+        client.read_response().assert_refusal(504, "origin_timeout");
+        drop(node);
+    }
+    assert_not_put_away(&bed);
+}
+
+#[test]
+fn a_node_that_breaks_off_the_requests_of_one_client_is_not_put_away() {
+    let bed = bed_with_stored_answer(|_| {});
+    let listener = bed.node(1);
+    for request in [Request::upgrade(&bed.websocket_target(1)), {
+        Request::new("OPTIONS", &format!("/live/whip/endpoint/s?host={}", bed.ip(1)))
+    }] {
+        for _ in 0..4 {
+            let (mut client, node, _) = bed.pending_upgrade(&listener, &request);
+            node.reset();
+            client.read_response().assert_refusal(502, "origin_refused");
+        }
+    }
+    assert_not_put_away(&bed);
+}
+
+#[test]
+fn a_node_that_this_machine_cannot_dial_is_not_put_away() {
+    let Some(links) = NetnsLinks::create("a node without a route") else { return };
+    let workspace = Workspace::claim();
+    let mut config = Config::new(&workspace);
+    lasting_answers(&mut config, &workspace);
+    config.set("gateway.listen", vec![format!("{}:8443", NetnsLinks::GATEWAY)]);
+    config.set("origins.networks", vec![NetnsLinks::NODE.to_string()]);
+    let (manager, _gateway, _workspace) = links.gateway.inside(move || {
+        let manager = HttpPeer::start(workspace.manager());
+        manager.answer("", Reply::node(NetnsLinks::NODE.into()));
+        (manager, Gateway::start(&workspace, &config), workspace)
+    });
+    let exchange = |request: Request| {
+        links.clients.inside(move || {
+            ClientBuilder::to((NetnsLinks::GATEWAY, 8443).into()).connect_tls().exchange(&request)
+        })
+    };
+    assert_eq!(exchange(Request::get(&event("s", "subscribe"))).status(), 200);
+    // no permission, no host, no network; a firewall's EPERM is like the first
+    for route in
+        ["route add prohibit 10.77.2.2", "route replace unreachable 10.77.2.2", "route flush 10.77.2.0/24"]
+    {
+        if route.contains("flush") {
+            links.gateway.ip("route del 10.77.2.2");
+        }
+        links.gateway.ip(route);
+        let target = format!("/streammanager/?id=s&host={}&app=live", NetnsLinks::NODE);
+        exchange(Request::upgrade(&target)).assert_refusal(502, "origin_refused");
+        exchange(Request::get(&event("s", "subscribe")));
+        assert_eq!(manager.count(), 1, "{route}: the answer that names the node is still stored");
+    }
+    // it ends with a dial of its own, which has to come from inside
+    links.gateway.inside(|| drop(manager));
+}
+
+#[test]
+fn an_early_refusal_of_an_upgrade_is_read_although_the_node_resets_the_connection() {
+    let bed = bed_with_stored_answer(|_| {});
+    let listener = bed.node(1);
+    for _ in 0..3 {
+        let (mut client, mut node, _) =
+            bed.pending_upgrade(&listener, &Request::upgrade(&bed.websocket_target(1)));
+        node.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno");
+        node.reset();
+        client.read_response().assert_refusal(502, "origin_bad_handshake");
+    }
+    assert_not_put_away(&bed);
+    let (mut client, mut node) = bed.relay(&listener);
+    client.send_frame(Frame::text("well"));
+    assert_eq!(node.read_frame(), Frame::text("well"));
 }

@@ -51,7 +51,7 @@ fn while_the_manager_is_silent_few_clients_wait_for_it() {
     const PLAYERS: usize = 40;
     let bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "300ms"));
     let gate = Gate::default();
-    bed.manager.answer("/silent", Reply::json(200, "{}").held(&gate));
+    bed.manager.answer("", Reply::json(404, "{}").held(&gate));
     for n in 0..PLAYERS {
         let target = format!("/streammanager/api/4.0/event/live/silent{n}?action=subscribe");
         bed.get(&target).assert_refusal(504, "manager_timeout");

@@ -8,7 +8,9 @@ use crate::harness::{
 use crate::questions::answers::{SUBSCRIBE, bed_that_answers, questions_for_two};
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 #[test]
 fn a_manager_on_https_is_authenticated_before_it_is_asked() {
@@ -207,4 +209,48 @@ fn a_slow_manager_gets_a_bounded_number_of_questions() {
     assert!(response.field("retry-after").is_some());
     assert!(asked.try_recv().is_err(), "the manager is not even dialled");
     drop((waiting, questions));
+}
+
+#[test]
+fn clients_with_slow_questions_keep_no_question_of_others_from_a_manager_that_is_well() {
+    // longer than the timeout, so that no answer to another question comes between
+    const PAUSE: Duration = Duration::from_millis(450);
+    for warm in [false, true] {
+        let bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "200ms"));
+        let (gate, over) = (Gate::default(), AtomicBool::new(false));
+        bed.manager.answer("/slow", Reply::json(200, "{}").held(&gate));
+        let ordinary = |n: usize| format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe");
+        if warm {
+            assert_eq!(bed.get(&ordinary(99)).status(), 404);
+        }
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let (bed, over) = (&bed, &over);
+                scope.spawn(move || {
+                    let mut client = bed.client();
+                    for round in 0.. {
+                        let event = "/streammanager/api/4.0/event/live";
+                        // one question for all, questions of a single client, and a new one each time
+                        let target = match n % 3 {
+                            0 => format!("{event}/slow?action=subscribe"),
+                            1 => format!("{event}/slow?action=subscribe&token={n}"),
+                            _ => format!("{event}/slow{n}-{round}?action=broadcast"),
+                        };
+                        client.get(&target).assert_refusal(504, "manager_timeout");
+                        if over.load(Ordering::SeqCst) {
+                            return;
+                        }
+                    }
+                });
+            }
+            let mut statuses = Vec::new();
+            for n in 0..12 {
+                std::thread::sleep(PAUSE);
+                statuses.push(bed.get(&ordinary(n)).status());
+            }
+            over.store(true, Ordering::SeqCst);
+            assert_eq!(statuses, [404; 12], "{}", bed.gateway.stderr());
+        });
+        gate.open();
+    }
 }

@@ -49,6 +49,7 @@ impl Scene {
             config.set("stream_manager.node_group", "ng1");
             config.set("origins.upgrade_timeout", "300ms");
             config.set("limits.body_timeout", "500ms");
+            config.set("origins.answer_timeout", "500ms");
             config.set("answers.missing_ttl", "1ms");
             config.set_env("TIDEGATE_TEST_SECRET", format!("Bearer {from_environment}"));
         });

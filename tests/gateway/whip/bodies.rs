@@ -87,7 +87,7 @@ fn an_answer_arrives_in_any_framing() {
 #[test]
 fn an_answer_that_is_cut_short_never_looks_complete() {
     // the node of the raw reply keeps its connection open: the gateway has to time out before the test does
-    let bed = TestBed::with(|config, _| config.set("limits.body_timeout", "1s"));
+    let bed = TestBed::with(|config, _| config.set("origins.answer_timeout", "1s"));
     let node = bed.whip_node(1);
     let half_chunk =
         b"HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\nLocation: /live/whip/resource/s\r\n\

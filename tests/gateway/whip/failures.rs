@@ -2,7 +2,8 @@
 
 use crate::harness::node::FullBacklog;
 use crate::harness::whip::{ANSWER, FORMS, Form, delete, empty_post, patch, post};
-use crate::harness::{Gate, HttpPeer, NodeListener, Reply, Request, TestBed, eventually};
+use crate::harness::{Config, Gate, HttpPeer, NodeListener, Reply, Request, TestBed, eventually};
+use std::time::{Duration, Instant};
 
 const WHIP: &str = "/as/v1/proxy/whip/live/stream1?nodeGroup=ng1";
 const WHEP: &str = "/as/v1/proxy/whep/live/stream1?nodeGroup=ng1&requestId=r";
@@ -110,7 +111,7 @@ fn the_loss_of_a_node_is_reported_to_its_clients() {
 fn a_silent_node_is_a_504() {
     let bed = TestBed::with(|config, _| {
         config.set("origins.upgrade_timeout", "300ms");
-        config.set("limits.body_timeout", "300ms");
+        config.set("origins.answer_timeout", "300ms");
     });
     let node = bed.whip_node(1);
     let gate = Gate::default();
@@ -231,4 +232,104 @@ fn a_drain_lets_an_exchange_finish_and_takes_no_new_session() {
     drop((client, idle));
     assert!(bed.gateway.wait_for_exit().success());
     assert_eq!(node.count(), 1);
+}
+
+/// What a node may say before it has read a request.
+const EARLY_REFUSALS: [&str; 4] = [
+    "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig",
+    "HTTP/1.1 413 Too Large\r\nConnection: close\r\n\r\nbig",
+    "HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbig\r\n0\r\n\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig",
+];
+
+fn lasting_answers(config: &mut Config) {
+    for key in ["answers.subscribe_ttl", "origins.quarantine"] {
+        config.set(key, "60s");
+    }
+    config.set("answers.subscribe_uses", 100_000);
+}
+
+#[test]
+fn an_early_refusal_reaches_the_client_although_the_node_resets_the_connection() {
+    let bed = TestBed::with(|config, _| lasting_answers(config));
+    let event = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
+    bed.manager.answer("", Reply::node(bed.ip(1)));
+    assert_eq!(bed.get(event).status(), 200);
+    let listener = bed.node(1);
+    let endpoint = Form::Manager.endpoint("whip", "s", bed.ip(1), "");
+    for size in [100, 20 << 10, 250 << 10] {
+        for refusal in EARLY_REFUSALS {
+            for reads in [false, true] {
+                let request = Request::new("POST", &endpoint).body("application/sdp", vec![b'x'; size]);
+                let mut client = bed.client();
+                client.send_request(&request);
+                let mut node = listener.accept();
+                if reads {
+                    node.read_head();
+                } else {
+                    // the kernel of the node has some of it, and the node has read nothing
+                    assert!(node.receives_within(Duration::from_secs(5)));
+                }
+                node.send(refusal.as_bytes());
+                // with unread bytes, or by force
+                node.reset();
+                let response = client.read_response();
+                let got = (response.status(), response.text());
+                assert_eq!(got, (413, "big".to_owned()), "{size} {reads} {refusal}");
+            }
+        }
+    }
+    assert_eq!(bed.get(event).status(), 200);
+    assert_eq!(bed.manager.count(), 1, "the answer that names the node is still stored");
+}
+
+#[test]
+fn an_early_refusal_of_a_node_that_reads_no_further_reaches_the_client_at_once() {
+    // more than the kernel's buffers on the way take
+    const SIZE: usize = 16 << 20;
+    let bed = TestBed::with(|config, _| config.set("limits.body_max", "32MiB"));
+    let listener = bed.node(1);
+    let endpoint = Form::Manager.endpoint("whip", "s", bed.ip(1), "");
+    let mut client = bed.client();
+    client.send_request(&Request::new("POST", &endpoint).body("application/sdp", vec![b'x'; SIZE]));
+    let mut node = listener.accept();
+    assert!(node.receives_within(Duration::from_secs(5)));
+    let started = Instant::now();
+    node.send(EARLY_REFUSALS[0].as_bytes());
+    assert_eq!(client.read_response().status(), 413);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_node_that_is_slow_with_the_offers_of_one_client_is_not_put_away() {
+    let bed = TestBed::with(|config, _| {
+        lasting_answers(config);
+        config.set("origins.answer_timeout", "300ms");
+    });
+    let event = "/streammanager/api/4.0/event/live/stream1?action=subscribe";
+    bed.manager.answer("", Reply::node(bed.ip(1)));
+    assert_eq!(bed.get(event).status(), 200);
+    let _slow = bed.node(1);
+    let endpoint = Form::Manager.endpoint("whip", "s", bed.ip(1), "");
+    for _ in 0..4 {
+        bed.exchange(&post(&endpoint)).assert_refusal(504, "origin_timeout");
+    }
+    assert_eq!(bed.get(event).status(), 200);
+    assert_eq!(bed.manager.count(), 1, "the answer that names the node is still stored");
+}
+
+#[test]
+fn a_node_may_take_longer_for_its_answer_than_a_client_for_its_body() {
+    let bed = TestBed::with(|config, _| config.set("limits.body_timeout", "300ms"));
+    let node = bed.whip_node(1);
+    for form in FORMS {
+        let gate = Gate::default();
+        node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).held(&gate));
+        let mut client = bed.client();
+        client.send_request(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
+        assert!(!client.receives_within(Duration::from_secs(1)), "the gateway waits for the node");
+        gate.open();
+        let created = client.read_response();
+        assert_eq!((created.status(), created.text().as_str()), (201, ANSWER), "{created:?}");
+    }
 }
