@@ -49,9 +49,8 @@ fn reference(bytes: &[u8]) -> Option<(NodeAnswer<'_>, usize)> {
     let (head, size) = http::response(bytes, &LIMITS)?;
     let whole = http::response_head(bytes)?;
     let location = match whole.values("location").as_slice() {
-        [] => None,
-        [value] if value.is_ascii() => Some(std::str::from_utf8(value).ok()?),
-        _ => return None,
+        [first, others @ ..] if others.iter().all(|other| other == first) => Some(*first),
+        _ => None,
     };
     let mut fields = Vec::new();
     for (name, value) in whole.fields {
