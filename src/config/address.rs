@@ -277,6 +277,39 @@ impl Scalar for NodeOrigin {
     }
 }
 
+/// Schemes that no app has, of pages that send no such origin.
+const NO_APP: [&str; 6] = ["ws", "wss", "ftp", "file", "data", "blob"];
+
+/// A web origin that a page may have: that of a host, those of all names below a domain (`https://*.example.com`), or that
+/// of an app (`capacitor://localhost`). Fails with what would be right.
+fn page_origin(text: &str) -> Result<String, String> {
+    if let Some((scheme, domain)) = text.split_once("://*.") {
+        let exact = exact_origin(&format!("{scheme}://{domain}"));
+        let name = domain.split(':').next().unwrap_or_default();
+        let is_domain = name.contains('.') && !name.ends_with(|last: char| last.is_ascii_digit());
+        let right =
+            "right is \"*.\" before a domain of two labels or more, such as \"https://*.example.com\"";
+        return exact.ok().filter(|_| is_domain).map(|_| text.to_owned()).ok_or_else(|| right.to_owned());
+    }
+    match text.split_once("://") {
+        Some((scheme, host)) if is_app(scheme, host) => Ok(text.to_owned()),
+        _ => exact_origin(text),
+    }
+}
+
+/// Whether this is the scheme and host of an app's origin, in lower case as browsers send it. What looks like a slip in
+/// `https` is none.
+fn is_app(scheme: &str, host: &str) -> bool {
+    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let scheme_fits = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| lower(byte) || matches!(byte, b'+' | b'-' | b'.'));
+    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+    let host_fits = !name.is_empty()
+        && name.bytes().all(|byte| lower(byte) || matches!(byte, b'-' | b'.' | b'_'))
+        && port.parse::<u16>().is_ok();
+    scheme_fits && host_fits && !scheme.starts_with("ht") && !NO_APP.contains(&scheme)
+}
+
 /// One web origin.
 struct WebOrigin;
 
@@ -288,7 +321,7 @@ impl Scalar for WebOrigin {
             Some("*") => {
                 Err("\"*\" stands alone: right is [\"*\"], or a list of origins without it".to_owned())
             }
-            Some(origin) => exact_origin(origin),
+            Some(origin) => page_origin(origin),
             None => Err("right is an origin such as \"https://app.example.com\"".to_owned()),
         }
     }

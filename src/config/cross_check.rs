@@ -2,6 +2,7 @@
 
 use crate::config::model::{AdminListen, Config};
 use crate::config::problem::Report;
+use crate::proto::http::cors::AllowOrigins;
 use std::net::SocketAddr;
 
 /// Reports everything in a configuration that contradicts itself.
@@ -11,6 +12,29 @@ pub(crate) fn check(config: &Config, report: &mut Report<'_>) {
     origins(config, report);
     answers(config, report);
     limits(config, report);
+    cors(config, report);
+}
+
+/// With credentials browsers take no answer for all pages, and a page that is allowed by its domain alone could be any
+/// client's of a shared one.
+fn cors(config: &Config, report: &mut Report<'_>) {
+    let cors = &config.cors;
+    if !cors.allow_credentials {
+        return;
+    }
+    let exact = match &cors.allow_origins {
+        AllowOrigins::Any => false,
+        AllowOrigins::SameHost => true,
+        AllowOrigins::Listed(listed) => !listed.iter().any(|origin| origin.contains('*')),
+    };
+    if !exact {
+        let right = "right is exact origins in allow_origins, or allow_credentials = false";
+        report.clash("cors.allow_credentials", "true beside \"*\" in allow_origins", right);
+    }
+    if cors.allow_headers.iter().any(|name| name == "*") {
+        let right = "browsers read it as a name then: right is the names of the fields";
+        report.clash("cors.allow_headers", "\"*\" beside allow_credentials = true", right);
+    }
 }
 
 /// Whether two listeners would want the same port of the same address. The wildcard of one family does not cover the

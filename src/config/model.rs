@@ -222,6 +222,10 @@ pub struct Rate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
     pub allow_origins: AllowOrigins,
+    /// Names of request fields that pages may send beside those that the gateway reads.
+    pub allow_headers: Vec<String>,
+    /// Whether pages may send cookies and client certificates; with exact web origins only.
+    pub allow_credentials: bool,
     /// WebSockets without an `Origin` field: not browsers.
     pub allow_missing: bool,
 }

@@ -144,6 +144,21 @@ fn values_of_each_kind_say_what_would_be_right() {
         ("cors", "allow_origins = [\"https://A.example/\"]", "right is \"https://a.example\""),
         ("cors", "allow_origins = [\"https://a.example:443\"]", "right is \"https://a.example\""),
         ("cors", "allow_origins = [\"*\", \"https://a.example\"]", "stands alone"),
+        ("cors", "allow_origins = [\"https://*\"]", "right is"),
+        ("cors", "allow_origins = [\"https://*.com\"]", "two labels"),
+        ("cors", "allow_origins = [\"https://*.10.0.0.1:80\"]", "two labels"),
+        ("cors", "allow_origins = [\"https://*.Example.com\"]", "two labels"),
+        ("cors", "allow_origins = [\"https://a.*.example.com\"]", "right is"),
+        ("cors", "allow_origins = [\"capacitor://*.example.com\"]", "two labels"),
+        ("cors", "allow_origins = [\"capacitor://localhost/\"]", "right is an origin"),
+        ("cors", "allow_origins = [\"Capacitor://localhost\"]", "right is an origin"),
+        ("cors", "allow_origins = [\"capacitor://\"]", "right is an origin"),
+        ("cors", "allow_origins = [\"htps://app.example.com\"]", "right is an origin"),
+        ("cors", "allow_origins = [\"wss://app.example.com\"]", "right is an origin"),
+        ("cors", "allow_headers = [\"a b\"]", "a word"),
+        ("cors", "allow_credentials = true\nallow_origins = [\"*\"]", "exact origins"),
+        ("cors", "allow_credentials = true\nallow_origins = [\"https://*.a.example\"]", "exact origins"),
+        ("cors", "allow_credentials = true\nallow_headers = [\"*\"]", "the names of the fields"),
         ("log", "access = \"\"", "\"stderr\""),
         ("admin", "listen = \"unix:relative\"", "\"off\""),
         ("admin", "listen = \"127.0.0.1:443\"", "a port of its own"),
@@ -197,6 +212,14 @@ fn values_are_read_as_meant() {
     assert_eq!(loads("origins", "names = [\"Node1.Example\"]").origins.names, ["node1.example"]);
     assert_eq!(loads("admin", "listen = \"unix:/run/a\"").admin.listen, AdminListen::Unix("/run/a".into()));
     assert_eq!(loads("cors", "allow_origins = [\"*\"]").cors.allow_origins, AllowOrigins::Any);
+    for origin in
+        ["https://*.example.com", "https://*.example.com:8443", "capacitor://localhost", "app://a.b:1"]
+    {
+        assert_eq!(
+            loads("cors", &format!("allow_origins = [\"{origin}\"]")).cors.allow_origins,
+            AllowOrigins::Listed(vec![origin.into()])
+        );
+    }
     let url =
         |text: &str| read(&LEAST.replace("http://10.0.0.2:5080", text)).expect("right").stream_manager.url;
     let wanted = ManagerUrl { https: true, host: "sm.example".into(), port: 443, prefix: "/a/b".into() };
@@ -344,6 +367,7 @@ fn any(dice: &mut Dice) -> Config {
         AllowOrigins::Any,
         AllowOrigins::Listed(vec!["https://a.example:8443".into(), "http://[::1]".into()]),
     ]);
+    config.cors.allow_headers = dice.maybe(|dice| vec![dice.word()]).unwrap_or_default();
     config.log.access = dice.pick(&[AccessLog::Off, AccessLog::Stderr]);
     config.log.redact = dice.maybe(|dice| vec![dice.word()]).unwrap_or_default();
     config.admin.listen = dice.pick(&[AdminListen::Off, AdminListen::Unix("/a b".into())]);

@@ -79,6 +79,7 @@ fn exchange(answer: &NodeAnswer<'_>, made: bool) {
     let shape = Shape {
         session: "0123456789abcdef".into(),
         allow_origin: made.then(|| "https://app.example".into()),
+        allow_credentials: true,
         vary_origin: made,
         close: !made,
         bodiless: false,
@@ -94,6 +95,7 @@ fn exchange(answer: &NodeAnswer<'_>, made: bool) {
         ("Content-Length", (!body.is_empty()).then_some(length.as_str())),
         ("Access-Control-Allow-Origin", made.then_some("https://app.example")),
         ("Access-Control-Expose-Headers", made.then_some(forward_fields::EXPOSED)),
+        ("Access-Control-Allow-Credentials", made.then_some("true")),
         ("Vary", made.then_some("Origin")),
         ("Cache-Control", Some("no-store")),
         ("X-Tidegate-Session", Some("0123456789abcdef")),

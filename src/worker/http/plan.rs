@@ -56,11 +56,13 @@ pub(crate) fn plan(
     route: Result<Route<'_>, Refusal>,
     standing: &Standing,
 ) -> Planned {
-    let page = session.revision().config.cors.allow_origins.judge(request.origin, request.host);
+    let cors = &session.revision().config.cors;
+    let page = cors.allow_origins.judge(request.origin, request.host);
     let leaving = session.is_leaving();
     let shape = Shape {
         session: session.id.to_string(),
         allow_origin: request.origin.filter(|_| page == PageOrigin::Allowed).map(str::to_owned),
+        allow_credentials: cors.allow_credentials,
         vary_origin: request.origin.is_some(),
         close: !request.keep_alive || leaving || standing.ended || standing.permitted.is_err(),
         bodiless: request.method == "HEAD",
