@@ -99,17 +99,21 @@ fn plan_route(
     };
     match route {
         Route::Event(event) => match request.method {
-            "GET" => {
+            "GET" | "HEAD" => {
                 // the credential is not passed on, but its client gets an answer of its own (RFC 9111, 3.5)
                 let personal = request.authorization.is_some();
                 let keep = if personal { Keep::Never } else { event.keep };
                 Ok(Plan::Event { key: event.target.to_owned(), kind: event.kind, keep })
             }
-            "OPTIONS" => Ok(Plan::Preflight("GET, OPTIONS")),
-            _ => Err((Refusal::MethodNotAllowed, "GET, OPTIONS")),
+            "OPTIONS" => Ok(Plan::Preflight("GET, HEAD, OPTIONS")),
+            _ => Err((Refusal::MethodNotAllowed, "GET, HEAD, OPTIONS")),
         },
+        // RFC 6455, 4.1: only a GET opens a WebSocket; a HEAD is told what a GET without an upgrade is
+        Route::TwoStep { .. } | Route::OneStep(_) if request.method == "HEAD" => {
+            Err((Refusal::UpgradeRequired, ""))
+        }
         Route::TwoStep { .. } | Route::OneStep(_) if request.method != "GET" => {
-            Err((Refusal::MethodNotAllowed, "GET"))
+            Err((Refusal::MethodNotAllowed, "GET, HEAD"))
         }
         Route::TwoStep { suffix, query } => {
             plan_websocket(websocket::plan_two_step(session, request, suffix, query, page))
@@ -134,8 +138,8 @@ fn plan_without_route(
 ) -> Result<Plan, (Refusal, &'static str)> {
     let fallback = session.worker.gateway.fallback.as_ref().filter(|_| refusal == Refusal::NoSuchRoute);
     match fallback.and_then(|fallback| fallback(request.target)) {
-        Some(answer) if request.method == "GET" => Ok(Plan::Fallback(answer)),
-        Some(_) => Err((Refusal::MethodNotAllowed, "GET")),
+        Some(answer) if matches!(request.method, "GET" | "HEAD") => Ok(Plan::Fallback(answer)),
+        Some(_) => Err((Refusal::MethodNotAllowed, "GET, HEAD")),
         None => Err((refusal, "")),
     }
 }
