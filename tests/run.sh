@@ -73,12 +73,13 @@ quick() {
   suite_units || true
 }
 
-# Two cores are enough for one thing that computes beside tests that wait. What is compiled in the background has the lowest
-# priority, so that it takes only what the tests leave. Only the tests under the sanitizer wait for all of it: they compute.
+# Most tests wait, so what only computes runs beside them, at a lower priority. The lowest one would be too low: beside other
+# work on the machine it would get no time before its deadline. The tests under the sanitizer come last, because their build
+# is among what runs in the background.
 everything() {
   local name slow=()
   if [ "$fast" = yes ]; then prepare "${fast_suites[@]}"; else prepare "${suites[@]}"; slow=(build_sanitize); fi
-  in_background 19 suite_counts suite_supply_chain "${slow[@]}"
+  in_background 5 suite_counts suite_supply_chain "${slow[@]}"
   heading 'Form'
   for name in format clippy core docs fuzz; do run "$name"; done
   heading 'Behaviour'

@@ -1,12 +1,14 @@
-//! Kinds of values that say where something is: socket addresses, networks, host names, URLs, web origins.
+//! Kinds of values that are addresses: socket addresses, networks, host names, apps, URLs, web origins.
 //!
-//! Only the text is judged here; whether a name resolves or a port is free is for `control` to find out.
+//! Only the text is checked here. Whether a name resolves and whether a port is free shows in `control`.
 
 use crate::config::model::{AdminListen, ManagerUrl, OriginHeader};
 use crate::config::problem::Report;
 use crate::config::value::{Kind, List, Scalar, quote, text};
-use crate::proto::admission::Network;
+use crate::proto::admission::{NetworkFault, parse_network};
 use crate::proto::http::cors::AllowOrigins;
+use http::Uri;
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use toml::Spanned;
 use toml::de::DeValue;
@@ -17,81 +19,56 @@ pub(crate) struct Address;
 impl Scalar for Address {
     type Value = SocketAddr;
 
-    fn of(value: &DeValue<'_>) -> Result<SocketAddr, String> {
-        let right =
-            || "right is an address with its port, such as \"0.0.0.0:443\" or \"[::]:443\"".to_owned();
-        let address = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<SocketAddr, String> {
+        let expected = || "an address with its port, such as \"0.0.0.0:443\" or \"[::]:443\"".to_owned();
+        let address = text(value, expected)?;
         address.parse().map_err(|_| match address.parse::<u16>() {
-            Ok(port) => format!("right is an address with its port, such as \"0.0.0.0:{port}\""),
-            Err(_) => right(),
+            Ok(port) => format!("an address with its port, such as \"0.0.0.0:{port}\""),
+            Err(_) => expected(),
         })
     }
 
-    fn write(value: &SocketAddr) -> String {
+    fn print(value: &SocketAddr) -> String {
         quote(&value.to_string())
     }
 }
 
-/// An address, or an address with the length of its prefix.
+/// An address, or an address with the length of its prefix and no bits behind it.
 pub(crate) struct Prefix;
 
-/// The address with everything after its first `prefix` bits cleared.
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    let kept = u32::from(prefix);
-    match address {
-        IpAddr::V4(v4) => Ipv4Addr::from(v4.to_bits() & !u32::MAX.checked_shr(kept).unwrap_or(0)).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from(v6.to_bits() & !u128::MAX.checked_shr(kept).unwrap_or(0)).into(),
-    }
-}
-
-fn full(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
+/// The IPv4 address that a text holds in the form of IPv6, `::ffff:10.0.0.1`, if any. Such an address is never dialled.
+fn mapped_ipv4(text: &str) -> Option<Ipv4Addr> {
+    text.split('/').next()?.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped()
 }
 
 impl Scalar for Prefix {
-    type Value = Network;
+    type Value = IpNet;
 
-    fn of(value: &DeValue<'_>) -> Result<Network, String> {
-        let right = || {
-            "right is an address or a prefix, such as \"10.0.0.7\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned()
-        };
-        let (written, prefix) = match text(value, right)?.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text(value, right)?, None),
-        };
-        let address: IpAddr = written.parse().map_err(|_| right())?;
-        if let IpAddr::V6(v6) = address
-            && let Some(v4) = v6.to_ipv4_mapped()
-        {
-            return Err(format!("right is IPv4 as itself, such as \"{v4}\""));
+    fn parse(value: &DeValue<'_>) -> Result<IpNet, String> {
+        let expected =
+            || "an address or a prefix, such as \"10.0.0.7\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned();
+        let written = text(value, expected)?;
+        if let Some(address) = mapped_ipv4(written) {
+            return Err(format!("IPv4 in its own form, such as \"{address}\""));
         }
-        let prefix = match prefix {
-            None => full(address),
-            Some(digits) => digits
-                .parse()
-                .ok()
-                .filter(|prefix| *prefix <= full(address) && !digits.starts_with('+'))
-                .ok_or_else(|| format!("right is a prefix length from 0 to {}", full(address)))?,
-        };
-        let base = masked(address, prefix);
-        if base != address {
-            return Err(format!(
-                "bits behind the prefix are set: right is \"{base}/{prefix}\", or \"{address}\" alone"
-            ));
-        }
-        Ok(Network { address, prefix })
+        parse_network(written).map_err(|fault| match fault {
+            NetworkFault::Address => expected(),
+            NetworkFault::Prefix(longest) => format!("a prefix length from 0 to {longest}"),
+            NetworkFault::HostBits(network) => format!(
+                "\"{}\", without bits behind the prefix, or \"{}\" alone",
+                network.trunc(),
+                network.addr()
+            ),
+        })
     }
 
-    fn write(value: &Network) -> String {
-        if value.prefix == full(value.address) {
-            quote(&value.address.to_string())
-        } else {
-            quote(&format!("{}/{}", value.address, value.prefix))
-        }
+    fn print(value: &IpNet) -> String {
+        let is_single = value.prefix_len() == value.max_prefix_len();
+        quote(&if is_single { value.addr().to_string() } else { value.to_string() })
     }
 }
 
-/// A host name in lower case, if it is one (RFC 1123): no address, and nothing that a resolver may take for one.
+/// A host name in lower case, if the text is one (RFC 1123): no address, and nothing that a resolver may read as one.
 fn host_name(text: &str) -> Option<String> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -104,22 +81,22 @@ fn host_name(text: &str) -> Option<String> {
     (text.len() <= 253 && text.split('.').all(label) && !number).then(|| text.to_ascii_lowercase())
 }
 
-/// A host name that a client may use instead of an address.
+/// A host name that a client may use instead of the address of a node.
 pub(crate) struct Name;
 
 impl Scalar for Name {
     type Value = String;
 
-    fn of(value: &DeValue<'_>) -> Result<String, String> {
-        let right = || "right is a host name, such as \"node1.example.com\"".to_owned();
-        let name = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
+        let expected = || "a host name, such as \"node1.example.com\"".to_owned();
+        let name = text(value, expected)?;
         if name.parse::<IpAddr>().is_ok() {
-            return Err("addresses belong to origins.networks; right is a host name".to_owned());
+            return Err("a host name (an address belongs to origins.networks)".to_owned());
         }
-        host_name(name).ok_or_else(right)
+        host_name(name).ok_or_else(expected)
     }
 
-    fn write(value: &String) -> String {
+    fn print(value: &String) -> String {
         quote(value)
     }
 }
@@ -130,94 +107,104 @@ pub(crate) struct App;
 impl Scalar for App {
     type Value = String;
 
-    fn of(value: &DeValue<'_>) -> Result<String, String> {
-        let right =
-            || "right is one path segment of 1 to 64 letters, digits, dots, dashes or underscores".to_owned();
-        let app = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
+        let expected =
+            || "one path segment of 1 to 64 letters, digits, dots, dashes or underscores".to_owned();
+        let app = text(value, expected)?;
         if app.eq_ignore_ascii_case("streammanager") {
-            return Err(
-                "streammanager is the stream manager's own; right is the app of your nodes".to_owned()
-            );
+            return Err("the app of your nodes (streammanager belongs to the stream manager)".to_owned());
         }
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let dots = app == "." || app == "..";
         if (1..=64).contains(&app.len()) && app.bytes().all(fits) && !dots {
             Ok(app.to_owned())
         } else {
-            Err(right())
+            Err(expected())
         }
     }
 
-    fn write(value: &String) -> String {
+    fn print(value: &String) -> String {
         quote(value)
     }
 }
 
-/// Host (name or address without brackets) and port of `host[:port]`.
-fn authority(text: &str, default_port: u16) -> Option<(String, u16)> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, rest) = rest.split_once(']')?;
-            (address.parse::<Ipv6Addr>().ok()?.to_string(), rest)
-        }
-        None => {
-            let end = text.find(':').unwrap_or(text.len());
-            let (host, rest) = text.split_at(end);
-            let address = host.parse::<Ipv4Addr>().ok().map(|v4| v4.to_string());
-            (address.or_else(|| host_name(host))?, rest)
-        }
-    };
-    let port = match port.strip_prefix(':') {
-        None => port.is_empty().then_some(default_port),
-        Some(digits) => {
-            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits.parse().ok().filter(|port| plain && *port != 0)
-        }
-    }?;
-    Some((host, port))
+/// An http or https address in parts: what the address of a stream manager and a web origin have in common.
+struct HttpUrl<'t> {
+    https: bool,
+    /// Name in lower case or address, IPv6 without brackets.
+    host: String,
+    port: u16,
+    /// Without slashes at its end.
+    path: &'t str,
 }
 
-/// Where the stream manager is.
+/// Reads `http://` or `https://`, a host, an optional port (1 to 65535) and an optional path. Nothing else may stand there.
+fn http_url(text: &str) -> Option<HttpUrl<'_>> {
+    let uri: Uri = text.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri.authority()?;
+    // `Uri` also reads a scheme in capitals, a query and a fragment: then its parts do not make up the text
+    let path = text.strip_prefix(scheme)?.strip_prefix("://")?.strip_prefix(authority.as_str())?;
+    if path.trim_end_matches('/') != uri.path().trim_end_matches('/') {
+        return None;
+    }
+    let https = scheme == "https";
+    // fails where credentials stand before the host
+    let port = match authority.as_str().strip_prefix(authority.host())? {
+        "" => default_port(https),
+        rest => {
+            let is_port = |port: &str| rest.strip_prefix(':') == Some(port) && !port.starts_with('+');
+            authority.port().filter(|port| is_port(port.as_str()) && port.as_u16() != 0)?.as_u16()
+        }
+    };
+    let host = match authority.host().strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.to_string(),
+        None => {
+            let address = authority.host().parse::<Ipv4Addr>().ok().map(|v4| v4.to_string());
+            address.or_else(|| host_name(authority.host()))?
+        }
+    };
+    Some(HttpUrl { https, host, port, path: path.trim_end_matches('/') })
+}
+
+const fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
+}
+
+/// The address of the stream manager: http or https, host, optional port, optional path prefix.
 pub(crate) struct Url;
 
 fn manager_url(text: &str) -> Option<ManagerUrl> {
-    let (scheme, rest) = text.split_once("://")?;
-    let (https, default_port) = match scheme {
-        "http" => (false, 80),
-        "https" => (true, 443),
-        _ => return None,
-    };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (host, port) = authority(host, default_port)?;
-    let prefix = path.trim_end_matches('/');
+    let HttpUrl { https, host, port, path } = http_url(text)?;
     let fits = |segment: &str| {
-        !matches!(segment, "" | "." | "..")
+        !matches!(segment, "." | "..")
+            && !segment.is_empty()
             && segment
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte))
     };
-    let clean = prefix.is_empty() || prefix[1..].split('/').all(fits);
-    clean.then(|| ManagerUrl { https, host, port, prefix: prefix.to_owned() })
+    let is_clean = path.strip_prefix('/').is_none_or(|segments| segments.split('/').all(fits));
+    is_clean.then(|| ManagerUrl { https, host, port, prefix: path.to_owned() })
 }
 
 impl Scalar for Url {
     type Value = ManagerUrl;
 
-    /// Somebody may have written a password or a token into it.
-    fn shown(text: &str) -> bool {
+    /// Not with a `@` or `?`, because a password or a token may stand beside those.
+    fn may_show(text: &str) -> bool {
         !text.contains(['@', '?'])
     }
 
-    fn of(value: &DeValue<'_>) -> Result<ManagerUrl, String> {
-        let right = || {
-            "right is http or https, a host, perhaps a port and a path prefix, such as \"http://10.0.0.2:5080\"; \
-             credentials go to stream_manager.authorization"
+    fn parse(value: &DeValue<'_>) -> Result<ManagerUrl, String> {
+        let expected = || {
+            "http or https, a host, an optional port and an optional path prefix, such as \"http://10.0.0.2:5080\" \
+             (credentials belong to stream_manager.authorization)"
                 .to_owned()
         };
-        manager_url(text(value, right)?).ok_or_else(right)
+        manager_url(text(value, expected)?).ok_or_else(expected)
     }
 
-    fn write(value: &ManagerUrl) -> String {
+    fn print(value: &ManagerUrl) -> String {
         let scheme = if value.https { "https" } else { "http" };
         let host = if value.host.contains(':') { format!("[{}]", value.host) } else { value.host.clone() };
         quote(&format!("{scheme}://{host}:{}{}", value.port, value.prefix))
@@ -227,47 +214,41 @@ impl Scalar for Url {
 /// A web origin as browsers write it (RFC 6454, 6.2): lower case, no slash at its end, no default port.
 fn web_origin(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
-    let (scheme, rest) = lower.split_once("://")?;
-    let default_port = match scheme {
-        "http" => 80,
-        "https" => 443,
-        _ => return None,
-    };
-    let (host, port) = authority(rest.trim_end_matches('/'), default_port)?;
+    let HttpUrl { https, host, port, path } = http_url(&lower)?;
+    let scheme = if https { "https" } else { "http" };
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let port = if port == default_port { String::new() } else { format!(":{port}") };
-    Some(format!("{scheme}://{host}{port}"))
+    let port = if port == default_port(https) { String::new() } else { format!(":{port}") };
+    path.is_empty().then(|| format!("{scheme}://{host}{port}"))
 }
 
-/// A web origin exactly as a browser sends it, or what would be right.
+/// A web origin exactly as a browser sends it, or what was expected.
 fn exact_origin(text: &str) -> Result<String, String> {
     match web_origin(text) {
         Some(origin) if origin == text => Ok(origin),
-        Some(origin) => Err(format!("browsers send it differently: right is \"{origin}\"")),
-        None => Err("right is an origin such as \"https://app.example.com\"".to_owned()),
+        Some(origin) => Err(format!("\"{origin}\", as browsers send it")),
+        None => Err("a web origin such as \"https://app.example.com\"".to_owned()),
     }
 }
 
-/// What stands in the `Origin` field that a node gets.
+/// The `Origin` field that a node gets: `"none"`, `"node"`, `"client"` or a web origin.
 pub(crate) struct NodeOrigin;
 
 impl Scalar for NodeOrigin {
     type Value = OriginHeader;
 
-    fn of(value: &DeValue<'_>) -> Result<OriginHeader, String> {
-        let right = || {
-            "right is \"none\", \"node\", \"client\" or an origin such as \"https://app.example.com\""
-                .to_owned()
+    fn parse(value: &DeValue<'_>) -> Result<OriginHeader, String> {
+        let expected = || {
+            "\"none\", \"node\", \"client\" or a web origin such as \"https://app.example.com\"".to_owned()
         };
-        Ok(match text(value, right)? {
+        Ok(match text(value, expected)? {
             "none" => OriginHeader::None,
             "node" => OriginHeader::Node,
             "client" => OriginHeader::Client,
-            fixed => OriginHeader::Fixed(exact_origin(fixed).map_err(|_| right())?),
+            fixed => OriginHeader::Fixed(exact_origin(fixed).map_err(|_| expected())?),
         })
     }
 
-    fn write(value: &OriginHeader) -> String {
+    fn print(value: &OriginHeader) -> String {
         quote(match value {
             OriginHeader::None => "none",
             OriginHeader::Node => "node",
@@ -281,15 +262,14 @@ impl Scalar for NodeOrigin {
 const NO_APP: [&str; 6] = ["ws", "wss", "ftp", "file", "data", "blob"];
 
 /// A web origin that a page may have: that of a host, those of all names below a domain (`https://*.example.com`), or that
-/// of an app (`capacitor://localhost`). Fails with what would be right.
+/// of an app (`capacitor://localhost`). Fails with what was expected.
 fn page_origin(text: &str) -> Result<String, String> {
     if let Some((scheme, domain)) = text.split_once("://*.") {
         let exact = exact_origin(&format!("{scheme}://{domain}"));
         let name = domain.split(':').next().unwrap_or_default();
         let is_domain = name.contains('.') && !name.ends_with(|last: char| last.is_ascii_digit());
-        let right =
-            "right is \"*.\" before a domain of two labels or more, such as \"https://*.example.com\"";
-        return exact.ok().filter(|_| is_domain).map(|_| text.to_owned()).ok_or_else(|| right.to_owned());
+        let expected = "\"*.\" before a domain of two labels or more, such as \"https://*.example.com\"";
+        return exact.ok().filter(|_| is_domain).map(|_| text.to_owned()).ok_or_else(|| expected.to_owned());
     }
     match text.split_once("://") {
         Some((scheme, host)) if is_app(scheme, host) => Ok(text.to_owned()),
@@ -310,28 +290,26 @@ fn is_app(scheme: &str, host: &str) -> bool {
     scheme_fits && host_fits && !scheme.starts_with("ht") && !NO_APP.contains(&scheme)
 }
 
-/// One web origin.
+/// One web origin of a list.
 struct WebOrigin;
 
 impl Scalar for WebOrigin {
     type Value = String;
 
-    fn of(value: &DeValue<'_>) -> Result<String, String> {
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
         match value.as_str() {
-            Some("*") => {
-                Err("\"*\" stands alone: right is [\"*\"], or a list of origins without it".to_owned())
-            }
+            Some("*") => Err("[\"*\"] alone, or a list of web origins without it".to_owned()),
             Some(origin) => page_origin(origin),
-            None => Err("right is an origin such as \"https://app.example.com\"".to_owned()),
+            None => Err("a web origin such as \"https://app.example.com\"".to_owned()),
         }
     }
 
-    fn write(value: &String) -> String {
+    fn print(value: &String) -> String {
         quote(value)
     }
 }
 
-/// Which pages may talk to us.
+/// The web origins whose pages may use the gateway: a list, or `["*"]`.
 pub(crate) struct Pages;
 
 impl Kind for Pages {
@@ -355,30 +333,30 @@ impl Kind for Pages {
     }
 }
 
-/// Where the admin listener is.
+/// The address of the admin listener: `ADDRESS:PORT`, `unix:/PATH` or `off`.
 pub(crate) struct AdminAddress;
 
 impl Scalar for AdminAddress {
     type Value = AdminListen;
 
-    fn of(value: &DeValue<'_>) -> Result<AdminListen, String> {
-        let right = || {
-            "right is an address with its port such as \"127.0.0.1:9180\", \"unix:/run/tidegate/admin.sock\" or \"off\""
+    fn parse(value: &DeValue<'_>) -> Result<AdminListen, String> {
+        let expected = || {
+            "an address with its port such as \"127.0.0.1:9180\", \"unix:/run/tidegate/admin.sock\" or \"off\""
                 .to_owned()
         };
-        let address = text(value, right)?;
+        let address = text(value, expected)?;
         if address == "off" {
             return Ok(AdminListen::Off);
         }
         if let Some(path) = address.strip_prefix("unix:") {
-            // 107 bytes is what the kernel takes
+            // the kernel takes paths of at most 107 bytes
             let fits = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
-            return if fits { Ok(AdminListen::Unix(path.into())) } else { Err(right()) };
+            return if fits { Ok(AdminListen::Unix(path.into())) } else { Err(expected()) };
         }
-        address.parse().map(AdminListen::Tcp).map_err(|_| right())
+        address.parse().map(AdminListen::Tcp).map_err(|_| expected())
     }
 
-    fn write(value: &AdminListen) -> String {
+    fn print(value: &AdminListen) -> String {
         match value {
             AdminListen::Off => quote("off"),
             AdminListen::Tcp(address) => quote(&address.to_string()),

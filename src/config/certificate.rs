@@ -1,4 +1,4 @@
-//! `[[tls.certificates]]`: tables within a table, each with two files.
+//! The kind of `tls.certificates`: a list of tables, each with the paths of two files.
 
 use crate::config::choice::File;
 use crate::config::model::Certificate;
@@ -7,31 +7,26 @@ use crate::config::value::{Kind, quote};
 use toml::Spanned;
 use toml::de::DeValue;
 
-/// `[[tls.certificates]]`: tables with two files each.
+/// At least one table with the keys of [`CERTIFICATE_KEYS`].
 pub(crate) struct Certificates;
 
-/// Keys of one certificate.
+/// The keys of one certificate, both required.
 pub(crate) const CERTIFICATE_KEYS: [&str; 2] = ["chain", "key"];
 
 impl Certificates {
     fn one(item: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<Certificate> {
         let Some(table) = item.get_ref().as_table() else {
             let found = report.excerpt(&item.span());
-            report.wrong(key, &item.span(), found, "right is a table with chain and key".to_owned());
+            report.add(key, &item.span(), found, "a table with chain and key");
             return None;
         };
         for name in table.keys().filter(|name| !CERTIFICATE_KEYS.contains(&name.get_ref().as_ref())) {
-            report.unknown(&format!("{key}.{}", name.get_ref()), &name.span());
+            report.add_unknown(&format!("{key}.{}", name.get_ref()), &name.span());
         }
         let mut path = |name: &str| {
             let key = format!("{key}.{name}");
             let Some(value) = table.get(name) else {
-                report.wrong(
-                    &key,
-                    &item.span(),
-                    "nothing".to_owned(),
-                    "right is the path of a PEM file".to_owned(),
-                );
+                report.add(&key, &item.span(), "nothing", "the path of a PEM file");
                 return None;
             };
             File::read(value, &key, report)
@@ -48,8 +43,7 @@ impl Kind for Certificates {
         let items = value.get_ref().as_array().filter(|items| !items.is_empty());
         let Some(items) = items else {
             let found = report.excerpt(&value.span());
-            let right = "right is at least one [[tls.certificates]] with chain and key".to_owned();
-            report.wrong(key, &value.span(), found, right);
+            report.add(key, &value.span(), found, "at least one [[tls.certificates]] with chain and key");
             return None;
         };
         let read: Vec<_> = items.iter().map(|item| Self::one(item, key, report)).collect();

@@ -1,4 +1,4 @@
-//! Kinds of values that are words: flags, closed sets, codes, paths, tokens, secrets.
+//! Kinds of values that are a choice or a word: flags, closed sets, close codes, paths, tokens, secrets.
 
 use crate::config::model::{
     AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Workers,
@@ -10,22 +10,22 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use toml::de::DeValue;
 
-/// Yes or no.
+/// `true` or `false`, without quotes.
 pub(crate) struct Flag;
 
 impl Scalar for Flag {
     type Value = bool;
 
-    fn of(value: &DeValue<'_>) -> Result<bool, String> {
-        value.as_bool().ok_or_else(|| "right is true or false, without quotes".to_owned())
+    fn parse(value: &DeValue<'_>) -> Result<bool, String> {
+        value.as_bool().ok_or_else(|| "true or false, without quotes".to_owned())
     }
 
-    fn write(value: &bool) -> String {
+    fn print(value: &bool) -> String {
         value.to_string()
     }
 }
 
-/// A closed set of words.
+/// A closed set of words, each with the value that it stands for.
 pub(crate) trait Words: Copy + PartialEq + 'static {
     const ALL: &'static [(&'static str, Self)];
 }
@@ -33,16 +33,16 @@ pub(crate) trait Words: Copy + PartialEq + 'static {
 impl<W: Words> Scalar for W {
     type Value = W;
 
-    fn of(value: &DeValue<'_>) -> Result<W, String> {
+    fn parse(value: &DeValue<'_>) -> Result<W, String> {
         let found = value.as_str();
         let word = W::ALL.iter().find(|(word, _)| Some(*word) == found);
         word.map(|(_, value)| *value).ok_or_else(|| {
             let words: Vec<_> = W::ALL.iter().map(|(word, _)| quote(word)).collect();
-            format!("right is one of {}", words.join(", "))
+            format!("one of {}", words.join(", "))
         })
     }
 
-    fn write(value: &W) -> String {
+    fn print(value: &W) -> String {
         let word = W::ALL.iter().find(|(_, known)| known == value);
         quote(word.map_or("", |(word, _)| word))
     }
@@ -89,21 +89,21 @@ impl Words for LogFormat {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
-/// `"cores"` or a number.
+/// `"cores"` or a number of workers.
 pub(crate) struct WorkerCount;
 
 impl Scalar for WorkerCount {
     type Value = Workers;
 
-    fn of(value: &DeValue<'_>) -> Result<Workers, String> {
+    fn parse(value: &DeValue<'_>) -> Result<Workers, String> {
         if value.as_str() == Some("cores") {
             return Ok(Workers::Cores);
         }
-        let count = Count::<usize, 1, 1024>::of(value).map(Workers::Count);
-        count.map_err(|_| "right is \"cores\" or a whole number from 1 to 1024".to_owned())
+        let count = Count::<usize, 1, 1024>::parse(value).map(Workers::Count);
+        count.map_err(|_| "\"cores\" or a whole number from 1 to 1024".to_owned())
     }
 
-    fn write(value: &Workers) -> String {
+    fn print(value: &Workers) -> String {
         match value {
             Workers::Cores => quote("cores"),
             Workers::Count(count) => count.to_string(),
@@ -111,132 +111,131 @@ impl Scalar for WorkerCount {
     }
 }
 
-/// A close code that may be sent (RFC 6455, 7.4) and that makes sense for a gateway that leaves.
+/// A close code that an endpoint may send (RFC 6455, 7.4) and that fits a gateway that goes away.
 pub(crate) struct CloseCode;
 
 impl Scalar for CloseCode {
     type Value = u16;
 
-    fn of(value: &DeValue<'_>) -> Result<u16, String> {
+    fn parse(value: &DeValue<'_>) -> Result<u16, String> {
         integer(value)
             .and_then(|code| u16::try_from(code).ok())
             .filter(|code| matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999))
             .ok_or_else(|| {
-                "right is a code that may be sent: 1000, 1001, 1008, 1011, 1012, 1013 or 3000 to 4999"
-                    .to_owned()
+                "a close code that may be sent: 1000, 1001, 1008, 1011, 1012, 1013 or 3000 to 4999".to_owned()
             })
     }
 
-    fn write(value: &u16) -> String {
+    fn print(value: &u16) -> String {
         value.to_string()
     }
 }
 
-/// Path of a file.
+/// Path of a file, which need not exist.
 pub(crate) struct File;
 
 impl Scalar for File {
     type Value = PathBuf;
 
-    fn of(value: &DeValue<'_>) -> Result<PathBuf, String> {
-        let right = || "right is the path of a file".to_owned();
-        let path = text(value, right)?;
-        if path.is_empty() || path.contains('\0') { Err(right()) } else { Ok(path.into()) }
+    fn parse(value: &DeValue<'_>) -> Result<PathBuf, String> {
+        let expected = || "the path of a file".to_owned();
+        let path = text(value, expected)?;
+        if path.is_empty() || path.contains('\0') { Err(expected()) } else { Ok(path.into()) }
     }
 
-    fn write(value: &PathBuf) -> String {
+    fn print(value: &PathBuf) -> String {
         quote(&value.to_string_lossy())
     }
 }
 
-/// Another kind, where the empty text means none.
+/// Another kind, or the empty text, which is read as `None`.
 pub(crate) struct OrEmpty<S>(PhantomData<S>);
 
 impl<S: Scalar> Scalar for OrEmpty<S> {
     type Value = Option<S::Value>;
 
-    fn shown(text: &str) -> bool {
-        S::shown(text)
+    fn may_show(text: &str) -> bool {
+        S::may_show(text)
     }
 
-    fn of(value: &DeValue<'_>) -> Result<Self::Value, String> {
+    fn parse(value: &DeValue<'_>) -> Result<Self::Value, String> {
         if value.as_str() == Some("") {
             return Ok(None);
         }
-        S::of(value).map(Some).map_err(|right| format!("{right}; or \"\" for none"))
+        S::parse(value).map(Some).map_err(|expected| format!("{expected}, or \"\" for none"))
     }
 
-    fn write(value: &Self::Value) -> String {
-        value.as_ref().map_or_else(|| quote(""), S::write)
+    fn print(value: &Self::Value) -> String {
+        value.as_ref().map_or_else(|| quote(""), S::print)
     }
 }
 
-/// `off`, `stderr`, or a file.
+/// `"off"`, `"stderr"`, or the path of a file.
 pub(crate) struct Access;
 
 impl Scalar for Access {
     type Value = AccessLog;
 
-    fn of(value: &DeValue<'_>) -> Result<AccessLog, String> {
+    fn parse(value: &DeValue<'_>) -> Result<AccessLog, String> {
         match value.as_str() {
             Some("off") => Ok(AccessLog::Off),
             Some("stderr") => Ok(AccessLog::Stderr),
-            _ => File::of(value)
+            _ => File::parse(value)
                 .map(AccessLog::File)
-                .map_err(|_| "right is \"off\", \"stderr\" or the path of a file".to_owned()),
+                .map_err(|_| "\"off\", \"stderr\" or the path of a file".to_owned()),
         }
     }
 
-    fn write(value: &AccessLog) -> String {
+    fn print(value: &AccessLog) -> String {
         match value {
             AccessLog::Off => quote("off"),
             AccessLog::Stderr => quote("stderr"),
-            AccessLog::File(path) => <File as Scalar>::write(path),
+            AccessLog::File(path) => File::print(path),
         }
     }
 }
 
-/// A token of HTTP (RFC 9110, 5.6.2), as subprotocols and parameter names are.
+/// A token of HTTP (RFC 9110, 5.6.2): subprotocols and names of parameters are such.
 pub(crate) struct Token;
 
 impl Scalar for Token {
     type Value = String;
 
-    fn of(value: &DeValue<'_>) -> Result<String, String> {
-        let right = || "right is a word of letters, digits and any of !#$%&'*+-.^_`|~".to_owned();
-        let token = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
+        let expected = || "a word of letters, digits and any of !#$%&'*+-.^_`|~".to_owned();
+        let token = text(value, expected)?;
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if !token.is_empty() && token.bytes().all(fits) { Ok(token.to_owned()) } else { Err(right()) }
+        if !token.is_empty() && token.bytes().all(fits) { Ok(token.to_owned()) } else { Err(expected()) }
     }
 
-    fn write(value: &String) -> String {
+    fn print(value: &String) -> String {
         quote(value)
     }
 }
 
-/// A node group of Stream Manager 2.0: it becomes a segment of a path.
+/// A node group of Stream Manager 2.0, which becomes a segment of a path.
 pub(crate) struct Group;
 
 impl Scalar for Group {
     type Value = String;
 
-    fn of(value: &DeValue<'_>) -> Result<String, String> {
-        let right = || "right is a name of letters, digits and any of ._-, at most 128 long".to_owned();
-        let name = text(value, right)?;
-        // `default` is what clients say when they name none
-        if is_group(name) && name != "default" { Ok(name.to_owned()) } else { Err(right()) }
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
+        let expected = || "a name of letters, digits and any of ._-, at most 128 long".to_owned();
+        let name = text(value, expected)?;
+        // `default` is what a client sends that names no group
+        if is_group(name) && name != "default" { Ok(name.to_owned()) } else { Err(expected()) }
     }
 
-    fn write(value: &String) -> String {
+    fn print(value: &String) -> String {
         quote(value)
     }
 }
 
-/// Something that is never shown. What `env:NAME` and `file:PATH` stand for is read by `control`; that they are written
-/// well is checked here.
+/// A secret, which no problem and no print shows. `control` reads what `env:NAME` and `file:PATH` refer to; only their
+/// spelling is checked here.
 pub(crate) struct Hidden;
 
-/// Whether a text only says where a secret is.
+/// Whether a text only says where the secret is, so that it may be shown.
 fn is_reference(text: &str) -> bool {
     text.strip_prefix("env:").is_some_and(|name| {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -246,23 +245,23 @@ fn is_reference(text: &str) -> bool {
 impl Scalar for Hidden {
     type Value = Secret;
 
-    fn shown(_text: &str) -> bool {
+    fn may_show(_text: &str) -> bool {
         false
     }
 
-    fn of(value: &DeValue<'_>) -> Result<Secret, String> {
-        let right = || "right is a text without control characters, \"env:NAME\" or \"file:PATH\"".to_owned();
-        let secret = text(value, right)?;
+    fn parse(value: &DeValue<'_>) -> Result<Secret, String> {
+        let expected = || "a text without control characters, \"env:NAME\" or \"file:PATH\"".to_owned();
+        let secret = text(value, expected)?;
         let plain = !secret.starts_with("env:") && !secret.starts_with("file:");
         let printable = !secret.is_empty() && secret.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if printable && (plain || is_reference(secret)) {
             Ok(Secret(secret.to_owned()))
         } else {
-            Err(right())
+            Err(expected())
         }
     }
 
-    fn write(value: &Secret) -> String {
+    fn print(value: &Secret) -> String {
         quote(if is_reference(&value.0) { &value.0 } else { "***" })
     }
 }

@@ -1,4 +1,4 @@
-//! The file as written: read into values, located by line, printed back.
+//! The file as a whole: read into values, printed back, and where in it a key stands.
 
 use crate::config::address::AdminAddress;
 use crate::config::cross_check;
@@ -7,7 +7,9 @@ use crate::config::model::{AdminListen, Config};
 use crate::config::problem::{Problem, Report};
 use crate::config::value::Scalar;
 
-/// Reads a configuration file: the values as used, or every problem at once, in the order of the file.
+/// Reads the text of a configuration file: the values as used, with defaults filled in.
+///
+/// Fails with every problem at once, in the order of the file. Files that the configuration names are not opened.
 pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
     let mut report = Report::new(text).knowing(keys::known());
     let (root, errors) = toml::de::DeTable::parse_recoverable(text);
@@ -16,7 +18,7 @@ pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
         problems.sort_by_key(|problem| problem.line);
         return Err(problems);
     }
-    keys::unknowns(root.get_ref(), &mut report);
+    keys::find_unknown(root.get_ref(), &mut report);
     let config = keys::read(root.get_ref(), &mut report);
     cross_check::check(&config, &mut report);
     if report.problems.is_empty() {
@@ -26,19 +28,19 @@ pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
     Err(report.problems)
 }
 
-/// A text that is no TOML. Only the first line of the message: the rest may quote the file.
+/// The problem of a text that is no TOML. It has only the first line of the message, because the rest may quote the file.
 fn syntax(error: &toml::de::Error, report: &Report<'_>) -> Problem {
     let message = error.message().lines().next().unwrap_or_default();
     Problem {
         key: String::new(),
         line: report.line(&error.span().unwrap_or_default()),
-        found: format!("a mistake of syntax ({message})"),
-        right: "right is TOML (https://toml.io)".to_owned(),
+        found: format!("a syntax error ({message})"),
+        expected: "TOML (https://toml.io)".to_owned(),
     }
 }
 
-/// Line of a key in a file, from 1; where the key is not written, that of what it stands in. Entries of a list are named
-/// by their place, as in `tls.certificates.0.chain`.
+/// Finds the line of a key in the text of a file, from 1. For a key that the file does not write it is the line of the entry
+/// or the table around it, or else line 1. Entries of a list have a number from 0, as in `tls.certificates.0.chain`.
 pub fn locate(text: &str, key: &str) -> usize {
     let (root, _) = toml::de::DeTable::parse_recoverable(text);
     let report = Report::new(text);
@@ -47,7 +49,7 @@ pub fn locate(text: &str, key: &str) -> usize {
     let Some(mut found) = first else { return 1 };
     for part in parts {
         let inner = match part.parse::<usize>() {
-            Ok(place) => found.get_ref().get(place),
+            Ok(index) => found.get_ref().get(index),
             Err(_) => found.get_ref().get(part),
         };
         let Some(inner) = inner else { break };
@@ -56,13 +58,14 @@ pub fn locate(text: &str, key: &str) -> usize {
     report.line(&found.span())
 }
 
-/// Reads the address of an admin listener as `[admin].listen` has it, or says what would be right.
+/// Reads the address of an admin listener as `[admin].listen` has it. Fails with a sentence that says what was expected.
 pub fn admin_address(text: &str) -> Result<AdminListen, String> {
-    <AdminAddress as Scalar>::of(&toml::de::DeValue::String(text.into()))
+    AdminAddress::parse(&toml::de::DeValue::String(text.into()))
+        .map_err(|expected| format!("expected {expected}"))
 }
 
-/// Prints a configuration as used: every key, defaults included, secrets masked. It reads back to the same values, but
-/// for the masked ones.
+/// Prints a configuration as used, as TOML: every key, defaults included, secrets masked. [`read`] makes the same values of
+/// it, except for the masked ones.
 pub fn to_toml(config: &Config) -> String {
     keys::write(config)
 }

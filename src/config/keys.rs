@@ -1,4 +1,4 @@
-//! The table of all keys: name, kind and default, once. Reading, printing and the tests of the shipped files use it.
+//! The table of all keys: name, kind and default of each. Reading, printing and the tests of the shipped files use it.
 
 use crate::config::address::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
 use crate::config::certificate::{CERTIFICATE_KEYS, Certificates};
@@ -14,26 +14,29 @@ use crate::proto::proxy_protocol::Versions;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A key that the reader knows.
+/// One row of [`KEYS`]: a key that a configuration file may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
+    /// The table that it stands in, without brackets.
     pub table: &'static str,
+    /// Its name in that table.
     pub name: &'static str,
     /// The default as TOML; for a required key, an example.
     pub default: &'static str,
+    /// Whether a file has to write it.
     pub required: bool,
 }
 
-/// Keys of the contract that wait for their issue: accepted nowhere, but not taken for a slip of the pen either.
+/// Keys that a later version will have: refused, but not as an unknown key, which would look like a spelling mistake.
 const LATER: [&str; 2] = ["tls.ticket_keys", "origins.sealed"];
 
 const KIB: u64 = 1024;
 const MIB: u64 = KIB * KIB;
 
-/// Makes from one table of keys: the list [`KEYS`], the reader of the whole file, and the printer.
+/// Makes three things of one table of keys: the list [`KEYS`], the reader of the whole file, and the printer.
 macro_rules! keys {
     ($($section:ident: $Section:ident { $($key:ident: $kind:ty = $how:ident $text:literal),+ $(,)? })+) => {
-        /// Every key, in the order of the contract.
+        /// Every key that a configuration file may hold, in the order of `docs/configuration.md`.
         pub const KEYS: &[Key] = &[$($(Key {
             table: stringify!($section),
             name: stringify!($key),
@@ -43,11 +46,11 @@ macro_rules! keys {
 
         const TABLES: &[&str] = &[$(stringify!($section)),+];
 
-        /// Reads every table. Where a value is wrong its default stands in, so that reading can go on; the report then
-        /// says that there is no usable configuration.
+        /// Reads every table. Where a value is wrong, its default takes the place, so that the rest is read too; the report
+        /// then has a problem, and the configuration must not be used.
         pub(crate) fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Config {
             $(let $section = $Section {
-                $($key: one::<$kind>(root, place(stringify!($section), stringify!($key)), report),)+
+                $($key: one::<$kind>(root, row(stringify!($section), stringify!($key)), report),)+
             };)+
             Config { $($section),+ }
         }
@@ -160,25 +163,22 @@ keys! {
 }
 
 /// The row of a key.
-fn place(table: &str, name: &str) -> &'static Key {
+fn row(table: &str, name: &str) -> &'static Key {
     KEYS.iter()
         .find(|key| key.table == table && key.name == name)
         .expect("the macro asks only for its own keys")
 }
 
-/// Reads one key; its default stands in where it is missing or wrong.
+/// Reads one key, or takes its default where the key is missing or wrong.
 fn one<K: Kind>(root: &DeTable<'_>, key: &'static Key, report: &mut Report<'_>) -> K::Value {
     let path = format!("{}.{}", key.table, key.name);
     let table = root.get(key.table);
     let written = table.and_then(|table| table.get_ref().as_table()).and_then(|table| table.get(key.name));
     if let Some(value) = written {
-        report.saw(&path, &value.span());
+        report.note_line(&path, &value.span());
     } else if key.required {
-        report.clash(
-            &path,
-            "nothing",
-            &format!("it is required: right is, for example, {} = {}", key.name, key.default),
-        );
+        let expected = format!("this required key, for example {} = {}", key.name, key.default);
+        report.add_at_key(&path, "nothing", expected);
     }
     written.and_then(|value| K::read(value, &path, report)).unwrap_or_else(|| default::<K>(key))
 }
@@ -186,44 +186,46 @@ fn one<K: Kind>(root: &DeTable<'_>, key: &'static Key, report: &mut Report<'_>) 
 fn default<K: Kind>(key: &'static Key) -> K::Value {
     let value = DeValue::parse(key.default).expect("defaults are TOML: a test reads every one");
     K::read(&value, key.name, &mut Report::new(key.default))
-        .expect("defaults are right: a test reads every one")
+        .expect("defaults are valid: a test reads every one")
 }
 
-/// Reports every table and key that nobody knows.
-pub(crate) fn unknowns(root: &DeTable<'_>, report: &mut Report<'_>) {
+/// Adds a problem for every table and key that is not known, and for what should be a table and is none.
+pub(crate) fn find_unknown(root: &DeTable<'_>, report: &mut Report<'_>) {
     for (name, value) in root {
         let table = name.get_ref().as_ref();
-        report.saw(table, &name.span());
+        report.note_line(table, &name.span());
         if !TABLES.contains(&table) {
-            report.unknown(table, &name.span());
+            report.add_unknown(table, &name.span());
             continue;
         }
         let Some(entries) = value.get_ref().as_table() else {
             let found = match value.get_ref() {
-                // not shown: a secret may stand in it
+                // not shown, because it may hold a secret
                 DeValue::Array(_) => "a list".to_owned(),
                 DeValue::String(_) => "a text".to_owned(),
                 _ => report.excerpt(&value.span()),
             };
-            report.wrong(table, &value.span(), found, format!("right is a table that begins with [{table}]"));
+            report.add(table, &value.span(), found, format!("a table that begins with [{table}]"));
             continue;
         };
         for name in entries.keys() {
             if !KEYS.iter().any(|key| key.table == table && key.name == name.get_ref()) {
-                report.unknown(&format!("{table}.{}", name.get_ref()), &name.span());
+                report.add_unknown(&format!("{table}.{}", name.get_ref()), &name.span());
             }
         }
     }
 }
 
-/// Every key and table that a file may hold, for [`Report::unknown`].
+/// Every key and table that a file may hold, for [`Report::add_unknown`].
 pub(crate) fn known() -> KnownKeys {
     let nested = CERTIFICATE_KEYS.iter().map(|key| format!("tls.certificates.{key}"));
     let paths = KEYS.iter().map(|key| format!("{}.{}", key.table, key.name)).chain(nested).collect();
     KnownKeys { tables: TABLES, paths, later: &LATER }
 }
 
-/// Every `table.key` that a file writes, in no order: for tests of what the shipped files hold.
+/// Every `table.key` that the text of a file writes, in no order: for tests of what the shipped files hold.
+///
+/// Fails where the text is no TOML.
 pub fn written(text: &str) -> Result<Vec<String>, toml::de::Error> {
     let root: Spanned<DeTable<'_>> = DeTable::parse(text)?;
     let tables =

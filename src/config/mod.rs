@@ -1,6 +1,6 @@
-//! The configuration: the file as written goes in, the values as used come out, every problem at once.
+//! The configuration: the text of the file goes in; the values as used come out, or every problem at once.
 //!
-//! This floor reads text and returns plain values. It opens nothing and knows nothing of how anything is served.
+//! This floor reads text and returns plain values. It opens no file and does not know how anything is served.
 //! The keys, their defaults and their meaning are documented in `docs/configuration.md`; `examples/tidegate.toml` holds
 //! every one of them.
 
@@ -17,11 +17,14 @@ mod restart_only;
 mod tests;
 mod value;
 
-pub use crate::proto::admission::Network;
 pub use crate::proto::http::cors::AllowOrigins;
 pub use crate::proto::proxy_protocol::Versions;
 pub use file::{admin_address, locate, read, to_toml};
 pub use keys::{KEYS, Key, written};
-pub use model::*;
+pub use model::{
+    AccessLog, Admin, AdminListen, Answers, ApiVersion, Certificate, Config, Cors, Driver, Extensions,
+    Gateway, Limits, Log, LogFormat, LogLevel, ManagerUrl, OriginHeader, Origins, Rate, Secret,
+    StreamManager, Tls, TlsVersion, WebSocket, Workers,
+};
 pub use problem::Problem;
-pub use restart_only::keep_running;
+pub use restart_only::keep_restart_only;

@@ -1,8 +1,11 @@
 //! The configuration as used: plain values, defaults filled in, texts parsed.
+//!
+//! Each struct is one table of the file and each field one key; `docs/configuration.md` says more about every one. All times
+//! lie between 1 ms and 365 days. `None` stands for `"off"` or for an empty text, as said at the field.
 
-use crate::proto::admission::Network;
 use crate::proto::http::cors::AllowOrigins;
 use crate::proto::proxy_protocol::Versions;
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,32 +13,45 @@ use std::time::Duration;
 /// The whole configuration as used: defaults filled in, texts parsed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// `[gateway]`: the process.
     pub gateway: Gateway,
+    /// `[tls]`: what clients connect with.
     pub tls: Tls,
+    /// `[stream_manager]`: where questions go.
     pub stream_manager: StreamManager,
+    /// `[answers]`: what is kept of the stream manager's answers.
     pub answers: Answers,
+    /// `[origins]`: the nodes.
     pub origins: Origins,
+    /// `[websocket]`: relays.
     pub websocket: WebSocket,
+    /// `[limits]`: clients and their requests.
     pub limits: Limits,
+    /// `[cors]`: web pages.
     pub cors: Cors,
+    /// `[log]`: the log and the access log.
     pub log: Log,
+    /// `[admin]`: the admin listener.
     pub admin: Admin,
 }
 
-/// `[gateway]`: what needs a restart to change, and how the process ends.
+/// `[gateway]`: the process, its listeners and workers, and how it drains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
-    /// Addresses that every worker listens on with TLS.
+    /// Addresses that every worker listens on with TLS; at least one. Changes with a restart only.
     pub listen: Vec<SocketAddr>,
+    /// How many workers there are. Changes with a restart only.
     pub workers: Workers,
-    /// One worker, one core.
+    /// Whether each worker is bound to one core. Changes with a restart only.
     pub pin: bool,
+    /// What the workers wait on. Changes with a restart only.
     pub driver: Driver,
-    /// Versions of the PROXY protocol, one of which every connection has to begin with; `None` if with none.
+    /// Versions of the PROXY protocol, one of which every connection has to begin with; `None` ("off"): connections begin
+    /// with TLS.
     pub proxy_protocol: Option<Versions>,
-    /// From whom such connections are taken.
-    pub trusted_proxies: Vec<Network>,
-    /// How long a drain may take before what is left is cut.
+    /// The load balancers that may send PROXY headers; connections from other addresses are dropped.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long a drain may take; the sessions that are left then are cut.
     pub drain: Duration,
     /// Close code that clients get when the gateway drains (RFC 6455, 7.4).
     pub drain_close_code: u16,
@@ -44,54 +60,66 @@ pub struct Gateway {
 /// How many workers to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workers {
-    /// One for each core this process may run on.
+    /// One for each core that this process may run on.
     Cores,
+    /// This many, from 1 to 1024.
     Count(usize),
 }
 
-/// Which kernel interface the workers wait on.
+/// The kernel interface that the workers wait on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
-    /// io_uring if it can be had, else epoll.
+    /// io_uring if the kernel permits it, else epoll.
     Auto,
+    /// io_uring, or no start.
     IoUring,
+    /// epoll in any case.
     Epoll,
 }
 
-/// `[tls]`.
+/// `[tls]`: the handshake with clients, and the certificates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
+    /// The oldest version that clients may use.
     pub min_version: TlsVersion,
+    /// How long a handshake may take, a PROXY header before it included.
     pub handshake_timeout: Duration,
-    /// Chosen by SNI; the first one answers when nothing matches.
+    /// Chosen by the server name that the client sends; the first one is served when none matches. At least one.
     pub certificates: Vec<Certificate>,
 }
 
+/// A version of TLS that the gateway speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
     V1_2,
+    /// TLS 1.3 (RFC 8446).
     V1_3,
 }
 
-/// One `[[tls.certificates]]`: two PEM files.
+/// One `[[tls.certificates]]`: the paths of two PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
+    /// The server's certificate, then the ones that lead to a root.
     pub chain: PathBuf,
+    /// The private key of the first certificate in `chain`.
     pub key: PathBuf,
 }
 
-/// `[stream_manager]`.
+/// `[stream_manager]`: where the stream manager is, and how it is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamManager {
+    /// The address that every question goes to.
     pub url: ManagerUrl,
+    /// How long one question may take, repetitions included.
     pub timeout: Duration,
-    /// Version for questions that the gateway asks itself on 1.x paths.
+    /// Version in the path of questions that the gateway asks on its own for 1.x requests.
     pub api: ApiVersion,
-    /// Group for one-step requests that name none, or `default`.
+    /// Group for 2.0 requests that name none, or `default`; `None` ("") refuses them.
     pub node_group: Option<String>,
-    /// Extra CA bundle (PEM) for https.
+    /// A PEM bundle of CA certificates that count beside the roots of this machine; `None` ("") adds none.
     pub ca: Option<PathBuf>,
-    /// Value of the `Authorization` field sent to the stream manager, and to nobody else.
+    /// Value of the `Authorization` field of every question. It is sent to the stream manager only; `None` ("") sends none.
     pub authorization: Option<Secret>,
 }
 
@@ -100,24 +128,26 @@ pub struct StreamManager {
 pub struct ApiVersion(pub(crate) &'static str);
 
 impl ApiVersion {
-    /// `4.0` and the like.
+    /// The version as text, such as `4.0`.
     pub const fn text(self) -> &'static str {
         self.0
     }
 }
 
-/// Where the stream manager is.
+/// The address of the stream manager, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagerUrl {
+    /// Whether it is asked over TLS.
     pub https: bool,
-    /// Host name or address, IPv6 without brackets.
+    /// Host name in lower case or address, IPv6 without brackets.
     pub host: String,
+    /// TCP port; 80 or 443 where the file has none.
     pub port: u16,
-    /// Path before every target; empty or `/prefix` without a slash at its end.
+    /// Path before every target: empty, or `/prefix` without a slash at its end.
     pub prefix: String,
 }
 
-/// Something that never reaches a log: `Debug` masks it.
+/// A text that no log shows: its `Debug` prints `"***"`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
 
@@ -127,151 +157,206 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// `[answers]`: what the stream manager said, and how long it is believed.
+/// `[answers]`: how long answers of the stream manager are kept, and nodes learned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answers {
     /// Bytes of all stored answers together.
     pub capacity: u64,
+    /// How long an answer to a broadcast question is kept; at most `learned_ttl`.
     pub broadcast_ttl: Duration,
+    /// How long an answer to a subscribe question is kept; at most `learned_ttl`.
     pub subscribe_ttl: Duration,
+    /// How often one answer to a subscribe question is given out.
     pub subscribe_uses: u32,
+    /// How long a 404 or 400 is kept.
     pub missing_ttl: Duration,
+    /// How long a node stays admitted after an answer named it.
     pub learned_ttl: Duration,
-    /// Callers that may wait for one flight.
+    /// Sessions that may wait for one flight, all workers together.
     pub waiters: usize,
 }
 
-/// `[origins]`: which nodes may be dialled, and how.
+/// `[origins]`: the nodes, which of them may be dialled, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origins {
+    /// TCP port of every node.
     pub port: u16,
-    /// First path segments that a client may name.
+    /// First path segments that a client may name; at least one.
     pub apps: Vec<String>,
-    /// Path segments in all.
+    /// The most path segments of app and context together, from 1 to 16.
     pub depth: usize,
-    pub networks: Vec<Network>,
+    /// Networks whose addresses are admitted without having been learned.
+    pub networks: Vec<IpNet>,
+    /// Whether nodes that the stream manager named are admitted.
     pub learned: bool,
+    /// Whether a node has to be both learned and inside `networks`.
     pub strict: bool,
+    /// Host names in lower case that a client may use instead of an address.
     pub names: Vec<String>,
+    /// How long a connect may take.
     pub connect_timeout: Duration,
+    /// How long a node's 101 may take after the connect.
     pub upgrade_timeout: Duration,
-    /// One-step routes only: how many nodes are tried.
+    /// How many nodes are tried where the gateway finds the node: one-step, WHIP, WHEP. From 1 to 10.
     pub attempts: u32,
-    /// A node that failed is avoided so long; `None` means "off".
+    /// How long a node that failed is avoided; `None` ("off"): not at all.
     pub quarantine: Option<Duration>,
-    /// Subprotocol sent to the node; `None` sends none.
+    /// Subprotocol that is offered to the node; `None` ("") offers none.
     pub subprotocol: Option<String>,
+    /// The `Origin` field of the upgrade that the node gets.
     pub origin_header: OriginHeader,
+    /// What becomes of the WebSocket extensions that the client offers.
     pub extensions: Extensions,
 }
 
-/// What stands in the `Origin` field of the upgrade that a node gets.
+/// The `Origin` field of the upgrade that a node gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OriginHeader {
+    /// No such field.
     None,
     /// `http://{node}:{port}`.
     Node,
     /// What the client sent.
     Client,
+    /// This web origin.
     Fixed(String),
 }
 
-/// WebSocket extensions offered by the client.
+/// What becomes of the WebSocket extensions that a client offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extensions {
+    /// The node gets no offer.
     Strip,
-    /// Negotiated end to end between client and node.
+    /// Client and node negotiate them end to end.
     Forward,
 }
 
-/// `[websocket]`. `None` means "off".
+/// `[websocket]`: times and sizes of a relay. `None` means "off".
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebSocket {
     /// Bytes of one message, all its fragments together.
     pub message_max: Option<u64>,
+    /// How long a client may send nothing before it gets a Ping.
     pub ping_interval: Option<Duration>,
+    /// How long the client may take to answer a Ping.
     pub pong_timeout: Duration,
+    /// How long a relay lasts in which neither side sends more than control frames.
     pub idle: Option<Duration>,
+    /// How long any relay lasts.
     pub lifetime: Option<Duration>,
+    /// How long a side may take to answer a Close.
     pub close_timeout: Duration,
 }
 
-/// `[limits]`. `None` means "off".
+/// `[limits]`: how many clients, and how large and slow requests may be. `None` means "off".
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
+    /// Client connections past their first request head, of all workers together.
     pub sessions: Option<usize>,
+    /// The same for one client address, or one /64 of IPv6.
     pub sessions_per_ip: Option<usize>,
+    /// How many sessions one client address may begin in a time.
     pub new_per_ip: Option<Rate>,
+    /// Client connections before the end of their first request head, of all workers together.
     pub handshakes: Option<usize>,
+    /// How long a request head may take.
     pub head_timeout: Duration,
+    /// Bytes of a request head.
     pub head_size: usize,
+    /// Bytes of a request target; less than `head_size`.
     pub target_size: usize,
+    /// Fields of a request head.
     pub headers: usize,
+    /// Bytes of a request body, and of an answer of the stream manager or of a node.
     pub body_max: usize,
+    /// How long a request body may take, and a node's whole answer to a WHIP or WHEP request.
     pub body_timeout: Duration,
 }
 
-/// So many in so long, as in `"50/s"`, `"600/m"`.
+/// A number of events in a time, as in `"50/s"` and `"600/m"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// At least 1.
     pub count: u32,
+    /// A second, a minute or an hour.
     pub per: Duration,
 }
 
-/// `[cors]`.
+/// `[cors]`: the web pages that may use the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
+    /// The web origins of those pages.
     pub allow_origins: AllowOrigins,
     /// Names of request fields that pages may send beside those that the gateway reads.
     pub allow_headers: Vec<String>,
     /// Whether pages may send cookies and client certificates; with exact web origins only.
     pub allow_credentials: bool,
-    /// WebSockets without an `Origin` field: not browsers.
+    /// Whether a WebSocket may come without an `Origin` field: browsers always send one, other clients need not.
     pub allow_missing: bool,
 }
 
-/// `[log]`.
+/// `[log]`: the log on stderr, and the access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
+    /// What is logged.
     pub level: LogLevel,
+    /// How the lines of both logs look.
     pub format: LogFormat,
+    /// Where the access log goes.
     pub access: AccessLog,
     /// Names of query parameters whose values are masked in logs (compared without regard to case).
     pub redact: Vec<String>,
 }
 
+/// The least important level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
+    /// What needs an operator now.
     Error,
+    /// The above, and what may need one soon.
     Warn,
+    /// The above, and the life of the process.
     Info,
+    /// The above, and what single sessions do.
     Debug,
+    /// The above, and all details.
     Trace,
 }
 
+/// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
+    /// A message, then `field=value` pairs.
     Text,
+    /// One JSON object.
     Json,
 }
 
-/// One line per session or request, or none.
+/// Where the access log goes: one line for each session or request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessLog {
+    /// There is none.
     Off,
+    /// Beside the log.
     Stderr,
+    /// To the end of this file.
     File(PathBuf),
 }
 
-/// `[admin]`.
+/// `[admin]`: the listener of the admin API and of `/metrics`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
+    /// Its address. Changes with a restart only.
     pub listen: AdminListen,
 }
 
+/// The address of the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminListen {
+    /// There is no admin listener.
     Off,
+    /// A TCP address.
     Tcp(SocketAddr),
+    /// The path of a Unix socket, at most 107 bytes.
     Unix(PathBuf),
 }

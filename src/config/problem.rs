@@ -1,22 +1,23 @@
 //! Problems of a configuration file, and the report that gathers them with their lines.
 //!
-//! A problem never carries a secret: whoever reports one decides what of the found text may be shown.
+//! A problem never carries a secret: the code that reports one decides how much of the text it found may be shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-/// One thing that is wrong with a configuration file.
+/// One thing that is wrong with a configuration file. Its `Display` is one line without the name of the file and the line
+/// number: `origins.port: expected a whole number from 1 to 65535, found 0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Dotted path of the key, such as `origins.port`; empty where the text is no TOML at all.
     pub key: String,
-    /// Line of the file, from 1. For a missing key, the line of its table.
+    /// Line of the file, from 1. For a key that is missing, the line of its table.
     pub line: usize,
-    /// What stands there.
+    /// What the file has there, in words or as it is written; never a secret.
     pub found: String,
-    /// What would be right.
-    pub right: String,
+    /// What would be right there, so that it reads well after the word "expected".
+    pub expected: String,
 }
 
 impl fmt::Display for Problem {
@@ -24,17 +25,17 @@ impl fmt::Display for Problem {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        write!(f, "found {}; {}", self.found, self.right)
+        write!(f, "expected {}, found {}", self.expected, self.found)
     }
 }
 
-/// The names that a file may hold, so that an unknown one is answered with the nearest known.
+/// The names that a file may hold, so that the problem of an unknown name can offer the nearest known one.
 #[derive(Debug, Default)]
 pub(crate) struct KnownKeys {
     pub(crate) tables: &'static [&'static str],
     /// Dotted paths of all keys.
     pub(crate) paths: Vec<String>,
-    /// Keys that a later version will honour.
+    /// Dotted paths of keys that only a later version will understand.
     pub(crate) later: &'static [&'static str],
 }
 
@@ -42,15 +43,16 @@ pub(crate) struct KnownKeys {
 #[derive(Debug)]
 pub(crate) struct Report<'t> {
     text: &'t str,
-    /// Where each key was seen, so that checks across keys can name a line too.
-    seen: BTreeMap<String, usize>,
+    /// The line of each key and table that the file writes, so that checks across keys can name a line too.
+    lines: BTreeMap<String, usize>,
     pub(crate) problems: Vec<Problem>,
     known: KnownKeys,
 }
 
 impl<'t> Report<'t> {
+    /// An empty report about `text`, the whole file.
     pub(crate) fn new(text: &'t str) -> Self {
-        Self { text, seen: BTreeMap::new(), problems: Vec::new(), known: KnownKeys::default() }
+        Self { text, lines: BTreeMap::new(), problems: Vec::new(), known: KnownKeys::default() }
     }
 
     /// The same report for a file that may hold these names.
@@ -58,37 +60,65 @@ impl<'t> Report<'t> {
         Self { known, ..self }
     }
 
-    /// A name in the file that is none of the known ones; the nearest one is offered.
-    pub(crate) fn unknown(&mut self, path: &str, span: &Range<usize>) {
+    /// Adds a problem at a span of the text.
+    pub(crate) fn add(
+        &mut self,
+        key: &str,
+        span: &Range<usize>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
+        self.push(key, self.line(span), found.into(), expected.into());
+    }
+
+    /// Adds a problem of a key whose value was read well, but does not fit to other keys. A key that the file does not write
+    /// is reported at its table, or at the first line.
+    pub(crate) fn add_at_key(&mut self, key: &str, found: impl Into<String>, expected: impl Into<String>) {
+        let table = key.split_once('.').map_or(key, |(table, _)| table);
+        let line = self.lines.get(key).or_else(|| self.lines.get(table)).copied().unwrap_or(1);
+        self.push(key, line, found.into(), expected.into());
+    }
+
+    fn push(&mut self, key: &str, line: usize, found: String, expected: String) {
+        self.problems.push(Problem { key: key.to_owned(), line, found, expected });
+    }
+
+    /// Adds the problem of a name in the file that is none of the known ones; it offers the nearest of those.
+    pub(crate) fn add_unknown(&mut self, path: &str, span: &Range<usize>) {
         if self.known.later.contains(&path) {
-            let (found, right) = ("a key not yet supported by this version", "right is to leave it out");
-            return self.wrong(path, span, found.to_owned(), right.to_owned());
+            let found = "a key that this version does not support yet";
+            return self.add(path, span, found, "a configuration without this key");
         }
+        let expected = match self.nearest(path) {
+            Some(nearest) => format!("a known key (the nearest is {nearest})"),
+            None => format!("a known key (the tables are {})", self.known.tables.join(", ")),
+        };
+        self.add(path, span, "an unknown key", expected);
+    }
+
+    /// The known name that an unknown one was probably meant to be, if one is near enough.
+    fn nearest(&self, path: &str) -> Option<&str> {
+        const LIKENESS_MIN: f64 = 0.6;
         let KnownKeys { tables, paths, .. } = &self.known;
-        let named = |known: &str| known.rsplit('.').next() == Some(path);
-        let candidates: Vec<&str> = match path.contains('.') {
-            true => paths.iter().map(String::as_str).collect(),
-            false => tables
-                .iter()
-                .copied()
-                .chain(paths.iter().map(String::as_str).filter(|key| named(key)))
-                .collect(),
-        };
-        let nearest = candidates.iter().max_by(|a, b| likeness(path, a).total_cmp(&likeness(path, b)));
-        let right = match nearest {
-            Some(nearest) if likeness(path, nearest) > 0.6 => format!("the nearest known key is {nearest}"),
-            _ => format!("the tables are {}", tables.join(", ")),
-        };
-        self.wrong(path, span, "an unknown key".to_owned(), right);
+        // a name without a table is a table with a mistake in it, or a key that was written outside of its table
+        let is_candidate = |known: &&str| path.contains('.') || known.rsplit('.').next() == Some(path);
+        let keys = paths.iter().map(String::as_str).filter(is_candidate);
+        let tables = tables.iter().copied().filter(|_| !path.contains('.'));
+        tables
+            .chain(keys)
+            .map(|known| (likeness(path, known), known))
+            .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, known)| known)
     }
 
     /// Remembers on which line a key or a table stands.
-    pub(crate) fn saw(&mut self, key: &str, span: &Range<usize>) {
+    pub(crate) fn note_line(&mut self, key: &str, span: &Range<usize>) {
         let line = self.line(span);
-        self.seen.insert(key.to_owned(), line);
+        self.lines.insert(key.to_owned(), line);
     }
 
-    /// Line of a span, from 1.
+    /// Line on which a span begins, from 1.
     pub(crate) fn line(&self, span: &Range<usize>) -> usize {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         1 + before.iter().filter(|byte| **byte == b'\n').count()
@@ -99,38 +129,19 @@ impl<'t> Report<'t> {
         self.text.get(span.clone()).unwrap_or_default()
     }
 
-    /// The text of a span as the file has it, on one line and not too long.
+    /// The text of a span as the file has it, but on one line and cut after 60 characters.
     pub(crate) fn excerpt(&self, span: &Range<usize>) -> String {
-        const LONGEST: usize = 60;
+        const EXCERPT_MAX: usize = 60;
         let mut words: String = self.source(span).split_whitespace().collect::<Vec<_>>().join(" ");
-        if words.chars().count() > LONGEST {
-            words = words.chars().take(LONGEST).collect::<String>() + "…";
+        if words.chars().count() > EXCERPT_MAX {
+            words = words.chars().take(EXCERPT_MAX).collect::<String>() + "…";
         }
         words
     }
-
-    /// A problem at a place in the text.
-    pub(crate) fn wrong(&mut self, key: &str, span: &Range<usize>, found: String, right: String) {
-        let line = self.line(span);
-        self.problems.push(Problem { key: key.to_owned(), line, found, right });
-    }
-
-    /// A problem of a key that was read well but does not fit to others. A key that is not in the file is reported at
-    /// its table, or at the first line.
-    pub(crate) fn clash(&mut self, key: &str, found: &str, right: &str) {
-        let table = key.split_once('.').map_or(key, |(table, _)| table);
-        let line = self.seen.get(key).or_else(|| self.seen.get(table)).copied().unwrap_or(1);
-        self.problems.push(Problem {
-            key: key.to_owned(),
-            line,
-            found: found.to_owned(),
-            right: right.to_owned(),
-        });
-    }
 }
 
-/// How near a known path is to what was written: mostly the last name, and a little the table it stands in. So
-/// `gateway.prot` is nearer to `origins.port` than to `gateway.pin`, and of two equal names that in the same table wins.
+/// How near a known path is to the written one, from 0 to 1: mostly by the last name, and a little by the table. So
+/// `gateway.prot` is nearer to `origins.port` than to `gateway.pin`, and of two equal names the one in the same table wins.
 fn likeness(written: &str, known: &str) -> f64 {
     fn last(path: &str) -> &str {
         path.rsplit('.').next().unwrap_or(path)

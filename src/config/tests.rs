@@ -1,23 +1,24 @@
-//! Tests of the reader: defaults, every problem at once, and that what is printed reads back.
+//! Unit tests of the reader: defaults, all problems at once, and that a printed configuration reads back.
 
 use super::*;
+use ipnet::IpNet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const LEAST: &str = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
+const MINIMAL: &str = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
                      [[tls.certificates]]\nchain = \"c.pem\"\nkey = \"k.pem\"\n";
 
 fn problems(text: &str) -> Vec<Problem> {
-    read(text).expect_err("this text is wrong")
+    read(text).expect_err("a wrong configuration")
 }
 
 /// The problem of one line put below the two required keys.
 fn problem(table: &str, line: &str) -> Problem {
-    let text = match LEAST.contains(&format!("[{table}]")) {
-        true => LEAST.replacen(&format!("[{table}]\n"), &format!("[{table}]\n{line}\n"), 1),
-        false => format!("{LEAST}[{table}]\n{line}\n"),
+    let text = match MINIMAL.contains(&format!("[{table}]")) {
+        true => MINIMAL.replacen(&format!("[{table}]\n"), &format!("[{table}]\n{line}\n"), 1),
+        false => format!("{MINIMAL}[{table}]\n{line}\n"),
     };
     let mut problems = problems(&text);
     assert_eq!(problems.len(), 1, "{problems:?}");
@@ -25,12 +26,12 @@ fn problem(table: &str, line: &str) -> Problem {
 }
 
 fn loads(table: &str, line: &str) -> Config {
-    read(&format!("{LEAST}[{table}]\n{line}\n")).expect("this line is right")
+    read(&format!("{MINIMAL}[{table}]\n{line}\n")).expect("a good configuration")
 }
 
 #[test]
-fn defaults_are_those_of_the_contract() {
-    let config = read(LEAST).expect("two required keys are enough");
+fn two_required_keys_give_the_documented_defaults() {
+    let config = read(MINIMAL).expect("two required keys suffice");
     assert_eq!(config.gateway.listen, ["0.0.0.0:443", "[::]:443"].map(|a| a.parse().expect("address")));
     assert_eq!((config.gateway.workers, config.gateway.drain_close_code), (Workers::Cores, 1001));
     assert_eq!(config.gateway.drain, Duration::from_secs(30));
@@ -67,14 +68,14 @@ fn every_problem_is_found_at_once_with_its_line() {
 }
 
 #[test]
-fn a_text_that_is_no_toml_is_a_problem_with_a_line() {
+fn a_syntax_error_is_a_problem_with_a_line() {
     let problems = problems("[gateway]\npin = true\npin = false\n[log\n");
     assert_eq!(problems.iter().map(|p| p.line).collect::<Vec<_>>(), [3, 4], "{problems:?}");
     assert!(problems[0].found.contains("duplicate key"), "{}", problems[0]);
 }
 
 #[test]
-fn unknown_keys_name_the_nearest_known_one() {
+fn an_unknown_key_names_the_nearest_known_one() {
     let nearest = [
         ("gateway", "wokers = 3", "gateway.workers"),
         ("origins", "upgrade_time_out = \"1s\"", "origins.upgrade_timeout"),
@@ -85,35 +86,35 @@ fn unknown_keys_name_the_nearest_known_one() {
     ];
     for (table, line, key) in nearest {
         let problem = problem(table, line);
-        assert_eq!(problem.right, format!("the nearest known key is {key}"));
+        assert_eq!(problem.expected, format!("a known key (the nearest is {key})"));
         assert!(!problem.to_string().contains("hunter2"));
     }
-    assert!(problem("origins", "zzz = 1").right.starts_with("the tables are"));
-    assert_eq!(problem("admim", "").right, "the nearest known key is admin");
-    let text = LEAST.replace("chain", "chian");
+    assert!(problem("origins", "zzz = 1").expected.starts_with("a known key (the tables are gateway, tls,"));
+    assert_eq!(problem("admim", "").expected, "a known key (the nearest is admin)");
+    let text = MINIMAL.replace("chain", "chian");
     let found = problems(&text);
     assert_eq!((found[0].line, found[0].key.as_str()), (3, "tls.certificates.chain"));
-    assert_eq!(found[1].right, "the nearest known key is tls.certificates.chain");
+    assert_eq!(found[1].expected, "a known key (the nearest is tls.certificates.chain)");
 }
 
 #[test]
-fn keys_that_wait_for_their_issue_are_refused_by_name() {
+fn keys_of_later_versions_are_refused_as_not_supported() {
     for (table, line) in [("tls", "ticket_keys = \"\""), ("origins", "sealed = true")] {
-        assert_eq!(problem(table, line).found, "a key not yet supported by this version");
+        assert_eq!(problem(table, line).found, "a key that this version does not support yet");
     }
 }
 
 #[test]
-fn values_of_each_kind_say_what_would_be_right() {
+fn a_wrong_value_of_each_kind_says_what_was_expected() {
     let wrong = [
         ("gateway", "listen = [\"443\"]", "\"0.0.0.0:443\""),
-        ("gateway", "listen = [\"0.0.0.0:443\", \"0.0.0.0:443\"]", "name it once"),
+        ("gateway", "listen = [\"0.0.0.0:443\", \"0.0.0.0:443\"]", "each entry once"),
         ("gateway", "listen = []", "at least one address"),
         ("gateway", "listen = [\"10.0.0.1:443\", \"0.0.0.0:443\"]", "the wildcard alone"),
         ("gateway", "workers = 0", "1 to 1024"),
         ("gateway", "proxy_protocol = \"v3\"", "\"v1\", \"v2\", \"any\""),
-        ("gateway", "proxy_protocol = \"any\"", "the balancers in front"),
-        ("gateway", "trusted_proxies = [\"10.0.0.1/8\"]", "right is \"10.0.0.0/8\""),
+        ("gateway", "proxy_protocol = \"any\"", "the load balancers in front"),
+        ("gateway", "trusted_proxies = [\"10.0.0.1/8\"]", "\"10.0.0.0/8\", without bits"),
         ("gateway", "drain = 30", "with its unit"),
         ("gateway", "drain = \"0s\"", "\"1ms\""),
         ("gateway", "drain = \"9999999h\"", "\"8760h\""),
@@ -121,43 +122,47 @@ fn values_of_each_kind_say_what_would_be_right() {
         ("tls", "min_version = 1.2", "\"1.2\", \"1.3\""),
         ("answers", "capacity = \"64\"", "with its unit"),
         ("answers", "capacity = \"99999999999999999999GiB\"", "from \"64KiB\""),
-        ("answers", "broadcast_ttl = \"1h\"", "at most learned_ttl"),
+        ("answers", "broadcast_ttl = \"1h\"", "at most answers.learned_ttl (\"15m\")"),
         ("origins", "port = 65536", "1 to 65535"),
         ("origins", "depth = -1", "1 to 16"),
         ("origins", "apps = [\"StreamManager\"]", "app of your nodes"),
         ("origins", "apps = [\"..\"]", "path segment"),
-        ("origins", "networks = [\"10.1.2.3/8\"]", "right is \"10.0.0.0/8\", or \"10.1.2.3\" alone"),
-        ("origins", "networks = [\"fd00::1/8\"]", "right is \"fd00::/8\""),
-        ("origins", "networks = [\"::ffff:10.0.0.1\"]", "right is IPv4 as itself, such as \"10.0.0.1\""),
+        (
+            "origins",
+            "networks = [\"10.1.2.3/8\"]",
+            "\"10.0.0.0/8\", without bits behind the prefix, or \"10.1.2.3\" alone",
+        ),
+        ("origins", "networks = [\"fd00::1/8\"]", "\"fd00::/8\", without bits"),
+        ("origins", "networks = [\"::ffff:10.0.0.1\"]", "IPv4 in its own form, such as \"10.0.0.1\""),
         ("origins", "networks = [\"10.0.0.0/33\"]", "from 0 to 32"),
         ("origins", "networks = [\"010.0.0.0/8\"]", "an address or a prefix"),
-        ("origins", "names = [\"10.0.0.1\"]", "belong to origins.networks"),
+        ("origins", "names = [\"10.0.0.1\"]", "belongs to origins.networks"),
         ("origins", "names = [\"node.0x7f\"]", "a host name"),
-        ("origins", "strict = true", "inside networks"),
-        ("origins", "learned = false", "ever be dialled"),
+        ("origins", "strict = true", "the nodes in networks, or strict = false"),
+        ("origins", "learned = false", "learned = true, or nodes in networks or names"),
         ("origins", "subprotocol = \"a b\"", "a word"),
         ("origins", "origin_header = \"no\\r\\nne\"", "\"client\""),
         ("websocket", "message_max = \"off \"", "or \"off\""),
         ("websocket", "pong_timeout = \"off\"", "a duration"),
         ("limits", "new_per_ip = \"+5/s\"", "a rate"),
-        ("limits", "target_size = \"16KiB\"", "less than head_size"),
-        ("cors", "allow_origins = [\"https://A.example/\"]", "right is \"https://a.example\""),
-        ("cors", "allow_origins = [\"https://a.example:443\"]", "right is \"https://a.example\""),
-        ("cors", "allow_origins = [\"*\", \"https://a.example\"]", "stands alone"),
-        ("cors", "allow_origins = [\"https://*\"]", "right is"),
+        ("limits", "target_size = \"16KiB\"", "less than limits.head_size (\"16KiB\")"),
+        ("cors", "allow_origins = [\"https://A.example/\"]", "\"https://a.example\", as browsers send it"),
+        ("cors", "allow_origins = [\"https://a.example:443\"]", "\"https://a.example\", as browsers send it"),
+        ("cors", "allow_origins = [\"*\", \"https://a.example\"]", "[\"*\"] alone"),
+        ("cors", "allow_origins = [\"https://*\"]", "a web origin"),
         ("cors", "allow_origins = [\"https://*.com\"]", "two labels"),
         ("cors", "allow_origins = [\"https://*.10.0.0.1:80\"]", "two labels"),
         ("cors", "allow_origins = [\"https://*.Example.com\"]", "two labels"),
-        ("cors", "allow_origins = [\"https://a.*.example.com\"]", "right is"),
+        ("cors", "allow_origins = [\"https://a.*.example.com\"]", "a web origin"),
         ("cors", "allow_origins = [\"capacitor://*.example.com\"]", "two labels"),
-        ("cors", "allow_origins = [\"capacitor://localhost/\"]", "right is an origin"),
-        ("cors", "allow_origins = [\"Capacitor://localhost\"]", "right is an origin"),
-        ("cors", "allow_origins = [\"capacitor://\"]", "right is an origin"),
-        ("cors", "allow_origins = [\"htps://app.example.com\"]", "right is an origin"),
-        ("cors", "allow_origins = [\"wss://app.example.com\"]", "right is an origin"),
+        ("cors", "allow_origins = [\"capacitor://localhost/\"]", "a web origin such as"),
+        ("cors", "allow_origins = [\"Capacitor://localhost\"]", "a web origin such as"),
+        ("cors", "allow_origins = [\"capacitor://\"]", "a web origin such as"),
+        ("cors", "allow_origins = [\"htps://app.example.com\"]", "a web origin such as"),
+        ("cors", "allow_origins = [\"wss://app.example.com\"]", "a web origin such as"),
         ("cors", "allow_headers = [\"a b\"]", "a word"),
-        ("cors", "allow_credentials = true\nallow_origins = [\"*\"]", "exact origins"),
-        ("cors", "allow_credentials = true\nallow_origins = [\"https://*.a.example\"]", "exact origins"),
+        ("cors", "allow_credentials = true\nallow_origins = [\"*\"]", "exact web origins"),
+        ("cors", "allow_credentials = true\nallow_origins = [\"https://*.a.example\"]", "exact web origins"),
         ("cors", "allow_credentials = true\nallow_headers = [\"*\"]", "the names of the fields"),
         ("log", "access = \"\"", "\"stderr\""),
         ("admin", "listen = \"unix:relative\"", "\"off\""),
@@ -167,41 +172,67 @@ fn values_of_each_kind_say_what_would_be_right() {
         ("stream_manager", "node_group = \"default\"", "a name of letters"),
     ];
     let none = problems("tls.certificates = []\nstream_manager.url = \"http://a\"");
-    assert!(none[0].right.starts_with("right is at least one"), "{none:?}");
-    for (table, line, right) in wrong {
+    assert!(none[0].expected.starts_with("at least one [[tls.certificates]]"), "{none:?}");
+    for (table, line, expected) in wrong {
         let problem = problem(table, line);
-        assert!(problem.right.contains(right), "{line}: {problem}");
+        assert!(problem.expected.contains(expected), "{line}: {problem}");
     }
 }
 
 #[test]
-fn secrets_stay_out_of_problems_and_of_what_is_printed() {
+fn a_problem_prints_its_key_what_was_expected_and_what_was_found() {
+    for (table, line, printed) in [
+        (
+            "origins",
+            "attempts = \"x\"",
+            "origins.attempts: expected a whole number from 1 to 10, found \"x\"",
+        ),
+        (
+            "origins",
+            "strickt = true",
+            "origins.strickt: expected a known key (the nearest is origins.strict), found an unknown key",
+        ),
+        (
+            "answers",
+            "broadcast_ttl = \"1h\"",
+            "answers.broadcast_ttl: expected at most answers.learned_ttl (\"15m\"), found \"1h\": nodes would be \
+             forgotten before their answers",
+        ),
+    ] {
+        assert_eq!(problem(table, line).to_string(), printed);
+    }
+    let text = problems("[tls\n")[0].to_string();
+    assert!(text.starts_with("expected TOML (https://toml.io), found a syntax error ("), "{text}");
+}
+
+#[test]
+fn no_problem_and_no_print_shows_a_secret() {
     let shown = problem("stream_manager", "authorization = \"hunter2\\u0007\"");
     assert!(!shown.to_string().contains("hunter2"), "{shown}");
     let table = "[stream_manager]";
-    assert!(LEAST.contains(table) && LEAST.contains("\"http://10.0.0.2:5080\""), "{LEAST}");
+    assert!(MINIMAL.contains(table) && MINIMAL.contains("\"http://10.0.0.2:5080\""), "{MINIMAL}");
     for wrong in [
-        LEAST.replace("10.0.0.2", "me:hunter2@10.0.0.2"),
-        LEAST.replace("5080", "5080/?token=hunter2"),
-        LEAST.replace("\"http://10.0.0.2:5080\"", "[\"http://me:hunter2@10.0.0.2:5080\"]"),
-        LEAST.replacen(table, "[stream_manager]\nauthorization = [\"hunter2\"]", 1),
-        LEAST.replacen(table, "[stream_manager]\nauthorization = { basic = \"hunter2\" }", 1),
-        LEAST.replacen(table, "[[stream_manager]]\nauthorization = \"hunter2\"", 1),
-        format!("stream_manager = [{{ authorization = \"hunter2\" }}]\n{}", LEAST.replace(table, "[x]")),
-        format!("stream_manager = \"http://me:hunter2@a\"\n{}", LEAST.replace(table, "[x]")),
+        MINIMAL.replace("10.0.0.2", "me:hunter2@10.0.0.2"),
+        MINIMAL.replace("5080", "5080/?token=hunter2"),
+        MINIMAL.replace("\"http://10.0.0.2:5080\"", "[\"http://me:hunter2@10.0.0.2:5080\"]"),
+        MINIMAL.replacen(table, "[stream_manager]\nauthorization = [\"hunter2\"]", 1),
+        MINIMAL.replacen(table, "[stream_manager]\nauthorization = { basic = \"hunter2\" }", 1),
+        MINIMAL.replacen(table, "[[stream_manager]]\nauthorization = \"hunter2\"", 1),
+        format!("stream_manager = [{{ authorization = \"hunter2\" }}]\n{}", MINIMAL.replace(table, "[x]")),
+        format!("stream_manager = \"http://me:hunter2@a\"\n{}", MINIMAL.replace(table, "[x]")),
     ] {
         let shown: Vec<_> = problems(&wrong).iter().map(ToString::to_string).collect();
         assert!(!shown.concat().contains("hunter2"), "{shown:?}");
     }
 
-    let text = LEAST.replacen('\n', "\nauthorization = \"Basic hunter2\"\n", 1);
-    let config = read(&text).expect("a plain secret is right");
+    let text = MINIMAL.replacen('\n', "\nauthorization = \"Basic hunter2\"\n", 1);
+    let config = read(&text).expect("a plain secret is accepted");
     let printed = to_toml(&config) + &format!("{config:?}");
     assert!(printed.contains("authorization = \"***\"") && !printed.contains("hunter2"), "{printed}");
 }
 
 #[test]
-fn values_are_read_as_meant() {
+fn values_in_all_accepted_spellings_are_read() {
     assert_eq!(
         loads("limits", "new_per_ip = \"600/m\"").limits.new_per_ip.map(|r| (r.count, r.per.as_secs())),
         Some((600, 60))
@@ -210,6 +241,9 @@ fn values_are_read_as_meant() {
     assert_eq!(loads("limits", "sessions = 0x10").limits.sessions, Some(16));
     assert_eq!(loads("origins", "subprotocol = \"\"").origins.subprotocol, None);
     assert_eq!(loads("origins", "names = [\"Node1.Example\"]").origins.names, ["node1.example"]);
+    let networks = "networks = [\"10.0.0.7/32\", \"10.0.0.0/8\", \"fd00::7\"]";
+    let printed = to_toml(&loads("origins", networks));
+    assert!(printed.contains("networks = [\"10.0.0.7\", \"10.0.0.0/8\", \"fd00::7\"]"), "{printed}");
     assert_eq!(loads("admin", "listen = \"unix:/run/a\"").admin.listen, AdminListen::Unix("/run/a".into()));
     assert_eq!(loads("cors", "allow_origins = [\"*\"]").cors.allow_origins, AllowOrigins::Any);
     for origin in
@@ -220,8 +254,9 @@ fn values_are_read_as_meant() {
             AllowOrigins::Listed(vec![origin.into()])
         );
     }
-    let url =
-        |text: &str| read(&LEAST.replace("http://10.0.0.2:5080", text)).expect("right").stream_manager.url;
+    let url = |text: &str| {
+        read(&MINIMAL.replace("http://10.0.0.2:5080", text)).expect("a good configuration").stream_manager.url
+    };
     let wanted = ManagerUrl { https: true, host: "sm.example".into(), port: 443, prefix: "/a/b".into() };
     assert_eq!(url("https://SM.example/a/b/"), wanted);
     assert_eq!((url("http://[fd00::2]:81").host.as_str(), url("http://[fd00::2]:81").port), ("fd00::2", 81));
@@ -235,31 +270,34 @@ fn values_are_read_as_meant() {
         "http://a//b",
         "a:5080",
     ] {
-        let text = LEAST.replace("http://10.0.0.2:5080", wrong);
+        let text = MINIMAL.replace("http://10.0.0.2:5080", wrong);
         assert_eq!(problems(&text)[0].key, "stream_manager.url", "{wrong}");
     }
 }
 
 #[test]
-fn every_default_of_the_table_reads_alone() {
+fn every_default_reads_back_as_itself() {
     for key in KEYS {
         if key.name != "certificates" && key.name != "url" {
-            loads_again(key);
+            is_default(key);
         }
     }
-    assert_eq!(written(&to_toml(&read(LEAST).expect("right"))).expect("TOML").len(), KEYS.len());
+    assert_eq!(
+        written(&to_toml(&read(MINIMAL).expect("a good configuration"))).expect("TOML").len(),
+        KEYS.len()
+    );
 }
 
-fn loads_again(key: &Key) {
+fn is_default(key: &Key) {
     let line = format!("{} = {}\n", key.name, key.default);
-    let text = match LEAST.contains(&format!("[{}]\n", key.table)) {
-        true => LEAST.replacen(&format!("[{}]\n", key.table), &format!("[{}]\n{line}", key.table), 1),
-        false => format!("[{}]\n{line}{LEAST}", key.table),
+    let text = match MINIMAL.contains(&format!("[{}]\n", key.table)) {
+        true => MINIMAL.replacen(&format!("[{}]\n", key.table), &format!("[{}]\n{line}", key.table), 1),
+        false => format!("[{}]\n{line}{MINIMAL}", key.table),
     };
-    assert_eq!(read(&text), read(LEAST), "{line}");
+    assert_eq!(read(&text), read(MINIMAL), "{line}");
 }
 
-/// A small generator (xorshift): the same configurations in every run, without another dependency.
+/// A small random generator (xorshift): the same configurations in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -286,19 +324,15 @@ impl Dice {
     fn word(&mut self) -> String {
         (0..1 + self.roll(9)).map(|_| char::from(self.pick(b"abcxyzABC019_-."))).collect()
     }
-    fn network(&mut self) -> Network {
-        if self.roll(2) == 0 {
+    fn network(&mut self) -> IpNet {
+        let network = if self.roll(2) == 0 {
             let prefix = self.roll(33) as u8;
-            let bits = (self.0 as u32) & !u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-            Network { address: IpAddr::V4(bits.into()), prefix }
+            IpNet::new(IpAddr::V4((self.0 as u32).into()), prefix)
         } else {
             let prefix = 1 + self.roll(128) as u8;
-            let bits = 1 << 127 | u128::from(self.0) << 60;
-            Network {
-                address: IpAddr::V6((bits & !u128::MAX.checked_shr(prefix.into()).unwrap_or(0)).into()),
-                prefix,
-            }
-        }
+            IpNet::new(IpAddr::V6((1 << 127 | u128::from(self.0) << 60).into()), prefix)
+        };
+        network.expect("a prefix that fits").trunc()
     }
     fn path(&mut self) -> PathBuf {
         format!("/{}{}", self.word(), self.pick(&["", "/ü \"'\\", "\t", "'''"])).into()
@@ -307,7 +341,7 @@ impl Dice {
 
 /// Any configuration within the bounds of each key and of the checks across keys.
 fn any(dice: &mut Dice) -> Config {
-    let mut config = read(LEAST).expect("right");
+    let mut config = read(MINIMAL).expect("a good configuration");
     config.gateway = Gateway {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 1 + dice.roll(9000) as u16))],
         workers: dice.pick(&[Workers::Cores, Workers::Count(1), Workers::Count(1024)]),
@@ -375,7 +409,7 @@ fn any(dice: &mut Dice) -> Config {
 }
 
 #[test]
-fn what_is_printed_reads_back_to_the_same() {
+fn a_printed_configuration_reads_back_to_the_same_values() {
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     for _ in 0..2000 {
         let config = any(&mut dice);
@@ -385,7 +419,7 @@ fn what_is_printed_reads_back_to_the_same() {
 }
 
 #[test]
-fn nothing_that_is_written_makes_the_reader_panic() {
+fn no_text_makes_the_reader_panic() {
     let mut dice = Dice(7);
     let whole = to_toml(&any(&mut dice));
     for cut in (0..whole.len()).filter(|cut| whole.is_char_boundary(*cut)) {
@@ -402,7 +436,7 @@ fn nothing_that_is_written_makes_the_reader_panic() {
 }
 
 #[test]
-fn lines_of_keys_can_be_asked_for_later() {
+fn the_line_of_any_key_is_found() {
     let text = "[tls]\nmin_version = \"1.3\"\n[[tls.certificates]]\nchain = \"a\"\nkey = \"b\"\n\
                 [[tls.certificates]]\nchain = \"c\"\nkey = \"d\"\n";
     let keys = [
@@ -414,15 +448,18 @@ fn lines_of_keys_can_be_asked_for_later() {
     for (key, line) in keys {
         assert_eq!(locate(text, key), line, "{key}");
     }
-    assert_eq!(locate(text, "tls.certificates.1.none"), 6, "an entry's own line");
+    assert_eq!(locate(text, "tls.certificates.1.none"), 6, "the line of the entry itself");
 }
 
 #[test]
-fn no_more_fields_can_be_allowed_than_are_read() {
+fn limits_headers_allows_no_more_fields_than_are_read() {
     let most = crate::proto::http::head::FIELDS_MAX;
     let table = |headers: usize| format!("[limits]\nheaders = {headers}\n");
     let wrong = |headers| {
-        read(&table(headers)).expect_err("the rest is missing").iter().any(|p| p.key == "limits.headers")
+        read(&table(headers))
+            .expect_err("required keys are missing")
+            .iter()
+            .any(|p| p.key == "limits.headers")
     };
     assert!(!wrong(most) && wrong(most + 1));
 }

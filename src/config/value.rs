@@ -1,7 +1,10 @@
-//! The kinds of values a key can have: how each is read, what to say when it is wrong, and how it is written back.
+//! The kinds of values that a key can have: how each is read, what was expected when it is wrong, and how it is printed.
 //!
-//! Reading and writing stand side by side, so that what `check --effective` prints reads back to the same values. Words
+//! Reading and printing stand side by side, so that what `check --effective` prints reads back to the same values. Words
 //! are in [`crate::config::choice`], addresses, names and URLs in [`crate::config::address`].
+//!
+//! Durations and sizes have no library: `humantime` and `bytesize` accept spellings that the contract does not have
+//! (`1h 30m`, `1.5k`, a number without a unit) and print some that it does not read.
 
 use crate::config::model::Rate;
 use crate::config::problem::Report;
@@ -11,20 +14,20 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-/// One value, text in and out.
+/// A kind that is one value of TOML: from the value of the file to the value as used, and back to text.
 pub(crate) trait Scalar {
     type Value;
-    /// Whether a found text may be shown in a problem.
-    fn shown(_text: &str) -> bool {
+    /// Whether a problem may show a text that was found for it; not if a secret may stand in it.
+    fn may_show(_text: &str) -> bool {
         true
     }
-    /// The value, or what would be right.
-    fn of(value: &DeValue<'_>) -> Result<Self::Value, String>;
+    /// The value, or what was expected instead, so that it reads well after the word "expected".
+    fn parse(value: &DeValue<'_>) -> Result<Self::Value, String>;
     /// The value as TOML.
-    fn write(value: &Self::Value) -> String;
+    fn print(value: &Self::Value) -> String;
 }
 
-/// What a key can hold: a scalar, or something with problems at more than one place.
+/// A kind of what a key can hold: a scalar, or values that can have problems on several lines.
 pub(crate) trait Kind {
     type Value;
     /// The value; `None` when at least one problem was reported.
@@ -37,39 +40,41 @@ impl<S: Scalar> Kind for S {
     type Value = S::Value;
 
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<S::Value> {
-        match S::of(value.get_ref()) {
+        match S::parse(value.get_ref()) {
             Ok(value) => Some(value),
-            Err(right) => {
+            Err(expected) => {
                 let found = match value.get_ref() {
-                    DeValue::String(text) if !S::shown(text) => "a text that is not shown".to_owned(),
+                    DeValue::String(text) if !S::may_show(text) => "a text that is not shown".to_owned(),
                     DeValue::String(_) => report.excerpt(&value.span()),
                     DeValue::Table(_) => "a table".to_owned(),
-                    // what stands in a list may be what should have stood in its place
-                    _ if !S::shown(report.source(&value.span())) => "something that is not shown".to_owned(),
+                    // a list may hold the very text that should stand in its place, and so a secret
+                    _ if !S::may_show(report.source(&value.span())) => {
+                        "something that is not shown".to_owned()
+                    }
                     _ => report.excerpt(&value.span()),
                 };
-                report.wrong(key, &value.span(), found, right);
+                report.add(key, &value.span(), found, expected);
                 None
             }
         }
     }
 
     fn write(value: &S::Value) -> String {
-        <S as Scalar>::write(value)
+        S::print(value)
     }
 }
 
-/// A text in TOML's quotes.
+/// A text in the quotes of TOML.
 pub(crate) fn quote(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// The text of a value, or what would be right.
-pub(crate) fn text<'v>(value: &'v DeValue<'_>, right: impl FnOnce() -> String) -> Result<&'v str, String> {
-    value.as_str().ok_or_else(right)
+/// The text of a value; what was expected if it is no text.
+pub(crate) fn text<'v>(value: &'v DeValue<'_>, expected: impl FnOnce() -> String) -> Result<&'v str, String> {
+    value.as_str().ok_or_else(expected)
 }
 
-/// An unsigned number of any width.
+/// An unsigned number of any width, by way of the widest.
 pub(crate) trait Whole: Copy {
     fn from_wide(wide: u64) -> Option<Self>;
     fn wide(self) -> u64;
@@ -89,20 +94,20 @@ pub(crate) fn integer(value: &DeValue<'_>) -> Option<u64> {
     u64::from_str_radix(integer.as_str().trim_start_matches('+'), integer.radix()).ok()
 }
 
-/// A plain number between two bounds.
+/// A whole number between two bounds, both included.
 pub(crate) struct Count<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
 
 impl<T: Whole, const MIN: u64, const MAX: u64> Scalar for Count<T, MIN, MAX> {
     type Value = T;
 
-    fn of(value: &DeValue<'_>) -> Result<T, String> {
+    fn parse(value: &DeValue<'_>) -> Result<T, String> {
         integer(value)
             .filter(|number| (MIN..=MAX).contains(number))
             .and_then(T::from_wide)
-            .ok_or_else(|| format!("right is a whole number from {MIN} to {MAX}"))
+            .ok_or_else(|| format!("a whole number from {MIN} to {MAX}"))
     }
 
-    fn write(value: &T) -> String {
+    fn print(value: &T) -> String {
         value.wide().to_string()
     }
 }
@@ -118,7 +123,7 @@ const UNITS: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
-/// A number of bytes between two bounds.
+/// A number of bytes between two bounds, both included, with its unit.
 pub(crate) struct Size<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
 
 fn size(text: &str) -> Option<u64> {
@@ -137,26 +142,24 @@ fn size_text(bytes: u64) -> String {
 impl<T: Whole, const MIN: u64, const MAX: u64> Scalar for Size<T, MIN, MAX> {
     type Value = T;
 
-    fn of(value: &DeValue<'_>) -> Result<T, String> {
-        let right = || {
-            let (least, most) = (size_text(MIN), size_text(MAX));
-            format!(
-                "right is a size with its unit from \"{least}\" to \"{most}\", such as \"64KiB\" or \"16KB\""
-            )
+    fn parse(value: &DeValue<'_>) -> Result<T, String> {
+        let expected = || {
+            let (min, max) = (size_text(MIN), size_text(MAX));
+            format!("a size with its unit from \"{min}\" to \"{max}\", such as \"64KiB\" or \"16KB\"")
         };
-        let bytes = size(text(value, right)?).filter(|bytes| (MIN..=MAX).contains(bytes));
-        bytes.and_then(T::from_wide).ok_or_else(right)
+        let bytes = size(text(value, expected)?).filter(|bytes| (MIN..=MAX).contains(bytes));
+        bytes.and_then(T::from_wide).ok_or_else(expected)
     }
 
-    fn write(value: &T) -> String {
+    fn print(value: &T) -> String {
         quote(&size_text(value.wide()))
     }
 }
 
-/// A length of time from a millisecond to a year: never zero, and never so long that a deadline could overflow.
+/// A length of time from 1 ms to 365 days: never zero, and never so long that a deadline could overflow.
 pub(crate) struct Span;
 
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const SPAN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
 fn span(text: &str) -> Option<Duration> {
@@ -169,16 +172,16 @@ fn span(text: &str) -> Option<Duration> {
 impl Scalar for Span {
     type Value = Duration;
 
-    fn of(value: &DeValue<'_>) -> Result<Duration, String> {
-        let right = || {
-            "right is a duration with its unit from \"1ms\" to \"8760h\", such as \"1500ms\", \"5s\", \"10m\" or \"1h\""
+    fn parse(value: &DeValue<'_>) -> Result<Duration, String> {
+        let expected = || {
+            "a duration with its unit from \"1ms\" to \"8760h\", such as \"1500ms\", \"5s\", \"10m\" or \"1h\""
                 .to_owned()
         };
-        let time = span(text(value, right)?).filter(|time| !time.is_zero() && *time <= LONGEST);
-        time.ok_or_else(right)
+        let time = span(text(value, expected)?).filter(|time| !time.is_zero() && *time <= SPAN_MAX);
+        time.ok_or_else(expected)
     }
 
-    fn write(value: &Duration) -> String {
+    fn print(value: &Duration) -> String {
         let millis = millis(*value);
         let (unit, factor) = TIMES
             .into_iter()
@@ -189,7 +192,7 @@ impl Scalar for Span {
     }
 }
 
-/// So many in so long.
+/// A number of events in a second, a minute or an hour.
 pub(crate) struct PerTime;
 
 fn rate(text: &str) -> Option<Rate> {
@@ -208,12 +211,12 @@ fn rate(text: &str) -> Option<Rate> {
 impl Scalar for PerTime {
     type Value = Rate;
 
-    fn of(value: &DeValue<'_>) -> Result<Rate, String> {
-        let right = || "right is a rate above zero, such as \"50/s\", \"600/m\" or \"1000/h\"".to_owned();
-        rate(text(value, right)?).ok_or_else(right)
+    fn parse(value: &DeValue<'_>) -> Result<Rate, String> {
+        let expected = || "a rate above zero, such as \"50/s\", \"600/m\" or \"1000/h\"".to_owned();
+        rate(text(value, expected)?).ok_or_else(expected)
     }
 
-    fn write(value: &Rate) -> String {
+    fn print(value: &Rate) -> String {
         let unit = match value.per.as_secs() {
             1 => "s",
             60 => "m",
@@ -223,25 +226,25 @@ impl Scalar for PerTime {
     }
 }
 
-/// Another kind, or `"off"`.
+/// Another kind, or `"off"`, which is read as `None`.
 pub(crate) struct OrOff<S>(PhantomData<S>);
 
 impl<S: Scalar> Scalar for OrOff<S> {
     type Value = Option<S::Value>;
 
-    fn of(value: &DeValue<'_>) -> Result<Self::Value, String> {
+    fn parse(value: &DeValue<'_>) -> Result<Self::Value, String> {
         if value.as_str() == Some("off") {
             return Ok(None);
         }
-        S::of(value).map(Some).map_err(|right| format!("{right}; or \"off\""))
+        S::parse(value).map(Some).map_err(|expected| format!("{expected}, or \"off\""))
     }
 
-    fn write(value: &Self::Value) -> String {
-        value.as_ref().map_or_else(|| quote("off"), S::write)
+    fn print(value: &Self::Value) -> String {
+        value.as_ref().map_or_else(|| quote("off"), S::print)
     }
 }
 
-/// Several of a kind; an entry given twice is a problem.
+/// A list of values of one kind; an entry that is given twice is a problem.
 pub(crate) struct List<S>(PhantomData<S>);
 
 impl<S: Scalar<Value: PartialEq>> Kind for List<S> {
@@ -250,7 +253,7 @@ impl<S: Scalar<Value: PartialEq>> Kind for List<S> {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<Self::Value> {
         let Some(items) = value.get_ref().as_array() else {
             let found = report.excerpt(&value.span());
-            report.wrong(key, &value.span(), found, "right is a list in brackets".to_owned());
+            report.add(key, &value.span(), found, "a list in brackets");
             return None;
         };
         let before = report.problems.len();
@@ -259,7 +262,7 @@ impl<S: Scalar<Value: PartialEq>> Kind for List<S> {
             let Some(read) = S::read(item, key, report) else { continue };
             if values.contains(&read) {
                 let found = format!("{} a second time", report.excerpt(&item.span()));
-                report.wrong(key, &item.span(), found, "right is to name it once".to_owned());
+                report.add(key, &item.span(), found, "each entry once");
             }
             values.push(read);
         }
@@ -267,7 +270,7 @@ impl<S: Scalar<Value: PartialEq>> Kind for List<S> {
     }
 
     fn write(values: &Self::Value) -> String {
-        let items: Vec<_> = values.iter().map(<S as Scalar>::write).collect();
+        let items: Vec<_> = values.iter().map(S::print).collect();
         format!("[{}]", items.join(", "))
     }
 }

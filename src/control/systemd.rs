@@ -109,7 +109,7 @@ impl Watchdog {
     pub fn check(&mut self, workers: &[Arc<WorkerMetrics>]) {
         let unresponsive = self.unresponsive(workers);
         for (index, worker) in workers.iter().enumerate() {
-            worker.stands_still.set(i64::from(unresponsive == Some(index)));
+            worker.unresponsive.set(i64::from(unresponsive == Some(index)));
         }
         match unresponsive {
             None => notify(&[NotifyState::Watchdog]),

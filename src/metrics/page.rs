@@ -1,58 +1,63 @@
-//! The text of `/metrics`: every name, its labels and its help, once.
+//! The text of `/metrics`: every name with its labels and its help.
 //!
-//! Counters are summed over the workers here. Every label value stands there from the start, so that a rate over a
-//! counter is right from its first step. What the process weighs is handed in: this floor opens nothing.
+//! Counters are summed over the workers. Every label value has its sample from the start, so that a rate over a counter is
+//! right from its first step. Memory and files of the process are passed in, because this floor opens no file.
 
-use crate::metrics::{
-    AnswerOutcome, BUCKETS_MICROS, Counter, DialOutcome, Histogram, ProxyFailure, Route, TlsFailure, Version,
-    WorkerMetrics,
-};
+use crate::metrics::families::{Families, NO_LABELS};
+use crate::metrics::labels::{AnswerOutcome, DialOutcome, ProxyFailure, Route, TlsFailure, Version};
+use crate::metrics::worker::WorkerMetrics;
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, How};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, text,
-};
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 use std::fmt::Error;
 use std::sync::Arc;
 
-/// What the page says beside the counters of the workers.
+/// What the page shows beside the counters of the workers.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
+    /// The driver that the workers run on: `io_uring` or `epoll`.
     pub driver: String,
+    /// The number of the revision that is served.
     pub revision: u64,
+    /// What the kernel counts for this process.
     pub process: Process,
 }
 
-/// What the kernel says of this process.
+/// What the kernel counts for this process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Process {
+    /// Resident memory in bytes.
     pub resident_bytes: u64,
+    /// File descriptors that are open.
     pub open_files: u64,
+    /// File descriptors that may be open.
     pub files_max: u64,
-    /// Seconds since 1970.
+    /// When the process started, in seconds since 1970.
     pub started_seconds: f64,
+    /// User and system time, in seconds.
     pub cpu_seconds: f64,
 }
 
-/// The two ways to write the page.
+/// The text formats in which the page can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
+    /// OpenMetrics, version 1.0.0.
     OpenMetrics,
-    /// Prometheus' own text format, version 0.0.4.
+    /// The text format of Prometheus, version 0.0.4.
     Prometheus,
 }
 
 impl Dialect {
-    /// The one that a scraper's `Accept` field asks for.
+    /// The format for a scraper with this `Accept` field: OpenMetrics if it is named there, else that of Prometheus.
     pub fn accepted(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Prometheus }
     }
 
+    /// The value of `Content-Type` for this format.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -61,7 +66,7 @@ impl Dialect {
     }
 }
 
-/// Writes the page.
+/// Writes the page: all families, summed over `workers`, with the given facts.
 pub fn write(workers: &[Arc<WorkerMetrics>], facts: &Facts, dialect: Dialect) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Page { workers: workers.to_vec(), facts: facts.clone() }));
@@ -69,13 +74,13 @@ pub fn write(workers: &[Arc<WorkerMetrics>], facts: &Facts, dialect: Dialect) ->
     text::encode(&mut page, &registry).expect("writing to a string does not fail");
     match dialect {
         Dialect::OpenMetrics => page,
-        Dialect::Prometheus => classic(&page),
+        Dialect::Prometheus => prometheus_text(&page),
     }
 }
 
-/// The older format has no suffixes of its own: there a counter's family is named like its samples, and an info is a
-/// gauge.
-fn classic(page: &str) -> String {
+/// Rewrites a page of OpenMetrics in the format of Prometheus, where the family of a counter has the name of its samples, and
+/// an info is a gauge.
+fn prometheus_text(page: &str) -> String {
     let mut out = String::with_capacity(page.len() + 256);
     let mut help = None;
     for line in page.lines().filter(|line| *line != "# EOF") {
@@ -107,223 +112,192 @@ struct Page {
 
 impl Collector for Page {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let mut sheet = Sheet { encoder, workers: &self.workers };
-        self.sessions(&mut sheet)?;
-        self.tls(&mut sheet)?;
-        self.traffic(&mut sheet)?;
-        self.origins(&mut sheet)?;
-        self.times(&mut sheet)?;
-        self.workers(&mut sheet)?;
-        self.process(&mut sheet)
+        let mut families = Families { encoder, workers: &self.workers };
+        self.sessions(&mut families)?;
+        self.tls(&mut families)?;
+        self.traffic(&mut families)?;
+        self.nodes(&mut families)?;
+        self.times(&mut families)?;
+        self.workers(&mut families)?;
+        self.process(&mut families)
     }
 }
 
 impl Page {
-    fn sessions(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    fn sessions(&self, families: &mut Families<'_, '_>) -> Result<(), Error> {
         let active = Route::ALL.iter().map(|route| {
             let sum =
                 self.workers.iter().map(|worker| worker.sessions_active[*route as usize].get()).sum::<i64>();
             ([("route", route.word())], sum)
         });
-        sheet.gauges("tidegate_sessions_active", "Sessions that are open now, by route", active)?;
-        let all =
-            Route::ALL.iter().map(|r| ([("route", r.word())], sheet.sum(|w| &w.sessions_total[*r as usize])));
+        families.gauges("tidegate_sessions_active", "Sessions that are open now, by route", active)?;
+        let all = Route::ALL
+            .iter()
+            .map(|r| ([("route", r.word())], families.sum(|w| &w.sessions_total[*r as usize])));
         let all: Vec<_> = all.collect();
-        sheet.counters("tidegate_sessions", "Sessions that began, by route", all)?;
-        let refusals: Vec<_> =
-            Refusal::ALL.iter().map(|r| ([("code", r.code())], sheet.sum(|w| w.refusals.of(*r)))).collect();
-        sheet.counters("tidegate_refusals", "Requests answered with a no, by code word", refusals)?;
+        families.counters("tidegate_sessions", "Sessions that began, by route", all)?;
+        let refusals: Vec<_> = Refusal::ALL
+            .iter()
+            .map(|r| ([("code", r.code())], families.sum(|w| w.refusals.of(*r))))
+            .collect();
+        families.counters("tidegate_refusals", "Requests that were refused, by code", refusals)?;
         let ends = By::ALL.iter().flat_map(|by| How::ALL.iter().map(move |how| (by, how)));
         let ends: Vec<_> = ends
             .map(|(by, how)| {
-                let sum = sheet.sum(|w| &w.ends[*by as usize][*how as usize]);
+                let sum = families.sum(|w| &w.ends[*by as usize][*how as usize]);
                 ([("by", by.word()), ("how", how.word())], sum)
             })
             .collect();
-        sheet.counters("tidegate_ends", "Relayed sessions that ended, by whom and how", ends)?;
-        let panics = [(NO_LABELS, sheet.sum(|w| &w.panics))];
-        sheet.counters("tidegate_panics", "Sessions that ended by a panic inside the gateway", panics)?;
-        let pauses = [(NO_LABELS, sheet.sum(|w| &w.accept_pauses))];
-        sheet.counters(
+        families.counters(
+            "tidegate_ends",
+            "Relayed sessions that ended, by the side that ended them and how",
+            ends,
+        )?;
+        let panics = [(NO_LABELS, families.sum(|w| &w.panics))];
+        families.counters("tidegate_panics", "Sessions that ended by a panic inside the gateway", panics)?;
+        let pauses = [(NO_LABELS, families.sum(|w| &w.accept_pauses))];
+        families.counters(
             "tidegate_accept_pauses",
-            "Times that a worker took no new clients for want of descriptors or memory",
+            "Times that a worker stopped accepting clients for lack of file descriptors or memory",
             pauses,
         )?;
         let open = self.workers.iter().map(|worker| worker.connections.get()).sum::<i64>();
-        sheet.gauges(
+        families.gauges(
             "tidegate_connections",
-            "Accepted connections of any kind, and requests to nodes that may outlive them, open now",
+            "Accepted connections of any kind that are open now, and requests to nodes that may outlive them",
             [(NO_LABELS, open)],
         )
     }
 
-    fn tls(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
-        let done = Version::ALL.iter().flat_map(|version| [("false", 0), ("true", 1)].map(|r| (version, r)));
-        let done: Vec<_> = done
-            .map(|(version, (resumed, place))| {
-                let sum = sheet.sum(|w| &w.handshakes[*version as usize][place]);
+    fn tls(&self, families: &mut Families<'_, '_>) -> Result<(), Error> {
+        let completed =
+            Version::ALL.iter().flat_map(|version| [("false", 0), ("true", 1)].map(|r| (version, r)));
+        let completed: Vec<_> = completed
+            .map(|(version, (resumed, index))| {
+                let sum = families.sum(|w| &w.handshakes[*version as usize][index]);
                 ([("version", version.word()), ("resumed", resumed)], sum)
             })
             .collect();
-        sheet.counters(
+        families.counters(
             "tidegate_tls_handshakes",
-            "Finished TLS handshakes, by version and resumption",
-            done,
+            "Completed TLS handshakes, by version and whether they resumed an earlier one",
+            completed,
         )?;
         let failed: Vec<_> = TlsFailure::ALL
             .iter()
-            .map(|how| ([("how", how.word())], sheet.sum(|w| &w.handshake_failures[*how as usize])))
+            .map(|how| ([("how", how.word())], families.sum(|w| &w.handshake_failures[*how as usize])))
             .collect();
-        sheet.counters("tidegate_tls_handshake_failures", "TLS handshakes that failed", failed)?;
+        families.counters(
+            "tidegate_tls_handshake_failures",
+            "TLS handshakes that failed, by reason",
+            failed,
+        )?;
         let failed: Vec<_> = ProxyFailure::ALL
             .iter()
-            .map(|how| ([("how", how.word())], sheet.sum(|w| &w.proxy_failures[*how as usize])))
+            .map(|how| ([("how", how.word())], families.sum(|w| &w.proxy_failures[*how as usize])))
             .collect();
-        let help = "Connections dropped because of their PROXY protocol header";
-        sheet.counters("tidegate_proxy_protocol_failures", help, failed)
+        let help = "Connections that were dropped because of their PROXY protocol header, by reason";
+        families.counters("tidegate_proxy_protocol_failures", help, failed)
     }
 
-    fn traffic(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    fn traffic(&self, families: &mut Families<'_, '_>) -> Result<(), Error> {
         let frames: Vec<_> = Side::ALL
             .iter()
-            .map(|from| ([("from", from.word())], sheet.sum(|w| &w.frames[*from as usize])))
+            .map(|from| ([("from", from.word())], families.sum(|w| &w.frames[*from as usize])))
             .collect();
-        sheet.counters("tidegate_frames", "WebSocket frames relayed, by the side they came from", frames)?;
+        families.counters(
+            "tidegate_frames",
+            "WebSocket frames that were relayed, by the side that sent them",
+            frames,
+        )?;
         let bytes: Vec<_> = Side::ALL
             .iter()
-            .map(|from| ([("from", from.word())], sheet.sum(|w| &w.bytes[*from as usize])))
+            .map(|from| ([("from", from.word())], families.sum(|w| &w.bytes[*from as usize])))
             .collect();
-        sheet.counters("tidegate_bytes", "Bytes relayed, by the side they came from", bytes)
+        families.counters("tidegate_bytes", "Bytes that were relayed, by the side that sent them", bytes)
     }
 
-    fn origins(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    fn nodes(&self, families: &mut Families<'_, '_>) -> Result<(), Error> {
         let answers: Vec<_> = AnswerOutcome::ALL
             .iter()
-            .map(|o| ([("outcome", o.word())], sheet.sum(|w| &w.answers[*o as usize])))
+            .map(|o| ([("outcome", o.word())], families.sum(|w| &w.answers[*o as usize])))
             .collect();
-        sheet.counters(
-            "tidegate_answers",
-            "Questions to the stream manager, by what became of them",
-            answers,
-        )?;
+        families.counters("tidegate_answers", "Questions to the stream manager, by result", answers)?;
         let dials: Vec<_> = DialOutcome::ALL
             .iter()
-            .map(|o| ([("outcome", o.word())], sheet.sum(|w| &w.dials[*o as usize])))
+            .map(|o| ([("outcome", o.word())], families.sum(|w| &w.dials[*o as usize])))
             .collect();
-        sheet.counters("tidegate_origin_dials", "Dials of nodes, by how they ended", dials)
+        families.counters("tidegate_origin_dials", "Dials of nodes, by result", dials)
     }
 
-    fn times(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
-        sheet.histogram("tidegate_setup_seconds", "From accept to our 101", |w| &w.setup)?;
-        sheet.histogram("tidegate_tls_seconds", "TLS handshakes", |w| &w.tls)?;
-        sheet.histogram("tidegate_lookup_seconds", "Questions that the memory could not answer", |w| {
-            &w.lookup
-        })?;
-        sheet.histogram("tidegate_dial_seconds", "From connect to the node's 101", |w| &w.dial)
+    fn times(&self, families: &mut Families<'_, '_>) -> Result<(), Error> {
+        families
+            .histogram("tidegate_setup_seconds", "Seconds from accept to the gateway's 101", |w| &w.setup)?;
+        families
+            .histogram("tidegate_tls_seconds", "Seconds that completed TLS handshakes took", |w| &w.tls)?;
+        families.histogram(
+            "tidegate_lookup_seconds",
+            "Seconds that questions took which no stored answer could answer",
+            |w| &w.lookup,
+        )?;
+        families.histogram("tidegate_dial_seconds", "Seconds from connect to the node's 101", |w| &w.dial)
     }
 
-    fn workers(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    fn workers(&self, families: &mut Families<'_, '_>) -> Result<(), Error> {
         let each = || {
             let workers = self.workers.iter().enumerate();
             workers.map(|(index, worker)| ([("worker", index.to_string())], worker))
         };
         let sessions = each().map(|(labels, worker)| (labels, worker.sessions()));
-        sheet.gauges("tidegate_worker_sessions", "Sessions that are open now, by worker", sessions)?;
+        families.gauges("tidegate_worker_sessions", "Sessions that are open now, by worker", sessions)?;
         let lag = each().map(|(labels, worker)| (labels, worker.loop_lag_micros.get() as f64 / 1e6));
-        sheet.gauges("tidegate_worker_loop_lag_seconds", "How late the worker's last sweep ran", lag)?;
+        families.gauges(
+            "tidegate_worker_loop_lag_seconds",
+            "Seconds that the last sweep of the worker ran late",
+            lag,
+        )?;
         let lent = each().map(|(labels, worker)| (labels, worker.buffers_lent_bytes.get()));
-        sheet.gauges("tidegate_worker_buffers_lent_bytes", "Bytes held because a peer does not read", lent)
+        families.gauges(
+            "tidegate_worker_buffers_lent_bytes",
+            "Bytes that sessions hold because a peer does not read",
+            lent,
+        )
     }
 
-    fn process(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), Error> {
+    fn process(&self, families: &mut Families<'_, '_>) -> Result<(), Error> {
         let facts = &self.facts;
         let labels = [
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("driver", facts.driver.clone()),
             ("revision", facts.revision.to_string()),
         ];
-        let mut info =
-            sheet.encoder.encode_descriptor("tidegate", "What is running", None, MetricType::Info)?;
+        let mut info = families.encoder.encode_descriptor(
+            "tidegate",
+            "Version, driver and revision that are running",
+            None,
+            MetricType::Info,
+        )?;
         info.encode_info(&labels)?;
         let process = facts.process;
         let gauges = [
-            ("process_resident_memory_bytes", "Resident memory", process.resident_bytes),
+            ("process_resident_memory_bytes", "Resident memory in bytes", process.resident_bytes),
             ("process_open_fds", "Open file descriptors", process.open_files),
-            ("process_max_fds", "Limit of open file descriptors", process.files_max),
+            ("process_max_fds", "Most file descriptors that may be open", process.files_max),
         ];
         for (name, help, value) in gauges {
-            sheet.gauges(name, help, [(NO_LABELS, value)])?;
+            families.gauges(name, help, [(NO_LABELS, value)])?;
         }
         let started = [(NO_LABELS, process.started_seconds)];
-        sheet.gauges("process_start_time_seconds", "Start, in seconds since 1970", started)?;
-        sheet.counters("process_cpu_seconds", "User and system time", [(NO_LABELS, process.cpu_seconds)])
-    }
-}
-
-const NO_LABELS: [(&str, &str); 0] = [];
-
-/// The page while it is written.
-struct Sheet<'e, 'w> {
-    encoder: DescriptorEncoder<'e>,
-    workers: &'w [Arc<WorkerMetrics>],
-}
-
-impl Sheet<'_, '_> {
-    /// One counter, summed over the workers.
-    fn sum(&self, of: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
-        self.workers.iter().map(|worker| of(worker).get()).sum()
-    }
-
-    /// A family of counters, without the suffix `_total`.
-    fn counters<const N: usize, V: EncodeLabelValue, T: EncodeCounterValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = ([(&'static str, V); N], T)>,
-    ) -> Result<(), Error> {
-        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in rows {
-            let no_exemplar: Option<&Exemplar<[(&str, &str); 0], f64>> = None;
-            if N == 0 {
-                family.encode_counter(&value, no_exemplar)?;
-            } else {
-                family.encode_family(&labels)?.encode_counter(&value, no_exemplar)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn gauges<const N: usize, V: EncodeLabelValue, T: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = ([(&'static str, V); N], T)>,
-    ) -> Result<(), Error> {
-        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in rows {
-            if N == 0 {
-                family.encode_gauge(&value)?;
-            } else {
-                family.encode_family(&labels)?.encode_gauge(&value)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn histogram(
-        &mut self,
-        name: &str,
-        help: &str,
-        of: fn(&WorkerMetrics) -> &Histogram,
-    ) -> Result<(), Error> {
-        let bounds = BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
-        let all =
-            |place: usize| self.workers.iter().map(|worker| of(worker).buckets[place].get()).sum::<u64>();
-        let buckets: Vec<_> = bounds.enumerate().map(|(place, bound)| (bound, all(place))).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = self.sum(|worker| &of(worker).sum_micros) as f64 / 1e6;
-        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        family.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
+        families.gauges(
+            "process_start_time_seconds",
+            "Start of the process, in seconds since 1970",
+            started,
+        )?;
+        families.counters(
+            "process_cpu_seconds",
+            "User and system time in seconds",
+            [(NO_LABELS, process.cpu_seconds)],
+        )
     }
 }
 
@@ -347,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_labels_are_those_of_the_contract() {
+    fn samples_have_the_documented_names_and_labels() {
         for dialect in [Dialect::OpenMetrics, Dialect::Prometheus] {
             let page = page(dialect);
             let version = env!("CARGO_PKG_VERSION");
@@ -379,9 +353,9 @@ mod tests {
         }
     }
 
-    /// Each sample belongs to the family above it, which is what a parser of the format wants.
+    // parsers of the format require it
     #[test]
-    fn each_sample_stands_below_its_own_type() {
+    fn each_sample_follows_the_type_of_its_own_family() {
         assert!(page(Dialect::OpenMetrics).ends_with("# EOF\n"));
         let page = page(Dialect::Prometheus);
         let mut family = ("", "");
@@ -393,7 +367,7 @@ mod tests {
             }
             let (sample, value) = line.rsplit_once(' ').expect("sample and value");
             let name = sample.split('{').next().expect("a name");
-            let suffix = name.strip_prefix(family.0).expect("the family's own name");
+            let suffix = name.strip_prefix(family.0).expect("the name of its family");
             let suffixes: &[&str] =
                 if family.1 == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
             assert!(suffixes.contains(&suffix) && value.parse::<f64>().is_ok(), "{line}");
@@ -401,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dialect_follows_what_is_accepted() {
+    fn the_accept_field_chooses_the_format() {
         assert_eq!(
             Dialect::accepted("application/openmetrics-text;version=1.0.0,*/*;q=0.1"),
             Dialect::OpenMetrics

@@ -1,7 +1,7 @@
 //! Oracles: for each reader one function that takes any bytes and asserts what must always hold.
 //!
 //! Unit tests feed them input from a printed seed, `tests/corpus.rs` the committed corpora, `tests/properties` generated
-//! input, and the fuzz targets everything else. Many compare a reader with a [`reference`], which decides the same a second
+//! input, and the fuzz targets everything else. Many compare a reader with a [`reference`](mod@reference), which decides the same a second
 //! time. They stand behind the feature `oracles`, which the tests switch on: no release binary has them.
 
 mod answer;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::oracles::reference;
-use crate::proto::admission::{self, AdmissionRules, Network};
+use crate::proto::admission::{self, AdmissionRules, parse_network};
 use crate::proto::red5::params::{ConnectionParams, Host};
 use crate::proto::red5::rules::ParamRules;
 
@@ -87,7 +87,7 @@ fn dials_what_the_reference_dials(suffix: &str, query: &str, rules: &ParamRules)
 /// Configurations: no networks; some, as operators write them; all addresses; denied addresses as single ones.
 fn configurations() -> [AdmissionRules; 5] {
     let rules = |networks: &[&str], learned, strict| AdmissionRules {
-        networks: networks.iter().map(|text| text.parse::<Network>().expect("a prefix")).collect(),
+        networks: networks.iter().map(|text| parse_network(text).expect("a network")).collect(),
         learned,
         strict,
         own: vec![IpAddr::from([10, 9, 9, 9])],
@@ -104,7 +104,7 @@ fn configurations() -> [AdmissionRules; 5] {
 
 /// Asserts that a denied address stays denied if it is learned and inside a listed network.
 pub(crate) fn admission(address: IpAddr) {
-    let everything = ["0.0.0.0/0", "::/0"].map(|text| text.parse::<Network>().expect("a prefix"));
+    let everything = ["0.0.0.0/0", "::/0"].map(|text| parse_network(text).expect("a network"));
     let own = IpAddr::from([10, 9, 9, 9]);
     let rules = AdmissionRules {
         networks: everything.to_vec(),

@@ -1,131 +1,58 @@
-//! Admission: which nodes may be dialled, and the permit without which no node is.
+//! Admission: the rule which nodes may be dialled, and the permit without which the gateway dials no address.
 //!
-//! The nodes that the stream manager named are stored elsewhere; this file decides, by the configuration, whether such a
-//! node may be dialled (P9). Addresses are compared as numbers, never as text. Nothing here resolves a name or opens a
-//! socket.
-
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
+//! Learned nodes are stored elsewhere; the caller says whether an address is one. Addresses are compared as numbers, never
+//! as text. Nothing here resolves a name or opens a socket.
 
 use crate::proto::refusal::Refusal;
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A network in CIDR notation, such as `10.0.0.0/8`; a single address has a prefix of full length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// The address, with no bits set behind the prefix.
-    pub address: IpAddr,
-    /// Length of the prefix in bits: at most 32 for IPv4, 128 for IPv6.
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Whether the address lies in this network. An IPv4 address is never inside an IPv6 network, mapped or not.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differing = own.to_bits() ^ other.to_bits();
-                differing.leading_zeros() >= u32::from(self.prefix)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differing = own.to_bits() ^ other.to_bits();
-                differing.leading_zeros() >= u32::from(self.prefix)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether this network is one single address.
-    pub fn is_single(&self) -> bool {
-        self.prefix == full_length(self.address)
-    }
-}
-
-/// Length in bits of an address of this kind.
-const fn full_length(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_single() {
-            return self.address.fmt(f);
-        }
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-/// Why a text is not accepted as a [`Network`].
+/// Why a text is no network, for [`parse_network`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkFault {
-    /// What stands before the slash is no address in canonical form.
+    /// What stands before the `/` is no address in canonical form (RFC 6943, 3.1.1: no leading zeros, four parts).
     Address,
-    /// What stands behind the slash is no number, or greater than the length of the address.
-    Prefix,
-    /// The address has bits set behind the prefix. Address or prefix may be the mistake, so neither is guessed.
-    HostBits,
+    /// The prefix length is not a number of digits only, or longer than this, the length of the address.
+    Prefix(u8),
+    /// The address has bits set behind its prefix, so that either of the two may be a mistake.
+    HostBits(IpNet),
 }
 
-impl fmt::Display for NetworkFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Address => "not an address in canonical form",
-            Self::Prefix => "the prefix length is no number or longer than the address",
-            Self::HostBits => "the address has bits set behind the prefix length",
-        })
-    }
+/// Reads a network such as `10.0.0.0/8` or `fd00::/8`; an address without a prefix length is a network of that address alone.
+///
+/// Stricter than the parser of `ipnet`, which reads `010.0.0.0/8` as `10.0.0.0/8` and keeps bits behind the prefix.
+pub fn parse_network(text: &str) -> Result<IpNet, NetworkFault> {
+    let (address, digits) = match text.split_once('/') {
+        Some((address, digits)) => (address, Some(digits)),
+        None => (text, None),
+    };
+    let single = IpNet::from(address.parse::<IpAddr>().map_err(|_| NetworkFault::Address)?);
+    let Some(digits) = digits else { return Ok(single) };
+    // `u8` reads a plus sign too
+    let length = digits.parse().ok().filter(|_| !digits.starts_with('+'));
+    let network = length.and_then(|length| IpNet::new(single.addr(), length).ok());
+    let network = network.ok_or_else(|| NetworkFault::Prefix(single.max_prefix_len()))?;
+    if network.addr() == network.network() { Ok(network) } else { Err(NetworkFault::HostBits(network)) }
 }
 
-impl std::error::Error for NetworkFault {}
-
-impl FromStr for Network {
-    type Err = NetworkFault;
-
-    fn from_str(text: &str) -> Result<Self, NetworkFault> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| NetworkFault::Address)?;
-        let full = full_length(address);
-        let prefix = match prefix {
-            None => full,
-            Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().map_err(|_| NetworkFault::Prefix)?
-            }
-            Some(_) => return Err(NetworkFault::Prefix),
-        };
-        if prefix > full {
-            return Err(NetworkFault::Prefix);
-        }
-        let host_bits = match address {
-            IpAddr::V4(address) => address.to_bits().checked_shl(prefix.into()).unwrap_or(0) != 0,
-            IpAddr::V6(address) => address.to_bits().checked_shl(prefix.into()).unwrap_or(0) != 0,
-        };
-        if host_bits { Err(NetworkFault::HostBits) } else { Ok(Self { address, prefix }) }
-    }
-}
-
-/// What the configuration `[origins]` says about the nodes that may be dialled.
+/// What the configuration says about nodes, and the addresses of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionRules {
-    /// Addresses that are admitted without having been learned.
-    pub networks: Vec<Network>,
-    /// Whether learned nodes, those that the stream manager named, are admitted.
+    /// Networks whose addresses are admitted without having been learned. A network of a single address also lifts the denial of that
+    /// address if it is loopback or in `own`.
+    pub networks: Vec<IpNet>,
+    /// Whether learned nodes are admitted.
     pub learned: bool,
-    /// Whether a node has to be learned **and** inside `networks`; only with `learned`.
+    /// Whether a node has to be learned **and** inside `networks`.
     pub strict: bool,
-    /// Addresses of the gateway itself and of the stream manager. They are denied unless listed as single addresses.
+    /// The addresses of the gateway and of the stream manager.
     pub own: Vec<IpAddr>,
-    /// The only port that is ever dialled on a node.
+    /// The only port that is dialled on a node.
     pub port: u16,
 }
 
 impl AdmissionRules {
-    /// Whether an address is of a denied class, and the configuration does not lift that.
+    /// Whether an address is of a denied class and the configuration does not lift that.
     fn denies(&self, address: IpAddr) -> bool {
         match Class::of(address) {
             Class::Denied => true,
@@ -134,28 +61,28 @@ impl AdmissionRules {
         }
     }
 
-    /// Whether `networks` has this very address as a single one. That lifts the denial of loopback addresses and of the
-    /// gateway's own.
+    /// Whether `networks` has this very address as a network of its own, which lifts the denial of loopback and `own`.
     pub fn lists(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.is_single() && network.address == address)
+        self.networks.contains(&IpNet::from(address))
     }
 }
 
-/// The permit to dial one node. Only [`admit`] and [`admit_configured`] make one, and a dial takes nothing else.
+/// The permit to dial a node. Only [`admit`] and [`admit_configured`] make one, and a dial takes nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Admitted(SocketAddr);
 
 impl Admitted {
-    /// Address and port to connect to.
+    /// The address and port to connect to.
     pub const fn address(&self) -> SocketAddr {
         self.0
     }
 }
 
-/// Admits an address that a client or the stream manager named (P9). `is_learned`: whether the stream manager named it.
-/// Fails with [`Refusal::OriginNotAdmitted`]. Denied classes win over what was learned and over every network.
+/// Admits the address of a node that is inside a network of the configuration, or learned, or both, as the rules say.
+///
+/// Fails with [`Refusal::OriginNotAdmitted`] otherwise, and for every address of a denied class, learned or listed.
 pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Result<Admitted, Refusal> {
-    let inside = rules.networks.iter().any(|network| network.contains(address));
+    let inside = rules.networks.iter().any(|network| network.contains(&address));
     let known = match (rules.learned, rules.strict) {
         (false, _) => inside,
         (true, false) => inside || is_learned,
@@ -164,8 +91,9 @@ pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Resul
     if known { admit_configured(rules, address) } else { Err(Refusal::OriginNotAdmitted) }
 }
 
-/// Admits an address of a name in `origins.names`: it need not be learned or inside a network. Fails with
-/// [`Refusal::OriginNotAdmitted`] if it is of a denied class.
+/// Admits an address that need not be learned or listed, because the configuration lists its name.
+///
+/// Fails with [`Refusal::OriginNotAdmitted`] for every address of a denied class.
 pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admitted, Refusal> {
     if rules.denies(address) {
         return Err(Refusal::OriginNotAdmitted);
@@ -173,23 +101,24 @@ pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admit
     Ok(Admitted(SocketAddr::new(address, rules.port)))
 }
 
-/// Whether an address that the stream manager named becomes a learned node. Denied classes never do.
+/// Whether an address that the stream manager named may be learned. Addresses of denied classes may not.
 pub fn may_learn(rules: &AdmissionRules, address: IpAddr) -> bool {
     rules.learned && !rules.denies(address)
 }
 
-/// The class of an address, as far as admission depends on it.
+/// The kinds of addresses that admission tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     /// Admitted by the rules.
     Ordinary,
-    /// Denied unless listed as a single address: for tests, the demo, clusters on one machine.
+    /// Denied unless listed as a single address, which tests, the demo and clusters on one machine need.
     Loopback,
     /// Denied whatever is configured.
     Denied,
 }
 
-/// Metadata services outside of the link-local ranges. To its cloud, a request from there comes from the machine itself.
+/// Metadata services outside of the link-local ranges. They give the credentials of the machine to every client that reaches
+/// them.
 const METADATA: [IpAddr; 8] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),   // Azure
@@ -234,7 +163,7 @@ impl Class {
         let denied = address.is_unicast_link_local()
             || address.is_multicast()
             || match address.segments() {
-                // the unspecified address, and those with an IPv4 address inside: compatible, mapped, translated
+                // unspecified, and those that hold an IPv4 address: compatible, mapped, translated
                 [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => true,
                 // 6to4, Teredo, NAT64
                 [0x2002, ..] | [0x2001, 0, ..] => true,
@@ -250,7 +179,7 @@ mod tests {
     use super::*;
 
     fn rules(networks: &[&str]) -> AdmissionRules {
-        let networks = networks.iter().map(|text| text.parse().unwrap()).collect();
+        let networks = networks.iter().map(|text| parse_network(text).unwrap()).collect();
         let own = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
         AdmissionRules { networks, learned: true, strict: false, own, port: 5080 }
     }
@@ -260,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_learned_or_listed() {
+    fn a_node_is_admitted_when_it_is_learned_or_listed() {
         let open = rules(&["192.168.1.0/24", "2001:db8:1::/48"]);
         assert!(admits(&open, "10.0.0.5", true) && !admits(&open, "10.0.0.5", false));
         assert!(admits(&open, "192.168.1.255", false) && !admits(&open, "192.168.2.0", false));
@@ -276,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_single_address_lifts_loopback_and_the_gateways_own() {
+    fn only_a_single_address_lifts_the_denial_of_loopback_and_own_addresses() {
         let wide = rules(&["127.0.0.0/8", "10.0.0.0/8", "::/0"]);
         for address in ["127.0.0.1", "::1", "10.0.0.1", "10.0.0.2"] {
             assert!(!admits(&wide, address, true), "{address}");
@@ -329,24 +258,33 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_read_as_it_is_written() {
-        for text in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "10.0.0.5", "2001:db8::/32", "::1"] {
-            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+    fn a_network_is_read_only_in_its_canonical_form() {
+        for (text, network) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("10.0.0.5", "10.0.0.5/32"),
+            ("10.0.0.5/32", "10.0.0.5/32"),
+            ("::1", "::1/128"),
+        ] {
+            assert_eq!(parse_network(text).unwrap().to_string(), network);
         }
-        assert_eq!("10.0.0.5/32".parse::<Network>().unwrap().to_string(), "10.0.0.5");
+        let host_bits = |text: &str| NetworkFault::HostBits(text.parse().unwrap());
         for (text, fault) in [
-            ("10.0.0.0/33", NetworkFault::Prefix),
-            ("10.0.0.0/", NetworkFault::Prefix),
-            ("10.0.0.0/+8", NetworkFault::Prefix),
-            ("10.0.0.0/256", NetworkFault::Prefix),
-            ("10.0.0.1/8", NetworkFault::HostBits),
-            ("10.0.0.1/0", NetworkFault::HostBits),
-            ("2001:db8::1/32", NetworkFault::HostBits),
+            ("10.0.0.0/33", NetworkFault::Prefix(32)),
+            ("10.0.0.0/", NetworkFault::Prefix(32)),
+            ("10.0.0.0/+8", NetworkFault::Prefix(32)),
+            ("10.0.0.0/256", NetworkFault::Prefix(32)),
+            ("fd00::/8/8", NetworkFault::Prefix(128)),
+            ("10.0.0.1/8", host_bits("10.0.0.1/8")),
+            ("10.0.0.1/0", host_bits("10.0.0.1/0")),
+            ("2001:db8::1/32", host_bits("2001:db8::1/32")),
             ("10.0.0", NetworkFault::Address),
             ("010.0.0.0/8", NetworkFault::Address),
             ("node1", NetworkFault::Address),
         ] {
-            assert_eq!(text.parse::<Network>(), Err(fault), "{text}");
+            assert_eq!(parse_network(text), Err(fault), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Answers of the stream manager, kept in moka until they expire, are used up, or one of their nodes fails.
+//! Stored answers of the stream manager. moka keeps them until they expire, are used up, or one of their nodes fails.
 
 use crate::config;
 use crate::proto::millis::Millis;
@@ -12,24 +12,24 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The exact target as the client wrote it: equal keys are equal questions.
+/// The key of a question: the exact target as the client wrote it. Equal keys are equal questions.
 pub type Key = Arc<str>;
 
-/// What the cache needs for an answer besides its key, its body and its nodes, in bytes, approximately.
+/// What an entry of the cache needs besides the key, the body and the nodes of its answer, in bytes, approximately.
 const ENTRY_OVERHEAD: usize = 256;
 
-/// What the stream manager answered: passed on unchanged.
+/// One answer of the stream manager, passed on to clients unchanged.
 #[derive(Debug)]
 pub struct Answer {
-    /// HTTP status.
+    /// Its HTTP status.
     pub status: u16,
     /// Value of its `Content-Type`.
     pub content_type: Option<String>,
     /// The whole body.
     pub body: Vec<u8>,
-    /// Nodes that it names.
+    /// The nodes that it names.
     pub nodes: Vec<IpAddr>,
-    /// How long it may be kept; `None` means that only those that wait for it may have it.
+    /// How long it may be kept; `None`: not at all, only the sessions that wait for it get it.
     pub fresh: Option<Duration>,
     /// How often it may be given out.
     pub uses: UseCount,
@@ -38,29 +38,29 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether it says that there is no such stream: 404 and 400.
+    /// Whether it says that there is no such stream: status 404 or 400.
     pub const fn is_missing(&self) -> bool {
         matches!(self.status, 404 | 400)
     }
 
-    /// How much longer it is fresh at `now`.
+    /// How much longer it may be kept at `now`; zero when that time is over.
     pub fn ttl_left(&self, now: Millis) -> Duration {
         self.fresh.unwrap_or_default().saturating_sub(Duration::from_millis(now.saturating_sub(self.made)))
     }
 }
 
-/// What a look into the cache found.
+/// The result of a lookup in the stored answers.
 #[derive(Debug)]
 pub enum CacheLookup {
     /// A usable answer; one of its uses was taken.
     Hit(Arc<Answer>),
-    /// Nothing.
+    /// No answer is stored under this key.
     Miss,
     /// An answer that was dropped: one of its nodes failed, or its uses were up.
     Invalidated,
 }
 
-/// The stored answers.
+/// The stored answers, for all workers and control.
 pub struct Answers {
     /// Replaced by a cache of another size when a reload asks for one.
     cache: ArcSwap<Cache<Key, Arc<Answer>>>,
@@ -68,7 +68,7 @@ pub struct Answers {
     clock: Clock,
 }
 
-/// Expires an answer when it is not fresh any more.
+/// Expires an answer when it may no longer be kept.
 struct ByFreshness(Clock);
 
 impl Expiry<Key, Arc<Answer>> for ByFreshness {
@@ -103,7 +103,8 @@ fn weigh(key: &Key, answer: &Arc<Answer>) -> u32 {
 }
 
 impl Answers {
-    /// An empty cache, and the nodes that belong to it. `quarantine` is how long a node that failed is avoided.
+    /// An empty cache, and the nodes that share its clock. `quarantine` is how long a node that failed is avoided; `None`: not at
+    /// all.
     pub fn new(config: &config::Answers, quarantine: Option<Duration>) -> (Self, Arc<Nodes>) {
         let clock = Clock::start();
         let nodes = Arc::new(Nodes::new(clock, config, quarantine));
@@ -111,7 +112,7 @@ impl Answers {
         (Self { cache, nodes: nodes.clone(), clock }, nodes)
     }
 
-    /// Takes over another size; the answers that are stored stay.
+    /// Takes over `answers.capacity` of a newer configuration; stored answers stay.
     pub fn change(&self, config: &config::Answers) {
         let old = self.cache.load();
         if old.policy().max_capacity() == Some(config.capacity) {
@@ -129,7 +130,7 @@ impl Answers {
         self.clock.now()
     }
 
-    /// Looks up a key and takes one use of the answer found.
+    /// Looks up a key and takes one use of the answer that it finds.
     pub fn look(&self, key: &str) -> CacheLookup {
         let cache = self.cache.load();
         let Some(answer) = cache.get(key) else { return CacheLookup::Miss };
@@ -140,19 +141,19 @@ impl Answers {
         CacheLookup::Hit(answer)
     }
 
-    /// Keeps an answer for as long as it is fresh.
+    /// Stores an answer for as long as it may be kept; not at all if that is no time.
     pub fn keep(&self, key: Key, answer: &Arc<Answer>) {
         if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {
             self.cache.load().insert(key, answer.clone());
         }
     }
 
-    /// Forgets the answer to one question.
+    /// Removes the answer to one question.
     pub fn forget(&self, key: &str) {
         self.cache.load().invalidate(key);
     }
 
-    /// Forgets every answer. What is known of nodes stays.
+    /// Removes every answer. What is known of nodes stays.
     pub fn forget_all(&self) {
         self.cache.load().invalidate_all();
     }

@@ -1,4 +1,4 @@
-//! The clock of everything that is remembered: milliseconds since the gateway's memory was made.
+//! The clock by which answers and nodes age, in milliseconds since its start.
 
 use crate::proto::millis::{Millis, millis};
 use std::time::{Duration, Instant};

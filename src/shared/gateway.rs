@@ -1,4 +1,4 @@
-//! What all workers and the control side share: one value for the whole process.
+//! The one value of the process that all workers and control share.
 
 use crate::metrics::WorkerMetrics;
 use crate::shared::answers::Answers;
@@ -20,18 +20,19 @@ pub type Fallback = Box<dyn Fn(&str) -> Option<FallbackAnswer> + Send + Sync>;
 pub struct FallbackAnswer {
     /// Value of the `Content-Type` field.
     pub content_type: String,
+    /// The body, as it is sent.
     pub body: Vec<u8>,
 }
 
-/// Shared by workers and control for as long as the process lives: what a reload must not lose.
+/// What workers and control share for as long as the process lives: everything that a reload must not lose.
 pub struct Gateway {
     /// Answers of the stream manager.
     pub answers: Answers,
-    /// Nodes that were named, and nodes that failed.
+    /// Learned nodes, and nodes that failed.
     pub nodes: Arc<Nodes>,
-    /// The way of questions to the control thread.
+    /// Takes questions to the control thread.
     pub questions: Questions,
-    /// WHIP and WHEP sessions, by handle and by name.
+    /// WHIP sessions, by handle and by name.
     pub(crate) whip_sessions: WhipSessions,
     /// Limits that hold for all workers together.
     pub limiter: Arc<Limiter>,
@@ -45,7 +46,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Puts the shared value together; the second value is the end where the control thread receives questions.
+    /// Makes the shared value, and the receiver from which the control thread takes questions.
     pub fn new(
         revision: Arc<Revision>,
         metrics: Vec<Arc<WorkerMetrics>>,
@@ -67,12 +68,12 @@ impl Gateway {
         (gateway, receiver)
     }
 
-    /// The newest revision.
+    /// The newest revision, which new requests are served under.
     pub fn newest(&self) -> Arc<Revision> {
         self.newest.load_full()
     }
 
-    /// Takes over the limits, sizes and times of a newer revision. The workers themselves are told by a command.
+    /// Takes over the limits, sizes and times of a newer revision. The workers learn of it by a command.
     pub fn revise(&self, revision: &Arc<Revision>) {
         let config = &revision.config;
         self.limiter.change(&config.limits);

@@ -1,4 +1,6 @@
-//! Limits that all workers share: sessions, sessions of one address, new sessions of one address, unfinished heads.
+//! Limits that all workers share: sessions, sessions of one address, new sessions of one address, pending handshakes.
+//!
+//! A handshake is pending from the accept of a connection to the end of its first request head; then it becomes a session.
 
 use crate::config::{Limits, Rate};
 use crate::proto::red5::route::Priority;
@@ -11,26 +13,27 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Locks for addresses: enough that two workers seldom meet.
+/// How many locks the addresses are spread over: so many that two workers seldom wait for each other.
 const SHARDS: usize = 64;
 
-/// An address that has nothing open or unfinished and no tokens missing is forgotten; looked for when a shard has grown to this.
+/// From this many addresses in one shard on, those without a session, a pending handshake or a missing token are removed.
 const SHARD_SWEEP: usize = 1024;
 
-/// Of so many places among the sessions one is kept for requests of [`Priority::High`].
-const RESERVE: usize = 20;
+/// One of this many session slots is kept for requests of [`Priority::High`], which are those of publishers, PATCH and DELETE.
+const PUBLISHER_RESERVE: usize = 20;
 
-/// So many places for handshakes one address may fill in any case, so that who is over its limit gets to hear it.
-const UNFINISHED_MIN: usize = 64;
+/// Handshakes that one address may have pending in any case, so that a client over its session limit gets as far as the
+/// refusal.
+const HANDSHAKES_PER_IP_MIN: usize = 64;
 
-/// Bits of an IPv6 address that say whose it is. The rest is the owner's to choose: counted singly, one client would be as
-/// many as it likes.
+/// Bits of an IPv6 address that are counted as one client. The owner of such a network chooses the other bits, so one client
+/// could use any number of single addresses.
 const V6_PREFIX: u32 = 64;
 
-/// The shared ceilings. Every admission is a permit that gives its place back when it is dropped.
+/// Counts against `[limits]`, for all workers together. A connection holds a permit, which gives its slot back when dropped.
 #[derive(Debug)]
 pub struct Limiter {
-    /// The newest ones, for everybody: what is open was counted under older ones too.
+    /// The newest limits; sessions that began under older ones count against these too.
     limits: ArcSwap<Limits>,
     sessions: Slots,
     handshakes: Slots,
@@ -38,22 +41,27 @@ pub struct Limiter {
     shards: Vec<Mutex<HashMap<IpAddr, ClientQuota>>>,
 }
 
+/// The counts of one client address.
 #[derive(Debug)]
 struct ClientQuota {
-    open: usize,
-    unfinished: usize,
+    /// Session permits that it holds.
+    sessions: usize,
+    /// Handshake permits that are charged to it.
+    handshakes: usize,
+    /// How many sessions it may begin now under `limits.new_per_ip`; grows with time (token bucket).
     tokens: f64,
-    filled: Instant,
+    /// When `tokens` was computed last.
+    refilled: Instant,
 }
 
-/// A place among the unfinished handshakes and heads; nobody's until it is said whose.
+/// A slot among the pending handshakes. It counts against an address only after [`HandshakePermit::charge_to`].
 #[derive(Debug)]
 pub struct HandshakePermit {
     limiter: Arc<Limiter>,
     address: Option<IpAddr>,
 }
 
-/// A place among the sessions.
+/// A slot among the sessions, counted against the address of its client.
 #[derive(Debug)]
 pub struct SessionPermit {
     limiter: Arc<Limiter>,
@@ -61,7 +69,7 @@ pub struct SessionPermit {
 }
 
 impl Limiter {
-    /// Ceilings as configured.
+    /// A limiter without any session, with the limits as configured.
     pub fn new(limits: &Limits) -> Self {
         Self {
             limits: ArcSwap::from_pointee(limits.clone()),
@@ -72,29 +80,31 @@ impl Limiter {
         }
     }
 
-    /// Other limits from now on. What is open over a lower one stays open.
+    /// Replaces the limits. Sessions over a lower limit stay open.
     pub fn change(&self, limits: &Limits) {
         self.limits.store(Arc::new(limits.clone()));
     }
 
-    /// Sessions now.
+    /// How many sessions are open now.
     pub fn sessions(&self) -> usize {
         self.sessions.taken()
     }
 
-    /// Connections that were accepted and did not finish their first head yet.
+    /// How many accepted connections have not completed their first request head yet.
     pub fn pending_handshakes(&self) -> usize {
         self.handshakes.taken()
     }
 
-    /// A place for one more handshake, if there is one.
+    /// Takes a slot for one more handshake; `None` when `limits.handshakes` are pending.
     pub fn handshake(self: &Arc<Self>) -> Option<HandshakePermit> {
         let most = self.limits.load().handshakes.unwrap_or(usize::MAX);
         self.handshakes.take(most).then(|| HandshakePermit { limiter: self.clone(), address: None })
     }
 
-    /// A place for one more session of `address`, or the refusal that it gets. The last places are kept for those who
-    /// come first.
+    /// Takes a slot for one more session of `address`.
+    ///
+    /// Fails with [`Refusal::Overloaded`] over `limits.sessions`, whose last twentieth is kept for [`Priority::High`], and with
+    /// [`Refusal::TooMany`] over `limits.sessions_per_ip` or `limits.new_per_ip`.
     pub fn session(
         self: &Arc<Self>,
         address: IpAddr,
@@ -104,12 +114,12 @@ impl Limiter {
         let address = counted_as(address);
         let limits = self.limits.load();
         let max = limits.sessions.unwrap_or(usize::MAX);
-        let open_to = if priority == Priority::High { max } else { max - max / RESERVE };
-        if !self.sessions.take(open_to) {
+        let usable = if priority == Priority::High { max } else { max - max / PUBLISHER_RESERVE };
+        if !self.sessions.take(usable) {
             return Err(Refusal::Overloaded);
         }
         let mut permit = SessionPermit { limiter: self.clone(), address: None };
-        // counted also while no limit asks for it: one that comes later has to know who is there
+        // counted also without a limit for addresses: a later one has to know the sessions that are open
         self.enter(address, now, &limits)?;
         permit.address = Some(address);
         Ok(permit)
@@ -121,7 +131,7 @@ impl Limiter {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of an address.
+    /// The counts of an address, new ones if there are none.
     fn quota<'s>(
         shard: &'s mut HashMap<IpAddr, ClientQuota>,
         address: IpAddr,
@@ -129,36 +139,42 @@ impl Limiter {
         limits: &Limits,
     ) -> &'s mut ClientQuota {
         if shard.len() >= SHARD_SWEEP && !shard.contains_key(&address) {
-            shard.retain(|_, quota| !quota.is_idle() || !is_rested(quota, limits.new_per_ip, now));
+            shard.retain(|_, quota| !quota.is_idle() || !is_full(quota, limits.new_per_ip, now));
         }
-        // without a rate nobody is short of anything, should one come later
+        // without a rate no address lacks a token, should a reload bring a rate
         let full = limits.new_per_ip.map_or(f64::INFINITY, |rate| f64::from(rate.count));
-        shard.entry(address).or_insert(ClientQuota { open: 0, unfinished: 0, tokens: full, filled: now })
+        shard.entry(address).or_insert(ClientQuota {
+            sessions: 0,
+            handshakes: 0,
+            tokens: full,
+            refilled: now,
+        })
     }
 
+    /// Counts one more session of an address, or refuses it.
     fn enter(&self, address: IpAddr, now: Instant, limits: &Limits) -> Result<(), Refusal> {
         let mut shard = self.shard(address);
         let quota = Self::quota(&mut shard, address, now, limits);
-        if quota.open >= limits.sessions_per_ip.unwrap_or(usize::MAX) {
+        if quota.sessions >= limits.sessions_per_ip.unwrap_or(usize::MAX) {
             return Err(Refusal::TooMany);
         }
         if let Some(rate) = limits.new_per_ip {
-            quota.tokens = (quota.tokens + refill(rate, quota.filled, now)).min(f64::from(rate.count));
-            quota.filled = now;
+            quota.tokens = (quota.tokens + refill(rate, quota.refilled, now)).min(f64::from(rate.count));
+            quota.refilled = now;
             if quota.tokens < 1.0 {
                 return Err(Refusal::TooMany);
             }
             quota.tokens -= 1.0;
         }
-        quota.open += 1;
+        quota.sessions += 1;
         Ok(())
     }
 
-    /// Something of this address is over.
-    fn leave(&self, address: IpAddr, what: impl FnOnce(&mut ClientQuota) -> &mut usize) {
+    /// Takes one off a count of an address.
+    fn leave(&self, address: IpAddr, count: impl FnOnce(&mut ClientQuota) -> &mut usize) {
         let mut shard = self.shard(address);
         if let Some(quota) = shard.get_mut(&address) {
-            let count = what(quota);
+            let count = count(quota);
             *count = count.saturating_sub(1);
             if quota.is_idle() && self.limits.load().new_per_ip.is_none() {
                 shard.remove(&address);
@@ -169,11 +185,11 @@ impl Limiter {
 
 impl ClientQuota {
     const fn is_idle(&self) -> bool {
-        self.open == 0 && self.unfinished == 0
+        self.sessions == 0 && self.handshakes == 0
     }
 }
 
-/// The address that stands for all of one owner.
+/// The address under which a client is counted: IPv4 as it is, IPv6 as its /64.
 fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -183,28 +199,32 @@ fn counted_as(address: IpAddr) -> IpAddr {
     }
 }
 
-fn is_rested(quota: &ClientQuota, new_per_ip: Option<Rate>, now: Instant) -> bool {
-    new_per_ip.is_none_or(|rate| quota.tokens + refill(rate, quota.filled, now) >= f64::from(rate.count))
+/// Whether the quota has all its tokens again.
+fn is_full(quota: &ClientQuota, new_per_ip: Option<Rate>, now: Instant) -> bool {
+    new_per_ip.is_none_or(|rate| quota.tokens + refill(rate, quota.refilled, now) >= f64::from(rate.count))
 }
 
+/// The tokens that a quota has gained since it was refilled.
 fn refill(rate: Rate, since: Instant, now: Instant) -> f64 {
     now.saturating_duration_since(since).as_secs_f64() * f64::from(rate.count) / rate.per.as_secs_f64()
 }
 
 impl HandshakePermit {
-    /// Says whose place it is. Who has as many unfinished as it may have sessions gets no more: saying nothing in all of
-    /// them would keep everybody else out.
-    pub fn belongs_to(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+    /// Charges this permit to a client address.
+    ///
+    /// Fails with [`Refusal::TooMany`] once the address has max(`limits.sessions_per_ip`, 64) pending handshakes: silent
+    /// connections of one client must not take the slots of all other clients.
+    pub fn charge_to(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
         let limiter = &self.limiter;
         let address = counted_as(address);
         let limits = limiter.limits.load();
-        let share = limits.sessions_per_ip.map_or(usize::MAX, |sessions| sessions.max(UNFINISHED_MIN));
+        let share = limits.sessions_per_ip.map_or(usize::MAX, |sessions| sessions.max(HANDSHAKES_PER_IP_MIN));
         let mut shard = limiter.shard(address);
         let quota = Limiter::quota(&mut shard, address, now, &limits);
-        if quota.unfinished >= share {
+        if quota.handshakes >= share {
             return Err(Refusal::TooMany);
         }
-        quota.unfinished += 1;
+        quota.handshakes += 1;
         self.address = Some(address);
         Ok(())
     }
@@ -214,7 +234,7 @@ impl Drop for HandshakePermit {
     fn drop(&mut self) {
         self.limiter.handshakes.give_back();
         if let Some(address) = self.address {
-            self.limiter.leave(address, |quota| &mut quota.unfinished);
+            self.limiter.leave(address, |quota| &mut quota.handshakes);
         }
     }
 }
@@ -223,7 +243,7 @@ impl Drop for SessionPermit {
     fn drop(&mut self) {
         self.limiter.sessions.give_back();
         if let Some(address) = self.address {
-            self.limiter.leave(address, |quota| &mut quota.open);
+            self.limiter.leave(address, |quota| &mut quota.sessions);
         }
     }
 }
@@ -233,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_one_owner_are_counted_together() {
+    fn all_addresses_of_one_client_are_counted_together() {
         for (one, other, same) in [
             ("2001:db8:1:2::7", "2001:db8:1:2:ffff::9", true),
             ("2001:db8:1:2::7", "2001:db8:1:3::7", false),

@@ -1,4 +1,4 @@
-//! What all workers and the control side share. Nothing here knows a ring, tokio, a signal or a file.
+//! What all workers and control share. Nothing here knows a ring, tokio, a signal or a file.
 
 pub mod answers;
 mod atomic;

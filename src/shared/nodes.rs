@@ -1,6 +1,6 @@
-//! What is known of nodes: which ones the stream manager named, and which ones failed.
+//! Learned and failed nodes: which ones the stream manager named, and which ones a dial could not reach.
 //!
-//! A node that was named ("learned") may be dialled for `answers.learned_ttl`. A node that failed is avoided for
+//! A learned node may be dialled for `answers.learned_ttl`. A node that failed is avoided for
 //! `origins.quarantine`, and every answer that names it and is older than the failure is dropped.
 
 use crate::config;
@@ -20,10 +20,10 @@ const NODES_MAX: u64 = 65_536;
 /// configured, and a failure has to outlive every answer that names the node.
 const FAILURE_MEMORY_MIN: Duration = Duration::from_secs(2);
 
-/// The nodes that all workers and the control thread know.
+/// The learned and failed nodes, for all workers and control.
 pub struct Nodes {
     clock: Clock,
-    /// Until when each named node may be dialled.
+    /// Until when each learned node may be dialled.
     learned: Cache<IpAddr, Millis>,
     /// When each failed node failed last.
     failed: Cache<IpAddr, Millis>,
@@ -51,7 +51,7 @@ impl Times {
     }
 }
 
-/// Expires an entry at the moment that is its value.
+/// Expires an entry at the time that is its value.
 struct UntilThen(Clock);
 
 impl Expiry<IpAddr, Millis> for UntilThen {
@@ -111,13 +111,13 @@ impl Nodes {
         self.times.change(config, quarantine);
     }
 
-    /// The stream manager named this node: it may be dialled for `answers.learned_ttl` from now on.
+    /// Learns a node that the stream manager named: it may be dialled for `answers.learned_ttl` from now on.
     pub fn learn(&self, node: IpAddr) {
         self.learn_for(node, Duration::MAX);
     }
 
-    /// Admits a node for `left`, at most for `answers.learned_ttl`: a predecessor was told of it a while ago. Never shortens
-    /// the time that a node has left.
+    /// Learns a node of a predecessor, which has `left` of its time, for at most `answers.learned_ttl`. Never shortens the time
+    /// that a node has left.
     pub fn learn_for(&self, node: IpAddr, left: Duration) {
         let left = millis(left).min(self.times.learned.load(Relaxed));
         let until = self.clock.now().saturating_add(left);
@@ -149,13 +149,13 @@ impl Nodes {
         self.last_failure.load(Relaxed) >= then && nodes.iter().any(failed)
     }
 
-    /// Whether a node failed within `origins.quarantine`, so that another one is better.
+    /// Whether a node failed within `origins.quarantine`, so that a search avoids it.
     pub fn is_quarantined(&self, node: IpAddr) -> bool {
         let quarantine = self.times.quarantine.load(Relaxed);
         self.failed.get(&node).is_some_and(|failed| self.clock.now().saturating_sub(failed) < quarantine)
     }
 
-    /// Whether some learned node is not quarantined. Without one, asking for another node is in vain.
+    /// Whether some learned node is not in quarantine. If there is none, asking for another node would not help.
     pub fn knows_healthy(&self) -> bool {
         self.learned.iter().any(|(node, _)| !self.is_quarantined(*node))
     }

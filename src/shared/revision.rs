@@ -1,12 +1,11 @@
-//! What a reload replaces, all of it at once: the configuration, the rules made of it, the TLS settings, the names.
+//! Everything that a reload replaces, in one value: the configuration, the rules made of it, the TLS settings, the names.
 //!
-//! A revision never changes. Every worker holds the newest one and is told of a newer one by a command. A request goes by
-//! the revision that was the newest when its head was whole, to its end; a relay copies what it needs and holds none, so
-//! that an old revision is gone as soon as the last request that began under it.
+//! A revision does not change, except for what names resolve to. Every worker holds the newest one and gets a newer one by a
+//! command. A request keeps to its end the revision that was the newest when its head was complete. A relay copies what it
+//! needs and holds no revision, so an old one is dropped after the last request that began under it.
 
 use crate::config::Config;
-use crate::proto::admission;
-use crate::proto::admission::{AdmissionRules, Admitted};
+use crate::proto::admission::{self, AdmissionRules, Admitted};
 use crate::proto::http::head::HeadLimits;
 use crate::proto::millis::millis;
 use crate::proto::red5::rules::ParamRules;
@@ -19,28 +18,32 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Host names that clients may use, with the addresses that they resolved to.
+/// The configured host names of nodes (`origins.names`), with the addresses that they resolved to.
 pub type Names = HashMap<String, Vec<IpAddr>>;
 
-/// One state of everything that can change while we serve.
+/// One state of everything that a reload can change.
 pub struct Revision {
-    /// Counts up from 1.
+    /// Its number, from 1.
     pub number: u64,
+    /// The configuration as used.
     pub config: Arc<Config>,
+    /// The settings of TLS with clients, certificates included.
     pub tls: Arc<rustls::ServerConfig>,
     /// Certificates of `stream_manager.ca`; the client of the stream manager trusts them besides the machine's own.
     pub roots: Vec<CertificateDer<'static>>,
     /// Resolved anew from time to time, as are our own addresses; nothing else in here moves.
     pub names: ArcSwap<Names>,
-    /// Addresses that have become ours or the stream manager's since the rules were made: not dialled either.
+    /// Addresses that became the gateway's own or the stream manager's after the rules were made. They are not dialled either.
+    /// Replaced like `names`.
     pub extra_denied: ArcSwap<Vec<IpAddr>>,
     rules: Rules,
 }
 
-/// A worker's hold on a revision: its requests count their references among themselves, not with other cores.
+/// A revision as a worker holds it: the requests of one core count their references in the `Rc`, so that cores do not share
+/// that counter.
 pub(crate) type Held = Rc<Arc<Revision>>;
 
-/// The configuration in the words of `proto`.
+/// The rules of `proto` that the configuration asks for.
 pub(crate) struct Rules {
     pub(crate) head: HeadLimits,
     pub(crate) params: ParamRules,
@@ -49,7 +52,7 @@ pub(crate) struct Rules {
 }
 
 impl Revision {
-    /// Puts a revision together. `own` are the gateway's and the stream manager's addresses: they are not dialled.
+    /// Makes a revision and its rules. `own` are the addresses of the gateway and of the stream manager, which are not dialled.
     pub fn new(
         number: u64,
         config: Arc<Config>,
@@ -67,31 +70,32 @@ impl Revision {
         &self.rules
     }
 
-    /// The rules by which nodes are admitted, but for addresses that extra_denied.
+    /// The rules by which nodes are admitted; `extra_denied` comes on top of them.
     pub const fn admission(&self) -> &AdmissionRules {
         &self.rules.admission
     }
 
-    /// Admits an address, or says that it may not be dialled.
+    /// Admits the address of a node: see [`admission::admit`]. Fails with [`Refusal::OriginNotAdmitted`].
     pub fn admit(&self, address: IpAddr, is_learned: bool) -> Result<Admitted, Refusal> {
-        self.refuse_moved(address)?;
+        self.refuse_denied(address)?;
         admission::admit(self.admission(), address, is_learned)
     }
 
-    /// Admits an address that needs not be known otherwise: one of a configured name, or of a session that exists.
+    /// Admits an address that need not be learned or listed: one of a configured name, or of a WHIP session. Denied addresses
+    /// fail with [`Refusal::OriginNotAdmitted`].
     pub fn admit_configured(&self, address: IpAddr) -> Result<Admitted, Refusal> {
-        self.refuse_moved(address)?;
+        self.refuse_denied(address)?;
         admission::admit_configured(self.admission(), address)
     }
 
-    /// Whether an address that the stream manager named is worth remembering.
+    /// Whether an address that the stream manager named may be learned.
     pub fn may_learn(&self, address: IpAddr) -> bool {
-        self.refuse_moved(address).is_ok() && admission::may_learn(self.admission(), address)
+        self.refuse_denied(address).is_ok() && admission::may_learn(self.admission(), address)
     }
 
-    fn refuse_moved(&self, address: IpAddr) -> Result<(), Refusal> {
-        let ours = self.extra_denied.load().contains(&address) && !self.admission().lists(address);
-        if ours { Err(Refusal::OriginNotAdmitted) } else { Ok(()) }
+    fn refuse_denied(&self, address: IpAddr) -> Result<(), Refusal> {
+        let is_denied = self.extra_denied.load().contains(&address) && !self.admission().lists(address);
+        if is_denied { Err(Refusal::OriginNotAdmitted) } else { Ok(()) }
     }
 }
 

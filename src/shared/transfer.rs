@@ -1,7 +1,7 @@
-//! What one gateway tells the one that takes its place, a line each: nodes that clients were just sent to, and WHIP
-//! sessions, whose clients come back hours later. Answers are not worth it: they live for seconds.
+//! The state that a process exports to its successor, one record a line: learned nodes, which clients were just sent to, and
+//! WHIP sessions, whose clients come back hours later. Answers are left out, because they live for seconds.
 //!
-//! It knows nothing of how lines travel. A line that a version does not understand is passed over.
+//! How lines reach the successor is not known here. A successor skips lines that its version does not understand.
 
 use crate::proto::millis::millis;
 use crate::proto::red5::whip::{AffinityKey, Handle};
@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Longer ones don't travel; no target of a node is near it.
+/// The longest line that is exported, in bytes. No record comes near it.
 const LINE_MAX: usize = 32 << 10;
 
+/// One line as JSON. Both versions of the gateway in a hand-over read it, so names and meaning stay as they are.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum StateRecord<'l> {
@@ -23,7 +24,7 @@ enum StateRecord<'l> {
     },
     Whip {
         node: IpAddr,
-        /// With its mark.
+        /// With the mark that stands before it in a `Location`.
         handle: String,
         #[serde(borrow)]
         at_node: std::borrow::Cow<'l, str>,
@@ -31,23 +32,23 @@ enum StateRecord<'l> {
     },
 }
 
-/// Everything that is worth telling. It may hold secrets of clients.
+/// Exports the learned nodes and the WHIP sessions, one line each. Lines may hold secrets of clients.
 pub fn export(gateway: &Gateway) -> Vec<String> {
     let learned = gateway.nodes.learned();
     let learned =
         learned.iter().map(|(node, left)| StateRecord::Learned { node: *node, millis_left: millis(*left) });
-    let made = gateway.whip_sessions.all();
-    let made = made.iter().map(|made| StateRecord::Whip {
-        node: made.node,
-        handle: made.handle.to_string(),
-        at_node: made.at_node.as_str().into(),
-        key: made.key.text().into(),
+    let sessions = gateway.whip_sessions.all();
+    let sessions = sessions.iter().map(|session| StateRecord::Whip {
+        node: session.node,
+        handle: session.handle.to_string(),
+        at_node: session.at_node.as_str().into(),
+        key: session.key.text().into(),
     });
-    let lines = learned.chain(made).filter_map(|line| serde_json::to_string(&line).ok());
+    let lines = learned.chain(sessions).filter_map(|record| serde_json::to_string(&record).ok());
     lines.filter(|line| line.len() <= LINE_MAX).collect()
 }
 
-/// Takes one line over.
+/// Imports one line of a predecessor. A line that this version does not understand has no effect.
 pub fn import(gateway: &Gateway, line: &str) {
     match serde_json::from_str(line) {
         Ok(StateRecord::Learned { node, millis_left }) => {
@@ -59,6 +60,6 @@ pub fn import(gateway: &Gateway, line: &str) {
             let (at_node, key) = (at_node.into_owned(), AffinityKey::from_text(&key));
             gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key });
         }
-        Err(_) => tracing::debug!("the process before remembers what this version does not know"),
+        Err(_) => tracing::debug!("unknown record of the predecessor skipped"),
     }
 }

@@ -1,4 +1,4 @@
-//! Which node made a WHIP or WHEP session: PATCH and DELETE have to find it again, from any connection on any worker.
+//! Affinity: the node of each WHIP session, so that PATCH and DELETE reach it from any connection on any worker.
 
 use crate::proto::red5::whip::{AffinityKey, Handle};
 use moka::policy::EvictionPolicy;
@@ -7,81 +7,86 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Memory for all sessions together; those that were not used for the longest time go first.
+/// Memory for all WHIP sessions together, in bytes; over it the least recently used ones are forgotten.
 const BYTES_MAX: u64 = 32 << 20;
 
-/// Nobody publishes longer under one handle; a session that was never deleted is forgotten then.
-const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a WHIP session that was never deleted is remembered. No publisher uses one handle for longer.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A session that a node made.
+/// A WHIP session: what a POST created at a node.
 #[derive(Debug)]
 pub(crate) struct WhipSession {
+    /// The node that created it.
     pub(crate) node: IpAddr,
-    /// Its resource at the node.
+    /// The target of its resource at the node.
     pub(crate) at_node: String,
+    /// Its random name in the `Location` that the client got.
     pub(crate) handle: Handle,
+    /// What its client calls it: finds it for clients without a handle.
     pub(crate) key: AffinityKey,
 }
 
+/// A WHIP session has two entries in the cache, one under each of these keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Slot {
+enum CacheKey {
     Handle(Handle),
-    Key(AffinityKey),
+    Affinity(AffinityKey),
 }
 
-/// All sessions that are remembered, for all workers.
-pub(crate) struct WhipSessions(Cache<Slot, Arc<WhipSession>>);
+/// All WHIP sessions that are remembered, for all workers.
+pub(crate) struct WhipSessions(Cache<CacheKey, Arc<WhipSession>>);
 
 impl Default for WhipSessions {
     fn default() -> Self {
         let cache = Cache::builder()
             .max_capacity(BYTES_MAX)
-            // the usual policy would turn new sessions away for the sake of old ones that nobody deleted
+            // the default policy would reject new sessions in favour of old ones that no client deleted
             .eviction_policy(EvictionPolicy::lru())
-            .weigher(|_, made: &Arc<WhipSession>| {
-                u32::try_from(256 + made.at_node.len() + made.key.size() * 2).unwrap_or(u32::MAX)
+            .weigher(|_, session: &Arc<WhipSession>| {
+                u32::try_from(256 + session.at_node.len() + session.key.size() * 2).unwrap_or(u32::MAX)
             })
-            .time_to_live(LIFE)
+            .time_to_live(LIFE_MAX)
             .build();
         Self(cache)
     }
 }
 
 impl WhipSessions {
-    /// Remembers a session. A newer one of the same name takes the older one's place for clients without a handle.
-    pub(crate) fn remember(&self, made: WhipSession) {
-        let made = Arc::new(made);
-        self.0.insert(Slot::Handle(made.handle), made.clone());
-        self.0.insert(Slot::Key(made.key.clone()), made);
+    /// Remembers a WHIP session. For clients without a handle it replaces an older one of the same name.
+    pub(crate) fn remember(&self, session: WhipSession) {
+        let session = Arc::new(session);
+        self.0.insert(CacheKey::Handle(session.handle), session.clone());
+        self.0.insert(CacheKey::Affinity(session.key.clone()), session);
     }
 
-    /// Finds a session by the handle in its path.
+    /// Finds a WHIP session by the handle in its path.
     pub(crate) fn by_handle(&self, handle: Handle) -> Option<Arc<WhipSession>> {
-        self.0.get(&Slot::Handle(handle))
+        self.0.get(&CacheKey::Handle(handle))
     }
 
-    /// Finds the newest session of a name.
+    /// Finds the newest WHIP session of a name.
     pub(crate) fn by_key(&self, key: AffinityKey) -> Option<Arc<WhipSession>> {
-        self.0.get(&Slot::Key(key))
+        self.0.get(&CacheKey::Affinity(key))
     }
 
-    /// All sessions, the newest of each name last.
+    /// All WHIP sessions, the newest of each name at the end.
     pub(crate) fn all(&self) -> Vec<Arc<WhipSession>> {
-        let named = |made: &WhipSession| {
-            self.by_key(made.key.clone()).is_some_and(|newest| newest.handle == made.handle)
+        let is_newest = |session: &WhipSession| {
+            self.by_key(session.key.clone()).is_some_and(|newest| newest.handle == session.handle)
         };
-        let handles = self.0.iter().filter(|(slot, _)| matches!(**slot, Slot::Handle(_)));
-        let (newest, mut all): (Vec<_>, Vec<_>) = handles.map(|(_, made)| made).partition(|made| named(made));
+        let handles = self.0.iter().filter(|(key, _)| matches!(**key, CacheKey::Handle(_)));
+        let (newest, mut all): (Vec<_>, Vec<_>) =
+            handles.map(|(_, session)| session).partition(|session| is_newest(session));
         all.extend(newest);
         all
     }
 
-    /// A session has ended.
-    pub(crate) fn forget(&self, made: &WhipSession) {
-        self.0.invalidate(&Slot::Handle(made.handle));
-        let slot = Slot::Key(made.key.clone());
-        if self.0.get(&slot).is_some_and(|newest| newest.handle == made.handle) {
-            self.0.invalidate(&slot);
+    /// Forgets a WHIP session that has ended.
+    pub(crate) fn forget(&self, session: &WhipSession) {
+        self.0.invalidate(&CacheKey::Handle(session.handle));
+        let key = CacheKey::Affinity(session.key.clone());
+        if self.0.get(&key).is_some_and(|newest| newest.handle == session.handle) {
+            self.0.invalidate(&key);
         }
     }
 }
@@ -89,12 +94,11 @@ impl WhipSessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::red5::route;
-    use crate::proto::red5::route::Route;
+    use crate::proto::red5::route::{self, Route};
     use crate::proto::red5::rules::ParamRules;
     use crate::proto::red5::whip::{Method, Request};
 
-    fn made(n: u128) -> WhipSession {
+    fn session(n: u128) -> WhipSession {
         let target = format!("/live/whip/endpoint/s{n}");
         let Ok(Route::Whip(route)) = route::route(&target) else { panic!("{target}") };
         let request = Request::read(&route, Method::Post, &ParamRules::default(), "").unwrap();
@@ -104,17 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn old_sessions_make_room_for_new_ones() {
-        let affinity = WhipSessions::default();
+    fn new_whip_sessions_replace_the_least_recently_used_ones() {
+        let sessions = WhipSessions::default();
         for n in 0..8000 {
-            affinity.remember(made(n));
-            affinity.0.run_pending_tasks();
+            sessions.remember(session(n));
+            sessions.0.run_pending_tasks();
         }
-        assert!(affinity.0.weighted_size() <= BYTES_MAX);
+        assert!(sessions.0.weighted_size() <= BYTES_MAX);
         for n in 7900..8000 {
-            let made = made(n);
-            assert!(affinity.by_handle(made.handle).is_some(), "{n}");
-            assert!(affinity.by_key(made.key).is_some(), "{n}");
+            let session = session(n);
+            assert!(sessions.by_handle(session.handle).is_some(), "{n}");
+            assert!(sessions.by_key(session.key).is_some(), "{n}");
         }
     }
 }

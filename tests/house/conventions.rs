@@ -217,7 +217,7 @@ mod tests {
         let text =
             "//! A.\n// monoio\nfn f() { monoio::spawn() }\n#[allow(unsafe_code)]\nfn g() { \"unsafe\" }";
         expect_one(&of(&[("src/worker/http/a.rs", text)]), "src/worker/http/a.rs:3: `monoio` stands only in");
-        assert_eq!(of(&[("src/worker/io/a.rs", text), ("src/worker/thread.rs", text)]), []);
+        assert_eq!(of(&[("src/worker/io/runtime.rs", text), ("src/worker/io/socket.rs", text)]), []);
         expect_one(&of(&[("src/a.rs", "//! A.\nfn f() { unsafe {} }")]), "`unsafe` stands only in");
     }
 }

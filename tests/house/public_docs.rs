@@ -2,7 +2,7 @@
 
 use crate::Finding;
 use crate::imports::graph::is_test_file;
-use crate::imports::source::{group_length, is_test_mark, item_length};
+use crate::imports::source::{group_length, outside_tests};
 use crate::lexer::{self, Kind, Token};
 use crate::repository::Files;
 
@@ -30,17 +30,7 @@ fn findings(files: &Files) -> Vec<Finding> {
 fn without_test_items(text: &str) -> Vec<Token<'_>> {
     let tokens: Vec<_> =
         lexer::tokens(text).into_iter().filter(|token| token.kind != Kind::Comment).collect();
-    let mut kept = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        if is_test_mark(&tokens[at..]) {
-            at += item_length(&tokens[at..]);
-        } else {
-            kept.push(tokens[at]);
-            at += 1;
-        }
-    }
-    kept
+    outside_tests(&tokens)
 }
 
 struct Public<'a> {

@@ -26,29 +26,34 @@ heading() { printf '\n== %s\n' "$1"; }
 
 record() { printf '%s\t%s\t%s\t%s\n' "$@" >>"$results"; }
 
-# Sets cpu to the CPU seconds of all commands that this shell has waited for.
-read_cpu() {
-  local user system
-  times >"$logs/times.$BASHPID"
-  { read -r; read -r user system; } <"$logs/times.$BASHPID"
+# timed SECONDS FILE COMMAND...: runs a command with a deadline and writes its CPU seconds to the file. Runs in a subshell, whose
+# times are those of this command only.
+timed() {
+  local limit=$1 file=$2 code=0 pid user system
+  shift 2
+  trap 'kill "$pid" 2>/dev/null; wait; exit 143' TERM
+  timeout --kill-after=10 "$limit" "$@" &
+  pid=$!
+  wait "$pid" || code=$?
+  times >"$file"
+  { read -r; read -r user system; } <"$file"
   user=${user%.*} system=${system%.*}
-  cpu=$((${user%m*} * 60 + ${user#*m} + ${system%m*} * 60 + ${system#*m}))
+  echo $((${user%m*} * 60 + ${user#*m} + ${system%m*} * 60 + ${system#*m})) >"$file"
+  exit "$code"
 }
 
 # step SECONDS TITLE COMMAND...: runs a command, at most for so many seconds. Shows its output only if it fails.
 step() {
-  local limit=$1 title=$2 code=0 began=$SECONDS log seconds cpu cpu_before
+  local limit=$1 title=$2 code=0 began=$SECONDS log seconds cpu=0
   shift 2
   log=$logs/step.$BASHPID last_log=$log
   printf '   %-60s ' "$title"
-  read_cpu
-  cpu_before=$cpu
-  timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 </dev/null &
+  timed "$limit" "$log.cpu" "$@" >"$log" 2>&1 </dev/null &
   child=$!
   wait "$child" || code=$?
   child=''
-  read_cpu
-  seconds=$((SECONDS - began)) cpu=$((cpu - cpu_before))
+  seconds=$((SECONDS - began))
+  read -r cpu <"$log.cpu" || true
   if [ "$code" -eq 0 ]; then
     record "$seconds" "$cpu" ok "$title"
     printf 'ok %5d s  %s\n' "$seconds" "$(summary "$log")"
@@ -94,8 +99,7 @@ in_background() {
   local niceness=$1
   shift
   (
-    trap 'kill $child 2>/dev/null; exit 143' TERM
-    trap - EXIT INT
+    trap 'kill $child 2>/dev/null; wait; exit 143' TERM
     beside=()
     [ "$niceness" -eq 0 ] || renice --priority "$niceness" "$BASHPID" >/dev/null
     for function in "$@"; do "$function" || true; done

@@ -19,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_MAX: usize = 16 << 20;
 
 /// Sends a request; returns the body of a successful answer. Fails with the gateway's reason if it refuses (exit code 1), and
-/// if no gateway answers within [`ANSWER_TIMEOUT`] (exit code 71).
+/// if no gateway answers within `ANSWER_TIMEOUT` (exit code 71).
 pub fn request(admin: &AdminListen, method: Method, path: &str) -> Result<Bytes, ExitError> {
     let (status, body) = send(admin, method, path, ANSWER_TIMEOUT)?;
     if status.is_success() {

@@ -113,12 +113,12 @@ impl Reloader {
     fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let served = self.state.served();
         let mut loaded = load::load(&self.path).map_err(|failure| self.load_error(&failure))?;
-        let needs_restart = config::keep_running(&served.config, &mut loaded.config);
+        let needs_restart = config::keep_restart_only(&served.config, &mut loaded.config);
         let (resolved, unresolved) = self.resolve(&loaded, &served.config)?;
         let opened = log::open(&loaded.config.log).map_err(|error| {
             let found = format!("a file that can't be opened ({error})");
-            let right = "right is a file that tidegate's user may write".to_owned();
-            self.problems(&[loaded.problem("log.access", found, right)])
+            let expected = "a file that tidegate's user may write".to_owned();
+            self.problems(&[loaded.problem("log.access", found, expected)])
         })?;
 
         let mut warnings: Vec<_> = loaded.warnings.iter().map(|warning| self.line(warning)).collect();
@@ -175,7 +175,7 @@ impl Reloader {
         let resolved = resolved.map_err(|unresolved| {
             let problem = |name: &dns::Unresolved| {
                 let found = format!("{}, which does not resolve now ({})", name.name, name.error);
-                loaded.problem(name.key, found, "right is a name that DNS knows".to_owned())
+                loaded.problem(name.key, found, "a name that DNS knows".to_owned())
             };
             self.problems(&unresolved.iter().map(problem).collect::<Vec<_>>())
         })?;

@@ -30,9 +30,9 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// A problem of the key `key`, with its line. `found` is what the key has, `right` what it needs.
-    pub fn problem(&self, key: &str, found: String, right: String) -> Problem {
-        Problem { key: key.to_owned(), line: config::locate(&self.text.0, key), found, right }
+    /// A problem of the key `key`, with its line. `found` is what the key has, `expected` what it needs.
+    pub fn problem(&self, key: &str, found: String, expected: String) -> Problem {
+        Problem { key: key.to_owned(), line: config::locate(&self.text.0, key), found, expected }
     }
 
     /// The public facts of its certificates, in the order of the configuration.
@@ -70,12 +70,12 @@ struct Findings<'t> {
 }
 
 impl Findings<'_> {
-    fn problem(&self, key: &str, found: String, right: String) -> Problem {
-        Problem { key: key.to_owned(), line: config::locate(self.text, key), found, right }
+    fn problem(&self, key: &str, found: String, expected: String) -> Problem {
+        Problem { key: key.to_owned(), line: config::locate(self.text, key), found, expected }
     }
 
-    fn add(&mut self, key: &str, found: String, right: String, missing: bool) {
-        self.problems.push(self.problem(key, found, right));
+    fn add(&mut self, key: &str, found: String, expected: String, missing: bool) {
+        self.problems.push(self.problem(key, found, expected));
         self.only_missing &= missing;
     }
 }
@@ -94,9 +94,8 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
     let authorization = authorization(&written, &mut findings);
     let warnings = expired(&loaded, &findings);
     let tls = certs::server_config(&written.tls, loaded.clone());
-    let tls = tls.map_err(|error| {
-        findings.add("tls", error.to_string(), "right is another setting".to_owned(), false)
-    });
+    let tls = tls
+        .map_err(|error| findings.add("tls", error.to_string(), "other settings in [tls]".to_owned(), false));
     match tls {
         Ok(tls) if findings.problems.is_empty() => {
             let mut config = written.clone();
@@ -115,7 +114,7 @@ fn certificates(config: &Config, findings: &mut Findings<'_>) -> Vec<certs::Load
             Err(faults) => {
                 for fault in faults {
                     let key = format!("tls.certificates.{index}.{}", fault.entry);
-                    findings.add(&key, fault.found, fault.right, fault.missing);
+                    findings.add(&key, fault.found, fault.expected, fault.missing);
                 }
             }
         }
@@ -125,9 +124,10 @@ fn certificates(config: &Config, findings: &mut Findings<'_>) -> Vec<certs::Load
 
 fn expired(certificates: &[certs::Loaded], findings: &Findings<'_>) -> Vec<Problem> {
     let warn = |(index, certificate): (usize, &certs::Loaded)| {
-        let (found, right) = certificate.facts.concern()?;
-        let found = format!("{}, which is {found}", certificate.facts.chain.display());
-        Some(findings.problem(&format!("tls.certificates.{index}.chain"), found, right.to_owned()))
+        let (concern, advice) = certificate.facts.concern()?;
+        let found = format!("{}, which is {concern}; {advice}", certificate.facts.chain.display());
+        let expected = "a certificate that is valid now and for another week".to_owned();
+        Some(findings.problem(&format!("tls.certificates.{index}.chain"), found, expected))
     };
     certificates.iter().enumerate().filter_map(warn).collect()
 }
@@ -136,7 +136,7 @@ fn ca(config: &Config, findings: &mut Findings<'_>) -> Vec<CertificateDer<'stati
     let Some(path) = &config.stream_manager.ca else { return Vec::new() };
     certs::read_chain(path).unwrap_or_else(|error| {
         let fault = certs::pem_fault("ca", path, &error, "certificate");
-        findings.add("stream_manager.ca", fault.found, fault.right, fault.missing);
+        findings.add("stream_manager.ca", fault.found, fault.expected, fault.missing);
         Vec::new()
     })
 }
@@ -152,7 +152,7 @@ fn access_log(config: &Config, findings: &mut Findings<'_>) {
     };
     if let Some(error) = error {
         let found = format!("{}, which can't be written ({error})", path.display());
-        let right = "right is a file in a folder that is there and that tidegate's user may write".to_owned();
+        let right = "a file in a folder that is there and that tidegate's user may write".to_owned();
         findings.add("log.access", found, right, true);
     }
 }
@@ -163,12 +163,12 @@ fn authorization(config: &Config, findings: &mut Findings<'_>) -> Option<Secret>
     let key = "stream_manager.authorization";
     let value = if let Some(name) = text.strip_prefix("env:") {
         std::env::var(name)
-            .map_err(|_| (format!("env:{name}, which is not set"), "right is a variable that is set", false))
+            .map_err(|_| (format!("env:{name}, which is not set"), "a variable that is set", false))
     } else if let Some(path) = text.strip_prefix("file:") {
         fs::read_to_string(path).map_err(|error| {
             (
                 format!("file:{path}, which can't be read ({error})"),
-                "right is a file that tidegate's user may read",
+                "a file that tidegate's user may read",
                 true,
             )
         })
@@ -181,7 +181,7 @@ fn authorization(config: &Config, findings: &mut Findings<'_>) -> Option<Secret>
             if !value.is_empty() && value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
                 return Some(Secret(value.to_owned()));
             }
-            let right = "right is one line of printable characters".to_owned();
+            let right = "one line of printable characters".to_owned();
             findings.add(key, "a value that no HTTP field can hold".to_owned(), right, false);
         }
         Err((found, right, missing)) => findings.add(key, found, right.to_owned(), missing),

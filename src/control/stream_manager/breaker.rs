@@ -1,8 +1,8 @@
 //! Circuit breaker for the stream manager: while the manager is silent, questions fail at once and sessions do not wait for
 //! it in vain.
 //!
-//! It counts questions that ran into their timeout while no other question was answered. After [`TIMEOUTS_MAX`] of them the
-//! manager counts as silent: one question each [`PROBE_INTERVAL`] goes out to find out whether it is back, and all others
+//! It counts questions that ran into their timeout while no other question was answered. After `TIMEOUTS_MAX` of them the
+//! manager counts as silent: one question each `PROBE_INTERVAL` goes out to find out whether it is back, and all others
 //! fail without being asked. Any answer ends that. The breaker knows no HTTP.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! The questions to the stream manager: one flight for each key, shared by all workers.
 //!
 //! Flights run on the control thread, so that name resolution, TLS and a slow stream manager never hold up a worker. A
-//! [`ManagerClient`] decides how a question is asked. A reload replaces it; flights that are under way keep the one they
+//! `ManagerClient` decides how a question is asked. A reload replaces it; flights that are under way keep the one they
 //! began with.
 
 use crate::control::stream_manager::client::ManagerClient;

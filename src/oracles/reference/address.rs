@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::proto::admission::Network;
+use ipnet::IpNet;
 
 /// Reads an IPv4 or IPv6 address: no brackets, no port, no zone, no zeros in front.
 pub(crate) fn any(text: &str) -> Option<IpAddr> {
@@ -69,9 +69,9 @@ pub(crate) fn bits(address: IpAddr) -> Vec<bool> {
     octets.iter().flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1 == 1)).collect()
 }
 
-/// The bits of a network's prefix.
-pub(crate) fn prefix(network: &Network) -> Vec<bool> {
-    bits(network.address)[..network.prefix.into()].to_vec()
+/// The bits of a prefix.
+pub(crate) fn prefix(network: &IpNet) -> Vec<bool> {
+    bits(network.addr())[..network.prefix_len().into()].to_vec()
 }
 
 /// Whether the address is in 127.0.0.0/8 or is ::1.

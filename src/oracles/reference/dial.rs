@@ -27,7 +27,7 @@ pub fn dials(
     }
     let listed = rules.networks.iter().any(|network| {
         let prefix = prefix(network);
-        network.address.is_ipv4() == address.is_ipv4() && bits(address).starts_with(&prefix)
+        network.addr().is_ipv4() == address.is_ipv4() && bits(address).starts_with(&prefix)
     });
     let known = learned.contains(&address);
     let admitted = match (rules.learned, rules.strict) {

@@ -1,30 +1,30 @@
-//! Which pages may use the gateway: web origins (RFC 6454), compared as browsers write them.
+//! The web pages that may use the gateway: web origins (RFC 6454), compared as browsers write them.
 
-/// Which pages may use the gateway (`cors.allow_origins`).
+/// The web origins whose pages may use the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowOrigins {
-    /// `[]`: only pages of the host that the request was sent to.
+    /// Only those of the host that the request is sent to.
     SameHost,
-    /// `["*"]`: all pages.
+    /// All (`["*"]`).
     Any,
-    /// Pages of these web origins, each in lower case and without a slash at its end; pages of the same host too. One such as
+    /// These, in lower case and without a slash at the end, and those of the same host. One such as
     /// `https://*.example.com` means all names below that domain, at any depth, but not the domain itself.
     Listed(Vec<String>),
 }
 
-/// What the field `Origin` says about the page that made a request.
+/// What the `Origin` field of a request says about the page that sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageOrigin {
-    /// No such field: the client is no browser, or a page made a GET to its own host.
+    /// There is no such field: the client is no browser, or the request is a GET to the host of the page.
     Missing,
-    /// A page that may use the gateway.
+    /// The page may use the gateway.
     Allowed,
-    /// A page that may not.
+    /// The page may not use the gateway.
     Foreign,
 }
 
 impl AllowOrigins {
-    /// Judges the value of `Origin` in a request that came over TLS with this value of `Host`.
+    /// Judges the `Origin` field of a request that was sent over TLS to `host`, the value of its `Host` field.
     pub fn judge(&self, origin: Option<&str>, host: &str) -> PageOrigin {
         let Some(origin) = origin else { return PageOrigin::Missing };
         let allowed = match self {
@@ -55,7 +55,9 @@ fn matches(listed: &str, origin: &str) -> bool {
     middle().is_some_and(|labels| labels.split('.').all(label))
 }
 
-/// Whether `origin` is the web origin of `https://{host}`. Browsers leave out the default port, other clients may not.
+/// Whether `origin` is the https origin of `host`. Browsers omit the default port, other clients may write it.
+///
+/// Both stay texts: this runs for each request, and `http::Uri` would allocate.
 fn is_same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let bare = |authority: &str| authority.strip_suffix(":443").unwrap_or(authority).to_ascii_lowercase();
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_host_and_port_on_https_is_the_same_host() {
+    fn only_https_on_the_same_host_and_port_is_the_same_site() {
         let rule = AllowOrigins::SameHost;
         let judge = |origin: &str| rule.judge(Some(origin), "gate.example:8443");
         assert_eq!(judge("https://gate.example:8443"), PageOrigin::Allowed);
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_origins_are_exact_and_any_allows_all() {
+    fn listed_origins_are_compared_exactly_and_any_allows_every_page() {
         let rule = AllowOrigins::Listed(vec!["https://app.example".into()]);
         assert_eq!(rule.judge(Some("https://app.example"), "gate.example"), PageOrigin::Allowed);
         assert_eq!(rule.judge(Some("https://gate.example"), "gate.example"), PageOrigin::Allowed);

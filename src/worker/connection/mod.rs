@@ -55,7 +55,7 @@ async fn before_relay(
     let deadline = session.accepted + session.worker.newest().config.tls.handshake_timeout;
     let announced = proxy_header::read(session, &sock, deadline).await?;
     session.set_peer(announced.client);
-    if let Err(refusal) = permit.belongs_to(announced.client.ip(), session.accepted) {
+    if let Err(refusal) = permit.charge_to(announced.client.ip(), session.accepted) {
         // no TLS: an answer would cost what the limit protects
         session.count_refusal(refusal);
         return None;

@@ -60,7 +60,7 @@ pub(crate) async fn read(session: &Session, sock: &Sock, deadline: Instant) -> O
 fn expected(gateway: &Gateway, peer: IpAddr) -> Result<Option<Versions>, ProxyFailure> {
     let peer = peer.to_canonical();
     match gateway.proxy_protocol {
-        Some(_) if !gateway.trusted_proxies.iter().any(|network| network.contains(peer)) => {
+        Some(_) if !gateway.trusted_proxies.iter().any(|network| network.contains(&peer)) => {
             Err(ProxyFailure::Untrusted)
         }
         versions => Ok(versions),

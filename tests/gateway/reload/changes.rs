@@ -145,7 +145,7 @@ fn a_refused_reload_says_why_and_changes_nothing() {
         assert_eq!(node.read_frame(), Frame::text(what));
     }
     std::fs::write(bed.workspace.file("tidegate.toml"), "listen = [").unwrap();
-    assert!(bed.gateway.reload().1.contains("a mistake of syntax"));
+    assert!(bed.gateway.reload().1.contains("a syntax error"));
     std::fs::remove_file(bed.workspace.file("tidegate.toml")).unwrap();
     assert!(bed.gateway.reload().1.contains("can't read the configuration"));
     assert_eq!(bed.gateway.revision(), 1);

@@ -15,7 +15,11 @@ pub struct Written<'a> {
 
 /// All code of a file but its unit tests: items marked `#[cfg(test)]`.
 pub fn without_tests(source: &str) -> Vec<Token<'_>> {
-    let tokens = lexer::code(source);
+    outside_tests(&lexer::code(source))
+}
+
+/// The tokens that do not belong to unit tests.
+pub fn outside_tests<'s>(tokens: &[Token<'s>]) -> Vec<Token<'s>> {
     let mut kept = Vec::with_capacity(tokens.len());
     let mut at = 0;
     while at < tokens.len() {
@@ -143,7 +147,12 @@ impl<'a> Reader<'a, '_> {
 
     fn inline(&mut self) {
         let line = self.tokens[self.at].line;
-        let mut segments = Vec::new();
+        let segments = self.path(Vec::new());
+        self.add(segments, line, None);
+    }
+
+    /// Reads the segments of a path up to what is no name, and appends them to `segments`.
+    fn path(&mut self, mut segments: Vec<&'a str>) -> Vec<&'a str> {
         while let Some(name) = self.name(0) {
             segments.push(name);
             self.at += 1;
@@ -152,24 +161,16 @@ impl<'a> Reader<'a, '_> {
             }
             self.at += 1;
         }
-        self.add(segments, line, None);
+        segments
     }
 
     /// One branch of a `use`: a path, then `::*`, `::{…}`, `as name`, or nothing.
     fn tree(&mut self, before: &[&'a str]) {
-        let mut segments = before.to_vec();
         let line = self.get(0).map_or(0, |token| token.line);
         if self.is_sign(0, "::") {
             self.at += 1;
         }
-        while let Some(name) = self.name(0) {
-            segments.push(name);
-            self.at += 1;
-            if !self.is_sign(0, "::") {
-                break;
-            }
-            self.at += 1;
-        }
+        let mut segments = self.path(before.to_vec());
         if self.is_sign(0, "{") {
             self.at += 1;
             while self.at < self.tokens.len() && !self.is_sign(0, "}") {

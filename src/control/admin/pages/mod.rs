@@ -91,7 +91,7 @@ async fn metrics(State(state): State<Arc<ProcessState>>, headers: HeaderMap) -> 
 
 /// `/livez`: 200 while all workers respond, 503 while one is unresponsive. Then only a restart helps.
 async fn livez(State(state): State<Arc<ProcessState>>) -> (StatusCode, String) {
-    match state.metrics.iter().position(|worker| worker.stands_still.get() > 0) {
+    match state.metrics.iter().position(|worker| worker.unresponsive.get() > 0) {
         None => (StatusCode::OK, "alive\n".to_owned()),
         Some(worker) => (StatusCode::SERVICE_UNAVAILABLE, format!("worker {worker} is unresponsive\n")),
     }

@@ -102,8 +102,9 @@ impl Pair {
             }
             // read again at every poll
             Err(faults) => {
-                let text =
-                    |fault: &certs::Fault| format!("{}: found {}; {}", fault.entry, fault.found, fault.right);
+                let text = |fault: &certs::Fault| {
+                    format!("{}: expected {}, found {}", fault.entry, fault.expected, fault.found)
+                };
                 let complaint = faults.iter().map(text).collect::<Vec<_>>().join("; ");
                 if self.complaint.as_ref() != Some(&complaint) {
                     changes.complaints.push(complaint.clone());

@@ -66,7 +66,7 @@ pub struct Fault {
     /// What the entry has.
     pub found: String,
     /// What the entry needs.
-    pub right: String,
+    pub expected: String,
     /// The file can't be read, as opposed to a file with wrong content.
     pub missing: bool,
 }
@@ -78,22 +78,22 @@ pub(crate) fn pem_fault(entry: &'static str, path: &Path, error: &pem::Error, wa
         pem::Error::Io(error) => Fault {
             entry,
             found: format!("{path}, which can't be read ({error})"),
-            right: match error.kind() {
-                io::ErrorKind::PermissionDenied => "right is a file that tidegate's user may read".to_owned(),
-                _ => "right is the path of a file that is there".to_owned(),
+            expected: match error.kind() {
+                io::ErrorKind::PermissionDenied => "a file that tidegate's user may read".to_owned(),
+                _ => "the path of a file that is there".to_owned(),
             },
             missing: true,
         },
         pem::Error::NoItemsFound => Fault {
             entry,
             found: format!("{path}, which holds no {wanted}"),
-            right: format!("right is a PEM file with a {wanted}"),
+            expected: format!("a PEM file with a {wanted}"),
             missing: false,
         },
         _ => Fault {
             entry,
             found: format!("{path}, which is not valid PEM"),
-            right: format!("right is a PEM file with a {wanted}"),
+            expected: format!("a PEM file with a {wanted}"),
             missing: false,
         },
     }
@@ -117,9 +117,8 @@ pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
             aws_lc_rs::sign::any_supported_type(&key).map_err(|_| Fault {
                 entry: "key",
                 found: format!("{}, a key of a type that can't be used", certificate.key.display()),
-                right:
-                    "right is an RSA key of 2048 bits or more, an ECDSA key (P-256, P-384, P-521) or Ed25519"
-                        .to_owned(),
+                expected: "an RSA key of 2048 bits or more, an ECDSA key (P-256, P-384, P-521) or Ed25519"
+                    .to_owned(),
                 missing: false,
             })
         });
@@ -133,7 +132,7 @@ pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
         Err(_) => Err(vec![Fault {
             entry: "key",
             found: format!("{}, which is not the key of that certificate", certificate.key.display()),
-            right: "right is the private key of the first certificate of the chain".to_owned(),
+            expected: "the private key of the first certificate of the chain".to_owned(),
             missing: false,
         }]),
     }
@@ -144,7 +143,7 @@ fn facts(path: &Path, der: &CertificateDer<'_>) -> Result<Facts, Fault> {
     let broken = || Fault {
         entry: "chain",
         found: format!("{}, whose first certificate is not valid X.509", path.display()),
-        right: "right is a chain that begins with the server's own certificate".to_owned(),
+        expected: "a chain that begins with the server's own certificate".to_owned(),
         missing: false,
     };
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| broken())?;

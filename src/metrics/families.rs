@@ -1,0 +1,81 @@
+//! Writes the families of `/metrics`: one name with its type and help, and a sample for each value of its labels.
+
+use crate::metrics::counters::{BUCKETS_MICROS, Counter, Histogram};
+use crate::metrics::worker::WorkerMetrics;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use std::fmt::Error;
+use std::sync::Arc;
+
+/// For a family with one sample.
+pub(crate) const NO_LABELS: [(&str, &str); 0] = [];
+
+/// Writes families of one page; samples are summed over the workers.
+pub(crate) struct Families<'e, 'w> {
+    pub(crate) encoder: DescriptorEncoder<'e>,
+    pub(crate) workers: &'w [Arc<WorkerMetrics>],
+}
+
+impl Families<'_, '_> {
+    /// One counter, summed over the workers.
+    pub(crate) fn sum(&self, of: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| of(worker).get()).sum()
+    }
+
+    /// Writes a family of counters; the encoder adds the suffix `_total` to `name`.
+    pub(crate) fn counters<const N: usize, V: EncodeLabelValue, T: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = ([(&'static str, V); N], T)>,
+    ) -> Result<(), Error> {
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in rows {
+            let no_exemplar: Option<&Exemplar<[(&str, &str); 0], f64>> = None;
+            if N == 0 {
+                family.encode_counter(&value, no_exemplar)?;
+            } else {
+                family.encode_family(&labels)?.encode_counter(&value, no_exemplar)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a family of gauges.
+    pub(crate) fn gauges<const N: usize, V: EncodeLabelValue, T: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = ([(&'static str, V); N], T)>,
+    ) -> Result<(), Error> {
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in rows {
+            if N == 0 {
+                family.encode_gauge(&value)?;
+            } else {
+                family.encode_family(&labels)?.encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a histogram without labels, in seconds.
+    pub(crate) fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        of: fn(&WorkerMetrics) -> &Histogram,
+    ) -> Result<(), Error> {
+        let bounds = BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+        let all =
+            |index: usize| self.workers.iter().map(|worker| of(worker).buckets[index].get()).sum::<u64>();
+        let buckets: Vec<_> = bounds.enumerate().map(|(index, bound)| (bound, all(index))).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = self.sum(|worker| &of(worker).sum_micros) as f64 / 1e6;
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        family.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
+    }
+}

@@ -1,0 +1,69 @@
+//! The closed sets of label values that belong to metrics alone. Codes of refusals, sides and ends have theirs in `proto`.
+
+/// Defines a set of label values: an enum whose discriminants are the indices of the counters, and the word of each value.
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($variant),+ }
+
+        impl $name {
+            /// All values, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The number of values, and so of counters.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The value of the label, as `/metrics` prints it.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// What a session does: `route` of the metrics of sessions.
+    Route { TwoStep = "two_step", OneStep = "one_step", Http = "http" }
+}
+
+labels! {
+    /// The TLS version of a completed handshake.
+    Version { Tls12 = "1.2", Tls13 = "1.3" }
+}
+
+labels! {
+    /// The result of a question to the stream manager.
+    AnswerOutcome {
+        Hit = "hit",
+        Miss = "miss",
+        Collapsed = "collapsed",
+        MissingHit = "missing_hit",
+        Bypass = "bypass",
+        Invalidated = "invalidated",
+        Failed = "failed",
+    }
+}
+
+labels! {
+    /// The result of one dial of a node.
+    DialOutcome {
+        Connected = "connected",
+        Refused = "refused",
+        Timeout = "timeout",
+        BadHandshake = "bad_handshake",
+        UpgradeTimeout = "upgrade_timeout",
+        Cancelled = "cancelled",
+        Exhausted = "exhausted",
+    }
+}
+
+labels! {
+    /// The reason why a TLS handshake failed.
+    TlsFailure { Timeout = "timeout", Protocol = "protocol", Lost = "lost" }
+}
+
+labels! {
+    /// The reason why a connection was dropped before TLS, where a load balancer has to send a PROXY header.
+    ProxyFailure { Untrusted = "untrusted", Malformed = "malformed", Timeout = "timeout", Lost = "lost" }
+}
