@@ -364,3 +364,43 @@ impl Scalar for AdminAddress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_hosts_domains_and_apps_have_a_web_origin() {
+        for origin in [
+            "https://app.example.com",
+            "http://[::1]",
+            "https://*.example.com",
+            "https://*.example.com:8443",
+            "capacitor://localhost",
+            "app://a.b:1",
+        ] {
+            assert_eq!(page_origin(origin).as_deref(), Ok(origin));
+        }
+        let (exact, domain) = ("a web origin such as", "two labels or more");
+        for (wrong, expected) in [
+            ("https://*", exact),
+            ("https://a.*.example.com", exact),
+            ("https://*.com", domain),
+            ("https://*.10.0.0.1:80", domain),
+            ("https://*.Example.com", domain),
+            ("https://*.example.com/", domain),
+            ("https://*.*.example.com", domain),
+            ("capacitor://*.example.com", domain),
+            ("capacitor://localhost/", exact),
+            ("Capacitor://localhost", exact),
+            ("capacitor://", exact),
+            ("capacitor://u@localhost", exact),
+            ("htps://app.example.com", exact),
+            ("wss://app.example.com", exact),
+            ("null", exact),
+        ] {
+            let problem = page_origin(wrong).expect_err(wrong);
+            assert!(problem.contains(expected), "{wrong}: {problem}");
+        }
+    }
+}
