@@ -258,6 +258,38 @@ impl Scalar for NodeOrigin {
     }
 }
 
+/// Schemes that no app has, of pages that send no such origin.
+const NO_APP: [&str; 6] = ["ws", "wss", "ftp", "file", "data", "blob"];
+
+/// A web origin that a page may have: that of a host, those of all names below a domain (`https://*.example.com`), or that
+/// of an app (`capacitor://localhost`). Fails with what was expected.
+fn page_origin(text: &str) -> Result<String, String> {
+    if let Some((scheme, domain)) = text.split_once("://*.") {
+        let exact = exact_origin(&format!("{scheme}://{domain}"));
+        let name = domain.split(':').next().unwrap_or_default();
+        let is_domain = name.contains('.') && !name.ends_with(|last: char| last.is_ascii_digit());
+        let expected = "\"*.\" before a domain of two labels or more, such as \"https://*.example.com\"";
+        return exact.ok().filter(|_| is_domain).map(|_| text.to_owned()).ok_or_else(|| expected.to_owned());
+    }
+    match text.split_once("://") {
+        Some((scheme, host)) if is_app(scheme, host) => Ok(text.to_owned()),
+        _ => exact_origin(text),
+    }
+}
+
+/// Whether this is the scheme and host of an app's origin, in lower case as browsers send it. What looks like a slip in
+/// `https` is none.
+fn is_app(scheme: &str, host: &str) -> bool {
+    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let scheme_fits = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| lower(byte) || matches!(byte, b'+' | b'-' | b'.'));
+    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+    let host_fits = !name.is_empty()
+        && name.bytes().all(|byte| lower(byte) || matches!(byte, b'-' | b'.' | b'_'))
+        && port.parse::<u16>().is_ok();
+    scheme_fits && host_fits && !scheme.starts_with("ht") && !NO_APP.contains(&scheme)
+}
+
 /// One web origin of a list.
 struct WebOrigin;
 
@@ -267,7 +299,7 @@ impl Scalar for WebOrigin {
     fn parse(value: &DeValue<'_>) -> Result<String, String> {
         match value.as_str() {
             Some("*") => Err("[\"*\"] alone, or a list of web origins without it".to_owned()),
-            Some(origin) => exact_origin(origin),
+            Some(origin) => page_origin(origin),
             None => Err("a web origin such as \"https://app.example.com\"".to_owned()),
         }
     }
@@ -329,6 +361,46 @@ impl Scalar for AdminAddress {
             AdminListen::Off => quote("off"),
             AdminListen::Tcp(address) => quote(&address.to_string()),
             AdminListen::Unix(path) => quote(&format!("unix:{}", path.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_hosts_domains_and_apps_have_a_web_origin() {
+        for origin in [
+            "https://app.example.com",
+            "http://[::1]",
+            "https://*.example.com",
+            "https://*.example.com:8443",
+            "capacitor://localhost",
+            "app://a.b:1",
+        ] {
+            assert_eq!(page_origin(origin).as_deref(), Ok(origin));
+        }
+        let (exact, domain) = ("a web origin such as", "two labels or more");
+        for (wrong, expected) in [
+            ("https://*", exact),
+            ("https://a.*.example.com", exact),
+            ("https://*.com", domain),
+            ("https://*.10.0.0.1:80", domain),
+            ("https://*.Example.com", domain),
+            ("https://*.example.com/", domain),
+            ("https://*.*.example.com", domain),
+            ("capacitor://*.example.com", domain),
+            ("capacitor://localhost/", exact),
+            ("Capacitor://localhost", exact),
+            ("capacitor://", exact),
+            ("capacitor://u@localhost", exact),
+            ("htps://app.example.com", exact),
+            ("wss://app.example.com", exact),
+            ("null", exact),
+        ] {
+            let problem = page_origin(wrong).expect_err(wrong);
+            assert!(problem.contains(expected), "{wrong}: {problem}");
         }
     }
 }

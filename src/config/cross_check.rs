@@ -3,6 +3,7 @@
 use crate::config::model::{AdminListen, Config};
 use crate::config::problem::Report;
 use crate::config::value::{Scalar, Size, Span};
+use crate::proto::http::cors::AllowOrigins;
 use std::net::SocketAddr;
 
 /// Adds a problem for everything in a configuration that contradicts itself.
@@ -12,6 +13,29 @@ pub(crate) fn check(config: &Config, report: &mut Report<'_>) {
     nodes(config, report);
     answers(config, report);
     limits(config, report);
+    cors(config, report);
+}
+
+/// With credentials browsers take no answer for all pages, and a page that is allowed by its domain alone could be any
+/// client's of a shared one.
+fn cors(config: &Config, report: &mut Report<'_>) {
+    let cors = &config.cors;
+    if !cors.allow_credentials {
+        return;
+    }
+    let exact = match &cors.allow_origins {
+        AllowOrigins::Any => false,
+        AllowOrigins::SameHost => true,
+        AllowOrigins::Listed(listed) => !listed.iter().any(|origin| origin.contains('*')),
+    };
+    if !exact {
+        let expected = "exact web origins in cors.allow_origins, or false";
+        report.add_at_key("cors.allow_credentials", "true beside \"*\" in cors.allow_origins", expected);
+    }
+    if cors.allow_headers.iter().any(|name| name == "*") {
+        let found = "\"*\", which browsers take for a name beside cors.allow_credentials = true";
+        report.add_at_key("cors.allow_headers", found, "the names of the fields");
+    }
 }
 
 /// Whether two listeners would need the same port of the same address. The wildcard of one family does not cover the

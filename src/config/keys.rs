@@ -147,6 +147,8 @@ keys! {
     }
     cors: Cors {
         allow_origins: Pages = default "[]",
+        allow_headers: List<Token> = default "[]",
+        allow_credentials: Flag = default "false",
         allow_missing: Flag = default "true",
     }
     log: Log {

@@ -289,6 +289,10 @@ pub struct Rate {
 pub struct Cors {
     /// The web origins of those pages.
     pub allow_origins: AllowOrigins,
+    /// Names of request fields that pages may send beside those that the gateway reads.
+    pub allow_headers: Vec<String>,
+    /// Whether pages may send cookies and client certificates; with exact web origins only.
+    pub allow_credentials: bool,
     /// Whether a WebSocket may come without an `Origin` field: browsers always send one, other clients need not.
     pub allow_missing: bool,
 }

@@ -151,6 +151,10 @@ fn a_wrong_value_of_each_kind_says_what_was_expected() {
         ("cors", "allow_origins = [\"https://A.example/\"]", "\"https://a.example\", as browsers send it"),
         ("cors", "allow_origins = [\"https://a.example:443\"]", "\"https://a.example\", as browsers send it"),
         ("cors", "allow_origins = [\"*\", \"https://a.example\"]", "[\"*\"] alone"),
+        ("cors", "allow_headers = [\"a b\"]", "a word"),
+        ("cors", "allow_credentials = true\nallow_origins = [\"*\"]", "exact web origins"),
+        ("cors", "allow_credentials = true\nallow_origins = [\"https://*.a.example\"]", "exact web origins"),
+        ("cors", "allow_credentials = true\nallow_headers = [\"*\"]", "the names of the fields"),
         ("log", "access = \"\"", "\"stderr\""),
         ("admin", "listen = \"unix:relative\"", "\"off\""),
         ("admin", "listen = \"127.0.0.1:443\"", "a port of its own"),
@@ -380,6 +384,7 @@ fn any(dice: &mut Dice) -> Config {
         AllowOrigins::Any,
         AllowOrigins::Listed(vec!["https://a.example:8443".into(), "http://[::1]".into()]),
     ]);
+    config.cors.allow_headers = dice.maybe(|dice| vec![dice.word()]).unwrap_or_default();
     config.log.access = dice.pick(&[AccessLog::Off, AccessLog::Stderr]);
     config.log.redact = dice.maybe(|dice| vec![dice.word()]).unwrap_or_default();
     config.admin.listen = dice.pick(&[AdminListen::Off, AdminListen::Unix("/a b".into())]);

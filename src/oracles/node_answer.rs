@@ -49,9 +49,8 @@ fn reference(bytes: &[u8]) -> Option<(NodeAnswer<'_>, usize)> {
     let (head, size) = http::response(bytes, &LIMITS)?;
     let whole = http::response_head(bytes)?;
     let location = match whole.values("location").as_slice() {
-        [] => None,
-        [value] if value.is_ascii() => Some(std::str::from_utf8(value).ok()?),
-        _ => return None,
+        [first, others @ ..] if others.iter().all(|other| other == first) => Some(*first),
+        _ => None,
     };
     let mut fields = Vec::new();
     for (name, value) in whole.fields {
@@ -80,6 +79,7 @@ fn exchange(answer: &NodeAnswer<'_>, made: bool) {
     let shape = Shape {
         session: "0123456789abcdef".into(),
         allow_origin: made.then(|| "https://app.example".into()),
+        allow_credentials: true,
         vary_origin: made,
         close: !made,
         bodiless: false,
@@ -95,6 +95,7 @@ fn exchange(answer: &NodeAnswer<'_>, made: bool) {
         ("Content-Length", (!body.is_empty()).then_some(length.as_str())),
         ("Access-Control-Allow-Origin", made.then_some("https://app.example")),
         ("Access-Control-Expose-Headers", made.then_some(forward_fields::EXPOSED)),
+        ("Access-Control-Allow-Credentials", made.then_some("true")),
         ("Vary", made.then_some("Origin")),
         ("Cache-Control", Some("no-store")),
         ("X-Tidegate-Session", Some("0123456789abcdef")),

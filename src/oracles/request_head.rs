@@ -68,7 +68,7 @@ fn upgrade(request: &Request<'_>) {
         expected.extend(FORWARDED_FOR);
         expected.push(("Sec-WebSocket-Protocol", "chat"));
         let forwarded = [
-            ("Sec-WebSocket-Extensions", request.ws_extensions.filter(|_| extensions)),
+            ("Sec-WebSocket-Extensions", request.ws_extensions.as_deref().filter(|_| extensions)),
             ("Origin", request.origin),
             ("User-Agent", user_agent.as_deref()),
         ];
@@ -108,8 +108,8 @@ fn exchange(request: &Request<'_>) {
             ("Transfer-Encoding", (body == BodyLength::Chunked).then_some("chunked")),
             ("Content-Type", request.content_type),
             ("Accept", request.accept),
-            ("If-Match", request.if_match),
-            ("If-None-Match", request.if_none_match),
+            ("If-Match", request.if_match.as_deref()),
+            ("If-None-Match", request.if_none_match.as_deref()),
             ("User-Agent", user_agent.as_deref()),
             ("Authorization", request.authorization.filter(|_| credentials)),
             ("Origin", Some(origin.as_str())),
@@ -124,7 +124,8 @@ fn exchange(request: &Request<'_>) {
 
 /// What of a client's `User-Agent` is forwarded: visible letters and spaces, without the spaces around it.
 fn user_agent(request: &Request<'_>) -> Option<String> {
-    let value = request.user_agent?.replace('\t', "");
+    let visible = request.user_agent?.iter().filter(|byte| matches!(byte, b' '..=b'~'));
+    let value: String = visible.map(|byte| char::from(*byte)).take(512).collect();
     let value = value.trim_matches(' ').to_owned();
     (!value.is_empty()).then_some(value)
 }

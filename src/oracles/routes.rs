@@ -78,7 +78,7 @@ fn resource(request: &Request, location: Option<&str>, rules: &ParamRules) {
         Request::read(&route, Method::Delete, rules, "").expect("the gateway's own Location is accepted");
     assert_eq!((back.handle, back.step), (Some(handle), Step::Resource));
     assert_eq!((&back.scope, &back.stream, back.kind), (&request.scope, &request.stream, request.kind));
-    let Ok(at_node) = location::at_node(location, request) else { return };
+    let Ok(at_node) = location::at_node(location.map(str::as_bytes), request) else { return };
     let path = at_node.split('?').next().unwrap_or_default();
     assert!(is_target(&at_node) && is_target(&request.resource_target(&at_node)), "{at_node}");
     let segments = reference::path_segments(path).expect("a path with one reading");

@@ -5,6 +5,7 @@
 
 use crate::oracles::reference::address;
 use crate::proto::http::head::{BodyLength, HeadLimits, Request, Response};
+use std::borrow::Cow;
 
 /// A head split into its parts, which are not interpreted.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,6 +116,18 @@ impl<'b> Head<'b> {
         }
     }
 
+    /// The value of a list by RFC 9110 5.3: the lines in their order, with commas between them; empty lines add nothing.
+    /// Stricter: fails if a line is not ASCII.
+    fn list(&self, name: &str) -> Result<Option<Cow<'b, str>>, ()> {
+        let lines = self.values(name);
+        if !lines.iter().all(|line| line.is_ascii()) {
+            return Err(());
+        }
+        let filled: Vec<_> =
+            lines.iter().filter(|line| !line.is_empty()).map(|line| String::from_utf8_lossy(line)).collect();
+        Ok((!lines.is_empty()).then(|| filled.join(", ").into()))
+    }
+
     /// The last value of a field, if it is ASCII.
     fn last(&self, name: &str) -> Option<&'b str> {
         let last = self.values(name).last().copied()?;
@@ -189,17 +202,17 @@ pub fn request<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Request<'b>,
         upgrade_websocket: head.upgrades(minor),
         ws_key: once("sec-websocket-key")?,
         ws_version: once("sec-websocket-version")?,
-        ws_extensions: once("sec-websocket-extensions")?,
-        ws_protocol: once("sec-websocket-protocol")?,
+        ws_extensions: head.list("sec-websocket-extensions").ok()?,
+        ws_protocol: head.list("sec-websocket-protocol").ok()?,
         origin: once("origin")?,
-        user_agent: head.last("user-agent"),
+        user_agent: head.values("user-agent").last().copied(),
         authorization: once("authorization")?,
         content_type: once("content-type")?,
-        if_match: once("if-match")?,
-        if_none_match: once("if-none-match")?,
+        if_match: head.list("if-match").ok()?,
+        if_none_match: head.list("if-none-match").ok()?,
         accept: head.last("accept"),
         acr_method: once("access-control-request-method")?,
-        acr_headers: once("access-control-request-headers")?,
+        acr_headers: head.list("access-control-request-headers").ok()?,
         cookie: !head.values("cookie").is_empty(),
     };
     is_authority(host).then_some((request, head.size))

@@ -1,4 +1,4 @@
-//! The web pages that may use the gateway: exact web origins (RFC 6454), compared as browsers write them.
+//! The web pages that may use the gateway: web origins (RFC 6454), compared as browsers write them.
 
 /// The web origins whose pages may use the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,7 +7,8 @@ pub enum AllowOrigins {
     SameHost,
     /// All (`["*"]`).
     Any,
-    /// These, in lower case and without a slash at the end, and those of the same host.
+    /// These, in lower case and without a slash at the end, and those of the same host. One such as
+    /// `https://*.example.com` means all names below that domain, at any depth, but not the domain itself.
     Listed(Vec<String>),
 }
 
@@ -30,11 +31,28 @@ impl AllowOrigins {
             Self::Any => true,
             Self::SameHost => is_same_host(origin, host),
             Self::Listed(listed) => {
-                listed.iter().any(|one| one.eq_ignore_ascii_case(origin)) || is_same_host(origin, host)
+                listed.iter().any(|one| matches(one, origin)) || is_same_host(origin, host)
             }
         };
         if allowed { PageOrigin::Allowed } else { PageOrigin::Foreign }
     }
+}
+
+/// Whether a listed web origin means this one. What stands for `*` has to be one or more labels of a host name: no port, no
+/// user and no other host fits there.
+fn matches(listed: &str, origin: &str) -> bool {
+    let Some((before, after)) = listed.split_once('*') else { return listed.eq_ignore_ascii_case(origin) };
+    let middle = || {
+        let length = origin.len().checked_sub(before.len() + after.len())?;
+        let (start, rest) = origin.split_at_checked(before.len())?;
+        let (middle, end) = rest.split_at_checked(length)?;
+        (start.eq_ignore_ascii_case(before) && end.eq_ignore_ascii_case(after)).then_some(middle)
+    };
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    middle().is_some_and(|labels| labels.split('.').all(label))
 }
 
 /// Whether `origin` is the https origin of `host`. Browsers omit the default port, other clients may write it.
@@ -74,5 +92,43 @@ mod tests {
             assert_eq!(rule.judge(Some(origin), "gate.example"), PageOrigin::Foreign, "{origin}");
         }
         assert_eq!(AllowOrigins::Any.judge(Some("null"), "gate.example"), PageOrigin::Allowed);
+    }
+
+    #[test]
+    fn a_star_stands_for_labels_of_a_host_name_only() {
+        let rule = AllowOrigins::Listed(vec![
+            "https://*.example.com".into(),
+            "https://*.example.org:8443".into(),
+            "capacitor://localhost".into(),
+        ]);
+        let judge = |origin: &str| rule.judge(Some(origin), "gate.example");
+        for origin in [
+            "https://app.example.com",
+            "https://a.b.Example.com",
+            "https://x.example.org:8443",
+            "capacitor://localhost",
+        ] {
+            assert_eq!(judge(origin), PageOrigin::Allowed, "{origin}");
+        }
+        for origin in [
+            "https://example.com",
+            "https://.example.com",
+            "https://a..example.com",
+            "https://evilexample.com",
+            "https://a.example.com.evil",
+            "https://a.example.com:444",
+            "https://evil:1.example.com",
+            "https://evil/.example.com",
+            "https://u@a.example.com",
+            "http://a.example.com",
+            "https://*.example.com",
+            "https://x.example.org",
+            "https://\u{fc}.example.com",
+            "https:/",
+            "capacitor://localhost:1",
+            "ionic://localhost",
+        ] {
+            assert_eq!(judge(origin), PageOrigin::Foreign, "{origin}");
+        }
     }
 }

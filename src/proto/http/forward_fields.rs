@@ -31,17 +31,14 @@ impl NodeOrigin {
     }
 }
 
-/// The value of `User-Agent` that a node gets: the visible ASCII letters and spaces of the client's, 512 bytes at most.
-/// `None` if nothing is left.
-pub fn trim_user_agent(value: &str) -> Option<String> {
-    let kept: String =
-        value.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(USER_AGENT_MAX).collect();
+/// The value of `User-Agent` that a node gets: the visible ASCII letters and spaces of the client's, 512 bytes at most. Nodes
+/// tell Apple's devices by it, so that one letter beyond ASCII must not cost the rest. `None` if nothing is left.
+pub fn trim_user_agent(value: &[u8]) -> Option<String> {
+    let visible = value.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ');
+    let kept: String = visible.map(|byte| char::from(*byte)).take(USER_AGENT_MAX).collect();
     let kept = kept.trim();
     (!kept.is_empty()).then(|| kept.to_owned())
 }
-
-/// Longest value of a field that is forwarded, in bytes; the node's whole head may be 8 KiB.
-const VALUE_MAX: usize = 4096;
 
 /// An HTTP request to a node on behalf of a client.
 #[derive(Debug, Clone)]
@@ -82,17 +79,18 @@ impl Fields {
         Self { content_type: None, if_match: None, if_none_match: None, ..self.clone() }
     }
 
-    /// The forwarded fields of a request, without those whose value is longer than 4096 bytes. `authorization`: whether
-    /// this route forwards credentials (the routes of Stream Manager 2.0 do).
+    /// The forwarded fields of a request, of any length: a head that grows too large for a node is refused by the caller, and
+    /// no field is lost in silence. `authorization`: whether this route forwards credentials (the routes of Stream Manager
+    /// 2.0 do).
     pub fn of(request: &Request<'_>, authorization: bool) -> Self {
-        let fitting = |value: Option<&str>| value.filter(|value| value.len() <= VALUE_MAX).map(str::to_owned);
+        let owned = |value: Option<&str>| value.map(str::to_owned);
         Self {
-            content_type: fitting(request.content_type),
-            accept: fitting(request.accept),
-            if_match: fitting(request.if_match),
-            if_none_match: fitting(request.if_none_match),
+            content_type: owned(request.content_type),
+            accept: owned(request.accept),
+            if_match: owned(request.if_match.as_deref()),
+            if_none_match: owned(request.if_none_match.as_deref()),
             user_agent: request.user_agent.and_then(trim_user_agent),
-            authorization: fitting(request.authorization.filter(|_| authorization)),
+            authorization: owned(request.authorization.filter(|_| authorization)),
             origin_header: None,
         }
     }
@@ -149,8 +147,9 @@ pub struct NodeAnswer<'b> {
     pub head: Response<'b>,
     /// Fields that the client gets with unchanged values, in their order, under the names as this file writes them.
     pub fields: Vec<(&'static str, &'b str)>,
-    /// The node's `Location`, for [`location::at_node`](crate::proto::red5::location::at_node); the client never gets it.
-    pub location: Option<&'b str>,
+    /// The node's `Location`, for [`location::at_node`](crate::proto::red5::location::at_node); the client never gets it. `None`
+    /// if there is none, and if there are several that differ: then none of them says where the session is.
+    pub location: Option<&'b [u8]>,
 }
 
 /// Fields of a node's answer that are forwarded. `Link` may be there more than once; it carries credentials of TURN servers.
@@ -166,16 +165,17 @@ const FORWARDED: [&str; 8] = [
 ];
 
 /// Value of `Access-Control-Expose-Headers`: the fields of an answer that a page may read.
-pub const EXPOSED: &str =
-    "Location, Link, Session-Host, ETag, Accept-Patch, Cache-Status, X-Tidegate-Session";
+pub const EXPOSED: &str = "Location, Link, Session-Host, ETag, Accept-Patch, Accept-Post, Access-Control-Allow-Methods, \
+     Allow, Retry-After, Cache-Status, X-Tidegate-Session";
 
-/// Value of `Access-Control-Allow-Headers`: the fields that a page may send.
-pub const ALLOWED: &str = "Content-Type, If-Match, If-None-Match, Authorization";
+/// Value of `Access-Control-Allow-Headers`: the fields that a page may send; the configuration adds to them. A WHIP library
+/// sends `ETag` where `If-Match` belongs; the node does not get it.
+pub const ALLOWED: &str = "Content-Type, If-Match, If-None-Match, Authorization, ETag";
 
 /// Reads the head of a node's answer, with the fields that are forwarded; arguments and result as with [`head::response`].
 ///
-/// Fails as that does, and at a second `Location` or one that is not visible ASCII. Any other value that is not visible
-/// ASCII, or longer than 4096 bytes, is dropped.
+/// Fails as that does, and at nothing else: an answer may have created a session. A forwarded value that is not visible
+/// ASCII is dropped.
 pub fn answer<'b>(
     bytes: &'b [u8],
     seen: usize,
@@ -187,17 +187,14 @@ pub fn answer<'b>(
     let room = &mut room[..limits.headers_max.min(FIELDS_MAX)];
     let parsed = httparse::parse_headers(&bytes[lines..used], room).map_err(|_| HeadFault::Malformed)?;
     let httparse::Status::Complete((_, fields)) = parsed else { return Err(HeadFault::Malformed) };
-    let mut answer = NodeAnswer { head, fields: Vec::new(), location: None };
+    let is_location = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case("location");
+    let mut locations = fields.iter().filter(is_location).map(|field| field.value);
+    let first = locations.next();
+    let location = first.filter(|first| locations.all(|other| other == *first));
+    let mut answer = NodeAnswer { head, fields: Vec::new(), location };
     for field in fields {
-        let value = head::visible(field.value).filter(|value| value.len() <= VALUE_MAX);
-        if field.name.eq_ignore_ascii_case("location") {
-            let value = value.ok_or(HeadFault::Field)?;
-            if answer.location.replace(value).is_some() {
-                return Err(HeadFault::Field);
-            }
-        }
         let name = FORWARDED.iter().find(|name| name.eq_ignore_ascii_case(field.name));
-        answer.fields.extend(name.copied().zip(value));
+        answer.fields.extend(name.copied().zip(head::visible(field.value)));
     }
     Ok(Some((answer, used)))
 }
@@ -238,17 +235,34 @@ mod tests {
                 ("Retry-After", "3"),
             ]
         );
-        assert_eq!(answer.location, Some("http://10.0.0.7:5080/live/whip/resource/s"));
+        assert_eq!(answer.location, Some(&b"http://10.0.0.7:5080/live/whip/resource/s"[..]));
         assert_eq!((answer.head.status, answer.head.body), (201, BodyLength::Length(4)));
     }
 
     #[test]
-    fn a_second_location_is_a_fault() {
+    fn locations_that_differ_say_nothing() {
+        let location = |fields: &str| read(fields).unwrap().location;
         assert_eq!(read("ETag: \u{fc}\r\n").unwrap().fields, []);
-        assert_eq!(read("").unwrap().location, None);
-        assert_eq!(read("Location: /a\r\nlocation: /b\r\n"), Err(HeadFault::Field));
-        assert_eq!(read("Location: /\u{fc}\r\n"), Err(HeadFault::Field));
+        assert_eq!(location(""), None);
+        assert_eq!(location("Location: /a\r\nlocation: /b\r\n"), None);
+        assert_eq!(location("Location: /a\r\nlocation: /a\r\n"), Some(&b"/a"[..]));
+        assert_eq!(location("Location: /\u{fc}\r\n"), Some("/\u{fc}".as_bytes()));
         assert_eq!(answer(b"HTTP/1.1 200 OK\r\n", 0, &LIMITS), Ok(None));
+    }
+
+    #[test]
+    fn a_long_value_is_forwarded_and_a_user_agent_keeps_its_visible_part() {
+        let long = "x".repeat(7000);
+        let answer = read(&format!("Link: {long}\r\n")).unwrap();
+        assert_eq!(answer.fields, [("Link", long.as_str())]);
+        for (value, kept) in [
+            ("Caf\u{e9}/1 (iPhone; \u{1f4f7})".as_bytes(), Some("Caf/1 (iPhone; )")),
+            (b"Caf\xe9/1 (iPad)", Some("Caf/1 (iPad)")),
+            (b"a\tb", Some("ab")),
+            (b" \xe9 ", None),
+        ] {
+            assert_eq!(trim_user_agent(value).as_deref(), kept);
+        }
     }
 
     fn head_for_node(fields: Fields, body: BodyLength, close: bool) -> String {

@@ -14,6 +14,8 @@ pub struct Shape {
     pub session: String,
     /// Value of `Access-Control-Allow-Origin`; `None` if no page may read the answer.
     pub allow_origin: Option<String>,
+    /// Whether that page may read answers to requests with credentials (`Access-Control-Allow-Credentials`).
+    pub allow_credentials: bool,
     /// Whether the request has the field `Origin`, so that the answer depends on it (`Vary`).
     pub vary_origin: bool,
     /// Whether the connection ends after this answer.
@@ -53,6 +55,9 @@ pub fn write(shape: &Shape, line: StatusLine<'_>, fields: &[Field<'_>], body: &[
             "Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Expose-Headers: {}\r\n",
             forward_fields::EXPOSED
         );
+        if shape.allow_credentials {
+            head.push_str("Access-Control-Allow-Credentials: true\r\n");
+        }
     }
     if shape.vary_origin {
         head.push_str("Vary: Origin\r\n");

@@ -7,6 +7,7 @@
 //! host or port. A path always means the gateway's own authority, can't be mixed content, and names no node, whatever the
 //! node wrote. It needs no route of its own: the handle is part of the stream's segment.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::net::SocketAddr;
 
 use crate::proto::http::head::{is_authority, target_byte};
@@ -14,6 +15,9 @@ use crate::proto::red5::route::Step;
 use crate::proto::red5::text::is_ambiguous;
 use crate::proto::red5::whip::{Api, Handle, Request};
 use crate::proto::refusal::Refusal;
+
+/// What a node may have left unescaped in its `Location`, beside bytes beyond ASCII.
+const UNESCAPED: &AsciiSet = &CONTROLS.add(b' ');
 
 /// A node's `Location` that means no target at that node. The node has created a session all the same; it should be deleted
 /// at its [default target](default_at_node).
@@ -47,12 +51,26 @@ pub fn default_at_node(request: &Request) -> String {
 /// The target of the resource at the node that answered a request with this `Location`: a path, and perhaps a query.
 ///
 /// The node is dialled at the address where it answered and nowhere else, so of an absolute URL only what follows the
-/// authority counts. Without a `Location` it is the [default target](default_at_node). Fails if the value is no target, has
-/// another scheme than http or https, or a path with two readings.
-pub fn at_node(location: Option<&str>, request: &Request) -> Result<String, UnusableLocation> {
+/// authority counts. Without a `Location` it is the [default target](default_at_node). Spaces and UTF-8 that the node did
+/// not escape are escaped, as every reader of URLs does; where that gives no target, and for other bytes beyond ASCII, it is
+/// the default target too. Fails if a value of ASCII is no target, has another scheme than http or https, or a path with two
+/// readings.
+pub fn at_node(location: Option<&[u8]>, request: &Request) -> Result<String, UnusableLocation> {
     let Some(location) = location.filter(|location| !location.is_empty()) else {
         return Ok(default_at_node(request));
     };
+    match std::str::from_utf8(location) {
+        Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => target_of(text, request),
+        Ok(text) => {
+            let escaped = utf8_percent_encode(text, UNESCAPED).to_string();
+            Ok(target_of(&escaped, request).unwrap_or_else(|_| default_at_node(request)))
+        }
+        Err(_) => Ok(default_at_node(request)),
+    }
+}
+
+/// The target that a `Location` of visible ASCII means.
+fn target_of(location: &str, request: &Request) -> Result<String, UnusableLocation> {
     if !location.bytes().all(target_byte) {
         return Err(UnusableLocation);
     }

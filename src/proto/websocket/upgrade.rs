@@ -72,8 +72,12 @@ impl Upgrade {
             target,
             client_key: key.to_owned(),
             user_agent: request.user_agent.and_then(trim_user_agent),
-            extensions: request.ws_extensions.filter(|_| options.forward_extensions).map(str::to_owned),
-            client_protocols: request.ws_protocol.map(str::to_owned),
+            extensions: request
+                .ws_extensions
+                .as_deref()
+                .filter(|_| options.forward_extensions)
+                .map(str::to_owned),
+            client_protocols: request.ws_protocol.as_deref().map(str::to_owned),
             node_protocol: options.node_protocol,
             origin_header: options.origin_header,
         }

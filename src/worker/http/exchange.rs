@@ -185,7 +185,10 @@ impl<'c> Requests<'c> {
                 session.count_refusal(refusal);
                 (refusal.status(), response::refusal(&shape, refusal, allow))
             }
-            Plan::Preflight(methods) => (204, response::preflight(&shape, methods)),
+            Plan::Preflight(methods) => {
+                let allow_headers = &session.revision().config.cors.allow_headers;
+                (204, response::preflight(&shape, methods, allow_headers))
+            }
             Plan::Fallback(FallbackAnswer { content_type, body }) => {
                 (200, response::write(&shape, 200, &[("Content-Type", &content_type)], &body))
             }

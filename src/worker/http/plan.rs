@@ -56,11 +56,13 @@ pub(crate) fn plan(
     route: Result<Route<'_>, Refusal>,
     standing: &Standing,
 ) -> Planned {
-    let page = session.revision().config.cors.allow_origins.judge(request.origin, request.host);
+    let cors = &session.revision().config.cors;
+    let page = cors.allow_origins.judge(request.origin, request.host);
     let leaving = session.is_leaving();
     let shape = Shape {
         session: session.id.to_string(),
         allow_origin: request.origin.filter(|_| page == PageOrigin::Allowed).map(str::to_owned),
+        allow_credentials: cors.allow_credentials,
         vary_origin: request.origin.is_some(),
         close: !request.keep_alive || leaving || standing.ended || standing.permitted.is_err(),
         bodiless: request.method == "HEAD",
@@ -97,17 +99,21 @@ fn plan_route(
     };
     match route {
         Route::Event(event) => match request.method {
-            "GET" => {
+            "GET" | "HEAD" => {
                 // the credential is not passed on, but its client gets an answer of its own (RFC 9111, 3.5)
                 let personal = request.authorization.is_some();
                 let keep = if personal { Keep::Never } else { event.keep };
                 Ok(Plan::Event { key: event.target.to_owned(), kind: event.kind, keep })
             }
-            "OPTIONS" => Ok(Plan::Preflight("GET, OPTIONS")),
-            _ => Err((Refusal::MethodNotAllowed, "GET, OPTIONS")),
+            "OPTIONS" => Ok(Plan::Preflight("GET, HEAD, OPTIONS")),
+            _ => Err((Refusal::MethodNotAllowed, "GET, HEAD, OPTIONS")),
         },
+        // RFC 6455, 4.1: only a GET opens a WebSocket; a HEAD is told what a GET without an upgrade is
+        Route::TwoStep { .. } | Route::OneStep(_) if request.method == "HEAD" => {
+            Err((Refusal::UpgradeRequired, ""))
+        }
         Route::TwoStep { .. } | Route::OneStep(_) if request.method != "GET" => {
-            Err((Refusal::MethodNotAllowed, "GET"))
+            Err((Refusal::MethodNotAllowed, "GET, HEAD"))
         }
         Route::TwoStep { suffix, query } => {
             plan_websocket(websocket::plan_two_step(session, request, suffix, query, page))
@@ -132,8 +138,8 @@ fn plan_without_route(
 ) -> Result<Plan, (Refusal, &'static str)> {
     let fallback = session.worker.gateway.fallback.as_ref().filter(|_| refusal == Refusal::NoSuchRoute);
     match fallback.and_then(|fallback| fallback(request.target)) {
-        Some(answer) if request.method == "GET" => Ok(Plan::Fallback(answer)),
-        Some(_) => Err((Refusal::MethodNotAllowed, "GET")),
+        Some(answer) if matches!(request.method, "GET" | "HEAD") => Ok(Plan::Fallback(answer)),
+        Some(_) => Err((Refusal::MethodNotAllowed, "GET, HEAD")),
         None => Err((refusal, "")),
     }
 }

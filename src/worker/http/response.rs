@@ -57,13 +57,15 @@ pub(crate) fn answer(shape: &Shape, answer: &Answer, by: CacheStatus, now: u64) 
     write(shape, answer.status, &fields, &answer.body)
 }
 
-/// The answer to a browser's preflight (Fetch standard, 3.2.2): `methods` are those of the route.
-pub(crate) fn preflight(shape: &Shape, methods: &str) -> Vec<u8> {
+/// The answer to a browser's preflight (Fetch standard, 3.2.2): `methods` are those of the route, `allow_headers` are the
+/// configured fields that a page may send beside those that the gateway reads.
+pub(crate) fn preflight(shape: &Shape, methods: &str, allow_headers: &[String]) -> Vec<u8> {
+    let headers = [&[forward_fields::ALLOWED.to_owned()], allow_headers].concat().join(", ");
     let mut fields: Vec<Field<'_>> = vec![("Allow", methods)];
     if shape.allow_origin.is_some() {
         fields.extend([
             ("Access-Control-Allow-Methods", methods),
-            ("Access-Control-Allow-Headers", forward_fields::ALLOWED),
+            ("Access-Control-Allow-Headers", &headers),
             ("Access-Control-Max-Age", "600"),
         ]);
     }

@@ -22,7 +22,7 @@ use crate::worker::io::runtime;
 use crate::worker::local::state::Worker;
 use crate::worker::local::task::guarded;
 use crate::worker::node::connect::{self, DialFault};
-use crate::worker::node::exchange::{self, Answered, ExchangeLimits};
+use crate::worker::node::exchange::{self, Answered, ExchangeFault, ExchangeLimits};
 use crate::worker::node::placement::{self, Failed, Retry, Unserved};
 use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
@@ -34,6 +34,10 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
+/// The methods of a WHIP session, as the value of `Access-Control-Allow-Methods` in answers to an OPTIONS that is no preflight.
+/// WHIP libraries look there for PATCH before they trickle, and split at commas only.
+const METHODS: &str = "OPTIONS,POST,PATCH,DELETE";
+
 /// How long finding a node and creating a WHIP session on it may take. SDKs wait longer for this than for a WebSocket.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -42,6 +46,9 @@ pub(crate) struct WhipRequest {
     request: Request,
     method: Method,
     fields: Fields,
+    /// Whether the method takes no body, and whether it takes one of this type. A chunked body may turn out to be empty.
+    takes_empty: Result<(), Refusal>,
+    takes_body: Result<(), Refusal>,
     /// The node that the client named.
     named: Option<Admitted>,
 }
@@ -72,11 +79,19 @@ pub(crate) fn plan(
     let revision = session.revision();
     let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
     let whip = Request::read(route, method, &revision.rules().params, group).map_err(plain)?;
-    check_body(whip.kind, method, request.content_type, request.body == BodyLength::None).map_err(plain)?;
+    let takes = |empty| check_body(whip.kind, method, request.content_type, empty);
+    let (takes_empty, takes_body) = (takes(true), takes(false));
+    match request.body {
+        BodyLength::None => takes_empty,
+        BodyLength::Length(_) => takes_body,
+        BodyLength::Chunked => takes_body.or(takes_empty),
+    }
+    .map_err(plain)?;
     let named = admit_named(session, &whip).map_err(plain)?;
     let mut fields = Fields::of(request, whip.api == Api::Two);
     fields.origin_header = placement::origin_header_for_node(session, request);
-    Ok(Planned::NodeRequest(Box::new(WhipRequest { request: whip, method, fields, named })))
+    let request = WhipRequest { request: whip, method, fields, takes_empty, takes_body, named };
+    Ok(Planned::NodeRequest(Box::new(request)))
 }
 
 /// Admits the node that the client names, if it names one. A WHIP session lives longer than the knowledge about its node:
@@ -119,6 +134,8 @@ pub(crate) struct Forwarding<'f> {
 impl Forwarding<'_> {
     /// Forwards the request to its node. The result is the status and the whole answer for the client.
     pub(crate) async fn run(self, client: &mut Client<'_>) -> Result<(u16, Vec<u8>), Unserved> {
+        let fits = if self.body.is_empty() { self.whip.takes_empty } else { self.whip.takes_body };
+        fits.map_err(Unserved::Refused)?;
         match self.whip.request.step {
             Step::Resource => self.to_resource(client).await,
             Step::Endpoint => self.to_endpoint(client).await,
@@ -139,7 +156,31 @@ impl Forwarding<'_> {
         let try_node = async |client: &mut Client<'_>, admitted: Admitted, _: Instant| {
             self.try_node(client, &admitted, &target).await
         };
-        placement::search(client, &question, SEARCH_TIMEOUT, Retry::UnlessReached, try_node).await
+        let found =
+            placement::search(client, &question, SEARCH_TIMEOUT, Retry::UnlessReached, try_node).await;
+        match found {
+            Err(Unserved::Answered(_, answer)) if self.is_told_by_the_post(answer.status) => {
+                Ok((204, self.options_without_node(client.session)))
+            }
+            found => found,
+        }
+    }
+
+    /// Whether the client is better told by the answer to its POST that the manager has no node for it. SDK 15 shows this
+    /// answer to an OPTIONS as a failed connection, and the same one to a POST as an invalid name.
+    fn is_told_by_the_post(&self, status: u16) -> bool {
+        self.whip.method == Method::Options && matches!(status, 404 | 409)
+    }
+
+    /// The answer to an OPTIONS for which there is no node that could be asked.
+    fn options_without_node(&self, session: &Session) -> Vec<u8> {
+        let shape = Shape { close: self.shape.close || session.is_leaving(), ..self.shape.clone() };
+        let fields = [
+            ("Allow", METHODS),
+            ("Access-Control-Allow-Methods", METHODS),
+            ("Accept-Post", "application/sdp"),
+        ];
+        response::write(&shape, 204, &fields, b"")
     }
 
     /// PATCH and DELETE, and OPTIONS on a resource, go only to the node that created the WHIP session.
@@ -206,8 +247,9 @@ impl Forwarding<'_> {
     }
 }
 
-/// Sends the request in a task of its own. When the client has left before a WHIP session was created, the task deletes
-/// the WHIP session again: its name has to be free for the next client.
+/// Sends the request in a task of its own. When the client has left before a WHIP session was created, or when the node
+/// accepted the request and its answer is of no use, the task deletes the WHIP session again: its name has to be free for the
+/// next client.
 fn start(
     session: &Session,
     permit: Option<&Rc<SessionPermit>>,
@@ -222,11 +264,16 @@ fn start(
     let (metrics, permit) = (Arc::clone(&session.worker.metrics), permit.cloned());
     runtime::spawn(guarded(metrics, async move {
         let _permit = permit;
-        let answered = exchange::exchange(&admitted, &request, limits).await;
-        if let (Err(Ok(answered)), Some(undo)) = (sender.send(answered), undo)
-            && matches!(answered.status, 200..=299)
-        {
-            undo.run(&worker, &admitted, answered.location.as_deref(), limits).await;
+        let (answered, accepted) = match exchange::exchange(&admitted, &request, limits).await {
+            Ok(answered) => (Ok(answered), None),
+            Err(ExchangeFault { fault, accepted }) => (Err(fault), accepted),
+        };
+        let made = match sender.send(answered) {
+            Err(Ok(answered)) if matches!(answered.status, 200..=299) => Some(answered.location),
+            _ => accepted.map(|accepted| accepted.location),
+        };
+        if let (Some(location), Some(undo)) = (made, undo) {
+            undo.run(&worker, &admitted, location.as_deref(), limits).await;
         }
     }));
     answer
@@ -238,6 +285,7 @@ fn exchange_limits(session: &Session) -> ExchangeLimits {
     ExchangeLimits {
         connect_timeout: config.origins.connect_timeout,
         answer_timeout: config.origins.answer_timeout,
+        head_size_max: config.limits.head_size.max(connect::HEAD_LIMITS.head_size_max),
         body_max: config.limits.body_max as u64,
     }
 }
@@ -283,7 +331,7 @@ impl Undo {
         &self,
         worker: &Worker,
         admitted: &Admitted,
-        location: Option<&str>,
+        location: Option<&[u8]>,
         limits: ExchangeLimits,
     ) {
         let at_node = location::at_node(location, &self.request);
@@ -299,7 +347,7 @@ impl Undo {
         };
         let outcome = match exchange::exchange(admitted, &forward.head(), limits).await {
             Ok(_) => DialOutcome::Connected,
-            Err(fault) => fault.outcome(),
+            Err(ExchangeFault { fault, .. }) => fault.outcome(),
         };
         worker.metrics.dials[outcome as usize].add(1);
     }
@@ -323,6 +371,9 @@ fn answer_for_client(
     if let Some(location) = &location {
         fields.push(("Location", location));
     }
+    if success && whip.method == Method::Options {
+        fields.extend([("Allow", METHODS), ("Access-Control-Allow-Methods", METHODS)]);
+    }
     let host = location::session_host(admitted.address());
     if success && whip.request.step == Step::Endpoint {
         fields.push(("Session-Host", &host));
@@ -338,20 +389,22 @@ fn remember(
     session: &Session,
     whip: &WhipRequest,
     admitted: &Admitted,
-    location: Option<&str>,
+    location: Option<&[u8]>,
 ) -> Result<String, Refusal> {
     let gateway = &session.worker.gateway;
-    let at_node = location::at_node(location, &whip.request).map_err(|unusable| {
+    let mut random = [0; 16];
+    let secure = session.revision().tls.crypto_provider().secure_random.fill(&mut random);
+    let at_node = secure
+        .map_err(|_| Refusal::Overloaded)
+        .and_then(|()| location::at_node(location, &whip.request).map_err(|unusable| unusable.refusal()));
+    let at_node = at_node.inspect_err(|_| {
         let undo = Undo::new(session.peer, whip, admitted);
         let (worker, admitted, limits) = (Rc::clone(&session.worker), *admitted, exchange_limits(session));
         let metrics = Arc::clone(&worker.metrics);
-        let run = async move { undo.run(&worker, &admitted, None, limits).await };
+        let location = location.map(<[u8]>::to_vec);
+        let run = async move { undo.run(&worker, &admitted, location.as_deref(), limits).await };
         runtime::spawn(guarded(metrics, run));
-        unusable.refusal()
     })?;
-    let mut random = [0; 16];
-    let secure = session.revision().tls.crypto_provider().secure_random.fill(&mut random);
-    secure.map_err(|_| Refusal::Overloaded)?;
     let handle = Handle::new(random);
     let key = whip.request.affinity_key();
     let at_node = whip.request.with_request_id(at_node);

@@ -7,9 +7,11 @@
 use crate::proto::admission::Admitted;
 use crate::proto::http::body::Body;
 use crate::proto::http::forward_fields;
+use crate::proto::http::head::HeadLimits;
 use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::node::connect::{self, DialFault};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Most interim heads (1xx) that a node may send before its answer. One is usual: `100 Continue`, or a 103.
@@ -21,9 +23,29 @@ pub(crate) struct ExchangeLimits {
     pub connect_timeout: Duration,
     /// For the time from the connection to the last byte of the answer.
     pub answer_timeout: Duration,
+    /// Most bytes of the answer's head.
+    pub head_size_max: usize,
     /// Most bytes of the answer's body.
     pub body_max: u64,
 }
+
+/// Why an exchange gave no whole answer.
+#[derive(Debug)]
+pub(crate) struct ExchangeFault {
+    pub fault: DialFault,
+    /// The answer began with a status of success: the node did what it was asked for.
+    pub accepted: Option<Accepted>,
+}
+
+/// What is known of a request that a node accepted, although its answer is of no use.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The `Location`, if the head of the answer could be read.
+    pub location: Option<Vec<u8>>,
+}
+
+/// How the answers of nodes begin that accept a request.
+const SUCCESS: [&[u8]; 2] = [b"HTTP/1.1 2", b"HTTP/1.0 2"];
 
 /// The whole answer of a node.
 #[derive(Debug)]
@@ -31,7 +53,7 @@ pub(crate) struct Answered {
     pub status: u16,
     /// Header fields that are forwarded to the client.
     pub fields: Vec<(&'static str, String)>,
-    pub location: Option<String>,
+    pub location: Option<Vec<u8>>,
     pub body: Vec<u8>,
 }
 
@@ -41,20 +63,34 @@ pub(crate) async fn exchange(
     admitted: &Admitted,
     request: &[u8],
     limits: ExchangeLimits,
+) -> Result<Answered, ExchangeFault> {
+    let accepted = Cell::new(None);
+    let talk = async {
+        let sock = connect::connect(admitted, limits.connect_timeout).await?;
+        runtime::timeout(limits.answer_timeout, talk(&sock, request, limits, &accepted))
+            .await
+            .unwrap_or(Err(DialFault::UpgradeTimeout))
+    };
+    talk.await.map_err(|fault| ExchangeFault { fault, accepted: accepted.take() })
+}
+
+/// Sends the request while it receives the answer. What the answer's head says of an accepted request goes to `accepted`.
+async fn talk(
+    sock: &Sock,
+    request: &[u8],
+    limits: ExchangeLimits,
+    accepted: &Cell<Option<Accepted>>,
 ) -> Result<Answered, DialFault> {
-    let sock = connect::connect(admitted, limits.connect_timeout).await?;
-    runtime::timeout(limits.answer_timeout, talk(&sock, request, limits.body_max))
-        .await
-        .unwrap_or(Err(DialFault::UpgradeTimeout))
+    connect::send_while(sock, request, receive(sock, limits, accepted)).await
 }
 
-async fn talk(sock: &Sock, request: &[u8], body_max: u64) -> Result<Answered, DialFault> {
-    connect::send_while(sock, request, receive(sock, body_max)).await
-}
-
-async fn receive(sock: &Sock, body_max: u64) -> Result<Answered, DialFault> {
+async fn receive(
+    sock: &Sock,
+    limits: ExchangeLimits,
+    accepted: &Cell<Option<Accepted>>,
+) -> Result<Answered, DialFault> {
     let mut bytes = Vec::new();
-    let (mut answered, mut body) = read_head(sock, &mut bytes, body_max).await?;
+    let (mut answered, mut body) = read_head(sock, &mut bytes, limits, accepted).await?;
     loop {
         let used = fill(&mut answered.body, &mut body, &bytes)?;
         bytes.drain(..used);
@@ -75,19 +111,32 @@ async fn receive(sock: &Sock, body_max: u64) -> Result<Answered, DialFault> {
 }
 
 /// Reads the final head and skips interim ones (1xx). The bytes behind it stay in `bytes`.
-async fn read_head(sock: &Sock, bytes: &mut Vec<u8>, body_max: u64) -> Result<(Answered, Body), DialFault> {
+async fn read_head(
+    sock: &Sock,
+    bytes: &mut Vec<u8>,
+    limits: ExchangeLimits,
+    accepted: &Cell<Option<Accepted>>,
+) -> Result<(Answered, Body), DialFault> {
     let bad = DialFault::BadHandshake(None);
+    let body_max = limits.body_max;
+    let head_limits = HeadLimits { head_size_max: limits.head_size_max, ..connect::HEAD_LIMITS };
     let (mut seen, mut interim_heads) = (0, 0);
     loop {
-        let used = match forward_fields::answer(bytes, seen, &connect::HEAD_LIMITS).map_err(|_| bad)? {
+        if SUCCESS.iter().any(|success| bytes.starts_with(success)) {
+            accepted.set(Some(Accepted { location: None }));
+        }
+        let used = match forward_fields::answer(bytes, seen, &head_limits).map_err(|_| bad)? {
             Some((answer, used)) if answer.head.status >= 200 => {
                 let fields = answer.fields.iter().map(|(name, value)| (*name, (*value).to_owned()));
                 let answered = Answered {
                     status: answer.head.status,
                     fields: fields.collect(),
-                    location: answer.location.map(str::to_owned),
+                    location: answer.location.map(<[u8]>::to_vec),
                     body: Vec::new(),
                 };
+                if matches!(answered.status, 200..=299) {
+                    accepted.set(Some(Accepted { location: answered.location.clone() }));
+                }
                 let body = match answer.head.until_close {
                     true => Body::until_close(body_max),
                     false => Body::new(answer.head.body, body_max).map_err(|_| bad)?,

@@ -76,9 +76,14 @@ fn the_key_exchange_is_post_quantum() {
 }
 
 #[test]
-fn alpn_offers_http_1_1_only() {
+fn alpn_chooses_http_1_1_before_http_1_0_and_nothing_else() {
     let bed = TestBed::start();
-    for (offer, answer) in [(&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])), (&[], None)] {
+    for (offer, answer) in [
+        (&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])),
+        (&["http/1.0", "http/1.1"], Some(b"http/1.1")),
+        (&["http/1.0"], Some(b"http/1.0")),
+        (&[], None),
+    ] {
         let tls = bed.client_builder().with(speaking(offer)).connect_tls_stream();
         assert_eq!(tls.conn.alpn_protocol(), answer);
         assert_eq!(connection(tls).get("/nowhere").status(), 404);

@@ -108,13 +108,40 @@ fn the_client_gets_no_answer_before_the_node_accepts() {
 }
 
 #[test]
+fn subprotocols_may_be_offered_in_several_lines() {
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    for lines in [&["chat", "json"][..], &["json", "chat"], &["", "chat, json"], &["json"]] {
+        let request = lines.iter().fold(Request::upgrade(&bed.websocket_target(1)), |request, line| {
+            request.with("Sec-WebSocket-Protocol", line)
+        });
+        let (mut client, mut node, head) = bed.pending_upgrade(&listener, &request);
+        assert_eq!(head.field("sec-websocket-protocol"), Some("json"));
+        node.answer_upgrade(&head, "Sec-WebSocket-Protocol: json\r\n");
+        assert_eq!(client.read_response().field("sec-websocket-protocol"), Some("json"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_user_agent_beyond_ascii_reaches_the_node_with_its_visible_part() {
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let request = Request::upgrade(&bed.websocket_target(1)).with("User-Agent", "Caf\u{e9}/1 (iPhone)");
+    let (_, _, head) = bed.pending_upgrade(&listener, &request);
+    assert_eq!(head.field("user-agent"), Some("Caf/1 (iPhone)"));
+}
+
+#[test]
 fn extensions_are_negotiated_end_to_end_when_forwarded() {
     let bed = TestBed::with(|config, _| config.set("origins.extensions", "forward"));
     let listener = bed.node(1);
     let offer = "permessage-deflate; client_max_window_bits";
-    let request = Request::upgrade(&bed.websocket_target(1)).with("Sec-WebSocket-Extensions", offer);
+    // several lines are one list (RFC 6455, 11.3.2)
+    let request = Request::upgrade(&bed.websocket_target(1))
+        .with("Sec-WebSocket-Extensions", "x-other")
+        .with("Sec-WebSocket-Extensions", offer);
     let (mut client, mut node, head) = bed.pending_upgrade(&listener, &request);
-    assert_eq!(head.field("sec-websocket-extensions"), Some(offer));
+    assert_eq!(head.field("sec-websocket-extensions"), Some(format!("x-other, {offer}").as_str()));
     node.send(
         format!("{}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", upgrade_response(&head)).as_bytes(),
     );

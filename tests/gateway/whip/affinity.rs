@@ -1,7 +1,7 @@
 //! PATCH and DELETE reach the node that took the POST, on any connection and with any form of address.
 
-use crate::harness::whip::{FORMS, Form, delete, empty_post, patch, post};
-use crate::harness::{Config, Gateway, HttpPeer, Reply, TestBed, eventually};
+use crate::harness::whip::{ANSWER, FORMS, Form, delete, empty_post, patch, post};
+use crate::harness::{Config, Gateway, HttpPeer, Reply, Request, TestBed, eventually};
 
 /// Enough connections that both workers get some.
 const CONNECTIONS: usize = 8;
@@ -172,6 +172,24 @@ fn an_unknown_resource_is_not_found() {
     }
     assert_eq!((node.dials(), bed.manager.dials()), (0, 0));
     assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[("code", "no_such_resource")]), 10.0);
+}
+
+#[test]
+fn a_location_leads_to_its_node_however_it_is_escaped() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    node.answer("POST ", Reply::created("/live/whip/resource/other", ANSWER));
+    for form in FORMS {
+        for (from, to, times) in [("~", "%7E", 2), ("~", "%7e", 2), ("%62", "b", 1), ("a", "%61", 1)] {
+            let created = bed.created(&post(&form.endpoint("whip", "a%62~c", bed.ip(1), "")));
+            let (path, last) = created.location().rsplit_once('/').unwrap();
+            let location = format!("{path}/{}", last.replacen(from, to, times));
+            assert_eq!(bed.exchange(&patch(&location)).status(), 204, "{form:?}: {location}");
+            assert_eq!(bed.exchange(&Request::new("OPTIONS", &location)).status(), 204, "{location}");
+            assert_eq!(bed.exchange(&delete(&location)).status(), 200, "{form:?}: {location}");
+            assert_eq!(node.last().line(), "DELETE /live/whip/resource/other", "{form:?}");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::harness::reply::chunks;
 use crate::harness::whip::{ANSWER, FORMS, Form, OFFER, SDP, empty_post, post};
-use crate::harness::{Connection, Reply, Request, TestBed};
+use crate::harness::{Connection, Reply, Request, TestBed, eventually};
 use std::time::Instant;
 
 const ENDPOINT: &str = "/as/v1/proxy/whip/live/s?nodeGroup=ng1";
@@ -65,6 +65,32 @@ fn an_empty_chunked_body_is_an_empty_body() {
 }
 
 #[test]
+fn a_delete_and_a_whep_post_may_have_an_empty_chunked_body() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let chunked = |method: &str, target: &str| {
+        Request::new(method, target).chunked_body(SDP, "", 1).without("Content-Type")
+    };
+    for form in FORMS {
+        let endpoint = form.endpoint("whep", "s", bed.ip(1), "");
+        let created = bed.created(&chunked("POST", &endpoint));
+        assert_eq!((node.last().body.len(), node.last().field("content-length")), (0, Some("0")));
+        assert_eq!(bed.exchange(&chunked("DELETE", created.location())).status(), 200, "{form:?}");
+        assert_eq!(bed.exchange(&chunked("OPTIONS", &endpoint)).status(), 204, "{form:?}");
+        let count = node.count();
+        for request in [
+            chunked("POST", &form.endpoint("whip", "s", bed.ip(1), "")),
+            Request::new("POST", &form.endpoint("whip", "s", bed.ip(1), "")).chunked_body(SDP, "", 1),
+            Request::new("POST", &endpoint).chunked_body("text/plain", "v=0", 1),
+            Request::new("DELETE", created.location()).chunked_body(SDP, "v=0", 1),
+        ] {
+            bed.exchange(&request).assert_refusal(400, "bad_request");
+        }
+        assert_eq!(node.count(), count);
+    }
+}
+
+#[test]
 fn an_answer_arrives_in_any_framing() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
@@ -90,9 +116,11 @@ fn an_answer_that_is_cut_short_never_looks_complete() {
     let bed = TestBed::with(|config, _| config.set("origins.answer_timeout", "1s"));
     let node = bed.whip_node(1);
     let half_chunk =
-        b"HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\nLocation: /live/whip/resource/s\r\n\
+        b"HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\nLocation: /live/whip/resource/other\r\n\
                        Transfer-Encoding: chunked\r\n\r\n10\r\nv=0\r\n";
-    for reply in [Reply::created("/live/whip/resource/s", ANSWER).truncated(), Reply::raw(&half_chunk[..])] {
+    for reply in
+        [Reply::created("/live/whip/resource/other", ANSWER).truncated(), Reply::raw(&half_chunk[..])]
+    {
         node.answer("POST ", reply);
         let mut client = bed.client();
         client.send_request(&post(ENDPOINT).with("Connection", "close"));
@@ -101,7 +129,39 @@ fn an_answer_that_is_cut_short_never_looks_complete() {
         let cut = text.starts_with("HTTP/1.1 201") && !text.contains("\r\n0\r\n\r\n");
         let refused = text.starts_with("HTTP/1.1 502") || text.starts_with("HTTP/1.1 504");
         assert!(refused || cut || text.is_empty(), "{text}");
+        eventually("the session is deleted where the node said", || {
+            node.lines().last().is_some_and(|line| line == "DELETE /live/whip/resource/other")
+        });
     }
+}
+
+#[test]
+fn a_session_whose_answer_is_of_no_use_is_deleted() {
+    let bed = TestBed::with(|config, _| config.set("limits.body_max", "8KiB"));
+    let node = bed.whip_node(1);
+    let created = |fields: &str| Reply::raw(format!("HTTP/1.1 201 Created\r\n{fields}\r\n").into_bytes());
+    let large = Reply::created("/live/whip/resource/other", &long(9 << 10));
+    let head = "Location: /live/whip/resource/other\r\n";
+    for (reply, path) in [
+        (large, "/live/whip/resource/other"),
+        (created(&format!("{head}Content-Length: 1\r\nContent-Length: 2\r\n")), "/live/whip/resource/s"),
+        (created(&format!("{head}X: {}\r\n", long(20 << 10))), "/live/whip/resource/s"),
+        (created(&format!("{head}Broken\r\n")), "/live/whip/resource/s"),
+    ] {
+        node.answer("POST ", reply);
+        let posts = node.count();
+        assert_eq!(bed.exchange(&post(ENDPOINT)).status(), 502, "{path}");
+        eventually("the session is deleted", || {
+            node.count() == posts + 2 && node.last().line() == format!("DELETE {path}")
+        });
+    }
+    // a node that refuses made nothing, and the name may be that of another client
+    let refused = b"HTTP/1.1 409 Conflict\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n".to_vec();
+    node.answer("POST ", Reply::raw(refused));
+    let posts = node.count();
+    assert_eq!(bed.exchange(&post(ENDPOINT)).status(), 502);
+    bed.exchange(&Request::new("OPTIONS", ENDPOINT));
+    assert_eq!(node.count(), posts + 2, "{:?}", node.lines());
 }
 
 #[test]

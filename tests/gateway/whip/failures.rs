@@ -164,6 +164,36 @@ fn an_error_of_the_manager_is_passed_to_the_client() {
     assert_eq!(node.dials(), 0);
 }
 
+/// What SDK 15 does: a refused OPTIONS is a failed connection to it, a refused POST has a reason.
+#[test]
+fn an_options_without_a_node_is_answered_and_the_post_tells_the_truth() {
+    let bed = TestBed::with(|config, _| config.set("cors.allow_origins", vec!["https://app.example"]));
+    let node = bed.whip_node(1);
+    let body = r#"{"errorMessage":"no"}"#;
+    for form in [Form::Proxy, Form::Direct] {
+        for kind in ["whip", "whep"] {
+            for status in [404, 409] {
+                bed.manager.answer("", Reply::json(status, body));
+                let endpoint = form.endpoint(kind, &format!("s{status}"), bed.ip(1), "");
+                let options = Request::new("OPTIONS", &endpoint).by_page("https://app.example");
+                let response = bed.exchange(&options);
+                assert_eq!((response.status(), response.text().as_str()), (204, ""), "{form:?} {kind}");
+                assert_eq!(response.field("access-control-allow-origin"), Some("https://app.example"));
+                assert_eq!(response.field("session-host"), None);
+                let refused = bed.exchange(&post(&endpoint).by_page("https://app.example"));
+                assert_eq!((refused.status(), refused.text().as_str()), (status, body), "{form:?} {kind}");
+            }
+            for status in [400, 401, 403, 500, 503] {
+                bed.manager.answer("", Reply::json(status, body));
+                let endpoint = form.endpoint(kind, &format!("s{status}"), bed.ip(1), "");
+                let response = bed.exchange(&Request::new("OPTIONS", &endpoint));
+                assert_eq!(response.status(), status, "{form:?} {kind}");
+            }
+        }
+    }
+    assert_eq!(node.dials(), 0);
+}
+
 #[test]
 fn a_failing_manager_is_answered_with_502_or_504() {
     let mut bed = TestBed::with(|config, _| config.set("stream_manager.timeout", "300ms"));

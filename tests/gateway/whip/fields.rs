@@ -92,6 +92,42 @@ fn the_client_gets_only_permitted_fields() {
 }
 
 #[test]
+fn large_fields_pass_or_are_refused_and_are_never_lost() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let endpoint = Form::Proxy.endpoint("whip", "s", bed.ip(1), "");
+    for size in [4000, 4097, 7000] {
+        let token = format!("Bearer {}", "x".repeat(size));
+        bed.created(&post(&endpoint).with("Authorization", &token));
+        assert!(node.last().field("authorization") == Some(&token), "{size}");
+    }
+    let count = node.count();
+    let token = format!("Bearer {}", "x".repeat(9000));
+    bed.exchange(&post(&endpoint).with("Authorization", &token)).assert_refusal(431, "head_too_large");
+    assert_eq!(node.count(), count);
+    for size in [4097, 7000, 12_000] {
+        let link = format!("<turn:turn.example>; rel=\"ice-server\"; credential=\"{}\"", "x".repeat(size));
+        node.answer("POST ", Reply::created("/live/whip/resource/s", ANSWER).field("Link", &link));
+        assert!(bed.created(&post(&endpoint)).field("link") == Some(&link), "{size}");
+    }
+}
+
+#[test]
+fn a_user_agent_beyond_ascii_keeps_its_visible_part() {
+    let bed = TestBed::start();
+    let node = bed.whip_node(1);
+    let bytes = post(&Form::Direct.endpoint("whip", "s", bed.ip(1), "")).with("User-Agent", "Caf#/1 (iPad)");
+    for letter in ["\u{e9}".as_bytes(), b"\xe9", "\u{1f4f7}".as_bytes()] {
+        let bytes = bytes.bytes();
+        let mark = bytes.iter().position(|byte| *byte == b'#').unwrap();
+        let mut client = bed.client();
+        client.send(&[&bytes[..mark], letter, &bytes[mark + 1..]].concat());
+        assert_eq!(client.read_response().status(), 201);
+        assert_eq!(node.last().field("user-agent"), Some("Caf/1 (iPad)"));
+    }
+}
+
+#[test]
 fn secrets_of_ice_servers_and_accounts_are_not_logged() {
     let bed = TestBed::with(|config, _| {
         config.set("log.level", "trace");

@@ -19,6 +19,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+/// The protocols that a client may offer (ALPN), the preferred one first. Some clients of HTTP/1.0 offer its name only.
+const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+
 /// The public facts of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Facts {
@@ -241,7 +244,7 @@ pub fn server_config(tls: &Tls, certificates: Vec<Loaded>) -> Result<Arc<ServerC
         .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 2;

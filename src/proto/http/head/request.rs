@@ -3,14 +3,15 @@
 use crate::proto::http::head::common::{BodyLength, Common, FIELDS_MAX, HeadLimits, parse_fault};
 use crate::proto::http::head::end::find_end;
 use crate::proto::http::head::fault::HeadFault;
-use crate::proto::http::head::value::{is_authority, once, origin_form, visible};
+use crate::proto::http::head::value::{is_authority, list, once, origin_form, visible};
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 /// Bytes of a request line around its target: method of at most 20 bytes, two spaces, version, line end.
 const REQUEST_LINE_REST: usize = 20 + 1 + 1 + "HTTP/1.1\r\n".len();
 
 /// A request head, reduced to what the gateway acts on. Fields are those with the same name unless a comment says otherwise;
-/// a second one of a kind is a fault.
+/// a second one of a kind is a fault. Of a list several lines are one (RFC 9110 5.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'b> {
     /// The method as it came; methods are case-sensitive (RFC 9110 9.1).
@@ -33,24 +34,26 @@ pub struct Request<'b> {
     pub ws_key: Option<&'b str>,
     /// `Sec-WebSocket-Version`, not checked.
     pub ws_version: Option<&'b str>,
-    /// `Sec-WebSocket-Extensions`: the extensions that the client offers.
-    pub ws_extensions: Option<&'b str>,
-    /// `Sec-WebSocket-Protocol`: the subprotocols that the client offers.
-    pub ws_protocol: Option<&'b str>,
+    /// `Sec-WebSocket-Extensions`: the extensions that the client offers. A list (RFC 6455 11.3.2).
+    pub ws_extensions: Option<Cow<'b, str>>,
+    /// `Sec-WebSocket-Protocol`: the subprotocols that the client offers. A list (RFC 6455 11.3.4).
+    pub ws_protocol: Option<Cow<'b, str>>,
     /// The web origin of the page that made the request.
     pub origin: Option<&'b str>,
-    /// Only if it is visible ASCII; of several fields the last.
-    pub user_agent: Option<&'b str>,
+    /// As it came, perhaps with bytes over 127; of several fields the last.
+    pub user_agent: Option<&'b [u8]>,
     pub authorization: Option<&'b str>,
     pub content_type: Option<&'b str>,
-    pub if_match: Option<&'b str>,
-    pub if_none_match: Option<&'b str>,
+    /// A list.
+    pub if_match: Option<Cow<'b, str>>,
+    /// A list.
+    pub if_none_match: Option<Cow<'b, str>>,
     /// Only if it is visible ASCII; of several fields the last.
     pub accept: Option<&'b str>,
     /// `Access-Control-Request-Method`: with it an OPTIONS is a preflight.
     pub acr_method: Option<&'b str>,
-    /// `Access-Control-Request-Headers`.
-    pub acr_headers: Option<&'b str>,
+    /// `Access-Control-Request-Headers`. A list.
+    pub acr_headers: Option<Cow<'b, str>>,
     /// Whether there is a cookie; its value is never read.
     pub cookie: bool,
 }
@@ -148,9 +151,9 @@ impl<'b> Request<'b> {
         } else if is("sec-websocket-version") {
             once(&mut self.ws_version, value)
         } else if is("sec-websocket-extensions") {
-            once(&mut self.ws_extensions, value)
+            list(&mut self.ws_extensions, value)
         } else if is("sec-websocket-protocol") {
-            once(&mut self.ws_protocol, value)
+            list(&mut self.ws_protocol, value)
         } else if is("origin") {
             once(&mut self.origin, value)
         } else if is("authorization") {
@@ -158,17 +161,17 @@ impl<'b> Request<'b> {
         } else if is("content-type") {
             once(&mut self.content_type, value)
         } else if is("if-match") {
-            once(&mut self.if_match, value)
+            list(&mut self.if_match, value)
         } else if is("if-none-match") {
-            once(&mut self.if_none_match, value)
+            list(&mut self.if_none_match, value)
         } else if is("access-control-request-method") {
             once(&mut self.acr_method, value)
         } else if is("access-control-request-headers") {
-            once(&mut self.acr_headers, value)
+            list(&mut self.acr_headers, value)
         } else {
             // no two readers can disagree about these, so several or odd ones are no fault
             if is("user-agent") {
-                self.user_agent = visible(value);
+                self.user_agent = Some(value);
             } else if is("accept") {
                 self.accept = visible(value);
             } else if is("cookie") {

@@ -24,7 +24,7 @@ fn a_browsers_upgrade_is_read() {
     assert_eq!((request.method, request.target), ("GET", "/streammanager/?id=s"));
     assert!(request.upgrade_websocket && request.keep_alive && request.cookie);
     assert_eq!(request.ws_key, Some("dGhlIHNhbXBsZSBub25jZQ=="));
-    assert_eq!((request.ws_version, request.ws_protocol), (Some("13"), None));
+    assert_eq!((request.ws_version, request.ws_protocol.as_deref()), (Some("13"), None));
     assert_eq!((request.origin, request.body), (Some("https://a.example:8443"), BodyLength::None));
 }
 
@@ -103,6 +103,29 @@ fn lines_that_other_readers_understand_differently_are_refused() {
         assert_eq!(with(&format!("\r\n{line}"), ""), Err(fault), "{line:?}");
     }
     assert_eq!(with("GET / HTTP/1.1", "X: a\tb \u{fc}\r\n"), Ok(()));
+}
+
+#[test]
+fn several_lines_of_a_list_are_one() {
+    let read = |fields: &str| {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let (request, _) = request(head.as_bytes(), 0, &LIMITS)?.expect("a complete head");
+        let texts = [&request.ws_protocol, &request.ws_extensions, &request.if_match, &request.acr_headers];
+        Ok::<_, HeadFault>(texts.map(|list| list.as_deref().map(str::to_owned)))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        read(
+            "Sec-WebSocket-Protocol: a\r\nsec-websocket-protocol: b, c\r\nSec-WebSocket-Extensions: x; y=1\r\n\
+             Sec-WebSocket-Extensions: z\r\nIf-Match: \"1\"\r\nIf-Match: \"2\"\r\n"
+        ),
+        Ok([some("a, b, c"), some("x; y=1, z"), some("\"1\", \"2\""), None])
+    );
+    let protocol = |fields: &str| read(fields).map(|[protocol, ..]| protocol);
+    let field = "Sec-WebSocket-Protocol:";
+    assert_eq!(protocol(&format!("{field}\r\n{field} a\r\n{field}\r\n")), Ok(some("a")));
+    assert_eq!(protocol(&format!("{field}\r\n{field}\r\n")), Ok(some("")));
+    assert_eq!(protocol(&format!("{field} a\r\n{field} \u{fc}\r\n")), Err(HeadFault::Field));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Nothing here knows which field a value came from.
 
 use crate::proto::http::head::fault::HeadFault;
+use std::borrow::Cow;
 
 /// Whether a request target may hold this byte (P1).
 pub(crate) fn target_byte(byte: u8) -> bool {
@@ -14,6 +15,22 @@ pub(crate) fn target_byte(byte: u8) -> bool {
 pub(crate) fn once<'b>(stored: &mut Option<&'b str>, value: &'b [u8]) -> Result<(), HeadFault> {
     let value = visible(value).ok_or(HeadFault::Field)?;
     if stored.replace(value).is_some() { Err(HeadFault::Field) } else { Ok(()) }
+}
+
+/// Stores a line of a field that is a list (RFC 9110 5.3): several lines mean one, with commas between their values; an empty
+/// line adds nothing. Fails if a line is not visible ASCII.
+pub(crate) fn list<'b>(stored: &mut Option<Cow<'b, str>>, value: &'b [u8]) -> Result<(), HeadFault> {
+    let value = visible(value).ok_or(HeadFault::Field)?;
+    match stored {
+        Some(list) if value.is_empty() && !list.is_empty() => {}
+        Some(list) if !list.is_empty() => {
+            let list = list.to_mut();
+            list.push_str(", ");
+            list.push_str(value);
+        }
+        _ => *stored = Some(Cow::Borrowed(value)),
+    }
+    Ok(())
 }
 
 /// The value as text if it is visible ASCII, spaces and tabs; httparse also accepts bytes over 127 (obs-text).

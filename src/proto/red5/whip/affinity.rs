@@ -1,15 +1,18 @@
 //! The name by which a WHIP session is found again without a handle.
 
 use crate::proto::red5::route::Kind;
+use percent_encoding::percent_decode_str;
 
 /// Names a WHIP session by kind, app, stream, and for WHEP the `requestId`, for clients that do not follow `Location`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AffinityKey(Box<str>);
 
 impl AffinityKey {
-    /// The key of a session; `request_id` is empty for WHIP and for a WHEP client without one.
+    /// The key of a session; `request_id` is empty for WHIP and for a WHEP client without one. Names that differ in their
+    /// escapes only are the same: some clients escape what the gateway's `Location` does not, and the node decodes both.
     pub(crate) fn new(kind: Kind, scope: &str, stream: &str, request_id: &str) -> Self {
-        // no segment of a path can hold a slash or a line end, so no two sessions have the same text
+        let [scope, stream] = [scope, stream].map(|text| percent_decode_str(text).decode_utf8_lossy());
+        // no segment of a path can hold a slash or a line end, escaped or not, so no two sessions have the same text
         Self(format!("{}/{scope}/{stream}\n{request_id}", kind.word()).into_boxed_str())
     }
 

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-/// Stands between a stream and its handle; no browser and no SDK escapes it.
-const MARK: u8 = b'~';
+/// Stands between a stream and its handle. No browser and no SDK escapes it, but some libraries do.
+const MARK: char = '~';
+
+/// Escapes of the mark (RFC 3986 2.3: the same as the mark).
+const ESCAPED: [&str; 2] = ["%7E", "%7e"];
 
 /// The random name of a WHIP session, 128 bits, so that it can't be guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,17 +22,15 @@ impl Handle {
     }
 
     /// Splits a path's last segment into the stream and the handle behind it, if there is one. A text that is not exactly
-    /// what `Display` writes is no handle and belongs to the stream.
+    /// what `Display` writes, but for an escape of the mark, is no handle and belongs to the stream.
     pub fn split(segment: &str) -> (&str, Option<Self>) {
-        let whole = (segment, None);
-        let Some(at) = segment.len().checked_sub(Self::DIGITS + 1) else { return whole };
-        if at == 0 || segment.as_bytes()[at] != MARK {
-            return whole;
-        }
-        match Self::parse(&segment.as_bytes()[at + 1..]) {
-            Some(handle) => (&segment[..at], Some(handle)),
-            None => whole,
-        }
+        let handle = || {
+            let (before, digits) = segment.split_at_checked(segment.len().checked_sub(Self::DIGITS)?)?;
+            let escaped = || ESCAPED.iter().find_map(|escape| before.strip_suffix(escape));
+            let stream = before.strip_suffix(MARK).or_else(escaped).filter(|stream| !stream.is_empty())?;
+            Some((stream, Self::parse(digits.as_bytes())?))
+        };
+        handle().map_or((segment, None), |(stream, handle)| (stream, Some(handle)))
     }
 
     /// Reads 32 hexadecimal digits in lower case.
@@ -53,6 +54,6 @@ impl Handle {
 /// Writes `~` and 32 hexadecimal digits, to be put behind a stream.
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{:032x}", char::from(MARK), u128::from_be_bytes(self.0))
+        write!(f, "{MARK}{:032x}", u128::from_be_bytes(self.0))
     }
 }

@@ -71,7 +71,9 @@ impl Request {
             WhipForm::Proxy { .. } => Api::Two,
             WhipForm::Direct { .. } | WhipForm::Manager { .. } => Api::One,
         };
-        let step = step_of(route).unwrap_or(match method {
+        let step = step_of(route).unwrap_or_else(|| match method {
+            // a client that follows its Location asks for the methods of the resource
+            Method::Options if Handle::split(route.stream).1.is_some() => Step::Resource,
             Method::Options | Method::Post => Step::Endpoint,
             Method::Patch | Method::Delete => Step::Resource,
         });
