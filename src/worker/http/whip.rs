@@ -107,6 +107,15 @@ fn remembered(gateway: &Gateway, request: &Request) -> Option<Arc<WhipSession>> 
     }
 }
 
+/// The target at the node for a request about a remembered WHIP session. Only the handle, which can't be guessed, stands for
+/// the node's own resource, which may be as secret. A request without it gets what its name would get at the node.
+fn target_at_node(request: &Request, whip_session: &WhipSession) -> String {
+    match request.handle {
+        Some(_) => request.resource_target(&whip_session.at_node),
+        None => request.node_target(),
+    }
+}
+
 /// A request on its way to a node.
 pub(crate) struct Forwarding<'f> {
     /// Held by every task that may outlive the client, so that clients that leave at once do not get past the limits.
@@ -155,14 +164,20 @@ impl Forwarding<'_> {
             (Some(whip_session), _) => {
                 // it was admitted when the WHIP session was created, by whatever rule
                 let admitted = session.revision().admit_configured(whip_session.node);
-                (admitted.map_err(Unserved::Refused)?, request.resource_target(&whip_session.at_node))
+                (admitted.map_err(Unserved::Refused)?, target_at_node(request, whip_session))
             }
             (None, Some(named)) => (named, request.node_target()),
             (None, None) => return Err(Unserved::Refused(Refusal::NoSuchResource)),
         };
         let answer = self.try_node(client, &admitted, &target).await;
         let is_over = matches!(&answer, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
-        if let Some(whip_session) = remembered.filter(|_| self.whip.method == Method::Delete && is_over) {
+        // an answer about another resource of the node says nothing about the WHIP session
+        let is_asked =
+            |whip_session: &Arc<WhipSession>| target == request.resource_target(&whip_session.at_node);
+        if let Some(whip_session) = remembered.filter(is_asked)
+            && self.whip.method == Method::Delete
+            && is_over
+        {
             gateway.whip_sessions.forget(&whip_session);
         }
         answer.map_err(|failed| failed.why)
