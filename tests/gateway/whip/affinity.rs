@@ -421,3 +421,47 @@ fn the_name_alone_reaches_only_what_it_reaches_at_the_node() {
         }
     }
 }
+
+#[test]
+fn a_flood_of_sessions_from_one_address_takes_none_from_others() {
+    // more than the memory for all WHIP sessions
+    const FLOOD: usize = 4400;
+    const THREADS: usize = 4;
+    let bed = TestBed::with(|config, _| config.set("answers.subscribe_ttl", "60s"));
+    let node = bed.whip_node(1);
+    let long = "x".repeat(4000);
+    node.answer(
+        "POST /live/whep/endpoint/s?",
+        Reply::created(&format!("/live/whep/resource/s?{long}"), "v=0"),
+    );
+    let flooder = bed.workspace.client_ip(2);
+    let player = bed.workspace.client_ip(3);
+    let other_publisher = bed.workspace.client_ip(4);
+    let create = |from, request: &Request| {
+        let created = bed.client_builder().from(from).connect_tls().exchange(request);
+        assert_eq!(created.status(), 201, "{created:?}");
+        created.location().to_owned()
+    };
+    // one publisher has the address of the flood, one has not
+    let locations = [
+        create(flooder, &post(&Form::Direct.endpoint("whip", "camera", bed.ip(1), ""))),
+        create(other_publisher, &post(&Form::Direct.endpoint("whip", "camera2", bed.ip(1), ""))),
+        create(player, &empty_post(&Form::Direct.endpoint("whep", "player", bed.ip(1), ""))),
+    ];
+    let endpoint = Form::Direct.endpoint("whep", "s", bed.ip(1), "");
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let mut client = bed.client_builder().from(flooder).connect_tls();
+            let endpoint = &endpoint;
+            scope.spawn(move || {
+                for n in (thread..FLOOD).step_by(THREADS) {
+                    let request = empty_post(&format!("{endpoint}&requestId=r{n}"));
+                    assert_eq!(client.exchange(&request).status(), 201);
+                }
+            });
+        }
+    });
+    for location in locations {
+        assert_eq!(bed.exchange(&delete(&location)).status(), 200, "{location}");
+    }
+}

@@ -50,7 +50,7 @@ pub const FLOORS: &[Floor] = &[
             &["questions"],
             &["answers"],
             &["nodes", "whip_sessions", "limits", "revision"],
-            &["counters", "clock", "session_id"],
+            &["client_address", "counters", "clock", "session_id"],
             &["atomic"],
         ],
     },
