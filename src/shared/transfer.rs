@@ -24,6 +24,9 @@ enum StateRecord<'l> {
     Learned {
         node: IpAddr,
         millis_left: u64,
+        /// The stream manager that named it. A node of another one is not learned. Older versions do not say it.
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        manager: Option<std::borrow::Cow<'l, str>>,
     },
     Whip {
         node: IpAddr,
@@ -41,8 +44,12 @@ enum StateRecord<'l> {
 /// Exports the learned nodes and the WHIP sessions, one line each. Lines may hold secrets of clients.
 pub fn export(gateway: &Gateway) -> Vec<String> {
     let learned = gateway.nodes.learned();
-    let learned =
-        learned.iter().map(|(node, left)| StateRecord::Learned { node: *node, millis_left: millis(*left) });
+    let manager = manager(gateway);
+    let learned = learned.iter().map(|(node, left)| StateRecord::Learned {
+        node: *node,
+        millis_left: millis(*left),
+        manager: Some(manager.as_str().into()),
+    });
     let sessions = gateway.whip_sessions.all();
     let sessions = sessions.iter().map(|session| StateRecord::Whip {
         node: session.node,
@@ -55,10 +62,17 @@ pub fn export(gateway: &Gateway) -> Vec<String> {
     lines.filter(|line| line.len() <= LINE_MAX).collect()
 }
 
+/// The configured stream manager, as records name it.
+fn manager(gateway: &Gateway) -> String {
+    gateway.newest().config.stream_manager.url.to_string()
+}
+
 /// Imports one line of a predecessor. A line that this version does not understand has no effect.
 pub fn import(gateway: &Gateway, line: &str) {
     match serde_json::from_str(line) {
-        Ok(StateRecord::Learned { node, millis_left }) => {
+        Ok(StateRecord::Learned { node, millis_left, manager: its })
+            if its.as_deref().is_none_or(|its| its == manager(gateway)) =>
+        {
             gateway.nodes.learn_for(node, Duration::from_millis(millis_left));
         }
         Ok(StateRecord::Whip { node, handle, at_node, key, client }) => {
@@ -67,6 +81,9 @@ pub fn import(gateway: &Gateway, line: &str) {
             let (at_node, key) = (at_node.into_owned(), AffinityKey::from_text(&key));
             let client = client.unwrap_or(CLIENT_UNKNOWN);
             gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client });
+        }
+        Ok(StateRecord::Learned { .. }) => {
+            tracing::debug!("a node that another stream manager named is not taken over");
         }
         Err(_) => tracing::debug!("unknown record of the predecessor skipped"),
     }
@@ -87,7 +104,8 @@ mod tests {
     #[test]
     fn the_first_version_reads_all_records() {
         let node = IpAddr::from([10, 0, 0, 5]);
-        let learned = StateRecord::Learned { node, millis_left: 7 };
+        let learned =
+            StateRecord::Learned { node, millis_left: 7, manager: Some("http://10.0.0.2:80".into()) };
         let whip = StateRecord::Whip {
             node,
             handle: "~00".to_owned(),
