@@ -17,10 +17,6 @@ const TABLE_BYTES_MAX: usize = 16 << 20;
 /// What a WHIP session needs in memory besides its two texts, in bytes, approximately.
 const ENTRY_OVERHEAD: usize = 640;
 
-/// Most sessions of publishers that are remembered for one name and one address. A node lets one publisher have a name, so
-/// the older ones are over, and a publisher that reconnects without a DELETE pushes out no other one of its address.
-const PUBLISHERS_OF_NAME_MAX: usize = 16;
-
 /// A WHIP session: what a POST created at a node.
 #[derive(Debug)]
 pub(crate) struct WhipSession {
@@ -112,8 +108,9 @@ struct Table {
     /// The sessions of each name, by the time at which they were made: once for all addresses (`None`) and once for the address
     /// of the session.
     names: BTreeMap<(AffinityKey, Option<IpAddr>, u64), Handle>,
-    /// The sessions of each address, by the time of their last use.
-    uses: BTreeMap<(IpAddr, u64), Handle>,
+    /// The sessions of each address, in the order in which they would go: first those for which [`Entry::is_newest`] is false,
+    /// and by the time of their last use.
+    uses: BTreeMap<(IpAddr, bool, u64), Handle>,
     /// The bytes of each address that has a session.
     shares: HashMap<IpAddr, usize>,
     /// The same, ordered by bytes.
@@ -128,6 +125,8 @@ struct Entry {
     session: Arc<WhipSession>,
     made: u64,
     used: u64,
+    /// Whether no newer session of a publisher has its name and address. Always true for players.
+    is_newest: bool,
 }
 
 impl Table {
@@ -149,27 +148,30 @@ impl Table {
         self.now += 1;
         let (now, handle, size, address) = (self.now, session.handle, session.size(), session.charged_to());
         let key = session.key.clone();
+        if key.is_publisher() {
+            self.supersede(&key, address);
+        }
         for scope in [None, Some(address)] {
             self.names.insert((key.clone(), scope, now), handle);
         }
-        self.uses.insert((address, now), handle);
-        self.sessions.insert(handle, Entry { session: Arc::new(session), made: now, used: now });
+        self.uses.insert((address, true, now), handle);
+        let entry = Entry { session: Arc::new(session), made: now, used: now, is_newest: true };
+        self.sessions.insert(handle, entry);
         self.charge(address, |bytes| bytes + size);
-        if key.is_publisher() {
-            self.limit_name(key, address);
-        }
         while self.bytes > self.bytes_max {
             self.push_out(address);
         }
     }
 
-    /// Forgets the oldest session of a name and an address if there are too many.
-    fn limit_name(&mut self, key: AffinityKey, address: IpAddr) {
-        let of_name = (key.clone(), Some(address), 0)..=(key, Some(address), u64::MAX);
-        let mut of_name = self.names.range(of_name);
-        let oldest = of_name.next().map(|(_, handle)| *handle);
-        if let Some(oldest) = oldest.filter(|_| of_name.count() >= PUBLISHERS_OF_NAME_MAX) {
-            self.remove(oldest);
+    /// Notes that the newest session of a publisher's name and address is about to be followed by another one. A node lets one
+    /// publisher have a name, so the older session is most likely over, and it is the first to go: a publisher that
+    /// reconnects without a DELETE pushes out no other one of its address.
+    fn supersede(&mut self, key: &AffinityKey, address: IpAddr) {
+        let Some(handle) = self.newest(key, Some(address)) else { return };
+        if let Some(entry) = self.sessions.get_mut(&handle) {
+            self.uses.remove(&(address, entry.is_newest, entry.used));
+            entry.is_newest = false;
+            self.uses.insert((address, false, entry.used), handle);
         }
     }
 
@@ -179,7 +181,7 @@ impl Table {
         let Some(&(most, greediest)) = self.by_bytes.last() else { return };
         let own = self.shares.get(&newest).copied().unwrap_or_default();
         let address = if own == most { newest } else { greediest };
-        let oldest = self.uses.range((address, 0)..=(address, u64::MAX)).next();
+        let oldest = self.uses.range((address, false, 0)..=(address, true, u64::MAX)).next();
         if let Some((_, &handle)) = oldest {
             self.remove(handle);
         }
@@ -198,12 +200,13 @@ impl Table {
     }
 
     fn remove(&mut self, handle: Handle) {
-        let Some(Entry { session, made, used }) = self.sessions.remove(&handle) else { return };
+        let Some(entry) = self.sessions.remove(&handle) else { return };
+        let Entry { session, made, used, is_newest } = entry;
         let address = session.charged_to();
         for scope in [None, Some(address)] {
             self.names.remove(&(session.key.clone(), scope, made));
         }
-        self.uses.remove(&(address, used));
+        self.uses.remove(&(address, is_newest, used));
         self.charge(address, |bytes| bytes - session.size());
     }
 
@@ -222,8 +225,8 @@ impl Table {
         self.now += 1;
         if let Some(entry) = self.sessions.get_mut(&handle) {
             let address = entry.session.charged_to();
-            self.uses.remove(&(address, entry.used));
-            self.uses.insert((address, self.now), handle);
+            self.uses.remove(&(address, entry.is_newest, entry.used));
+            self.uses.insert((address, entry.is_newest, self.now), handle);
             entry.used = self.now;
         }
     }
@@ -329,9 +332,8 @@ mod tests {
             sessions.remember(session(Kind::Whip, "unsteady", n, address(1)));
         }
         assert!(is_known(&sessions, Kind::Whip, "camera", 0));
-        let oldest = 20_000 - u128::try_from(PUBLISHERS_OF_NAME_MAX).unwrap();
-        assert!(is_known(&sessions, Kind::Whip, "unsteady", oldest));
-        assert!(!is_known(&sessions, Kind::Whip, "unsteady", oldest - 1));
+        assert!(is_known(&sessions, Kind::Whip, "unsteady", 19_999));
+        assert!(!is_known(&sessions, Kind::Whip, "unsteady", 1));
     }
 
     #[test]
