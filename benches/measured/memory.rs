@@ -29,7 +29,7 @@ fn memory() -> (Answers, Arc<Nodes>) {
     let config = config();
     let (answers, nodes) = Answers::new(&config.answers, config.origins.quarantine);
     nodes.learn(NODE.ip());
-    answers.keep(EVENT.into(), &Arc::new(answer(&answers)));
+    answers.keep(EVENT.into(), &Arc::new(answer(&answers)), answers.generation());
     (answers, nodes)
 }
 

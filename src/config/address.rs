@@ -205,9 +205,7 @@ impl Scalar for Url {
     }
 
     fn print(value: &ManagerUrl) -> String {
-        let scheme = if value.https { "https" } else { "http" };
-        let host = if value.host.contains(':') { format!("[{}]", value.host) } else { value.host.clone() };
-        quote(&format!("{scheme}://{host}:{}{}", value.port, value.prefix))
+        quote(&value.to_string())
     }
 }
 

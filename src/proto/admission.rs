@@ -67,7 +67,7 @@ impl AdmissionRules {
     }
 }
 
-/// The permit to dial a node. Only [`admit`] and [`admit_configured`] make one, and a dial takes nothing else.
+/// The permit to dial a node. Only [`admit`], [`admit_named`] and [`admit_configured`] make one, and a dial takes nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Admitted(SocketAddr);
 
@@ -91,7 +91,15 @@ pub fn admit(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Resul
     if known { admit_configured(rules, address) } else { Err(Refusal::OriginNotAdmitted) }
 }
 
-/// Admits an address that need not be learned or listed, because the configuration lists its name.
+/// Admits an address of a name that the configuration lists. It need not be learned or inside a network, but with `strict`
+/// it has to be both, like every other address.
+///
+/// Fails with [`Refusal::OriginNotAdmitted`] otherwise, and for every address of a denied class.
+pub fn admit_named(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Result<Admitted, Refusal> {
+    if rules.strict { admit(rules, address, is_learned) } else { admit_configured(rules, address) }
+}
+
+/// Admits an address that need not be learned or listed, because it was admitted when a WHIP session began there.
 ///
 /// Fails with [`Refusal::OriginNotAdmitted`] for every address of a denied class.
 pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admitted, Refusal> {
@@ -219,6 +227,19 @@ mod tests {
         assert!(!admits(&single, "127.0.0.3", true) && !admits(&single, "10.0.0.1", true));
         let strict = AdmissionRules { strict: true, ..single };
         assert!(admits(&strict, "127.0.0.1", true) && !admits(&strict, "127.0.0.1", false));
+    }
+
+    #[test]
+    fn an_address_of_a_configured_name_is_held_to_strict_too() {
+        let rules = rules(&["10.0.0.0/8"]);
+        let named = |rules: &AdmissionRules, address: &str, is_learned| {
+            admit_named(rules, address.parse().unwrap(), is_learned).is_ok()
+        };
+        assert!(named(&rules, "192.168.1.1", false) && !named(&rules, "169.254.169.254", true));
+        let strict = AdmissionRules { strict: true, ..rules };
+        assert!(named(&strict, "10.0.0.5", true));
+        assert!(!named(&strict, "10.0.0.5", false) && !named(&strict, "192.168.1.1", true));
+        assert!(!named(&strict, "169.254.169.254", true));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use moka::Expiry;
 use moka::sync::Cache;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// The key of a question: the exact target as the client wrote it. Equal keys are equal questions.
@@ -66,6 +67,8 @@ pub struct Answers {
     cache: ArcSwap<Cache<Key, Arc<Answer>>>,
     nodes: Arc<Nodes>,
     clock: Clock,
+    /// How often all answers were forgotten.
+    generation: AtomicU64,
 }
 
 /// Expires an answer when it may no longer be kept.
@@ -109,7 +112,7 @@ impl Answers {
         let clock = Clock::start();
         let nodes = Arc::new(Nodes::new(clock, config, quarantine));
         let cache = ArcSwap::from_pointee(cache(config.capacity, clock));
-        (Self { cache, nodes: nodes.clone(), clock }, nodes)
+        (Self { cache, nodes: nodes.clone(), clock, generation: AtomicU64::new(0) }, nodes)
     }
 
     /// Takes over `answers.capacity` of a newer configuration; stored answers stay.
@@ -141,10 +144,22 @@ impl Answers {
         CacheLookup::Hit(answer)
     }
 
-    /// Stores an answer for as long as it may be kept; not at all if that is no time.
-    pub fn keep(&self, key: Key, answer: &Arc<Answer>) {
-        if answer.fresh.is_some_and(|fresh| !fresh.is_zero()) {
-            self.cache.load().insert(key, answer.clone());
+    /// The generation of the answers, which changes with [`Answers::forget_all`]. A flight that began in an earlier one may
+    /// answer only the questions that were asked in that one, and its answer is not kept.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
+    /// Stores an answer for as long as it may be kept; not at all if that is no time, or if its flight began in an earlier
+    /// `generation`.
+    pub fn keep(&self, key: Key, answer: &Arc<Answer>, generation: u64) {
+        if answer.fresh.is_none_or(|fresh| fresh.is_zero()) || self.generation() != generation {
+            return;
+        }
+        self.cache.load().insert(key.clone(), answer.clone());
+        // looked at again: a `forget_all` at the same time either removes the answer itself or is seen here
+        if self.generation() != generation {
+            self.forget(&key);
         }
     }
 
@@ -155,6 +170,7 @@ impl Answers {
 
     /// Removes every answer. What is known of nodes stays.
     pub fn forget_all(&self) {
+        self.generation.fetch_add(1, SeqCst);
         self.cache.load().invalidate_all();
     }
 
@@ -184,14 +200,20 @@ mod tests {
             uses: UseCount::new(uses),
             made: answers.now(),
         };
-        answers.keep("/a".into(), &Arc::new(answer(1)));
+        answers.keep("/a".into(), &Arc::new(answer(1)), 0);
         assert!(matches!(answers.look("/a"), CacheLookup::Hit(_)));
         assert!(matches!(answers.look("/a"), CacheLookup::Invalidated), "its one use is taken");
-        answers.keep("/a".into(), &Arc::new(answer(9)));
+        answers.keep("/a".into(), &Arc::new(answer(9)), 0);
         nodes.mark_failed([10, 0, 0, 2].into());
         assert!(matches!(answers.look("/a"), CacheLookup::Hit(_)), "another node failed");
         nodes.mark_failed(node);
         assert!(matches!(answers.look("/a"), CacheLookup::Invalidated));
         assert!(matches!(answers.look("/a"), CacheLookup::Miss));
+        answers.forget_all();
+        answers.keep("/a".into(), &Arc::new(answer(9)), 0);
+        assert!(
+            matches!(answers.look("/a"), CacheLookup::Miss),
+            "its flight began before all were forgotten"
+        );
     }
 }

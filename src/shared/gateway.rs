@@ -3,7 +3,7 @@
 use crate::metrics::WorkerMetrics;
 use crate::shared::answers::Answers;
 use crate::shared::limits::Limiter;
-use crate::shared::nodes::Nodes;
+use crate::shared::nodes::{ManagerId, Nodes};
 use crate::shared::questions::{Question, Questions};
 use crate::shared::revision::Revision;
 use crate::shared::whip_sessions::WhipSessions;
@@ -54,6 +54,7 @@ impl Gateway {
     ) -> (Self, UnboundedReceiver<Question>) {
         let config = &revision.config;
         let (answers, nodes) = Answers::new(&config.answers, config.origins.quarantine);
+        nodes.change_manager(ManagerId::of(&config.stream_manager.url));
         let (questions, receiver) = Questions::channel();
         let gateway = Self {
             answers,
@@ -79,6 +80,7 @@ impl Gateway {
         self.limiter.change(&config.limits);
         self.answers.change(&config.answers);
         self.nodes.change(&config.answers, config.origins.quarantine);
+        self.nodes.change_manager(ManagerId::of(&config.stream_manager.url));
         self.newest.store(Arc::clone(revision));
     }
 }

@@ -5,11 +5,12 @@
 use crate::config::{Limits, Rate};
 use crate::proto::red5::route::Priority;
 use crate::proto::refusal::Refusal;
+use crate::shared::client_address::counted_as;
 use crate::shared::counters::Slots;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -25,10 +26,6 @@ const PUBLISHER_RESERVE: usize = 20;
 /// Handshakes that one address may have pending in any case, so that a client over its session limit gets as far as the
 /// refusal.
 const HANDSHAKES_PER_IP_MIN: usize = 64;
-
-/// Bits of an IPv6 address that are counted as one client. The owner of such a network chooses the other bits, so one client
-/// could use any number of single addresses.
-const V6_PREFIX: u32 = 64;
 
 /// Counts against `[limits]`, for all workers together. A connection holds a permit, which gives its slot back when dropped.
 #[derive(Debug)]
@@ -186,16 +183,6 @@ impl Limiter {
 impl ClientQuota {
     const fn is_idle(&self) -> bool {
         self.sessions == 0 && self.handshakes == 0
-    }
-}
-
-/// The address under which a client is counted: IPv4 as it is, IPv6 as its /64.
-pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - V6_PREFIX))).into()
-        }
-        v4 => v4,
     }
 }
 

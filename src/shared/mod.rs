@@ -2,6 +2,7 @@
 
 pub mod answers;
 mod atomic;
+mod client_address;
 mod clock;
 pub mod counters;
 pub mod gateway;

@@ -1,6 +1,6 @@
 //! Learned and failed nodes: which ones the stream manager named, and which ones a dial could not reach.
 //!
-//! A learned node may be dialled for `answers.learned_ttl`. A node that failed is avoided for
+//! A learned node may be dialled for `answers.learned_ttl`, but no longer than its stream manager is the configured one. A node that failed is avoided for
 //! `origins.quarantine`, and every answer that names it and is older than the failure is dropped.
 
 use crate::config;
@@ -9,6 +9,7 @@ use crate::shared::clock::Clock;
 use crate::shared::silences::Silences;
 use moka::Expiry;
 use moka::sync::Cache;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,8 +25,10 @@ const FAILURE_MEMORY_MIN: Duration = Duration::from_secs(2);
 /// The learned and failed nodes, for all workers and control.
 pub struct Nodes {
     clock: Clock,
-    /// Until when each learned node may be dialled.
-    learned: Cache<IpAddr, Millis>,
+    /// The nodes that were named.
+    learned: Cache<IpAddr, Learned>,
+    /// The [`ManagerId`] of the stream manager that is configured now.
+    manager: AtomicU64,
     /// When each failed node failed last.
     failed: Cache<IpAddr, Millis>,
     last_failure: AtomicU64,
@@ -53,22 +56,44 @@ impl Times {
     }
 }
 
-/// Expires an entry at the time that is its value.
+/// Which stream manager named a node: equal for equal addresses of stream managers, in this process only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManagerId(u64);
+
+impl ManagerId {
+    /// The id of the stream manager at this address.
+    pub fn of(url: &config::ManagerUrl) -> Self {
+        let mut hasher = DefaultHasher::new();
+        url.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// What is known of a learned node.
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    /// Until when it may be dialled.
+    until: Millis,
+    /// The stream manager that named it.
+    manager: ManagerId,
+}
+
+/// Expires a learned node when it may no longer be dialled.
 struct UntilThen(Clock);
 
-impl Expiry<IpAddr, Millis> for UntilThen {
-    fn expire_after_create(&self, _: &IpAddr, until: &Millis, _: Instant) -> Option<Duration> {
-        Some(self.0.until(*until))
+impl Expiry<IpAddr, Learned> for UntilThen {
+    fn expire_after_create(&self, _: &IpAddr, learned: &Learned, _: Instant) -> Option<Duration> {
+        Some(self.0.until(learned.until))
     }
 
     fn expire_after_update(
         &self,
         _: &IpAddr,
-        until: &Millis,
+        learned: &Learned,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(self.0.until(*until))
+        Some(self.0.until(learned.until))
     }
 }
 
@@ -108,6 +133,7 @@ impl Nodes {
         Self {
             clock,
             learned,
+            manager: AtomicU64::new(0),
             failed,
             last_failure: AtomicU64::new(0),
             silences: Silences::new(clock),
@@ -120,29 +146,59 @@ impl Nodes {
         self.times.change(config, quarantine);
     }
 
-    /// Learns a node that the stream manager named: it may be dialled for `answers.learned_ttl` from now on.
+    /// Takes over the stream manager of a newer configuration. Nodes that another one named are forgotten, also those that
+    /// its last answers name from now on.
+    pub(crate) fn change_manager(&self, manager: ManagerId) {
+        if self.manager.swap(manager.0, Relaxed) != manager.0 {
+            // they count no more, whether or not they are removed: see `Nodes::counts`
+            self.learned.invalidate_all();
+        }
+    }
+
+    /// The stream manager that is configured now.
+    fn manager(&self) -> ManagerId {
+        ManagerId(self.manager.load(Relaxed))
+    }
+
+    /// Whether the stream manager that named a node is the one that is configured now.
+    fn counts(&self, learned: &Learned) -> bool {
+        learned.manager == self.manager()
+    }
+
+    /// Learns a node that the configured stream manager named: it may be dialled for `answers.learned_ttl` from now on.
     pub fn learn(&self, node: IpAddr) {
-        self.learn_for(node, Duration::MAX);
+        self.learn_from(node, self.manager());
+    }
+
+    /// Learns a node that this stream manager named, if it is still the configured one.
+    pub fn learn_from(&self, node: IpAddr, manager: ManagerId) {
+        self.learn_entry(node, Duration::MAX, manager);
     }
 
     /// Learns a node of a predecessor, which has `left` of its time, for at most `answers.learned_ttl`. Never shortens the time
     /// that a node has left.
     pub fn learn_for(&self, node: IpAddr, left: Duration) {
+        self.learn_entry(node, left, self.manager());
+    }
+
+    fn learn_entry(&self, node: IpAddr, left: Duration, manager: ManagerId) {
         let left = millis(left).min(self.times.learned.load(Relaxed));
-        let until = self.clock.now().saturating_add(left);
-        if self.learned.get(&node).is_none_or(|before| before < until) {
-            self.learned.insert(node, until);
+        let learned = Learned { until: self.clock.now().saturating_add(left), manager };
+        let is_longer = |before: Learned| before.until >= learned.until && self.counts(&before);
+        if self.counts(&learned) && !self.learned.get(&node).is_some_and(is_longer) {
+            self.learned.insert(node, learned);
         }
     }
 
     /// All learned nodes, each with the time that it has left.
     pub fn learned(&self) -> Vec<(IpAddr, Duration)> {
-        self.learned.iter().map(|(node, until)| (*node, self.clock.until(until))).collect()
+        let counting = self.learned.iter().filter(|(_, learned)| self.counts(learned));
+        counting.map(|(node, learned)| (*node, self.clock.until(learned.until))).collect()
     }
 
-    /// Whether the stream manager named this node within `answers.learned_ttl`.
+    /// Whether the configured stream manager named this node within `answers.learned_ttl`.
     pub fn is_learned(&self, node: IpAddr) -> bool {
-        self.learned.contains_key(&node)
+        self.learned.get(&node).is_some_and(|learned| self.counts(&learned))
     }
 
     /// Notes that a node failed just now.
@@ -179,7 +235,7 @@ impl Nodes {
 
     /// Whether some learned node is not in quarantine. If there is none, asking for another node would not help.
     pub fn knows_healthy(&self) -> bool {
-        self.learned.iter().any(|(node, _)| !self.is_quarantined(*node))
+        self.learned.iter().any(|(node, learned)| self.counts(&learned) && !self.is_quarantined(*node))
     }
 
     /// How many nodes are remembered as learned, approximately.
@@ -213,5 +269,26 @@ mod tests {
         left.sort();
         assert_eq!(left.iter().map(|(node, _)| *node).collect::<Vec<_>>(), nodes[1..]);
         assert!(left.iter().all(|(_, left)| *left <= Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn nodes_of_a_replaced_stream_manager_are_forgotten() {
+        let text =
+            "stream_manager.url = \"http://10.0.0.2\"\ntls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
+        let config = config::read(text).expect("a good configuration");
+        let known = Nodes::new(Clock::start(), &config.answers, None);
+        let [old, new] = [1, 2].map(ManagerId);
+        let node: IpAddr = [10, 0, 0, 1].into();
+        known.change_manager(old);
+        known.learn_from(node, old);
+        known.change_manager(old);
+        assert!(known.is_learned(node), "the same stream manager");
+        known.change_manager(new);
+        known.learn_from(node, old);
+        assert!(!known.is_learned(node) && known.learned().is_empty() && !known.knows_healthy());
+        known.learn_from(node, new);
+        assert!(known.is_learned(node) && known.learned().len() == 1 && known.knows_healthy());
+        known.learn_from(node, old);
+        assert!(known.is_learned(node), "what the new one said stays");
     }
 }

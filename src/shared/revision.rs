@@ -81,7 +81,14 @@ impl Revision {
         admission::admit(self.admission(), address, is_learned)
     }
 
-    /// Admits an address that need not be learned or listed: one of a configured name, or of a WHIP session. Denied addresses
+    /// Admits an address that a configured name resolved to: see [`admission::admit_named`]. Fails with
+    /// [`Refusal::OriginNotAdmitted`].
+    pub fn admit_named(&self, address: IpAddr, is_learned: bool) -> Result<Admitted, Refusal> {
+        self.refuse_denied(address)?;
+        admission::admit_named(self.admission(), address, is_learned)
+    }
+
+    /// Admits an address that need not be learned or listed: that of a WHIP session. Denied addresses
     /// fail with [`Refusal::OriginNotAdmitted`].
     pub fn admit_configured(&self, address: IpAddr) -> Result<Admitted, Refusal> {
         self.refuse_denied(address)?;

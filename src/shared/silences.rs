@@ -5,8 +5,8 @@
 //! silent when several clients got no answer from it, and no client got one meanwhile.
 
 use crate::proto::millis::{Millis, millis};
+use crate::shared::client_address::counted_as;
 use crate::shared::clock::Clock;
-use crate::shared::limits::counted_as;
 use moka::sync::Cache;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -3,7 +3,7 @@
 //! It returns status, content type and body; `proto::red5::answer` decides for how long an answer may be stored. Every node
 //! that a good answer names is learned, also when the answer itself is not stored.
 
-use crate::config::{Config, ManagerUrl};
+use crate::config::Config;
 use crate::control::stream_manager::breaker::{CircuitBreaker, PROBE_INTERVAL, Probe};
 use crate::proto::red5::answer::{self, FreshnessRules};
 use crate::proto::red5::route::{EventKind, Keep};
@@ -11,6 +11,7 @@ use crate::proto::refusal::Refusal;
 use crate::shared::answers::Answer;
 use crate::shared::counters::UseCount;
 use crate::shared::gateway::Gateway;
+use crate::shared::nodes::ManagerId;
 use crate::shared::questions::Outcome;
 use crate::shared::revision::Revision;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -44,7 +45,9 @@ pub(crate) struct ManagerClient {
     gateway: Arc<Gateway>,
     revision: Arc<Revision>,
     http: Http,
+    /// The beginning of every URL that is asked: scheme, host, port and configured path.
     base: String,
+    manager: ManagerId,
     authorization: Option<HeaderValue>,
     freshness: FreshnessRules,
     breaker: CircuitBreaker,
@@ -62,7 +65,8 @@ impl ManagerClient {
         });
         Self {
             http: http_client(config, &revision.roots),
-            base: base(&manager.url),
+            base: manager.url.to_string(),
+            manager: ManagerId::of(&manager.url),
             authorization,
             freshness: FreshnessRules {
                 broadcast: config.answers.broadcast_ttl,
@@ -78,7 +82,7 @@ impl ManagerClient {
 
     /// Whether another client asks the same stream manager: same scheme, host, port and path.
     pub(crate) fn has_same_manager_as(&self, other: &Self) -> bool {
-        self.base == other.base
+        self.manager == other.manager
     }
 
     /// Asks the question `target` within `stream_manager.timeout`. While the answer names only nodes in quarantine and a
@@ -143,7 +147,7 @@ impl ManagerClient {
         };
         let answers = &self.gateway.answers;
         for node in nodes.iter().filter(|node| self.revision.may_learn(**node)) {
-            self.gateway.nodes.learn(*node);
+            self.gateway.nodes.learn_from(*node, self.manager);
         }
         let uses = match kind {
             // the session that asked is the first use
@@ -260,13 +264,6 @@ fn was_closed(e: &hyper_util::client::legacy::Error) -> bool {
         source = cause.source();
     }
     false
-}
-
-/// The beginning of every URL that is asked: scheme, host, port and configured path.
-fn base(url: &ManagerUrl) -> String {
-    let scheme = if url.https { "https" } else { "http" };
-    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
-    format!("{scheme}://{host}:{}{}", url.port, url.prefix)
 }
 
 /// The HTTP client for `config`; `extra_roots` are trusted besides the machine's own certificates.

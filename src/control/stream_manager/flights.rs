@@ -2,7 +2,7 @@
 //!
 //! Flights run on the control thread, so that name resolution, TLS and a slow stream manager never hold up a worker. A
 //! `ManagerClient` decides how a question is asked. A reload replaces it; flights that are under way keep the one they
-//! began with.
+//! began with, and answer no question that is asked after a reload has replaced the stream manager.
 
 use crate::control::stream_manager::client::ManagerClient;
 use crate::proto::red5::route::{EventKind, Keep};
@@ -24,8 +24,8 @@ use tokio::sync::Semaphore;
 /// without this bound a slow stream manager would get as many connections as there are clients.
 const QUESTIONS_MAX: usize = 1024;
 
-/// The waiting sessions of each flight, by its key.
-type Waiters = HashMap<Key, Vec<oneshot::Sender<Reply>>>;
+/// The waiting sessions of each flight, by the generation of the answers in which it began, and by its key.
+type Waiters = HashMap<(u64, Key), Vec<oneshot::Sender<Reply>>>;
 
 /// The flights that are under way, and the client that asks the next questions.
 pub(crate) struct Flights {
@@ -78,8 +78,11 @@ impl Flights {
             let _ = reply.send((CacheStatus::Hit, Ok(answer)));
             return;
         }
+        // a flight of an earlier generation may ask a stream manager that a reload has replaced
+        let generation = self.gateway.answers.generation();
+        let flight = (generation, key.clone());
         let mut waiters = self.waiters();
-        if let Some(waiting) = waiters.get_mut(&key) {
+        if let Some(waiting) = waiters.get_mut(&flight) {
             waiting.push(reply);
             return;
         }
@@ -87,7 +90,7 @@ impl Flights {
             let _ = reply.send((CacheStatus::Miss, Err(Refusal::Overloaded)));
             return;
         };
-        waiters.insert(key.clone(), vec![reply]);
+        waiters.insert(flight.clone(), vec![reply]);
         drop(waiters);
         tokio::task::spawn(async move {
             let client = self.client.load_full();
@@ -95,12 +98,10 @@ impl Flights {
             let asked = AssertUnwindSafe(client.ask(&key, kind, keep)).catch_unwind().await;
             let outcome = asked.unwrap_or(Err(Refusal::ManagerFailed));
             drop(permit);
-            if let Ok(answer) = &outcome
-                && self.client.load().has_same_manager_as(&client)
-            {
-                self.gateway.answers.keep(key.clone(), answer);
+            if let Ok(answer) = &outcome {
+                self.gateway.answers.keep(key, answer, generation);
             }
-            let waiting = self.waiters().remove(&key).unwrap_or_default();
+            let waiting = self.waiters().remove(&flight).unwrap_or_default();
             for (index, waiter) in waiting.into_iter().enumerate() {
                 let status = if index == 0 { CacheStatus::Miss } else { CacheStatus::Collapsed };
                 let _ = waiter.send((status, outcome.clone()));

@@ -13,7 +13,6 @@ use crate::proto::red5::params::Host;
 use crate::proto::red5::route::{Step, WhipRoute};
 use crate::proto::red5::whip::{Api, Handle, Method, Request, allowed, check_body};
 use crate::proto::refusal::Refusal;
-use crate::shared::gateway::Gateway;
 use crate::shared::limits::SessionPermit;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::http::response::{self, Shape};
@@ -98,8 +97,7 @@ pub(crate) fn plan(
 /// a client that repeats the node of a remembered WHIP session may do so for as long as that is remembered.
 fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>, Refusal> {
     let Some(host) = &request.host else { return Ok(None) };
-    let gateway = &session.worker.gateway;
-    placement::admit(session, host).map(Some).or_else(|refusal| match (remembered(gateway, request), host) {
+    placement::admit(session, host).map(Some).or_else(|refusal| match (remembered(session, request), host) {
         (Some(whip_session), Host::Address(address)) if whip_session.node == *address => {
             session.revision().admit(whip_session.node, true).map(Some)
         }
@@ -109,16 +107,23 @@ fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>,
 
 /// The WHIP session that a request is about. A handle leads only to the WHIP session it was made for; a request without a
 /// handle is about the newest one of its name.
-fn remembered(gateway: &Gateway, request: &Request) -> Option<Arc<WhipSession>> {
+fn remembered(session: &Session, request: &Request) -> Option<Arc<WhipSession>> {
     if request.step == Step::Endpoint {
         return None;
     }
+    let (whip_sessions, key) = (&session.worker.gateway.whip_sessions, request.affinity_key());
     match request.handle {
-        Some(handle) => gateway
-            .whip_sessions
-            .by_handle(handle)
-            .filter(|whip_session| whip_session.key.is_same_stream(&request.affinity_key())),
-        None => gateway.whip_sessions.by_key(request.affinity_key()),
+        Some(handle) => whip_sessions.by_handle(handle, &key),
+        None => whip_sessions.by_key(&key, session.peer.ip()),
+    }
+}
+
+/// The target at the node for a request about a remembered WHIP session. Only the handle, which can't be guessed, stands for
+/// the node's own resource, which may be as secret. A request without it gets what its name would get at the node.
+fn target_at_node(request: &Request, whip_session: &WhipSession) -> String {
+    match request.handle {
+        Some(_) => request.resource_target(&whip_session.at_node),
+        None => request.node_target(),
     }
 }
 
@@ -191,19 +196,25 @@ impl Forwarding<'_> {
         let is_there = |whip_session: &Arc<WhipSession>| {
             request.handle.is_some() || named.is_none_or(|named| named.address().ip() == whip_session.node)
         };
-        let remembered = remembered(gateway, request).filter(is_there);
+        let remembered = remembered(session, request).filter(is_there);
         let (admitted, target) = match (&remembered, named) {
             (Some(whip_session), _) => {
                 // it was admitted when the WHIP session was created, by whatever rule
                 let admitted = session.revision().admit_configured(whip_session.node);
-                (admitted.map_err(Unserved::Refused)?, request.resource_target(&whip_session.at_node))
+                (admitted.map_err(Unserved::Refused)?, target_at_node(request, whip_session))
             }
             (None, Some(named)) => (named, request.node_target()),
             (None, None) => return Err(Unserved::Refused(Refusal::NoSuchResource)),
         };
         let answer = self.try_node(client, &admitted, &target).await;
         let is_over = matches!(&answer, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
-        if let Some(whip_session) = remembered.filter(|_| self.whip.method == Method::Delete && is_over) {
+        // an answer about another resource of the node says nothing about the WHIP session
+        let is_asked =
+            |whip_session: &Arc<WhipSession>| target == request.resource_target(&whip_session.at_node);
+        if let Some(whip_session) = remembered.filter(is_asked)
+            && self.whip.method == Method::Delete
+            && is_over
+        {
             gateway.whip_sessions.forget(&whip_session);
         }
         answer.map_err(|failed| failed.why)
@@ -408,6 +419,7 @@ fn remember(
     let handle = Handle::new(random);
     let key = whip.request.affinity_key();
     let at_node = whip.request.with_request_id(at_node);
-    gateway.whip_sessions.remember(WhipSession { node: admitted.address().ip(), at_node, handle, key });
+    let (node, client) = (admitted.address().ip(), session.peer.ip());
+    gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client });
     Ok(location::for_client(&whip.request, handle))
 }

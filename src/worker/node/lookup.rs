@@ -7,6 +7,7 @@ use crate::shared::answers::CacheLookup;
 use crate::shared::answers::Key;
 use crate::shared::questions::{CacheStatus, Outcome, Reply};
 use crate::worker::io::runtime;
+use crate::worker::local::flights::FlightKey;
 use crate::worker::local::state::Worker;
 use futures_channel::oneshot;
 use std::rc::Rc;
@@ -49,11 +50,12 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (C
         CacheLookup::Invalidated => worker.metrics.answers[AnswerOutcome::Invalidated as usize].add(1),
     }
     let (mine, reply) = oneshot::channel();
-    let by = match join(worker, key, mine) {
+    // a flight of an earlier generation may ask a stream manager that a reload has replaced
+    let flight = (answers.generation(), Key::from(key));
+    let by = match join(worker, &flight, mine) {
         Err(refusal) => return (CacheStatus::Collapsed, Err(refusal)),
         Ok(CacheStatus::Miss) => {
-            let key: Key = key.into();
-            runtime::spawn(fly(worker.clone(), key, kind, keep));
+            runtime::spawn(fly(worker.clone(), flight, kind, keep));
             CacheStatus::Miss
         }
         Ok(by) => by,
@@ -70,12 +72,12 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (C
     (by, outcome)
 }
 
-/// Lets `waiter` wait for the flight of `key`. `Miss`: there is none, and the caller has to start it. `Collapsed`: it is
+/// Lets `waiter` wait for a flight. `Miss`: there is none, and the caller has to start it. `Collapsed`: it is
 /// under way. Fails with [`Refusal::Overloaded`] when this worker's share of `answers.waiters` waits for it already.
-fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<CacheStatus, Refusal> {
+fn join(worker: &Worker, flight: &FlightKey, waiter: oneshot::Sender<Reply>) -> Result<CacheStatus, Refusal> {
     let mut flights = worker.flights.0.borrow_mut();
-    let Some(waiting) = flights.get_mut(key) else {
-        flights.insert(key.into(), vec![waiter]);
+    let Some(waiting) = flights.get_mut(flight) else {
+        flights.insert(flight.clone(), vec![waiter]);
         return Ok(CacheStatus::Miss);
     };
     let share = worker.newest().config.answers.waiters.div_ceil(worker.gateway.metrics.len().max(1));
@@ -91,10 +93,10 @@ fn join(worker: &Worker, key: &str, waiter: oneshot::Sender<Reply>) -> Result<Ca
 }
 
 /// The flight: a task of the worker that ends without being cancelled, since the control thread answers within its timeout.
-async fn fly(worker: Rc<Worker>, key: Key, kind: EventKind, keep: Keep) {
-    let reply = worker.gateway.questions.ask(key.clone(), kind, keep).await;
+async fn fly(worker: Rc<Worker>, flight: FlightKey, kind: EventKind, keep: Keep) {
+    let reply = worker.gateway.questions.ask(Key::clone(&flight.1), kind, keep).await;
     let reply = reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
-    let waiting = worker.flights.0.borrow_mut().remove(&key).unwrap_or_default();
+    let waiting = worker.flights.0.borrow_mut().remove(&flight).unwrap_or_default();
     for waiter in waiting {
         // a session whose client left needs no reply
         let _ = waiter.send(reply.clone());

@@ -161,15 +161,13 @@ impl Search<'_> {
 /// Admits the node that a client named. Fails with [`Refusal::OriginNotAdmitted`], or with what the admission rule says.
 pub(crate) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal> {
     let revision = session.revision();
+    let nodes = &session.worker.gateway.nodes;
     match host {
-        Host::Address(address) => {
-            let learned = session.worker.gateway.nodes.is_learned(*address);
-            revision.admit(*address, learned)
-        }
+        Host::Address(address) => revision.admit(*address, nodes.is_learned(*address)),
         Host::Name(name) => {
             let names = revision.names.load();
             let addresses = names.get(name).map(Vec::as_slice).unwrap_or_default();
-            let mut admitted = addresses.iter().map(|ip| revision.admit_configured(*ip));
+            let mut admitted = addresses.iter().map(|ip| revision.admit_named(*ip, nodes.is_learned(*ip)));
             admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted)
         }
     }

@@ -258,3 +258,19 @@ fn a_denied_node_does_not_hide_an_admitted_one() {
     let target = "/as/v1/proxy/ws/subscribe/live/alone?nodeGroup=ng1";
     bed.exchange(&Request::upgrade(target)).assert_refusal(403, "origin_not_admitted");
 }
+
+#[test]
+fn a_configured_name_leads_to_no_node_outside_of_strict() {
+    let address = "127.0.0.1";
+    let bed = TestBed::with(|config, _| {
+        config.set("origins.strict", true);
+        config.set("origins.names", vec!["localhost"]);
+        config.set("origins.networks", vec![address]);
+    });
+    bed.exchange(&Request::upgrade(&target("localhost"))).assert_refusal(403, "origin_not_admitted");
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[]), 0.0);
+    bed.manager.answer("", Reply::node(address.parse().expect("an address")));
+    bed.get(EVENT);
+    // nothing listens there
+    bed.exchange(&Request::upgrade(&target("localhost"))).assert_refusal(502, "origin_refused");
+}

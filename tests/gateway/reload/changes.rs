@@ -1,7 +1,7 @@
 //! A reload: what it changes and when, what it leaves alone, and that an invalid configuration changes nothing.
 
 use crate::harness::{
-    Config, DEADLINE, Frame, Gateway, HttpPeer, Reply, Request, TestBed, Workspace, eventually,
+    Config, DEADLINE, Frame, Gate, Gateway, HttpPeer, Reply, Request, TestBed, Workspace, eventually,
 };
 use crate::questions::answers::SUBSCRIBE;
 use std::os::unix::net::UnixDatagram;
@@ -260,6 +260,78 @@ fn after_a_change_of_manager_the_old_answers_are_forgotten() {
     assert_eq!(bed.get(SUBSCRIBE).text(), r#"["new"]"#);
     assert_eq!(other.received_heads()[0].field("authorization"), Some("Bearer other"));
     assert_eq!(bed.manager.count(), 1);
+}
+
+/// A second stream manager, and the configuration that asks it.
+fn another_manager(bed: &TestBed, config: &Config) -> (HttpPeer, Config) {
+    let mut address = bed.workspace.manager();
+    address.set_port(5081);
+    let mut config = config.clone();
+    config.set("stream_manager.url", format!("http://{address}"));
+    (HttpPeer::start(address), config)
+}
+
+#[test]
+fn nodes_that_only_a_replaced_manager_named_are_forgotten() {
+    let (bed, old) = bed_with_config(|config| config.set("origins.strict", true));
+    let nodes = [1, 2].map(|n| bed.node(n));
+    bed.manager.answer("", Reply::node(nodes[0].ip()));
+    bed.get(SUBSCRIBE);
+    bed.relay(&nodes[0]);
+    let (manager, new) = another_manager(&bed, &old);
+    manager.answer("", Reply::node(nodes[1].ip()));
+    bed.reload(&new);
+    for n in [1, 2] {
+        let target = bed.websocket_target(n);
+        bed.exchange(&Request::upgrade(&target)).assert_refusal(403, "origin_not_admitted");
+    }
+    bed.get(SUBSCRIBE);
+    bed.relay(&nodes[1]);
+    // a reload that leaves the stream manager as it is forgets nothing
+    bed.reload(&new);
+    bed.relay(&nodes[1]);
+    // a stream manager that comes back has to name its nodes again
+    bed.reload(&old);
+    for n in [1, 2] {
+        let target = bed.websocket_target(n);
+        bed.exchange(&Request::upgrade(&target)).assert_refusal(403, "origin_not_admitted");
+    }
+}
+
+#[test]
+fn a_question_after_a_change_of_manager_gets_no_answer_of_the_former_one() {
+    let (bed, mut config) = bed_with_config(|config| {
+        config.set("origins.strict", true);
+        config.set("answers.subscribe_ttl", "60s");
+    });
+    let nodes = [1, 2].map(|n| bed.node(n));
+    let gate = Gate::default();
+    bed.manager.answer("", Reply::node(nodes[0].ip()).held(&gate));
+    // enough connections that every worker waits for the flight
+    let mut before: Vec<_> = (0..8).map(|_| bed.client()).collect();
+    before.iter_mut().for_each(|client| client.send_request(&Request::get(SUBSCRIBE)));
+    bed.manager.wait_for_requests(1);
+    let manager;
+    (manager, config) = another_manager(&bed, &config);
+    manager.answer("", Reply::node(nodes[1].ip()));
+    bed.reload(&config);
+    let named = |text: &str, n: usize| text.contains(&nodes[n].ip().to_string());
+    for _ in 0..8 {
+        let text = bed.get(SUBSCRIBE).text();
+        assert!(named(&text, 1), "{text}");
+    }
+    gate.open();
+    for client in &mut before {
+        let text = client.read_response().text();
+        assert!(named(&text, 0), "the answer to a question of that time stays valid: {text}");
+    }
+    let text = bed.get(SUBSCRIBE).text();
+    assert!(named(&text, 1), "the late answer is not stored: {text}");
+    assert_eq!((bed.manager.count(), manager.count()), (1, 1));
+    // nor does it teach
+    let target = bed.websocket_target(1);
+    bed.exchange(&Request::upgrade(&target)).assert_refusal(403, "origin_not_admitted");
+    bed.relay(&nodes[1]);
 }
 
 #[test]

@@ -84,6 +84,21 @@ fn learned_nodes_are_known_to_the_successor() {
 }
 
 #[test]
+fn nodes_that_another_manager_named_are_not_known_to_the_successor() {
+    let takeover = Takeover::start(|config, _| config.set("origins.strict", true));
+    let node = takeover.bed.node(1);
+    takeover.bed.manager.answer("/stream1", Reply::node(node.ip()));
+    takeover.bed.get("/streammanager/api/4.0/event/live/stream1?action=broadcast");
+    let mut other = takeover.bed.workspace.manager();
+    other.set_port(5081);
+    takeover.configure(|config| config.set("stream_manager.url", format!("http://{other}")));
+    takeover.upgrade();
+    let target = takeover.bed.websocket_target(1);
+    takeover.bed.exchange(&Request::upgrade(&target)).assert_refusal(403, "origin_not_admitted");
+    assert_eq!(node.dials(), 0);
+}
+
+#[test]
 fn whip_sessions_still_reach_their_node_after_an_upgrade() {
     let takeover = Takeover::start(|_, _| {});
     let node = takeover.bed.whip_node(1);

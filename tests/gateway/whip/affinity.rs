@@ -60,8 +60,8 @@ fn a_client_that_ignores_location_is_recognised() {
         let resource = form.resource("whip", "two", bed.ip(1), "");
         assert_eq!(bed.exchange(&delete(&resource)).status(), 200);
         assert_eq!(one.count(), 1 + CONNECTIONS);
-        assert_eq!(one.last().line(), "PATCH /live/whip/resource/one-at-1", "{form:?}");
-        assert_eq!(two.lines()[1..], ["DELETE /live/whip/resource/two-at-2"]);
+        assert_eq!(one.last().line(), "PATCH /live/whip/resource/one", "{form:?}");
+        assert_eq!(two.lines()[1..], ["DELETE /live/whip/resource/two"]);
     }
 }
 
@@ -108,8 +108,9 @@ fn the_host_that_the_client_repeats_leads_to_its_node_too() {
             assert_eq!(bed.exchange(&patch(&resource)).status(), 204, "{resource}");
         }
     }
-    for (node, name) in nodes.iter().zip(["one-at-1", "two-at-2"]) {
-        assert_eq!(node.lines()[1..], [1; 3].map(|_| format!("PATCH /live/whip/resource/{name}")));
+    for ((node, name), secret) in nodes.iter().zip(["one", "two"]).zip(["one-at-1", "two-at-2"]) {
+        let paths = [name, name, secret].map(|path| format!("PATCH /live/whip/resource/{path}"));
+        assert_eq!(node.lines()[1..], paths, "only a handle is translated");
     }
 }
 
@@ -240,6 +241,8 @@ fn a_delete_ends_the_session_for_every_later_request() {
 fn a_delete_without_the_location_invalidates_the_location_too() {
     let bed = TestBed::start();
     let node = bed.whip_node(1);
+    // the name is all that this node asks for, so a DELETE by the name ends the session
+    node.answer("POST ", Reply::created("/live/whip/resource/s", "v=0"));
     let created = bed.created(&post(&Form::Direct.endpoint("whip", "s", bed.ip(1), "")));
     assert_eq!(bed.exchange(&delete("/live/whip/resource/s")).status(), 200);
     bed.exchange(&patch(created.location())).assert_refusal(404, "no_such_resource");
@@ -265,8 +268,9 @@ fn a_late_delete_does_not_end_the_next_session() {
     assert_eq!(two.count(), 1, "the second session is untouched");
     // a request without a handle means the latest session
     assert_eq!(bed.exchange(&patch(&Form::Proxy.resource("whip", "s", bed.ip(1), ""))).status(), 204);
-    assert_eq!(two.last().line(), "PATCH /live/whip/resource/s-2");
+    assert_eq!(two.last().line(), "PATCH /live/whip/resource/s");
     assert_eq!(bed.exchange(&delete(second.location())).status(), 200);
+    assert_eq!(two.last().line(), "DELETE /live/whip/resource/s-2");
 }
 
 #[test]
@@ -338,7 +342,7 @@ fn concurrent_sessions_are_told_apart() {
     let nodes = [1, 2].map(|n| bed.whip_node(n));
     for n in 0..64_usize {
         let at = n % 2;
-        let location = format!("/live/whip/resource/r{n}");
+        let location = format!("/live/whip/resource/s{n}");
         nodes[at].answer(&format!("POST /live/whip/endpoint/s{n}?"), Reply::created(&location, "v=0"));
         let answer = Reply::node(bed.ip(at as u8 + 1));
         bed.manager.answer(&format!("/event/live/s{n}?"), answer);
@@ -364,7 +368,7 @@ fn concurrent_sessions_are_told_apart() {
         assert_eq!(lines.len(), 3 * 32);
         for n in (at..64).step_by(2) {
             for method in ["PATCH", "DELETE"] {
-                let line = format!("{method} /live/whip/resource/r{n}");
+                let line = format!("{method} /live/whip/resource/s{n}");
                 assert_eq!(lines.iter().filter(|other| **other == line).count(), 1, "{line}");
             }
         }
@@ -393,4 +397,89 @@ fn a_client_that_names_its_node_reaches_it_after_the_node_was_forgotten() {
     let other = format!("/as/v1/proxy/whip/live/other?{named}");
     bed.exchange(&patch(&other)).assert_refusal(403, "origin_not_admitted");
     assert_eq!(node.count(), count + 2);
+}
+
+#[test]
+fn the_name_alone_reaches_only_what_it_reaches_at_the_node() {
+    for kind in ["whip", "whep"] {
+        for form in FORMS {
+            let bed = TestBed::start();
+            let node = bed.whip_node(1);
+            let secret = format!("/live/{kind}/resource/7f3c0d9a");
+            node.answer("POST ", Reply::created(&format!("{secret}?token=t"), "v=0"));
+            // the node itself knows no session of that name
+            for method in ["OPTIONS", "PATCH", "DELETE"] {
+                let by_name = format!("{method} /live/{kind}/resource/s");
+                node.answer(&by_name, Reply::typed(404, "text/plain", "no such session"));
+            }
+            let body = if kind == "whip" { post } else { empty_post };
+            let created = bed.created(&body(&form.endpoint(kind, "s", bed.ip(1), "")));
+            let by_name = form.resource(kind, "s", bed.ip(1), "");
+            let with_host = format!("/as/v1/proxy/{kind}/live/s?host={}", bed.ip(1));
+            for resource in [by_name.as_str(), &with_host] {
+                for request in [patch(resource), delete(resource)] {
+                    let response = bed.exchange(&request);
+                    assert_eq!(response.status(), 404, "{form:?} {resource}: {response:?}");
+                }
+            }
+            let options = format!("/live/{kind}/resource/s");
+            assert_eq!(bed.exchange(&Request::new("OPTIONS", &options)).status(), 404);
+            let lines = node.lines();
+            assert_eq!(lines.len(), 6, "{lines:?}");
+            for line in &lines[1..] {
+                let target = line.split(' ').nth(1).expect("a target");
+                let path = target.split('?').next().expect("a path");
+                assert_eq!(path, format!("/live/{kind}/resource/s"), "{lines:?}");
+                assert!(!target.contains("token"), "{lines:?}");
+            }
+            // the owner's session is still known
+            assert_eq!(bed.exchange(&patch(created.location())).status(), 204);
+            assert_eq!(bed.exchange(&delete(created.location())).status(), 200);
+            assert_eq!(node.last().line(), format!("DELETE {secret}?token=t"));
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_sessions_from_one_address_takes_none_from_others() {
+    // more than the memory for all WHIP sessions
+    const FLOOD: usize = 4400;
+    const THREADS: usize = 4;
+    let bed = TestBed::with(|config, _| config.set("answers.subscribe_ttl", "60s"));
+    let node = bed.whip_node(1);
+    let long = "x".repeat(4000);
+    node.answer(
+        "POST /live/whep/endpoint/s?",
+        Reply::created(&format!("/live/whep/resource/s?{long}"), "v=0"),
+    );
+    let flooder = bed.workspace.client_ip(2);
+    let player = bed.workspace.client_ip(3);
+    let other_publisher = bed.workspace.client_ip(4);
+    let create = |from, request: &Request| {
+        let created = bed.client_builder().from(from).connect_tls().exchange(request);
+        assert_eq!(created.status(), 201, "{created:?}");
+        created.location().to_owned()
+    };
+    // one publisher has the address of the flood, one has not
+    let locations = [
+        create(flooder, &post(&Form::Direct.endpoint("whip", "camera", bed.ip(1), ""))),
+        create(other_publisher, &post(&Form::Direct.endpoint("whip", "camera2", bed.ip(1), ""))),
+        create(player, &empty_post(&Form::Direct.endpoint("whep", "player", bed.ip(1), ""))),
+    ];
+    let endpoint = Form::Direct.endpoint("whep", "s", bed.ip(1), "");
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let mut client = bed.client_builder().from(flooder).connect_tls();
+            let endpoint = &endpoint;
+            scope.spawn(move || {
+                for n in (thread..FLOOD).step_by(THREADS) {
+                    let request = empty_post(&format!("{endpoint}&requestId=r{n}"));
+                    assert_eq!(client.exchange(&request).status(), 201);
+                }
+            });
+        }
+    });
+    for location in locations {
+        assert_eq!(bed.exchange(&delete(&location)).status(), 200, "{location}");
+    }
 }

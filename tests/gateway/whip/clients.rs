@@ -62,7 +62,7 @@ fn requests_may_follow_each_other_without_waiting() {
     assert_eq!(answers.each_ref().map(|answer| answer.status()), [201, 201, 404, 201, 204, 200]);
     let texts = [0, 1, 3].map(|n| answers[n].text());
     assert_eq!(texts, ["answer 0", "answer 1", "answer 2"]);
-    assert_eq!(node.lines().pop().unwrap(), "DELETE /live/whip/resource/r2");
+    assert_eq!(node.lines().pop().unwrap(), "DELETE /live/whip/resource/s");
     // the connection still is usable
     assert_eq!(client.get("/nowhere").status(), 404);
 }

@@ -52,7 +52,7 @@ pub const FLOORS: &[Floor] = &[
             &["nodes", "whip_sessions", "revision"],
             &["silences"],
             &["limits"],
-            &["counters", "clock", "session_id"],
+            &["client_address", "counters", "clock", "session_id"],
             &["atomic"],
         ],
     },

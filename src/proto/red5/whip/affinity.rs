@@ -2,10 +2,12 @@
 
 use crate::proto::red5::route::Kind;
 use percent_encoding::percent_decode_str;
+use std::sync::Arc;
 
 /// Names a WHIP session by kind, app, stream, and for WHEP the `requestId`, for clients that do not follow `Location`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct AffinityKey(Box<str>);
+/// A clone shares the text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AffinityKey(Arc<str>);
 
 impl AffinityKey {
     /// The key of a session; `request_id` is empty for WHIP and for a WHEP client without one. Names that differ in their
@@ -13,7 +15,7 @@ impl AffinityKey {
     pub(crate) fn new(kind: Kind, scope: &str, stream: &str, request_id: &str) -> Self {
         let [scope, stream] = [scope, stream].map(|text| percent_decode_str(text).decode_utf8_lossy());
         // no segment of a path can hold a slash or a line end, escaped or not, so no two sessions have the same text
-        Self(format!("{}/{scope}/{stream}\n{request_id}", kind.word()).into_boxed_str())
+        Self(format!("{}/{scope}/{stream}\n{request_id}", kind.word()).into())
     }
 
     /// Whether both keys have the same kind, app and stream, whatever the `requestId`: a client that follows a handle need
@@ -21,6 +23,11 @@ impl AffinityKey {
     pub fn is_same_stream(&self, other: &Self) -> bool {
         let stream = |key: &Self| key.0.split('\n').next().unwrap_or_default().to_owned();
         stream(self) == stream(other)
+    }
+
+    /// Whether it names sessions of publishers (WHIP) and not of players (WHEP).
+    pub fn is_publisher(&self) -> bool {
+        self.0.starts_with(Kind::Whip.word()) && self.0.as_bytes().get(Kind::Whip.word().len()) == Some(&b'/')
     }
 
     /// The text by which another gateway process makes the same key, with [`AffinityKey::from_text`].
