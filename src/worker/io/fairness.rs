@@ -42,7 +42,7 @@ const PROVEN_MIN: usize = 1 << 20;
 const KEPT_MAX: i64 = 4 << 20;
 
 /// A leg that kept bytes for this long without an end is read in small pieces again.
-pub(crate) const STALL_MIN: Millis = 250;
+const STALL_MIN: Millis = 250;
 
 /// Most bytes that one leg takes at once. It starts small, because the cost of the leg's bytes is not known yet, and neither
 /// is whether they will be taken.
@@ -93,6 +93,22 @@ impl ReadSize {
         } else if took < PIECE_TIME_MAX / 4 {
             self.size = (self.size * 2).min(RECEIVE_MAX);
         }
+    }
+}
+
+/// Since when bytes wait for a leg, on the worker's clock; 0 while none do.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog(Millis);
+
+impl Backlog {
+    /// Notes whether bytes wait for the leg at `now`. True if the last of them were taken now, after a stall.
+    pub(crate) fn ends_stall(&mut self, waits: bool, now: Millis) -> bool {
+        match (self.0, waits) {
+            (0, true) => self.0 = now.max(1),
+            (1.., false) => return now.saturating_sub(std::mem::take(&mut self.0)) > STALL_MIN,
+            _ => {}
+        }
+        false
     }
 }
 
@@ -268,6 +284,15 @@ mod tests {
         assert_eq!(read_size.of(RECEIVE_MAX), PIECE_SMALL, "after a stall");
         let budget = TurnBudget::default();
         assert_eq!((budget.piece(KEPT_MAX), budget.piece(KEPT_MAX + 1)), (RECEIVE_MAX, PIECE_SMALL));
+    }
+
+    #[test]
+    fn a_stall_ends_when_the_last_bytes_are_taken() {
+        let mut backlog = Backlog::default();
+        let noted =
+            [(false, 0), (true, 0), (true, 200), (false, 252), (false, 900), (true, 900), (false, 1150)];
+        let ended = noted.map(|(waits, now)| backlog.ends_stall(waits, now));
+        assert_eq!(ended, [false, false, false, true, false, false, false]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
-use crate::worker::io::fairness::{ReadSize, STALL_MIN, STEPS_MAX};
+use crate::worker::io::fairness::{Backlog, ReadSize, STEPS_MAX};
 use crate::worker::io::keepalive;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
@@ -104,24 +104,13 @@ fn poll<F: Future<Output = ()>>(
     ready
 }
 
-/// Whether a leg took all that waited for it after a long time. `since` is when it began to wait; 0 if it does not.
-fn stalled(since: &mut Millis, waits: bool, now: Millis) -> bool {
-    match (*since, waits) {
-        (0, true) => *since = now.max(1),
-        (1.., false) => return now.saturating_sub(std::mem::take(since)) > STALL_MIN,
-        _ => {}
-    }
-    false
-}
-
 /// What is known of one leg's socket: whether it can be read and written now, and whether the gateway has closed its writing end.
 #[derive(Debug, Default)]
 struct Leg {
     readable: bool,
     writable: bool,
     finished: bool,
-    /// Since when bytes wait for this leg; 0 while none do.
-    waits_since: Millis,
+    backlog: Backlog,
 }
 
 /// The waits that are needed now.
@@ -245,10 +234,10 @@ impl<'s> Pump<'s> {
 
     /// Notes when a leg begins and ends to keep bytes. One that kept them for long is sent small pieces again.
     fn note_stalls(&mut self, now: Millis) {
-        if stalled(&mut self.client.waits_since, !self.conn.out.is_empty(), now) {
+        if self.client.backlog.ends_stall(!self.conn.out.is_empty(), now) {
             self.node_read_size.stalled();
         }
-        if stalled(&mut self.node.waits_since, !self.node_outbox.is_empty(), now) {
+        if self.node.backlog.ends_stall(!self.node_outbox.is_empty(), now) {
             self.conn.read_size().stalled();
         }
     }
