@@ -1,8 +1,45 @@
-//! What the machine gives this process: cores and open files.
+//! What the machine gives this process: cores, open files, IPv6.
 
 use crate::config::{Gateway, Workers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::fs;
+use std::io;
+
+/// What this machine has of IPv6.
+#[derive(Debug)]
+pub enum Ipv6 {
+    /// It can be listened on, and an interface has an address.
+    Usable,
+    /// It can be listened on, but no interface has an address, as with `net.ipv6.conf.all.disable_ipv6`.
+    WithoutAddress,
+    /// The kernel has none, or a filter of system calls forbids it: what it says.
+    Missing(io::Error),
+}
+
+/// Asks the kernel for IPv6: for a socket, which is closed at once, and for the addresses of all interfaces.
+pub fn ipv6() -> Ipv6 {
+    if let Err(error) = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)) {
+        return match error.raw_os_error() {
+            Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::EACCES | libc::EPERM) => {
+                Ipv6::Missing(error)
+            }
+            // too many open files, for example: nothing about IPv6
+            _ => Ipv6::Usable,
+        };
+    }
+    match fs::read_to_string("/proc/net/if_inet6") {
+        Ok(addresses) if addresses.trim().is_empty() => Ipv6::WithoutAddress,
+        _ => Ipv6::Usable,
+    }
+}
+
+/// The lowest port that every user may listen on (ip(7)); 1024 if the kernel does not tell.
+pub fn first_unprivileged_port() -> u16 {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
+}
 
 /// Numbers of the cores in the affinity mask of this process; core 0 alone if the kernel does not tell.
 pub fn allowed_cores() -> Vec<usize> {
