@@ -82,10 +82,12 @@ fn a_usage_error_exits_64_and_help_exits_0() {
 #[test]
 fn check_reports_a_valid_configuration_as_good() {
     let folder = Folder::new("good");
-    let checked = with_config("check", &folder.config(""), &[]);
+    // not the default addresses: they give a warning where the machine has no IPv6
+    let listen = "[gateway]\nlisten = [\"0.0.0.0:443\", \"127.0.0.1:8443\"]";
+    let checked = with_config("check", &folder.config(listen), &[]);
     assert_exit(&checked, 0, "");
     assert!(
-        stdout(&checked).contains("good: serves a.example on 0.0.0.0:443, [::]:443"),
+        stdout(&checked).contains("good: serves a.example on 0.0.0.0:443, 127.0.0.1:8443"),
         "{}",
         stdout(&checked)
     );
@@ -172,7 +174,7 @@ fn a_connect_timeout_below_the_first_retransmission_gives_a_warning() {
         let config = folder.config(&format!("[origins]\nconnect_timeout = \"{timeout}\""));
         let output = with_config("check", &config, &[]);
         assert_exit(&output, 0, "");
-        let says = stderr(&output).contains("warning: origins.connect_timeout: found 1");
+        let says = stderr(&output).contains("origins.connect_timeout: expected \"1100ms\" or more");
         assert_eq!(says, warned, "{timeout}: {}", stderr(&output));
     }
 }
@@ -188,8 +190,187 @@ fn an_expired_certificate_gives_a_warning() {
     assert_exit(
         &with_config("check", &folder.config(""), &[]),
         0,
-        "which is expired; clients refuse it: renew it",
+        "which is expired (since 2020-01-01 00:00:00 UTC); clients refuse it: renew it",
     );
+}
+
+#[test]
+fn one_wrong_value_hides_no_other_problem() {
+    let folder = Folder::new("hidden");
+    let config = folder.config("[gateway]\nlisten = [\"443\"]\n[log]\naccess = \"/nonexistent/a.log\"");
+    let mut text = fs::read_to_string(&config).expect("readable");
+    text = text.replacen("hunter2\"", "file:/nonexistent/secret\"\nca = \"/nonexistent/ca.pem\"", 1);
+    // line 13: one entry that is no whole one, and whose other file is missing too
+    text += "[[tls.certificates]]\nchain = 7\nkey = \"/nonexistent/other.pem\"\n";
+    fs::write(&config, text).expect("written");
+    fs::remove_file(folder.path("k.pem")).expect("removed");
+    let checked = with_config("check", &config, &[]);
+    assert_exit(&checked, 78, "has 7 problems, listed above");
+    let lines: Vec<_> = stderr(&checked).lines().map(str::to_owned).collect();
+    let wanted = [
+        "t.toml:2: gateway.listen: ",
+        "t.toml:4: log.access: ",
+        "t.toml:7: stream_manager.authorization: expected the path of a file that is there",
+        "t.toml:8: stream_manager.ca: ",
+        "t.toml:11: tls.certificates.0.key: ",
+        "t.toml:13: tls.certificates.chain: ",
+        "t.toml:14: tls.certificates.1.key: ",
+    ];
+    for (line, wanted) in lines.iter().zip(wanted) {
+        assert!(line.contains(wanted), "{line}, expected {wanted}");
+    }
+}
+
+/// A certificate of X.509 version 1 for `a.example`, good for a hundred years: it has no place for subjectAltName.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBIzCBywIUYzLPa0PJ0NILbrVFU/jxGK1ELLUwCgYIKoZIzj0EAwIwFDESMBAG\n\
+A1UEAwwJYS5leGFtcGxlMCAXDTI2MTEyODA2MDUzM1oYDzIxMjYxMTA0MDYwNTMz\n\
+WjAUMRIwEAYDVQQDDAlhLmV4YW1wbGUwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+AATsOslI48Ea9rEqfwj8ZtgeEPcc7GqyF2OO4ecJOenSUF/0ue3uRm7gGrFQjZky\n\
+lWPx4n2jh1k9Bip+nYjU844RMAoGCCqGSM49BAMCA0cAMEQCIEnXyHQ11jMKK0E5\n\
+Gyk6JPRNgQggcRj3LMXo4RPDdX6WAiAc9uYXjtu6ASYklbWoX6wyZ2nLP7k+vlWQ\n\
+kcO61Z/zRg==\n\
+-----END CERTIFICATE-----\n";
+
+#[test]
+fn a_certificate_or_key_that_can_not_be_used_says_why() {
+    let folder = Folder::new("unusable");
+    let config = folder.config("");
+    let key = fs::read_to_string(folder.path("k.pem")).expect("readable");
+    let certificate = fs::read_to_string(folder.path("c.pem")).expect("readable");
+    let checked = |chain: &str, key: &str| {
+        fs::write(folder.path("c.pem"), chain).expect("written");
+        fs::write(folder.path("k.pem"), key).expect("written");
+        let checked = with_config("check", &config, &[]);
+        assert_exit(&checked, 78, "has 1 problem, listed above");
+        stderr(&checked)
+    };
+    let shown = checked(VERSION_1, &key);
+    assert!(shown.contains("tls.certificates.0.chain: expected a certificate of version 3"), "{shown}");
+    assert!(shown.contains("is of X.509 version 1") && !shown.contains("not the key"), "{shown}");
+
+    let block = |label: &str, text: &str| format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
+    let encrypted = block("ENCRYPTED PRIVATE KEY", "MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAc");
+    let fields = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,6B646DAF013359896635579C171ECD9D\n\nIV6B5jDz";
+    for encrypted in [encrypted, block("EC PRIVATE KEY", fields), block("RSA PRIVATE KEY", fields)] {
+        let shown = checked(&certificate, &encrypted);
+        assert!(shown.contains("k.pem, which is encrypted with a passphrase"), "{shown}");
+        assert!(shown.contains("openssl pkey"), "{shown}");
+    }
+    let shown = checked(&certificate, &certificate);
+    assert!(shown.contains("k.pem, which holds no private key, but CERTIFICATE"), "{shown}");
+}
+
+#[test]
+fn a_warning_has_its_line_and_such_a_configuration_is_not_called_good() {
+    let folder = Folder::new("warnings");
+    let config = folder.config(
+        "[gateway]\ntrusted_proxies = [\"10.0.0.0/8\"]\n[origins]\nnetworks = [\n\"10.0.0.0/8\",\n\"224.0.0.0/4\"]\n\
+         names = [\"localhost\",\n\"node2.invalid\"]",
+    );
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let nameless = rcgen::CertificateParams::default().self_signed(&key).expect("signed");
+    fs::write(folder.path("c.pem"), nameless.pem()).expect("written");
+    fs::write(folder.path("k.pem"), key.serialize_pem()).expect("written");
+    let checked = with_config("check", &config, &[]);
+    assert_exit(&checked, 0, "");
+    for line in [
+        "t.toml:2: warning: gateway.trusted_proxies: expected proxy_protocol",
+        "t.toml:6: warning: origins.networks.1: expected addresses of nodes",
+        "t.toml:7: warning: origins.names.0: expected a name of a node",
+        "t.toml:8: warning: origins.names.1: expected a name that DNS knows, found node2.invalid",
+        "t.toml:13: warning: tls.certificates.0.chain: expected a certificate with its names",
+    ] {
+        assert!(stderr(&checked).contains(line), "{}", stderr(&checked));
+    }
+    let shown = stdout(&checked);
+    assert!(shown.contains("can start, with the") && !shown.contains("good"), "{shown}");
+}
+
+#[test]
+fn the_path_of_the_api_is_no_part_of_the_managers_address() {
+    let folder = Folder::new("api");
+    let config = folder.config("");
+    let text = fs::read_to_string(&config).expect("readable");
+    for path in ["/streammanager/api", "/streammanager/api/4.0/", "/streammanager", "/as/v1"] {
+        fs::write(&config, text.replace(":5080", &format!(":5080{path}"))).expect("written");
+        let checked = with_config("check", &config, &[]);
+        assert_exit(
+            &checked,
+            78,
+            "t.toml:3: stream_manager.url: expected the address without the path of the API",
+        );
+    }
+    fs::write(&config, text.replace(":5080", ":5080/cluster1")).expect("written");
+    assert_exit(&with_config("check", &config, &[]), 0, "");
+}
+
+/// Runs the program as a user that has no right to a file of mode 0; `None` where that can't be had.
+fn without_rights(arguments: &[&str]) -> Option<Output> {
+    let plain = fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) != 0);
+    if plain {
+        return Some(tidegate(arguments));
+    }
+    let drop = ["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"];
+    let has_setpriv = Command::new("setpriv").args(drop).arg("true").output();
+    has_setpriv.is_ok_and(|output| output.status.success()).then(|| {
+        let mut command = Command::new("setpriv");
+        command.args(drop).args(["timeout", "60", env!("CARGO_BIN_EXE_tidegate")]).args(arguments);
+        command.output().expect("setpriv")
+    })
+}
+
+#[test]
+fn a_file_that_this_user_may_not_read_gives_advice_about_rights() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("rights");
+    let (logs, secret) = (folder.path("logs"), folder.path("secret"));
+    fs::create_dir(&logs).expect("a folder");
+    fs::write(&secret, "x").expect("written");
+    let config = folder.config(&format!("[log]\naccess = {:?}", logs.join("a.log")));
+    let text = fs::read_to_string(&config).expect("readable");
+    fs::write(&config, text.replace("hunter2", &format!("file:{}", secret.display()))).expect("written");
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
+    };
+    for (path, closed) in [(folder.path("k.pem"), 0), (folder.path("c.pem"), 0), (secret, 0), (logs, 0o555)] {
+        mode(&path, closed);
+    }
+    let path = config.to_str().expect("UTF-8");
+    let Some(checked) = without_rights(&["check", "--config", path]) else { return };
+    assert_exit(&checked, 78, "has 4 problems, listed above");
+    for line in [
+        "log.access: expected a file in a folder that is there and that tidegate's user may write",
+        "stream_manager.authorization: expected a file that tidegate's user may read",
+        "tls.certificates.0.chain: expected a file that tidegate's user may read",
+        "tls.certificates.0.key: expected a file that tidegate's user may read",
+    ] {
+        assert!(stderr(&checked).contains(line), "{}", stderr(&checked));
+    }
+    mode(&config, 0);
+    let checked = without_rights(&["check", "--config", path]).expect("as before");
+    assert_exit(&checked, 71, "let this user read it");
+    assert!(!stderr(&checked).contains("--config"), "{}", stderr(&checked));
+
+    let closed = folder.path("closed");
+    fs::create_dir(&closed).expect("a folder");
+    mode(&closed, 0);
+    let socket = format!("unix:{}", closed.join("admin.sock").display());
+    let status = without_rights(&["status", "--admin", &socket]).expect("as before");
+    assert_exit(&status, 71, "run the command as root, or as a user that may write to the socket");
+    assert!(!stderr(&status).contains("no gateway answers"), "{}", stderr(&status));
+    mode(&config, 0o600);
+    let keys = "[gateway]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten =";
+    for path in [folder.path("k.pem"), folder.path("c.pem")] {
+        mode(&path, 0o600);
+    }
+    folder.config(&format!("{keys} \"{socket}\""));
+    let run = without_rights(&["run", "--config", path]).expect("as before");
+    assert_exit(&run, 71, "let tidegate's user write to its folder");
+    folder.config(&format!("{keys} \"unix:/nonexistent/admin.sock\""));
+    assert_exit(&with_config("run", &config, &[]), 71, "make its folder");
+    mode(&closed, 0o700);
 }
 
 #[test]

@@ -187,6 +187,14 @@ fn manager_url(text: &str) -> Option<ManagerUrl> {
     is_clean.then(|| ManagerUrl { https, host, port, prefix: path.to_owned() })
 }
 
+/// Whether a path prefix holds the beginning of the API's own paths, `/streammanager/api/{version}` or `/as/v1`, so that every
+/// question would have it twice.
+fn ends_in_api(prefix: &str) -> bool {
+    let segments: Vec<_> = prefix.split('/').map(str::to_ascii_lowercase).collect();
+    segments.iter().any(|segment| segment == "streammanager")
+        || segments.windows(2).any(|pair| pair == ["as", "v1"])
+}
+
 impl Scalar for Url {
     type Value = ManagerUrl;
 
@@ -201,7 +209,13 @@ impl Scalar for Url {
              (credentials belong to stream_manager.authorization)"
                 .to_owned()
         };
-        manager_url(text(value, expected)?).ok_or_else(expected)
+        let url = manager_url(text(value, expected)?).ok_or_else(expected)?;
+        if ends_in_api(&url.prefix) {
+            return Err("the address without the path of the API, which the gateway adds to each question: what stands before \
+                        /streammanager or /as/v1"
+                .to_owned());
+        }
+        Ok(url)
     }
 
     fn print(value: &ManagerUrl) -> String {

@@ -4,6 +4,7 @@ use crate::config::choice::File;
 use crate::config::model::Certificate;
 use crate::config::problem::Report;
 use crate::config::value::{Kind, quote};
+use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -14,11 +15,13 @@ pub(crate) struct Certificates;
 pub(crate) const CERTIFICATE_KEYS: [&str; 2] = ["chain", "key"];
 
 impl Certificates {
-    fn one(item: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<Certificate> {
+    /// One entry. A path that is wrong or missing has a problem in the report and is left empty, so that the files of all other
+    /// paths can still be checked.
+    fn one(item: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Certificate {
         let Some(table) = item.get_ref().as_table() else {
             let found = report.excerpt(&item.span());
             report.add(key, &item.span(), found, "a table with chain and key");
-            return None;
+            return Certificate { chain: PathBuf::new(), key: PathBuf::new() };
         };
         for name in table.keys().filter(|name| !CERTIFICATE_KEYS.contains(&name.get_ref().as_ref())) {
             report.add_unknown(&format!("{key}.{}", name.get_ref()), &name.span());
@@ -31,8 +34,8 @@ impl Certificates {
             };
             File::read(value, &key, report)
         };
-        let (chain, key) = (path("chain"), path("key"));
-        Some(Certificate { chain: chain?, key: key? })
+        let (chain, key) = (path("chain").unwrap_or_default(), path("key").unwrap_or_default());
+        Certificate { chain, key }
     }
 }
 
@@ -44,10 +47,9 @@ impl Kind for Certificates {
         let Some(items) = items else {
             let found = report.excerpt(&value.span());
             report.add(key, &value.span(), found, "at least one [[tls.certificates]] with chain and key");
-            return None;
+            return Some(Vec::new());
         };
-        let read: Vec<_> = items.iter().map(|item| Self::one(item, key, report)).collect();
-        read.into_iter().collect()
+        Some(items.iter().map(|item| Self::one(item, key, report)).collect())
     }
 
     fn write(value: &Self::Value) -> String {

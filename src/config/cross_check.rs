@@ -1,4 +1,4 @@
-//! Checks across keys: values that are right alone and wrong together.
+//! Checks across keys: values that are right alone and wrong together. A key whose own value is wrong is not compared.
 
 use crate::config::model::{AdminListen, Config};
 use crate::config::problem::Report;
@@ -46,6 +46,9 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 fn listeners(config: &Config, report: &mut Report<'_>) {
+    if report.is_wrong(&["gateway.listen", "admin.listen"]) {
+        return;
+    }
     let listen = &config.gateway.listen;
     if listen.is_empty() {
         report.add_at_key("gateway.listen", "an empty list", "at least one address with its port");
@@ -68,6 +71,9 @@ fn listeners(config: &Config, report: &mut Report<'_>) {
 
 fn proxies(config: &Config, report: &mut Report<'_>) {
     let gateway = &config.gateway;
+    if report.is_wrong(&["gateway.proxy_protocol", "gateway.trusted_proxies"]) {
+        return;
+    }
     if gateway.proxy_protocol.is_some() && gateway.trusted_proxies.is_empty() {
         let found = "an empty list beside proxy_protocol, so that no client could connect";
         let expected = "the addresses of the load balancers in front, or proxy_protocol = \"off\"";
@@ -77,8 +83,11 @@ fn proxies(config: &Config, report: &mut Report<'_>) {
 
 fn nodes(config: &Config, report: &mut Report<'_>) {
     let origins = &config.origins;
-    if origins.apps.is_empty() {
+    if origins.apps.is_empty() && !report.is_wrong(&["origins.apps"]) {
         report.add_at_key("origins.apps", "an empty list", "at least one app, such as \"live\"");
+    }
+    if report.is_wrong(&["origins.strict", "origins.learned", "origins.networks", "origins.names"]) {
+        return;
     }
     if origins.strict && !origins.learned {
         let found = "strict = true, which admits only learned nodes, beside learned = false";
@@ -100,7 +109,7 @@ fn answers(config: &Config, report: &mut Report<'_>) {
     for (key, ttl) in
         [("answers.broadcast_ttl", &answers.broadcast_ttl), ("answers.subscribe_ttl", &answers.subscribe_ttl)]
     {
-        if *ttl > answers.learned_ttl {
+        if *ttl > answers.learned_ttl && !report.is_wrong(&[key, "answers.learned_ttl"]) {
             let found = format!("{}: nodes would be forgotten before their answers", Span::print(ttl));
             let expected = format!("at most answers.learned_ttl ({})", Span::print(&answers.learned_ttl));
             report.add_at_key(key, found, expected);
@@ -111,9 +120,34 @@ fn answers(config: &Config, report: &mut Report<'_>) {
 fn limits(config: &Config, report: &mut Report<'_>) {
     type Bytes = Size<usize, 0, { u64::MAX }>;
     let limits = &config.limits;
+    if report.is_wrong(&["limits.target_size", "limits.head_size"]) {
+        return;
+    }
     if limits.target_size >= limits.head_size {
         let found = format!("{}: the target is a part of the head", Bytes::print(&limits.target_size));
         let expected = format!("less than limits.head_size ({})", Bytes::print(&limits.head_size));
         report.add_at_key("limits.target_size", found, expected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::read;
+
+    const MINIMAL: &str = "[stream_manager]\nurl = \"http://10.0.0.2:5080\"\n\
+                           [[tls.certificates]]\nchain = \"c.pem\"\nkey = \"k.pem\"\n";
+
+    #[test]
+    fn a_wrong_value_makes_no_second_problem_of_a_key_that_is_compared_with_it() {
+        for (table, lines) in [
+            ("origins", "strict = true\nnetworks = [\"10.0.0.1/8\"]"),
+            ("origins", "learned = false\nnames = [\"a b\"]"),
+            ("gateway", "proxy_protocol = \"v2\"\ntrusted_proxies = [\"x\"]"),
+            ("answers", "learned_ttl = \"1d\"\nbroadcast_ttl = \"1h\""),
+            ("limits", "head_size = \"64\"\ntarget_size = \"20KiB\""),
+        ] {
+            let problems = read(&format!("{MINIMAL}[{table}]\n{lines}\n")).expect_err("one value is wrong");
+            assert_eq!(problems.len(), 1, "{problems:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The file as a whole: read into values, printed back, and where in it a key stands.
 
 use crate::config::address::AdminAddress;
+use crate::config::concerns;
 use crate::config::cross_check;
 use crate::config::keys;
 use crate::config::model::{AdminListen, Config};
@@ -11,6 +12,24 @@ use crate::config::value::Scalar;
 ///
 /// Fails with every problem at once, in the order of the file. Files that the configuration names are not opened.
 pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
+    let reading = read_whole(text)?;
+    if reading.problems.is_empty() { Ok(reading.config) } else { Err(reading.problems) }
+}
+
+/// What a file says, right or wrong.
+#[derive(Debug)]
+pub struct Reading {
+    /// The values. Where one is wrong its default takes the place, and a wrong path of a certificate is empty: with problems it
+    /// must not be used, except to look for more problems in the files that it names.
+    pub config: Config,
+    /// Every problem, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// What is allowed but has no effect, or not the wanted one.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the text of a configuration file as far as it can be read. Fails only where the text is no TOML, with every problem.
+pub fn read_whole(text: &str) -> Result<Reading, Vec<Problem>> {
     let mut report = Report::new(text).knowing(keys::known());
     let (root, errors) = toml::de::DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -21,11 +40,20 @@ pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
     keys::find_unknown(root.get_ref(), &mut report);
     let config = keys::read(root.get_ref(), &mut report);
     cross_check::check(&config, &mut report);
-    if report.problems.is_empty() {
-        return Ok(config);
-    }
     report.problems.sort_by_key(|problem| problem.line);
-    Err(report.problems)
+    let mut warnings = concerns::find(&config, |key| writes(text, key));
+    for warning in &mut warnings {
+        warning.line = locate(text, &warning.key);
+    }
+    warnings.sort_by_key(|warning| warning.line);
+    Ok(Reading { config, problems: report.problems, warnings })
+}
+
+/// Whether the text of a file writes this key, given as `table.key`, so that its value is not the default.
+pub fn writes(text: &str, key: &str) -> bool {
+    let (root, _) = toml::de::DeTable::parse_recoverable(text);
+    let written = key.split_once('.').and_then(|(table, key)| root.get_ref().get(table)?.get_ref().get(key));
+    written.is_some()
 }
 
 /// The problem of a text that is no TOML. It has only the first line of the message, because the rest may quote the file.

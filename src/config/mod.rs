@@ -7,6 +7,7 @@
 mod address;
 mod certificate;
 mod choice;
+mod concerns;
 mod cross_check;
 mod file;
 mod keys;
@@ -19,7 +20,7 @@ mod value;
 
 pub use crate::proto::http::cors::AllowOrigins;
 pub use crate::proto::proxy_protocol::Versions;
-pub use file::{admin_address, locate, read, to_toml};
+pub use file::{Reading, admin_address, locate, read, read_whole, to_toml, writes};
 pub use keys::{KEYS, Key, written};
 pub use model::{
     AccessLog, Admin, AdminListen, Answers, ApiVersion, Certificate, Config, Cors, Driver, Extensions,

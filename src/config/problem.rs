@@ -79,14 +79,24 @@ impl<'t> Report<'t> {
         self.push(key, line, found.into(), expected.into());
     }
 
+    /// Whether a problem was reported for one of these keys. Such a key has its default meanwhile, so that a check across keys
+    /// would compare what the file does not say.
+    pub(crate) fn is_wrong(&self, keys: &[&str]) -> bool {
+        self.problems.iter().any(|problem| keys.contains(&problem.key.as_str()))
+    }
+
     fn push(&mut self, key: &str, line: usize, found: String, expected: String) {
         self.problems.push(Problem { key: key.to_owned(), line, found, expected });
     }
 
     /// Adds the problem of a name in the file that is none of the known ones; it offers the nearest of those.
     pub(crate) fn add_unknown(&mut self, path: &str, span: &Range<usize>) {
-        if self.known.later.contains(&path) {
-            let found = "a key that this version does not support yet";
+        // in any table: a key in the wrong place is not a key of another name
+        if let Some(later) = self.known.later.iter().find(|later| last(later) == last(path)) {
+            let found = match *later == path {
+                true => "a key that this version does not support yet".to_owned(),
+                false => format!("an unknown key ({later} is one that this version does not support yet)"),
+            };
             return self.add(path, span, found, "a configuration without this key");
         }
         let expected = match self.nearest(path) {
@@ -107,7 +117,7 @@ impl<'t> Report<'t> {
         tables
             .chain(keys)
             .map(|known| (likeness(path, known), known))
-            .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
+            .filter(|(likeness, known)| *likeness > LIKENESS_MIN && may_be_meant(last(path), last(known)))
             .max_by(|(a, _), (b, _)| a.total_cmp(b))
             .map(|(_, known)| known)
     }
@@ -140,11 +150,44 @@ impl<'t> Report<'t> {
     }
 }
 
+/// The name of a key without its table.
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// Whether a written name may be a known one with a mistake in it: at least half of its letters are right, or one name holds
+/// the other. Two names that only begin alike, or share letters in another order, are different names.
+fn may_be_meant(written: &str, known: &str) -> bool {
+    const RIGHT_MIN: f64 = 0.5;
+    strsim::normalized_damerau_levenshtein(written, known) >= RIGHT_MIN
+        || written.contains(known)
+        || known.contains(written)
+}
+
 /// How near a known path is to the written one, from 0 to 1: mostly by the last name, and a little by the table. So
 /// `gateway.prot` is nearer to `origins.port` than to `gateway.pin`, and of two equal names the one in the same table wins.
 fn likeness(written: &str, known: &str) -> f64 {
-    fn last(path: &str) -> &str {
-        path.rsplit('.').next().unwrap_or(path)
-    }
     0.85 * strsim::jaro_winkler(last(written), last(known)) + 0.15 * strsim::jaro_winkler(written, known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_are_like_a_known_one_may_be_meant() {
+        for (written, known) in [
+            ("wokers", "workers"),
+            ("prot", "port"),
+            ("upgrade_time_out", "upgrade_timeout"),
+            ("authorisation", "authorization"),
+            ("certificate", "certificates"),
+            ("listen_address", "listen"),
+        ] {
+            assert!(may_be_meant(written, known), "{written}");
+        }
+        for (written, known) in [("ticket_keys", "strict"), ("secret", "redact"), ("ticker", "pin")] {
+            assert!(!may_be_meant(written, known), "{written}");
+        }
+    }
 }

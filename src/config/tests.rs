@@ -104,6 +104,8 @@ fn keys_of_later_versions_are_refused_as_not_supported() {
     for (table, line) in [("tls", "ticket_keys = \"\""), ("origins", "sealed = true")] {
         assert_eq!(problem(table, line).found, "a key that this version does not support yet");
     }
+    let found = problem("gateway", "ticket_keys = \"\"").found;
+    assert_eq!(found, "an unknown key (tls.ticket_keys is one that this version does not support yet)");
 }
 
 #[test]
@@ -252,6 +254,11 @@ fn values_in_all_accepted_spellings_are_read() {
         "http://",
         "http://a//b",
         "a:5080",
+        "http://a/streammanager/api",
+        "http://a/streammanager/api/4.0/",
+        "http://a/x/StreamManager",
+        "https://a/as/v1",
+        "https://a/x/as/v1/streams",
     ] {
         let text = MINIMAL.replace("http://10.0.0.2:5080", wrong);
         assert_eq!(problems(&text)[0].key, "stream_manager.url", "{wrong}");

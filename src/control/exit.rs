@@ -2,6 +2,7 @@
 
 use crate::config::Problem;
 use crate::control::start::load::{self, Failure};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -47,9 +48,12 @@ pub fn failure(path: &Path, failure: &Failure) -> ExitError {
     match failure {
         Failure::Unreadable { path, error } => {
             let path = path.display();
-            ExitError::os(format!(
-                "can't read the configuration {path} ({error}); name the right file with --config"
-            ))
+            let next = match error.kind() {
+                io::ErrorKind::PermissionDenied => "let this user read it and enter its folders",
+                io::ErrorKind::InvalidData => "save it as UTF-8",
+                _ => "name the right file with --config",
+            };
+            ExitError::os(format!("can't read the configuration {path} ({error}); {next}"))
         }
         Failure::Problems { problems, only_missing } => {
             eprint!("{}", lines(path, problems));

@@ -60,7 +60,7 @@ fn serve(
 
     // take from the machine: open files, cores, listeners
     host::raise_file_limit(loaded.config.limits.sessions);
-    let cores = host::assign_cores(&loaded.config.gateway, &host::allowed_cores());
+    let cores = assign_cores(&loaded);
     let (admin, opened) = bind(&loaded, cores.len(), inherited)?;
     let state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
     let state = Arc::new(state);
@@ -103,6 +103,18 @@ fn open_logs(path: &Path, loaded: &Loaded) -> Result<Logs, ExitError> {
         tracing::warn!("{}:{}: {warning}", path.display(), warning.line);
     }
     Ok(logs)
+}
+
+/// The core of each worker, as the configuration says and the machine has them.
+fn assign_cores(loaded: &Loaded) -> Vec<Option<usize>> {
+    let allowed = host::allowed_cores();
+    let quota = host::cpu_quota(allowed.len());
+    let is_pin_written = loaded.writes("gateway.pin");
+    let assigned = host::assign_cores(&loaded.config.gateway, is_pin_written, &allowed, quota);
+    if let Some(reason) = &assigned.reason {
+        tracing::info!("{reason}");
+    }
+    assigned.cores
 }
 
 /// Takes over inherited listeners and binds the missing ones: the admin listener, if there is one, and those of the workers.

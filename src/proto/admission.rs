@@ -4,7 +4,7 @@
 //! as text. Nothing here resolves a name or opens a socket.
 
 use crate::proto::refusal::Refusal;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Why a text is no network, for [`parse_network`].
@@ -112,6 +112,40 @@ pub fn admit_configured(rules: &AdmissionRules, address: IpAddr) -> Result<Admit
 /// Whether an address that the stream manager named may be learned. Addresses of denied classes may not.
 pub fn may_learn(rules: &AdmissionRules, address: IpAddr) -> bool {
     rules.learned && !rules.denies(address)
+}
+
+/// Networks all of whose addresses are denied; the loopback ones only where they are not listed one by one.
+const DENIED_NETWORKS: [IpNet; 13] = {
+    const fn v4(first: u8, second: u8, prefix: u8) -> IpNet {
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(first, second, 0, 0), prefix))
+    }
+    const fn v6(address: [u16; 6], prefix: u8) -> IpNet {
+        let [a, b, c, d, e, f] = address;
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, 0, 0), prefix))
+    }
+    [
+        v4(0, 0, 8),
+        v4(127, 0, 8),
+        v4(169, 254, 16),
+        v4(224, 0, 4),
+        v6([0, 0, 0, 0, 0, 0], 96),
+        v6([0, 0, 0, 0, 0, 0xffff], 96),
+        v6([0, 0, 0, 0, 0xffff, 0], 96),
+        v6([0x2002, 0, 0, 0, 0, 0], 16),
+        v6([0x2001, 0, 0, 0, 0, 0], 32),
+        v6([0x64, 0xff9b, 0, 0, 0, 0], 96),
+        v6([0x64, 0xff9b, 1, 0, 0, 0], 48),
+        v6([0xfe80, 0, 0, 0, 0, 0], 10),
+        v6([0xff00, 0, 0, 0, 0, 0], 8),
+    ]
+};
+
+/// Whether a network of the configuration admits nothing, because every address in it is of a denied class.
+pub fn is_never_dialled(network: &IpNet) -> bool {
+    if network.prefix_len() == network.max_prefix_len() {
+        return Class::of(network.addr()) == Class::Denied;
+    }
+    DENIED_NETWORKS.iter().any(|denied| denied.contains(network))
 }
 
 /// The kinds of addresses that admission tells apart.
@@ -306,6 +340,52 @@ mod tests {
             ("node1", NetworkFault::Address),
         ] {
             assert_eq!(parse_network(text), Err(fault), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_denied_addresses_only_is_never_dialled() {
+        let is_never = |text: &str| is_never_dialled(&parse_network(text).unwrap());
+        let never = [
+            "0.0.0.0/8",
+            "127.0.0.0/8",
+            "127.0.0.0/31",
+            "169.254.0.0/16",
+            "169.254.169.254",
+            "100.100.100.200",
+            "224.0.0.0/4",
+            "239.0.0.0/8",
+            "255.255.255.255",
+            "::",
+            "::/96",
+            "fe80::/10",
+            "fe80::/64",
+            "ff02::1",
+            "2002::/16",
+            "64:ff9b::/96",
+            "fd00:ec2::254",
+        ];
+        for text in never {
+            assert!(is_never(text), "{text}");
+        }
+        for text in [
+            "0.0.0.0/0",
+            "127.0.0.1",
+            "::1",
+            "10.0.0.0/8",
+            "100.100.100.0/24",
+            "126.0.0.0/7",
+            "240.0.0.0/4",
+            "::/0",
+            "fd00::/8",
+        ] {
+            assert!(!is_never(text), "{text}");
+        }
+        for network in DENIED_NETWORKS {
+            let middle = network.hosts().nth(1).unwrap();
+            for address in [network.addr(), network.broadcast(), middle] {
+                assert_ne!(Class::of(address), Class::Ordinary, "{address} of {network}");
+            }
         }
     }
 }

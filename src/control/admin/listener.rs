@@ -23,19 +23,35 @@ pub fn bind(listen: &AdminListen) -> Result<Option<Bound>, String> {
         AdminListen::Off => Ok(None),
         AdminListen::Tcp(address) => {
             bind_tcp(*address).map(|listener| Some(Bound::Tcp(listener))).map_err(|error| {
-                format!(
-                    "can't open the admin listener {address} ({error}); choose another one in [admin].listen"
-                )
+                let next = next_step(listen, &error);
+                format!("can't open the admin listener {address} ({error}); {next}")
             })
         }
         AdminListen::Unix(path) => {
             bind_unix(path).map(|listener| Some(Bound::Unix(listener))).map_err(|error| {
-                let path = path.display();
-                format!(
-                    "can't open the admin listener unix:{path} ({error}); choose another one in [admin].listen"
-                )
+                let (path, next) = (path.display(), next_step(listen, &error));
+                format!("can't open the admin listener unix:{path} ({error}); {next}")
             })
         }
+    }
+}
+
+/// What to do about an admin listener that can't be had.
+fn next_step(listen: &AdminListen, error: &io::Error) -> &'static str {
+    match (error.kind(), listen) {
+        (io::ErrorKind::PermissionDenied, AdminListen::Unix(_)) => {
+            "let tidegate's user write to its folder, or choose another one in [admin].listen"
+        }
+        (io::ErrorKind::NotFound, AdminListen::Unix(_)) => {
+            "make its folder, or choose another one in [admin].listen"
+        }
+        (io::ErrorKind::PermissionDenied, _) => {
+            "a rule of this system forbids it (a low port, SELinux, the unit): choose another one in [admin].listen"
+        }
+        (io::ErrorKind::AddrNotAvailable, _) => {
+            "this machine does not have that address: choose another one in [admin].listen"
+        }
+        _ => "choose another one in [admin].listen",
     }
 }
 

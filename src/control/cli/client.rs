@@ -40,11 +40,21 @@ pub fn json(admin: &AdminListen, answer: &[u8]) -> Result<Value, ExitError> {
 
 /// The error for an address at which no gateway answers, or another program does.
 fn no_gateway(admin: &AdminListen, reason: &str) -> ExitError {
+    unreachable(admin, reason, false)
+}
+
+/// The same for any reason; `denied` is whether this user may not even connect, so that nothing is known about a gateway there.
+fn unreachable(admin: &AdminListen, reason: &str, denied: bool) -> ExitError {
     let address = match admin {
         AdminListen::Tcp(address) => address.to_string(),
         AdminListen::Unix(path) => format!("unix:{}", path.display()),
         AdminListen::Off => "off".to_owned(),
     };
+    if denied {
+        return ExitError::os(format!(
+            "can't connect to {address} ({reason}); run the command as root, or as a user that may write to the socket"
+        ));
+    }
     ExitError::os(format!(
         "no gateway answers on {address} ({reason}); check that it runs, and that --admin is its [admin].listen"
     ))
@@ -64,7 +74,9 @@ pub fn send(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let answer = runtime.and_then(|runtime| runtime.block_on(answer));
-    answer.map_err(|error| no_gateway(admin, &error.to_string()))
+    answer.map_err(|error| {
+        unreachable(admin, &error.to_string(), error.kind() == io::ErrorKind::PermissionDenied)
+    })
 }
 
 async fn connect(admin: &AdminListen, method: Method, path: &str) -> io::Result<(StatusCode, Bytes)> {

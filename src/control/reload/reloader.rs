@@ -123,8 +123,10 @@ impl Reloader {
 
         let mut warnings: Vec<_> = loaded.warnings.iter().map(|warning| self.line(warning)).collect();
         warnings.extend(unresolved);
-        warnings
-            .extend(needs_restart.iter().map(|key| format!("{key} differs: it needs a restart to change")));
+        let at = |key: &str| format!("{}:{}: {key}", self.path.display(), loaded.line(key));
+        warnings.extend(
+            needs_restart.iter().map(|key| format!("{} differs: it needs a restart to change", at(key))),
+        );
         if loaded.config.limits.sessions != served.config.limits.sessions {
             host::raise_file_limit(loaded.config.limits.sessions);
         }
@@ -180,7 +182,14 @@ impl Reloader {
             self.problems(&unresolved.iter().map(problem).collect::<Vec<_>>())
         })?;
         let warning = |name: &dns::Unresolved| {
-            format!("{} does not resolve now ({}); its former addresses stay in use", name.name, name.error)
+            format!(
+                "{}:{}: {}: {} does not resolve now ({}); its former addresses stay in use",
+                self.path.display(),
+                loaded.line(name.key),
+                name.key,
+                name.name,
+                name.error
+            )
         };
         let warnings = resolved.unresolved.iter().map(warning).collect();
         Ok((resolved, warnings))

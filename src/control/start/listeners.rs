@@ -4,6 +4,7 @@
 //! of its own. A listener that closes resets the connections in its queue. So a listener that clients may have connected to is
 //! closed only when its queue is empty, and a listener that is bound here listens only when a worker is about to accept from it.
 
+use crate::control::start::host;
 use crate::control::start::inherited::InheritedSocket;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -23,19 +24,36 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let next = match self.error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another program listens there: stop it (ss -ltnp shows it) or choose another port"
-            }
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need CAP_NET_BIND_SERVICE: start it by its systemd unit, or choose a higher port"
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                "this machine does not have that address: look at `ip address` and correct gateway.listen"
-            }
-            _ => "look at gateway.listen in the configuration",
-        };
+        let next = next_step(self.address, &self.error, host::first_unprivileged_port());
         write!(f, "can't listen on {} ({}); {next}", self.address, self.error)
+    }
+}
+
+/// What to do about an address that can't be listened on. A port from `unprivileged` on is open to every user, so that another
+/// rule of the system forbids it.
+fn next_step(address: SocketAddr, error: &io::Error, unprivileged: u16) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it (ss -ltnp shows it) or choose another port"
+        }
+        io::ErrorKind::PermissionDenied if (1..unprivileged).contains(&address.port()) => {
+            "ports this low need CAP_NET_BIND_SERVICE: start it by its systemd unit, or choose a higher port"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "a rule of this system forbids it, not the number of the port: look at SELinux (ausearch -m avc, semanage port), \
+             AppArmor, and SocketBindDeny= of the unit"
+        }
+        io::ErrorKind::AddrNotAvailable if address.is_ipv6() => {
+            "this machine does not have that IPv6 address, or IPv6 is switched off (net.ipv6.conf.all.disable_ipv6): look at \
+             `ip -6 address` and correct gateway.listen"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address: look at `ip address` and correct gateway.listen"
+        }
+        _ if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            "this kernel has no IPv6: write IPv4 addresses in gateway.listen, or enable it (boot parameter ipv6.disable)"
+        }
+        _ => "look at gateway.listen in the configuration",
     }
 }
 
@@ -271,6 +289,29 @@ mod tests {
             let _ = first.accept();
         }
         assert!(without_connection.is_empty(), "from here on the kernel spreads them");
+    }
+
+    #[test]
+    fn a_forbidden_port_blames_its_number_only_if_that_is_why() {
+        let forbidden = io::Error::from_raw_os_error(libc::EACCES);
+        let next = |port| next_step((Ipv4Addr::LOCALHOST, port).into(), &forbidden, 1024);
+        assert!(next(443).contains("CAP_NET_BIND_SERVICE"), "{}", next(443));
+        assert!(next(1023).contains("CAP_NET_BIND_SERVICE"));
+        for port in [0, 1024, 8443] {
+            assert!(next(port).contains("SELinux") && !next(port).contains("CAP_NET"), "{port}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_that_can_not_be_had_is_refused_with_the_word_ipv6() {
+        for code in [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL] {
+            let error = BindError {
+                address: (std::net::Ipv6Addr::LOCALHOST, 443).into(),
+                error: io::Error::from_raw_os_error(code),
+            };
+            let next = error.to_string();
+            assert!(next.split_once(';').is_some_and(|(_, next)| next.contains("IPv6")), "{next}");
+        }
     }
 
     #[test]

@@ -3,18 +3,17 @@
 //! `tidegate run`, `tidegate check` and a reload share it, so that what `check` accepts also starts. It opens no port.
 
 use crate::config;
-use crate::config::{AccessLog, Config, Problem, Secret};
+use crate::config::{AccessLog, AdminListen, Config, Problem, Reading, Secret};
 use crate::control::start::certs;
+use crate::control::start::host::{self, Ipv6};
+use rustix::fs::{Access, AtFlags, CWD};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A shorter `origins.connect_timeout` gets a warning: TCP's first retransmission, and time for its answer.
-const CONNECT_TIMEOUT_ADVISED: Duration = Duration::from_millis(1100);
 
 /// Everything that was loaded from a set of files without problems.
 #[derive(Debug)]
@@ -36,7 +35,17 @@ pub struct Loaded {
 impl Loaded {
     /// A problem of the key `key`, with its line. `found` is what the key has, `expected` what it needs.
     pub fn problem(&self, key: &str, found: String, expected: String) -> Problem {
-        Problem { key: key.to_owned(), line: config::locate(&self.text.0, key), found, expected }
+        Problem { key: key.to_owned(), line: self.line(key), found, expected }
+    }
+
+    /// The line of the file on which a key stands, or the table where it would stand.
+    pub fn line(&self, key: &str) -> usize {
+        config::locate(&self.text.0, key)
+    }
+
+    /// Whether the file has this key, given as `table.key`, so that its value is not the default.
+    pub fn writes(&self, key: &str) -> bool {
+        config::writes(&self.text.0, key)
     }
 
     /// The public facts of its certificates, in the order of the configuration.
@@ -86,38 +95,84 @@ impl Findings<'_> {
 
 /// Reads the configuration file at `path` and every file that it names. The error has all problems, not only the first.
 pub fn load(path: &Path) -> Result<Loaded, Failure> {
-    let text = fs::read(path)
-        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8")))
-        .map_err(|error| Failure::Unreadable { path: path.to_owned(), error })?;
-    let written =
-        config::read(&text).map_err(|problems| Failure::Problems { problems, only_missing: false })?;
-    let mut findings = Findings { text: &text, problems: Vec::new(), only_missing: true };
+    let text =
+        fs::read_to_string(path).map_err(|error| Failure::Unreadable { path: path.to_owned(), error })?;
+    let Reading { config: written, problems, mut warnings } =
+        config::read_whole(&text).map_err(|problems| Failure::Problems { problems, only_missing: false })?;
+    // files are looked at also if values are wrong, so that one check finds everything
+    let mut findings = Findings { text: &text, only_missing: problems.is_empty(), problems };
     let loaded = certificates(&written, &mut findings);
     let roots = ca(&written, &mut findings);
     access_log(&written, &mut findings);
     let authorization = authorization(&written, &mut findings);
-    let mut warnings = expired(&loaded, &findings);
-    warnings.extend(short_connect(&written, &findings));
+    let mut config = written.clone();
+    ipv6(&mut config, &host::ipv6(), &mut findings, &mut warnings);
+    warnings.extend(certificate_warnings(&loaded, &findings));
+    warnings.sort_by_key(|warning| warning.line);
     let tls = certs::server_config(&written.tls, loaded.clone());
     let tls = tls
         .map_err(|error| findings.add("tls", error.to_string(), "other settings in [tls]".to_owned(), false));
     match tls {
         Ok(tls) if findings.problems.is_empty() => {
-            let mut config = written.clone();
             config.stream_manager.authorization = authorization;
             Ok(Loaded { written, config, certificates: loaded, tls, roots, warnings, text: Secret(text) })
         }
-        _ => Err(Failure::Problems { problems: findings.problems, only_missing: findings.only_missing }),
+        _ => {
+            let Findings { mut problems, only_missing, .. } = findings;
+            problems.sort_by_key(|problem| problem.line);
+            Err(Failure::Problems { problems, only_missing })
+        }
+    }
+}
+
+/// Compares the addresses to listen on with what this machine has. Without IPv6 in the kernel an IPv6 address that the file
+/// writes is a problem, and the one among the defaults is left out with a warning, so that a file without `gateway.listen`
+/// serves on every machine.
+fn ipv6(config: &mut Config, found: &Ipv6, findings: &mut Findings<'_>, warnings: &mut Vec<Problem>) {
+    let key = "gateway.listen";
+    let listen: Vec<_> = config.gateway.listen.iter().filter(|address| address.is_ipv6()).copied().collect();
+    match found {
+        Ipv6::Usable => {}
+        Ipv6::WithoutAddress => {
+            if let Some(any) = listen.iter().find(|address| address.ip().is_unspecified()) {
+                let found = format!("{any}, but no interface has an IPv6 address: only IPv4 is served");
+                let right =
+                    "IPv6 on this machine (sysctl net.ipv6.conf.all.disable_ipv6), or IPv4 addresses only";
+                warnings.push(findings.problem(key, found, right.to_owned()));
+            }
+        }
+        Ipv6::Missing(error) => {
+            let right = "IPv4 addresses, or a kernel with IPv6 (boot parameter ipv6.disable)".to_owned();
+            let without = format!("but this kernel has no IPv6 ({error})");
+            if !listen.is_empty() && !config::writes(findings.text, key) {
+                config.gateway.listen.retain(SocketAddr::is_ipv4);
+                let found = format!("the default {}, {without}: only IPv4 is served", listen[0]);
+                warnings.push(findings.problem(key, found, right.clone()));
+            } else {
+                for address in &listen {
+                    findings.add(key, format!("{address}, {without}"), right.clone(), true);
+                }
+            }
+            if let AdminListen::Tcp(address @ SocketAddr::V6(_)) = config.admin.listen {
+                findings.add("admin.listen", format!("{address}, {without}"), right, true);
+            }
+        }
     }
 }
 
 fn certificates(config: &Config, findings: &mut Findings<'_>) -> Vec<certs::Loaded> {
     let mut loaded = Vec::new();
+    if !config::writes(findings.text, "tls.certificates") {
+        // what the configuration has there is the example in the table of keys
+        return loaded;
+    }
     for (index, certificate) in config.tls.certificates.iter().enumerate() {
         match certs::load(certificate) {
             Ok(certificate) => loaded.push(certificate),
             Err(faults) => {
-                for fault in faults {
+                // an empty path is one that the reader of the file reported
+                let path = |entry| if entry == "chain" { &certificate.chain } else { &certificate.key };
+                for fault in faults.into_iter().filter(|fault| !path(fault.entry).as_os_str().is_empty()) {
                     let key = format!("tls.certificates.{index}.{}", fault.entry);
                     findings.add(&key, fault.found, fault.expected, fault.missing);
                 }
@@ -127,22 +182,24 @@ fn certificates(config: &Config, findings: &mut Findings<'_>) -> Vec<certs::Load
     loaded
 }
 
-fn expired(certificates: &[certs::Loaded], findings: &Findings<'_>) -> Vec<Problem> {
-    let warn = |(index, certificate): (usize, &certs::Loaded)| {
-        let (concern, advice) = certificate.facts.concern()?;
-        let found = format!("{}, which is {concern}; {advice}", certificate.facts.chain.display());
-        let expected = "a certificate that is valid now and for another week".to_owned();
-        Some(findings.problem(&format!("tls.certificates.{index}.chain"), found, expected))
-    };
-    certificates.iter().enumerate().filter_map(warn).collect()
-}
-
-/// A lost SYN is sent again after a second (RFC 6298, 2.1). A connect that may take no longer fails when one packet is lost.
-fn short_connect(config: &Config, findings: &Findings<'_>) -> Option<Problem> {
-    let timeout = config.origins.connect_timeout;
-    let right = "TCP sends a lost packet again after 1 s, so one lost packet is a failed session: right is 1100ms or more";
-    (timeout < CONNECT_TIMEOUT_ADVISED)
-        .then(|| findings.problem("origins.connect_timeout", format!("{timeout:?}"), right.to_owned()))
+/// Warnings about certificates that can be served, but that clients refuse now or soon.
+fn certificate_warnings(certificates: &[certs::Loaded], findings: &Findings<'_>) -> Vec<Problem> {
+    let mut warnings = Vec::new();
+    for (index, certificate) in certificates.iter().enumerate() {
+        let (key, facts) = (format!("tls.certificates.{index}.chain"), &certificate.facts);
+        let chain = facts.chain.display();
+        if let Some((concern, advice)) = facts.concern() {
+            let expected = "a certificate that is valid now and for another week".to_owned();
+            let found = format!("{chain}, which is {concern}; {advice}");
+            warnings.push(findings.problem(&key, found, expected));
+        }
+        if facts.names.is_empty() {
+            let expected = "a certificate with its names as subjectAltName".to_owned();
+            let found = format!("{chain}, which is for no name and no address, so that clients refuse it");
+            warnings.push(findings.problem(&key, found, expected));
+        }
+    }
+    warnings
 }
 
 fn ca(config: &Config, findings: &mut Findings<'_>) -> Vec<CertificateDer<'static>> {
@@ -158,12 +215,20 @@ fn access_log(config: &Config, findings: &mut Findings<'_>) {
     let AccessLog::File(path) = &config.log.access else { return };
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let writable =
+        |path, access| rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(io::Error::from);
     // a file that does not exist is not created: a check leaves nothing behind
-    let error = match path.exists() {
-        true => OpenOptions::new().append(true).open(path).err(),
-        false => fs::read_dir(folder).err(),
+    let result = match fs::metadata(path) {
+        Ok(file) if file.is_file() => OpenOptions::new().append(true).open(path).map(drop),
+        Ok(file) if file.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        // to open a pipe without a reader would wait
+        Ok(_) => writable(path.as_path(), Access::WRITE_OK),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            writable(folder, Access::WRITE_OK | Access::EXEC_OK)
+        }
+        Err(error) => Err(error),
     };
-    if let Some(error) = error {
+    if let Err(error) = result {
         let found = format!("{}, which can't be written ({error})", path.display());
         let right = "a file in a folder that is there and that tidegate's user may write".to_owned();
         findings.add("log.access", found, right, true);
@@ -179,11 +244,7 @@ fn authorization(config: &Config, findings: &mut Findings<'_>) -> Option<Secret>
             .map_err(|_| (format!("env:{name}, which is not set"), "a variable that is set", false))
     } else if let Some(path) = text.strip_prefix("file:") {
         fs::read_to_string(path).map_err(|error| {
-            (
-                format!("file:{path}, which can't be read ({error})"),
-                "a file that tidegate's user may read",
-                true,
-            )
+            (format!("file:{path}, which can't be read ({error})"), certs::readable(&error), true)
         })
     } else {
         Ok(text.clone())

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 // the keys whose names are resolved
 const MANAGER_KEY: &str = "stream_manager.url";
-const NODES_KEY: &str = "origins.names";
+pub(crate) const NODES_KEY: &str = "origins.names";
 
 /// Time between two resolutions of the configured names.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);

@@ -12,12 +12,13 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate, X509Version};
 
 /// The protocols that a client may offer (ALPN), the preferred one first. Some clients of HTTP/1.0 offer its name only.
 const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
@@ -37,18 +38,37 @@ pub struct Facts {
 
 impl Facts {
     /// What is wrong with its dates, and what to do; `None` if it is valid for a week or more.
-    pub fn concern(&self) -> Option<(&'static str, &'static str)> {
+    pub fn concern(&self) -> Option<(String, &'static str)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         match self {
-            facts if facts.not_after < now => Some(("expired", "clients refuse it: renew it")),
-            facts if facts.not_before > now => Some(("not valid yet", "look at the clock of this machine")),
-            facts if facts.not_after < now + 7 * 86_400 => {
-                Some(("good for less than a week", "renew it soon"))
+            facts if facts.not_after < now => {
+                Some((format!("expired (since {})", date(facts.not_after)), "clients refuse it: renew it"))
             }
+            facts if facts.not_before > now => Some((
+                format!("not valid yet (before {})", date(facts.not_before)),
+                "look at the clock of this machine",
+            )),
+            facts if facts.not_after < now + 7 * 86_400 => Some((
+                format!("good for less than a week (until {})", date(facts.not_after)),
+                "renew it soon",
+            )),
             _ => None,
         }
     }
+}
+
+/// Seconds since 1970 as `2020-01-01 00:00:00 UTC`; as the number where no calendar has them.
+fn date(seconds: i64) -> String {
+    ASN1Time::from_timestamp(seconds).map_or_else(
+        |_| format!("{seconds} s after 1970"),
+        |time| {
+            let time = time.to_datetime();
+            let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+            let (hour, minute, second) = time.to_hms();
+            format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+        },
+    )
 }
 
 /// A chain with its key, ready to be served to clients.
@@ -71,22 +91,70 @@ pub struct Fault {
     pub missing: bool,
 }
 
+/// The field of an encrypted key in the form of OpenSSL before PKCS #8 (RFC 1421, 4.6.1.1).
+const ENCRYPTED_FIELD: &[u8] = b"Proc-Type: 4,ENCRYPTED";
+
+/// The labels of the blocks in a PEM file, such as `CERTIFICATE`: capitals, digits and blanks only, so that nothing else of the
+/// file shows. The first few are enough.
+fn pem_labels(text: &[u8]) -> Vec<String> {
+    const LABELS_MAX: usize = 4;
+    let label = |line: &[u8]| {
+        let label = line.trim_ascii_end().strip_prefix(b"-----BEGIN ")?.strip_suffix(b"-----")?;
+        let fits = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' ';
+        label.iter().all(fits).then(|| String::from_utf8_lossy(label).into_owned())
+    };
+    let mut labels: Vec<_> = text.split(|byte| *byte == b'\n').filter_map(label).collect();
+    labels.dedup();
+    labels.truncate(LABELS_MAX);
+    labels
+}
+
+/// What would be right instead of a file that can't be read for this reason.
+pub(crate) fn readable(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "a file that tidegate's user may read, in folders that it may enter"
+        }
+        io::ErrorKind::IsADirectory => "the path of a file, not of a folder",
+        io::ErrorKind::InvalidData => "a file of text in UTF-8",
+        _ => "the path of a file that is there",
+    }
+}
+
 /// A fault of a PEM file. It never quotes the content, which may be a key.
 pub(crate) fn pem_fault(entry: &'static str, path: &Path, error: &pem::Error, wanted: &str) -> Fault {
+    let text = fs::read(path).unwrap_or_default();
+    let labels = pem_labels(&text);
+    let encrypted = labels.iter().any(|label| label.starts_with("ENCRYPTED "))
+        || text.windows(ENCRYPTED_FIELD.len()).any(|window| window == ENCRYPTED_FIELD);
     let path = path.display();
+    match error {
+        pem::Error::Io(_) => {}
+        _ if encrypted => {
+            return Fault {
+                entry,
+                found: format!("{path}, which is encrypted with a passphrase"),
+                expected: format!(
+                    "a {wanted} without a passphrase (`openssl pkey -in FILE -out NEW` removes it)"
+                ),
+                missing: false,
+            };
+        }
+        _ => {}
+    }
     match error {
         pem::Error::Io(error) => Fault {
             entry,
             found: format!("{path}, which can't be read ({error})"),
-            expected: match error.kind() {
-                io::ErrorKind::PermissionDenied => "a file that tidegate's user may read".to_owned(),
-                _ => "the path of a file that is there".to_owned(),
-            },
+            expected: readable(error).to_owned(),
             missing: true,
         },
         pem::Error::NoItemsFound => Fault {
             entry,
-            found: format!("{path}, which holds no {wanted}"),
+            found: match labels.is_empty() {
+                true => format!("{path}, which holds no {wanted}"),
+                false => format!("{path}, which holds no {wanted}, but {}", labels.join(", ")),
+            },
             expected: format!("a PEM file with a {wanted}"),
             missing: false,
         },
@@ -129,24 +197,48 @@ pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
     let key = CertifiedKey::new(chain, key);
     match key.keys_match() {
         Ok(()) => Ok(Loaded { key: Arc::new(key), facts }),
-        Err(_) => Err(vec![Fault {
+        Err(rustls::Error::InconsistentKeys(_)) => Err(vec![Fault {
             entry: "key",
             found: format!("{}, which is not the key of that certificate", certificate.key.display()),
             expected: "the private key of the first certificate of the chain".to_owned(),
             missing: false,
         }]),
+        // the certificate was not even compared with the key
+        Err(error) => Err(vec![Fault {
+            entry: "chain",
+            found: format!(
+                "{}, whose first certificate can't be used ({error})",
+                certificate.chain.display()
+            ),
+            expected: SERVER_CERTIFICATE.to_owned(),
+            missing: false,
+        }]),
     }
 }
+
+/// What the first certificate of a chain has to be.
+const SERVER_CERTIFICATE: &str = "a chain that begins with the server's own certificate";
 
 /// Names and dates of the first certificate of a chain.
 fn facts(path: &Path, der: &CertificateDer<'_>) -> Result<Facts, Fault> {
     let broken = || Fault {
         entry: "chain",
         found: format!("{}, whose first certificate is not valid X.509", path.display()),
-        expected: "a chain that begins with the server's own certificate".to_owned(),
+        expected: SERVER_CERTIFICATE.to_owned(),
         missing: false,
     };
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| broken())?;
+    if certificate.version() != X509Version::V3 {
+        let version = certificate.version().0 + 1;
+        let path = path.display();
+        return Err(Fault {
+            found: format!(
+                "{path}, whose first certificate is of X.509 version {version}, which has no names for clients"
+            ),
+            expected: "a certificate of version 3 with its names as subjectAltName".to_owned(),
+            ..broken()
+        });
+    }
     let names = certificate.subject_alternative_name().map_err(|_| broken())?;
     let names =
         names.iter().flat_map(|extension| &extension.value.general_names).filter_map(|name| match name {

@@ -7,7 +7,6 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ServerConnection, SignatureScheme,
 };
-use std::fs;
 
 /// A folder that is removed after the test.
 struct Folder(PathBuf);
