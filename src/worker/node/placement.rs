@@ -119,12 +119,7 @@ async fn run<T, F>(
 where
     F: Future<Output = Result<T, Failed>>,
 {
-    let (left, connect_timeout) = {
-        let revision = session.revision();
-        let origins = &revision.config.origins;
-        (origins.attempts, origins.connect_timeout)
-    };
-    let mut search = Search { question, tried: Vec::new(), left, deadline: Instant::now() + timeout };
+    let mut search = Search::begin(session, question, timeout);
     let mut last = Refusal::OriginTimeout;
     let mut slow: Option<Slow<F>> = None;
     loop {
@@ -142,7 +137,7 @@ where
         };
         let (asked, deadline) = (Instant::now(), search.deadline);
         let share = search.share(asked);
-        let connect_timeout = connect_timeout.min(share.max(CONNECT_SHARE_MIN));
+        let connect_timeout = search.connect_timeout.min(share.max(CONNECT_SHARE_MIN));
         let mut attempt = Box::pin(start(admitted, TryLimits { connect_timeout, deadline }));
         let may_leave = retry == Retry::Always && search.left > 0;
         let tried = async {
@@ -216,10 +211,23 @@ struct Search<'q> {
     tried: Vec<IpAddr>,
     /// How many questions may still be asked.
     left: u32,
+    connect_timeout: Duration,
     deadline: Instant,
 }
 
-impl Search<'_> {
+impl<'q> Search<'q> {
+    fn begin(session: &Session, question: &'q str, timeout: Duration) -> Self {
+        let revision = session.revision();
+        let origins = &revision.config.origins;
+        Self {
+            question,
+            tried: Vec::new(),
+            left: origins.attempts,
+            connect_timeout: origins.connect_timeout,
+            deadline: Instant::now() + timeout,
+        }
+    }
+
     /// The share of the time that is left which a try that begins `now` may have, so that all others have as much.
     fn share(&self, now: Instant) -> Duration {
         self.deadline.saturating_duration_since(now) / (self.left + 1)
