@@ -21,7 +21,7 @@ use crate::worker::io::runtime;
 use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::connect;
-use crate::worker::node::placement::{self, Failed, NodeChoice, Retry, Unserved};
+use crate::worker::node::placement::{self, DialCount, Failed, NodeChoice, Retry, TryLimits, Unserved};
 use crate::worker::node::upgrade::{self, Opened};
 use crate::worker::relay::pump::RelayStart;
 use crate::worker::session::access_log::{RequestLine, STATUS_CLIENT_LEFT};
@@ -29,8 +29,9 @@ use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use std::time::{Duration, Instant};
 
-/// How long the search for a node may take. Clients give a handshake up after 5.5 s, and need the refusal before that.
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long looking for a node, connecting and upgrading may take together. Clients give a handshake up after 5.5 s, and need
+/// the refusal before that.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A WebSocket request, checked.
 pub(crate) struct WebSocketRequest {
@@ -168,18 +169,22 @@ async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Re
     let upgrade = &request.upgrade;
     let opened = match &request.node {
         NodeChoice::Named(admitted) => {
-            // no search: the node's own timeouts end first
-            let revision = session.revision();
-            let origins = &revision.config.origins;
-            let timeout = origins.connect_timeout + origins.upgrade_timeout + SEARCH_TIMEOUT;
-            dial(client, admitted, upgrade, Instant::now() + timeout).await.map_err(|failed| failed.why)
+            let limits = {
+                let revision = session.revision();
+                let origins = &revision.config.origins;
+                // an operator may let nodes that clients name take longer
+                let timeout = HANDSHAKE_TIMEOUT.max(origins.upgrade_timeout);
+                TryLimits { connect_timeout: origins.connect_timeout, deadline: Instant::now() + timeout }
+            };
+            let mut dialled = std::pin::pin!(dial(session, *admitted, upgrade, limits));
+            until_disconnect(client.conn, CloseNotify::Leaves, |cx| dialled.as_mut().poll(cx))
+                .await
+                .map_or(Err(Unserved::ClientLeft), |dialled| dialled.map_err(|failed| failed.why))
         }
         NodeChoice::Search(question) => {
             let retry = if request.publish { Retry::UnlessReached } else { Retry::Always };
-            let dial = async |client: &mut Client<'_>, admitted: Admitted, deadline: Instant| {
-                dial(client, &admitted, upgrade, deadline).await
-            };
-            placement::search(client, question, SEARCH_TIMEOUT, retry, dial).await
+            let dial = |admitted, limits| dial(session, admitted, upgrade, limits);
+            placement::search(client, question, HANDSHAKE_TIMEOUT, retry, dial).await
         }
     };
     opened.and_then(
@@ -200,47 +205,40 @@ fn refuse_opened(session: &Session, opened: &Opened) -> Unserved {
     Unserved::Refused(Refusal::Draining)
 }
 
-/// Dials one node and asks it to upgrade, until `deadline`. Counts the outcome. A client that leaves cancels the dial.
+/// Dials one node and asks it to upgrade, within `limits`. Counts the outcome, also when the future is dropped before: then
+/// the client left, or another node was faster.
 async fn dial(
-    client: &mut Client<'_>,
-    admitted: &Admitted,
+    session: &Session,
+    admitted: Admitted,
     upgrade: &Upgrade,
-    deadline: Instant,
+    limits: TryLimits,
 ) -> Result<Opened, Failed> {
-    let session = client.session;
-    let metrics = &session.worker.metrics;
     let started = Instant::now();
-    let count = |outcome: DialOutcome| metrics.dials[outcome as usize].add(1);
     let refuse = |refusal: Refusal, reached: bool| Failed { why: Unserved::Refused(refusal), reached };
-    let revision = session.revision();
-    let config = &revision.config.origins;
+    let upgrade_timeout = session.revision().config.origins.upgrade_timeout;
     let key = tungstenite::handshake::client::generate_key();
     let request = upgrade.request(&key, admitted.address(), session.peer);
     if !connect::takes_head(request.len()) {
         return Err(refuse(Refusal::HeadTooLarge, true));
     }
-    let work = upgrade::open(admitted, upgrade, &key, &request, config);
-    let mut work = std::pin::pin!(runtime::timeout_at(deadline, work));
-    let dialled = until_disconnect(client.conn, CloseNotify::Leaves, |cx| work.as_mut().poll(cx)).await;
-    let Some(dialled) = dialled else {
-        count(DialOutcome::Cancelled);
-        return Err(Failed { why: Unserved::ClientLeft, reached: true });
-    };
-    metrics.dial.observe(started.elapsed());
+    let mut count = DialCount { metrics: &session.worker.metrics, outcome: DialOutcome::Cancelled };
+    let work = upgrade::open(&admitted, upgrade, &key, &request, limits.connect_timeout, upgrade_timeout);
+    let dialled = runtime::timeout_at(limits.deadline, work).await;
+    session.worker.metrics.dial.observe(started.elapsed());
     let Ok(dialled) = dialled else {
-        // the time of the search is up, which tells nothing about the node
-        count(DialOutcome::UpgradeTimeout);
+        // the time of the handshake is up, which tells nothing about the node
+        count.outcome = DialOutcome::UpgradeTimeout;
         return Err(refuse(Refusal::OriginTimeout, true));
     };
     match dialled {
         Ok(opened) => {
-            count(DialOutcome::Connected);
+            count.outcome = DialOutcome::Connected;
             session.worker.gateway.nodes.mark_answered(admitted.address().ip());
             Ok(opened)
         }
         Err(fault) => {
-            count(fault.outcome());
-            Err(refuse(placement::blame(session, admitted, fault, started), fault.reached()))
+            count.outcome = fault.outcome();
+            Err(refuse(placement::blame(session, &admitted, fault, started), fault.reached()))
         }
     }
 }

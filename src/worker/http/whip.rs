@@ -22,15 +22,14 @@ use crate::worker::local::state::Worker;
 use crate::worker::local::task::guarded;
 use crate::worker::node::connect::{self, DialFault};
 use crate::worker::node::exchange::{self, Answered, ExchangeFault, ExchangeLimits};
-use crate::worker::node::placement::{self, Failed, Retry, Unserved};
+use crate::worker::node::placement::{self, DialCount, Failed, Retry, TryLimits, Unserved};
 use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use futures_channel::oneshot;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 /// The methods of a WHIP session, as the value of `Access-Control-Allow-Methods` in answers to an OPTIONS that is no preflight.
@@ -154,13 +153,13 @@ impl Forwarding<'_> {
         let request = &self.whip.request;
         let target = request.node_target();
         if let Some(named) = &self.whip.named {
-            return self.try_node(client, named, &target).await.map_err(|failed| failed.why);
+            return self.try_named(client, named, &target).await;
         }
         let question = request.question(revision.config.stream_manager.api.text());
         let question = question.ok_or(Unserved::Refused(Refusal::BadParams))?;
-        let try_node = async |client: &mut Client<'_>, admitted: Admitted, _: Instant| {
-            self.try_node(client, &admitted, &target).await
-        };
+        let session = client.session;
+        let try_node =
+            |admitted, limits: TryLimits| self.try_node(session, admitted, &target, limits.connect_timeout);
         let found =
             placement::search(client, &question, SEARCH_TIMEOUT, Retry::UnlessReached, try_node).await;
         match found {
@@ -206,7 +205,7 @@ impl Forwarding<'_> {
             (None, Some(named)) => (named, request.node_target()),
             (None, None) => return Err(Unserved::Refused(Refusal::NoSuchResource)),
         };
-        let answer = self.try_node(client, &admitted, &target).await;
+        let answer = self.try_named(client, &admitted, &target).await;
         let is_over = matches!(&answer, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
         // an answer about another resource of the node says nothing about the WHIP session
         let is_asked =
@@ -217,43 +216,57 @@ impl Forwarding<'_> {
         {
             gateway.whip_sessions.forget(&whip_session);
         }
-        answer.map_err(|failed| failed.why)
+        answer
     }
 
-    /// One exchange with one node; its outcome is counted.
-    async fn try_node(
+    /// One exchange with the only node that the request can go to.
+    async fn try_named(
         &self,
         client: &mut Client<'_>,
         admitted: &Admitted,
         target: &str,
+    ) -> Result<(u16, Vec<u8>), Unserved> {
+        let session = client.session;
+        let connect_timeout = session.revision().config.origins.connect_timeout;
+        let mut tried = pin!(self.try_node(session, *admitted, target, connect_timeout));
+        until_disconnect(client.conn, CloseNotify::Leaves, |cx| tried.as_mut().poll(cx))
+            .await
+            .map_or(Err(Unserved::ClientLeft), |answer| answer.map_err(|failed| failed.why))
+    }
+
+    /// One exchange with one node. Its outcome is counted, also when the future is dropped because the client left.
+    async fn try_node(
+        &self,
+        session: &Session,
+        admitted: Admitted,
+        target: &str,
+        connect_timeout: Duration,
     ) -> Result<(u16, Vec<u8>), Failed> {
-        let (session, whip) = (client.session, self.whip);
+        let whip = self.whip;
         let metrics = &session.worker.metrics;
         let started = Instant::now();
-        let head = head_for_node(session.peer, whip, admitted, target, self.body);
+        let head = head_for_node(session.peer, whip, &admitted, target, self.body);
         if !connect::takes_head(head.len()) {
             return Err(Failed { why: Unserved::Refused(Refusal::HeadTooLarge), reached: true });
         }
-        let mut answer = start(session, self.permit, whip, admitted, [&head, self.body].concat());
-        let poll = |cx: &mut Context<'_>| Pin::new(&mut answer).poll(cx);
-        let Some(answered) = until_disconnect(client.conn, CloseNotify::Leaves, poll).await else {
-            metrics.dials[DialOutcome::Cancelled as usize].add(1);
-            return Err(Failed { why: Unserved::ClientLeft, reached: true });
-        };
+        let limits = ExchangeLimits { connect_timeout, ..exchange_limits(session) };
+        let mut count = DialCount { metrics, outcome: DialOutcome::Cancelled };
+        let answered =
+            start(session, self.permit, whip, &admitted, limits, [&head, self.body].concat()).await;
         metrics.dial.observe(started.elapsed());
         let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
-                metrics.dials[DialOutcome::Connected as usize].add(1);
+                count.outcome = DialOutcome::Connected;
                 session.worker.gateway.nodes.mark_answered(admitted.address().ip());
-                return answer_for_client(session, self.shape, whip, admitted, answered)
+                return answer_for_client(session, self.shape, whip, &admitted, answered)
                     .map_err(|refusal| Failed { why: Unserved::Refused(refusal), reached: true });
             }
             // a redirect would lead the client past the gateway
             Ok(_) => DialFault::BadHandshake(None),
             Err(fault) => fault,
         };
-        metrics.dials[fault.outcome() as usize].add(1);
-        let refusal = placement::blame(session, admitted, fault, started);
+        count.outcome = fault.outcome();
+        let refusal = placement::blame(session, &admitted, fault, started);
         Err(Failed { why: Unserved::Refused(refusal), reached: fault.reached() })
     }
 }
@@ -266,9 +279,9 @@ fn start(
     permit: Option<&Rc<SessionPermit>>,
     whip: &WhipRequest,
     admitted: &Admitted,
+    limits: ExchangeLimits,
     request: Vec<u8>,
 ) -> oneshot::Receiver<Result<Answered, DialFault>> {
-    let limits = exchange_limits(session);
     let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
     let undo = (whip.method == Method::Post).then(|| Undo::new(session.peer, whip, &admitted));
     let (sender, answer) = oneshot::channel();

@@ -2,6 +2,7 @@
 //! nodes, a healthy one is preferred to one that failed lately.
 
 use crate::config::OriginHeader;
+use crate::metrics::{DialOutcome, WorkerMetrics};
 use crate::proto::admission::Admitted;
 use crate::proto::http::forward_fields::NodeOrigin;
 use crate::proto::http::head::Request;
@@ -16,9 +17,15 @@ use crate::worker::node::connect::DialFault;
 use crate::worker::node::lookup;
 use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
+use futures_util::future::Either;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
+
+/// Where another node can still be tried, a connection may take no less than this: TCP sends a lost packet again after 1 s.
+const CONNECT_SHARE_MIN: Duration = Duration::from_millis(1100);
 
 /// How the node of a request is chosen.
 pub(crate) enum NodeChoice {
@@ -47,6 +54,18 @@ pub(crate) struct Failed {
     pub reached: bool,
 }
 
+/// Counts the outcome of a dial when it is over.
+pub(crate) struct DialCount<'m> {
+    pub metrics: &'m WorkerMetrics,
+    pub outcome: DialOutcome,
+}
+
+impl Drop for DialCount<'_> {
+    fn drop(&mut self) {
+        self.metrics.dials[self.outcome as usize].add(1);
+    }
+}
+
 /// When a search tries another node after one that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
@@ -57,33 +76,132 @@ pub(crate) enum Retry {
     UnlessReached,
 }
 
-/// Asks the stream manager `question` for a node and calls `try_node` with it and with the deadline of the search. When
-/// the node fails and `retry` allows it, asks again and tries another node.
+/// The time that one try may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TryLimits {
+    /// For the connection: `origins.connect_timeout`, or less where another node can still be tried.
+    pub connect_timeout: Duration,
+    /// The end of the search.
+    pub deadline: Instant,
+}
+
+/// Asks the stream manager `question` for a node and tries it with `start`. When the node fails and `retry` allows it, asks
+/// again and tries another node.
 ///
-/// The search takes at most `timeout` and at most as many tries as `origins.attempts` allows. When no further node is
-/// found, the error is the failure of the last node that was tried.
-pub(crate) async fn search<T>(
+/// The search takes at most `timeout` and at most as many tries as `origins.attempts` allows. Each has a fair share of the
+/// time. A try whose share is over goes on beside the next one where `retry` allows another node after it has sent
+/// something: if no other node is found, or all are as slow, the first answer wins. When no further node is found, the
+/// error is the failure of the last node that was tried.
+pub(crate) async fn search<T, F>(
     client: &mut Client<'_>,
     question: &str,
     timeout: Duration,
     retry: Retry,
-    mut try_node: impl AsyncFnMut(&mut Client<'_>, Admitted, Instant) -> Result<T, Failed>,
-) -> Result<T, Unserved> {
-    let left = client.session.revision().config.origins.attempts;
-    let mut search = Search { question, tried: Vec::new(), left, deadline: Instant::now() + timeout };
+    start: impl Fn(Admitted, TryLimits) -> F,
+) -> Result<T, Unserved>
+where
+    F: Future<Output = Result<T, Failed>>,
+{
+    let session = client.session;
+    let mut search = std::pin::pin!(run(session, question, timeout, retry, start));
+    until_disconnect(client.conn, CloseNotify::Leaves, |cx| search.as_mut().poll(cx))
+        .await
+        .unwrap_or(Err(Unserved::ClientLeft))
+}
+
+async fn run<T, F>(
+    session: &Session,
+    question: &str,
+    timeout: Duration,
+    retry: Retry,
+    start: impl Fn(Admitted, TryLimits) -> F,
+) -> Result<T, Unserved>
+where
+    F: Future<Output = Result<T, Failed>>,
+{
+    let mut search = Search::begin(session, question, timeout);
     let mut last = Refusal::OriginTimeout;
+    let mut slow: Option<Slow<F>> = None;
     loop {
-        let admitted = search.next(client).await?.ok_or(Unserved::Refused(last))?;
-        match try_node(client, admitted, search.deadline).await {
-            Ok(served) => return Ok(served),
-            Err(Failed { why: Unserved::Refused(refusal), reached })
+        let admitted = match beside(&mut slow, search.next(session)).await {
+            Either::Left(served) => return Ok(served),
+            Either::Right(Ok(Some(admitted))) => admitted,
+            Either::Right(next) => {
+                return match (slow, next) {
+                    // no other node: the slow one has the rest of the time
+                    (Some(slow), _) => slow.attempt.await.map_err(|failed| failed.why),
+                    (None, Err(unserved)) => Err(unserved),
+                    (None, Ok(_)) => Err(Unserved::Refused(last)),
+                };
+            }
+        };
+        let (asked, deadline) = (Instant::now(), search.deadline);
+        let share = search.share(asked);
+        let connect_timeout = search.connect_timeout.min(share.max(CONNECT_SHARE_MIN));
+        let mut attempt = Box::pin(start(admitted, TryLimits { connect_timeout, deadline }));
+        let may_leave = retry == Retry::Always && search.left > 0;
+        let tried = async {
+            match may_leave {
+                true => runtime::timeout_at(asked + share, attempt.as_mut()).await.ok(),
+                // it ends by its own limits
+                false => Some(attempt.as_mut().await),
+            }
+        };
+        match beside(&mut slow, tried).await {
+            Either::Left(served) => return Ok(served),
+            Either::Right(Some(Ok(served))) => {
+                slow.inspect(|slow| slow.note(session));
+                return Ok(served);
+            }
+            Either::Right(Some(Err(Failed { why: Unserved::Refused(refusal), reached })))
                 if retry == Retry::Always || !reached =>
             {
                 last = refusal;
             }
-            Err(failed) => return Err(failed.why),
+            Either::Right(Some(Err(failed))) => return Err(failed.why),
+            Either::Right(None) => {
+                last = Refusal::OriginTimeout;
+                let node = admitted.address().ip();
+                // an even slower one is dropped
+                slow.replace(Slow { attempt, node, asked }).inspect(|slow| slow.note(session));
+            }
         }
     }
+}
+
+/// A try whose share of the time is over and that goes on.
+struct Slow<F> {
+    attempt: Pin<Box<F>>,
+    node: IpAddr,
+    asked: Instant,
+}
+
+impl<F> Slow<F> {
+    /// Notes, when the try is given up, that its node did not answer.
+    fn note(&self, session: &Session) {
+        session.worker.gateway.nodes.mark_silent(self.node, session.peer.ip(), self.asked);
+    }
+}
+
+/// Runs `work` and, beside it, a slow try: `Left` is what the slow try served, if it came first. When the slow try fails, it
+/// is gone, and `work` goes on.
+async fn beside<T, F, R>(slow: &mut Option<Slow<F>>, work: impl Future<Output = R>) -> Either<T, R>
+where
+    F: Future<Output = Result<T, Failed>>,
+{
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|cx| {
+        if let Some(Slow { attempt, .. }) = slow
+            && let Poll::Ready(ended) = attempt.as_mut().poll(cx)
+        {
+            *slow = None;
+            if let Ok(served) = ended {
+                return Poll::Ready(Either::Left(served));
+            }
+        }
+        work.as_mut().poll(cx).map(Either::Right)
+    })
+    .await
 }
 
 /// The state of a search for a node.
@@ -93,15 +211,33 @@ struct Search<'q> {
     tried: Vec<IpAddr>,
     /// How many questions may still be asked.
     left: u32,
+    connect_timeout: Duration,
     deadline: Instant,
 }
 
-impl Search<'_> {
+impl<'q> Search<'q> {
+    fn begin(session: &Session, question: &'q str, timeout: Duration) -> Self {
+        let revision = session.revision();
+        let origins = &revision.config.origins;
+        Self {
+            question,
+            tried: Vec::new(),
+            left: origins.attempts,
+            connect_timeout: origins.connect_timeout,
+            deadline: Instant::now() + timeout,
+        }
+    }
+
+    /// The share of the time that is left which a try that begins `now` may have, so that all others have as much.
+    fn share(&self, now: Instant) -> Duration {
+        self.deadline.saturating_duration_since(now) / (self.left + 1)
+    }
+
     /// The next node to try; `None` when there is no further one.
-    async fn next(&mut self, client: &mut Client<'_>) -> Result<Option<Admitted>, Unserved> {
+    async fn next(&mut self, session: &Session) -> Result<Option<Admitted>, Unserved> {
         while self.left > 0 && Instant::now() < self.deadline {
             self.left -= 1;
-            match self.ask(client).await {
+            match self.ask(session).await {
                 Ok(Some(admitted)) => {
                     self.tried.push(admitted.address().ip());
                     return Ok(Some(admitted));
@@ -116,8 +252,7 @@ impl Search<'_> {
     }
 
     /// Asks once. `None` when only nodes were named that failed, and asking again may name a better one.
-    async fn ask(&self, client: &mut Client<'_>) -> Result<Option<Admitted>, Unserved> {
-        let session = client.session;
+    async fn ask(&self, session: &Session) -> Result<Option<Admitted>, Unserved> {
         let (kind, keep) = match route::route(self.question) {
             Ok(Route::Event(event)) => (event.kind, event.keep),
             _ => (EventKind::Other, Keep::Never),
@@ -127,9 +262,7 @@ impl Search<'_> {
             session.worker.gateway.answers.forget(self.question);
         }
         let asked = lookup::ask(&session.worker, self.question, kind, keep);
-        let mut asked = std::pin::pin!(runtime::timeout_at(self.deadline, asked));
-        let asked = until_disconnect(client.conn, CloseNotify::Leaves, |cx| asked.as_mut().poll(cx)).await;
-        match asked.ok_or(Unserved::ClientLeft)? {
+        match runtime::timeout_at(self.deadline, asked).await {
             Err(_) => Err(Unserved::Refused(Refusal::ManagerTimeout)),
             Ok((_, Err(refusal))) => Err(Unserved::Refused(refusal)),
             Ok((by, Ok(answer))) if answer.status != 200 => Err(Unserved::Answered(by, answer)),

@@ -1,6 +1,5 @@
 //! Dials an admitted node and upgrades the connection to WebSocket.
 
-use crate::config::Origins;
 use crate::proto::admission::Admitted;
 use crate::proto::http::head;
 use crate::proto::websocket::upgrade::{Negotiated, Upgrade};
@@ -8,6 +7,7 @@ use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::node::connect::{self, DialFault};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A connection to a node that was upgraded to WebSocket.
 pub(crate) struct Opened {
@@ -19,17 +19,18 @@ pub(crate) struct Opened {
 }
 
 /// Dials a node, sends `request`, and checks the 101 against `upgrade` and `key`, the `Sec-WebSocket-Key` in the request.
-/// Fails after the configured timeouts for the connection and the upgrade. Dropping the future closes the socket, so a
+/// Fails after `connect_timeout` without a connection, and after a further `upgrade_timeout` without a 101. Dropping the future closes the socket, so a
 /// client that leaves cancels its dial.
 pub(crate) async fn open(
     admitted: &Admitted,
     upgrade: &Upgrade,
     key: &str,
     request: &[u8],
-    config: &Origins,
+    connect_timeout: Duration,
+    upgrade_timeout: Duration,
 ) -> Result<Opened, DialFault> {
-    let sock = connect::connect(admitted, config.connect_timeout).await?;
-    runtime::timeout(config.upgrade_timeout, exchange(sock, admitted.address(), request, key, upgrade))
+    let sock = connect::connect(admitted, connect_timeout).await?;
+    runtime::timeout(upgrade_timeout, exchange(sock, admitted.address(), request, key, upgrade))
         .await
         .unwrap_or(Err(DialFault::UpgradeTimeout))
 }

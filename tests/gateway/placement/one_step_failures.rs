@@ -1,7 +1,7 @@
 //! One step when something fails: another node is tried in time, and only where a second attempt does no harm.
 
 use crate::harness::node::FullBacklog;
-use crate::harness::{Connection, Gate, HttpPeer, NodeListener, Reply, Request, Response, TestBed};
+use crate::harness::{Connection, Frame, Gate, HttpPeer, NodeListener, Reply, Request, Response, TestBed};
 use crate::placement::one_step::{
     PUBLISH, SUBSCRIBE, assert_taken_by, bed_that_names, name_nodes, open_request,
 };
@@ -218,4 +218,75 @@ fn a_slow_manager_leaves_less_time_for_slow_nodes() {
     let _node = listener.accept();
     client.read_response().assert_refusal(504, "origin_timeout");
     assert!(started.elapsed() < PAGE_TIMEOUT, "{:?}", started.elapsed());
+}
+
+/// A test bed with the default for the 101 of a node, whose stream manager names these nodes in turn.
+fn bed_of_patience(nodes: &[u8]) -> TestBed {
+    let bed = TestBed::with(|config, _| {
+        config.unset("origins.connect_timeout");
+        config.unset("origins.upgrade_timeout");
+    });
+    name_nodes(&bed, nodes);
+    bed
+}
+
+/// What a cold node needs for its 101.
+const COLD: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_node_that_needs_three_seconds_serves_its_client() {
+    let bed = bed_of_patience(&[1]);
+    let listener = bed.node(1);
+    for (before, target) in [PUBLISH, SUBSCRIBE, &bed.websocket_target(1)].into_iter().enumerate() {
+        let mut client = open_request(&bed, target);
+        let mut node = listener.accept();
+        let head = node.read_head();
+        std::thread::sleep(COLD);
+        node.answer_upgrade(&head, "");
+        let response = client.read_response();
+        assert_eq!(response.status(), 101, "{target}: {response:?}");
+        assert_eq!(listener.dials(), before + 1, "{target}");
+    }
+}
+
+#[test]
+fn silent_nodes_leave_their_share_of_the_time_to_the_others() {
+    let bed = bed_of_patience(&[1, 2, 3]);
+    let _silent = [1, 2].map(|n| bed.node(n));
+    let good = bed.node(3);
+    let started = Instant::now();
+    assert_taken_by(open_request(&bed, SUBSCRIBE), &good);
+    assert!(started.elapsed() < PAGE_TIMEOUT, "{:?}", started.elapsed());
+}
+
+#[test]
+fn of_nodes_that_are_all_slow_the_first_that_answers_serves() {
+    let bed = bed_of_patience(&[1, 2, 3]);
+    let nodes = [1, 2, 3].map(|n| bed.node(n));
+    let mut client = open_request(&bed, SUBSCRIBE);
+    let mut first = nodes[0].accept();
+    let head = first.read_head();
+    let mut second = nodes[1].accept();
+    std::thread::sleep(Duration::from_millis(500));
+    first.answer_upgrade(&head, "");
+    let response = client.read_response();
+    assert_eq!(response.status(), 101, "{response:?}");
+    second.read_head();
+    second.expect_end();
+    first.send_frame(Frame::text("here"));
+    assert_eq!(client.read_frame(), Frame::text("here"));
+    bed.gateway.wait_for_metric("tidegate_origin_dials_total", &[("outcome", "cancelled")], 1.0);
+}
+
+#[test]
+fn a_publisher_waits_for_the_node_that_has_read_its_request() {
+    let bed = bed_of_patience(&[1, 2]);
+    let (slow, other) = (bed.node(1), bed.node(2));
+    let mut client = open_request(&bed, PUBLISH);
+    let mut node = slow.accept();
+    let head = node.read_head();
+    std::thread::sleep(COLD);
+    node.answer_upgrade(&head, "");
+    assert_eq!(client.read_response().status(), 101);
+    assert_eq!((other.dials(), bed.manager.count()), (0, 1));
 }
