@@ -13,7 +13,11 @@ impl AffinityKey {
     /// The key of a session; `request_id` is empty for WHIP and for a WHEP client without one. Names that differ in their
     /// escapes only are the same: some clients escape what the gateway's `Location` does not, and the node decodes both.
     pub(crate) fn new(kind: Kind, scope: &str, stream: &str, request_id: &str) -> Self {
-        let [scope, stream] = [scope, stream].map(|text| percent_decode_str(text).decode_utf8_lossy());
+        let plain = |text| match memchr::memchr(b'%', str::as_bytes(text)) {
+            Some(_) => percent_decode_str(text).decode_utf8_lossy(),
+            None => text.into(),
+        };
+        let [scope, stream] = [plain(scope), plain(stream)];
         // no segment of a path can hold a slash or a line end, escaped or not, so no two sessions have the same text
         Self(format!("{}/{scope}/{stream}\n{request_id}", kind.word()).into())
     }
