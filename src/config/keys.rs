@@ -82,6 +82,7 @@ keys! {
         driver: Driver = default r#""auto""#,
         proxy_protocol: OrOff<Versions> = default r#""off""#,
         trusted_proxies: List<Prefix> = default "[]",
+        keep_alive: Span = default r#""75s""#,
         drain: Span = default r#""30s""#,
         drain_close_code: CloseCode = default "1001",
     }

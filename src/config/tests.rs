@@ -326,6 +326,7 @@ fn any(dice: &mut Dice) -> Config {
         driver: dice.pick(&[Driver::Auto, Driver::IoUring, Driver::Epoll]),
         proxy_protocol: dice.pick(&[None, Some(Versions::V1), Some(Versions::V2), Some(Versions::Any)]),
         trusted_proxies: vec![dice.network()],
+        keep_alive: dice.span(),
         drain: dice.span(),
         drain_close_code: dice.pick(&[1000, 1013, 3000, 4999]),
     };

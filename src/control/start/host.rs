@@ -53,6 +53,7 @@ mod tests {
             driver: crate::config::Driver::Auto,
             proxy_protocol: None,
             trusted_proxies: Vec::new(),
+            keep_alive: std::time::Duration::from_secs(75),
             drain: std::time::Duration::from_secs(1),
             drain_close_code: 1001,
         };

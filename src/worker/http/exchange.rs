@@ -22,10 +22,7 @@ use crate::worker::session::client::Client;
 use crate::worker::session::context::{HEAD_RECEIVE_MAX, Woke};
 use std::cell::OnceCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// How long a kept-alive connection may wait for its next request.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+use std::time::Instant;
 
 /// Pipelined requests that are answered in a row before other tasks have their turn. Only a wait in the driver gives them
 /// one: a task that wakes itself runs first (`docs/architecture.md`).
@@ -128,7 +125,8 @@ impl<'c> Requests<'c> {
         let worker = &self.client.session.worker;
         let head_timeout = || worker.newest().config.limits.head_timeout;
         let first = self.handshake.is_some();
-        let mut deadline = Instant::now() + if first { head_timeout() } else { KEEP_ALIVE_TIMEOUT };
+        let wait = if first { head_timeout() } else { worker.newest().config.gateway.keep_alive };
+        let mut deadline = Instant::now() + wait;
         let mut begun = first;
         let mut seen = 0;
         loop {
