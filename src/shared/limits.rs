@@ -190,7 +190,7 @@ impl ClientQuota {
 }
 
 /// The address under which a client is counted: IPv4 as it is, IPv6 as its /64.
-fn counted_as(address: IpAddr) -> IpAddr {
+pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - V6_PREFIX))).into()

@@ -126,7 +126,7 @@ impl Search<'_> {
             // the stored answer named a node that failed, and would name it again
             session.worker.gateway.answers.forget(self.question);
         }
-        let asked = lookup::ask(&session.worker, self.question, kind, keep);
+        let asked = lookup::ask(session, self.question, kind, keep);
         let mut asked = std::pin::pin!(runtime::timeout_at(self.deadline, asked));
         let asked = until_disconnect(client.conn, CloseNotify::Leaves, |cx| asked.as_mut().poll(cx)).await;
         match asked.ok_or(Unserved::ClientLeft)? {
