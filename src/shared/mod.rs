@@ -2,11 +2,14 @@
 
 pub mod answers;
 mod atomic;
+mod bucket;
 mod clock;
 pub mod counters;
+pub mod evictions;
 pub mod gateway;
 pub mod limits;
 pub mod nodes;
+mod pending;
 pub mod questions;
 pub mod revision;
 pub mod session_id;

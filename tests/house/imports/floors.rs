@@ -50,6 +50,7 @@ pub const FLOORS: &[Floor] = &[
             &["questions"],
             &["answers"],
             &["nodes", "whip_sessions", "limits", "revision"],
+            &["evictions", "pending", "bucket"],
             &["counters", "clock", "session_id"],
             &["atomic"],
         ],
