@@ -138,6 +138,7 @@ keys! {
         sessions_per_ip: OrOff<Count<usize, 1, 1_000_000_000>> = default "1000",
         new_per_ip: OrOff<PerTime> = default r#""off""#,
         handshakes: OrOff<Count<usize, 1, 1_000_000_000>> = default "2000",
+        requests_per_ip: OrOff<PerTime> = default r#""off""#,
         head_timeout: Span = default r#""5s""#,
         head_size: Size<usize, KIB, MIB> = default r#""16KiB""#,
         target_size: Size<usize, 64, MIB> = default r#""6KiB""#,

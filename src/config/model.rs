@@ -261,6 +261,8 @@ pub struct Limits {
     pub new_per_ip: Option<Rate>,
     /// Client connections before the end of their first request head, of all workers together.
     pub handshakes: Option<usize>,
+    /// How many requests one client address may send in a time.
+    pub requests_per_ip: Option<Rate>,
     /// How long a request head may take.
     pub head_timeout: Duration,
     /// Bytes of a request head.

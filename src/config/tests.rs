@@ -373,6 +373,10 @@ fn any(dice: &mut Dice) -> Config {
         count: 1 + dice.roll(1000) as u32,
         per: Duration::from_secs(dice.pick(&[1, 60, 3600])),
     });
+    config.limits.requests_per_ip = dice.maybe(|dice| Rate {
+        count: 1 + dice.roll(1000) as u32,
+        per: Duration::from_secs(dice.pick(&[1, 60, 3600])),
+    });
     config.limits.head_size = dice.size(8192, 1 << 20) as usize;
     config.cors.allow_origins = dice.pick(&[
         AllowOrigins::SameHost,

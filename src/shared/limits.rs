@@ -1,10 +1,11 @@
-//! Limits that all workers share: sessions, sessions of one address, new sessions of one address, pending handshakes.
+//! Limits that all workers share: sessions, sessions of one address, new sessions and requests of one address, pending
+//! handshakes.
 //!
 //! A handshake is pending from the accept of a connection to the end of its first request head; then it becomes a session.
 //! Where all slots are taken, another connection makes room if it may: of the pending handshakes the oldest of the address
 //! with most, of the sessions the connection that waits longest for its next request. The choice is made over all workers.
 
-use crate::config::Limits;
+use crate::config::{Limits, Rate};
 use crate::proto::red5::route::Priority;
 use crate::proto::refusal::Refusal;
 use crate::shared::bucket::Bucket;
@@ -78,6 +79,8 @@ struct ClientQuota {
     sessions: usize,
     /// How many sessions it may begin now under `limits.new_per_ip`.
     new: Bucket,
+    /// How many requests it may send now under `limits.requests_per_ip`.
+    requests: Bucket,
 }
 
 /// A slot among the pending handshakes. It counts against an address, and may be taken over by another connection, only after
@@ -234,6 +237,14 @@ impl Limiter {
         Ok(permit)
     }
 
+    /// Counts one more request of `address`. Fails with [`Refusal::TooMany`] over `rate`, which is `limits.requests_per_ip`.
+    pub(crate) fn request(&self, address: IpAddr, rate: Rate, now: Instant) -> Result<(), Refusal> {
+        let address = counted_as(address);
+        let mut shard = self.shard(address);
+        let quota = Self::quota(&mut shard, address, now, &self.limits.load());
+        if quota.requests.take(rate, now) { Ok(()) } else { Err(Refusal::TooMany) }
+    }
+
     fn index(&self, address: IpAddr) -> usize {
         usize::try_from(self.hasher.hash_one(address) % SHARDS as u64).unwrap_or(0)
     }
@@ -259,6 +270,7 @@ impl Limiter {
         shard.entry(address).or_insert_with(|| ClientQuota {
             sessions: 0,
             new: Bucket::full(limits.new_per_ip, now),
+            requests: Bucket::full(limits.requests_per_ip, now),
         })
     }
 
@@ -282,7 +294,7 @@ impl Limiter {
         if let Some(quota) = shard.get_mut(&address) {
             quota.sessions = quota.sessions.saturating_sub(1);
             let limits = self.limits.load();
-            if quota.sessions == 0 && limits.new_per_ip.is_none() {
+            if quota.sessions == 0 && limits.new_per_ip.is_none() && limits.requests_per_ip.is_none() {
                 shard.remove(&address);
             }
         }
@@ -299,6 +311,7 @@ impl ClientQuota {
     fn is_new(&self, limits: &Limits, now: Instant) -> bool {
         self.sessions == 0
             && self.new.is_full(limits.new_per_ip, now)
+            && self.requests.is_full(limits.requests_per_ip, now)
     }
 }
 

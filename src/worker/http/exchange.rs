@@ -177,10 +177,18 @@ impl<'c> Requests<'c> {
         let priority = route.map_or(Priority::Normal, |route| route.priority(request.method));
         let standing = Standing {
             permitted: self.take_permit(Some(priority)),
+            within_rate: self.count_request(),
             served_before: self.active.is_some(),
             ended: self.client.conn.ended,
         };
         plan::plan(self.client.session, request, route, &standing)
+    }
+
+    /// Counts a request against `limits.requests_per_ip`.
+    fn count_request(&self) -> Result<(), Refusal> {
+        let Session { worker, peer, .. } = self.client.session;
+        let rate = worker.newest.borrow().config.limits.requests_per_ip;
+        rate.map_or(Ok(()), |rate| worker.gateway.limiter.request(peer.ip(), rate, Instant::now()))
     }
 
     /// Does what was planned, writes the access-log line and sends the answer.

@@ -240,3 +240,21 @@ fn an_address_has_its_share_of_the_questions_under_way_and_publishers_a_reserve(
     expect_asked(&mut held);
     drop(of_one);
 }
+
+#[test]
+fn one_address_may_not_send_too_many_requests() {
+    let bed = TestBed::with(|config, _| config.set("limits.requests_per_ip", "3/m"));
+    let mut kept = client(&bed, 1);
+    for _ in 0..3 {
+        assert_eq!(kept.get("/nowhere").status(), 404);
+    }
+    let upgrade = Request::upgrade(&bed.websocket_target(1));
+    for (mut client, request) in [(kept, Request::get("/nowhere")), (client(&bed, 1), upgrade)] {
+        let response = client.exchange(&request);
+        response.assert_refusal(429, "too_many");
+        let seconds = response.field("retry-after").expect("Retry-After").parse::<u32>().unwrap();
+        assert!((1..=3600).contains(&seconds));
+    }
+    assert_eq!(client(&bed, 2).get("/nowhere").status(), 404, "others do not suffer");
+    assert_eq!(refusals(&bed, "too_many"), 2.0);
+}
