@@ -82,6 +82,7 @@ keys! {
         driver: Driver = default r#""auto""#,
         proxy_protocol: OrOff<Versions> = default r#""off""#,
         trusted_proxies: List<Prefix> = default "[]",
+        keep_alive: Span = default r#""75s""#,
         drain: Span = default r#""30s""#,
         drain_close_code: CloseCode = default "1001",
     }
@@ -138,6 +139,7 @@ keys! {
         sessions_per_ip: OrOff<Count<usize, 1, 1_000_000_000>> = default "1000",
         new_per_ip: OrOff<PerTime> = default r#""off""#,
         handshakes: OrOff<Count<usize, 1, 1_000_000_000>> = default "2000",
+        requests_per_ip: OrOff<PerTime> = default r#""off""#,
         head_timeout: Span = default r#""5s""#,
         head_size: Size<usize, KIB, MIB> = default r#""16KiB""#,
         target_size: Size<usize, 64, MIB> = default r#""6KiB""#,

@@ -51,6 +51,8 @@ pub struct Gateway {
     pub proxy_protocol: Option<Versions>,
     /// The load balancers that may send PROXY headers; connections from other addresses are dropped.
     pub trusted_proxies: Vec<IpNet>,
+    /// How long an idle HTTP connection may wait for its next request.
+    pub keep_alive: Duration,
     /// How long a drain may take; the sessions that are left then are cut.
     pub drain: Duration,
     /// Close code that clients get when the gateway drains (RFC 6455, 7.4).
@@ -274,6 +276,8 @@ pub struct Limits {
     pub new_per_ip: Option<Rate>,
     /// Client connections before the end of their first request head, of all workers together.
     pub handshakes: Option<usize>,
+    /// How many requests one client address may send in a time.
+    pub requests_per_ip: Option<Rate>,
     /// How long a request head may take.
     pub head_timeout: Duration,
     /// Bytes of a request head.

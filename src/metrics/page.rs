@@ -161,6 +161,12 @@ impl Page {
             "Times that a worker stopped accepting clients for lack of file descriptors or memory",
             pauses,
         )?;
+        let evictions = [(NO_LABELS, families.sum(|w| &w.idle_evictions))];
+        families.counters(
+            "tidegate_idle_evictions",
+            "Connections without a request under way that were closed to make room for others",
+            evictions,
+        )?;
         let open = self.workers.iter().map(|worker| worker.connections.get()).sum::<i64>();
         families.gauges(
             "tidegate_connections",

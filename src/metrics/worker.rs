@@ -45,6 +45,8 @@ pub struct WorkerMetrics {
     pub panics: Counter,
     /// How often the worker stopped accepting clients for lack of file descriptors or memory.
     pub accept_pauses: Counter,
+    /// Idle connections that were closed because another connection needed their slot or descriptor.
+    pub idle_evictions: Counter,
     /// How late the last sweep ran, in microseconds.
     pub loop_lag_micros: Gauge,
     /// Grows by one with each sweep, so that the watchdog notices a worker that stands still.

@@ -2,12 +2,15 @@
 
 pub mod answers;
 mod atomic;
-mod client_address;
+mod bucket;
+pub(crate) mod client_address;
 mod clock;
 pub mod counters;
+pub mod evictions;
 pub mod gateway;
 pub mod limits;
 pub mod nodes;
+mod pending;
 pub mod questions;
 pub mod revision;
 pub mod session_id;

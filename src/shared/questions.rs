@@ -7,6 +7,7 @@ use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::{Answer, Key};
 use futures_channel::{mpsc, oneshot};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The result of a flight: an answer, or the refusal that all waiting sessions get. Cheap to clone.
@@ -37,6 +38,8 @@ pub struct Question {
     pub kind: EventKind,
     /// Whether equal questions may share an answer, and what of it may be kept.
     pub keep: Keep,
+    /// The address of the client that asks.
+    pub client: IpAddr,
     /// Where the reply goes.
     pub reply: oneshot::Sender<Reply>,
 }
@@ -52,11 +55,11 @@ impl Questions {
         (Self(sender), receiver)
     }
 
-    /// Sends a question. The receiver gets the reply, or an error if the control thread has ended.
-    pub fn ask(&self, key: Key, kind: EventKind, keep: Keep) -> oneshot::Receiver<Reply> {
+    /// Sends a question of a client. The receiver gets the reply, or an error if the control thread has ended.
+    pub fn ask(&self, key: Key, kind: EventKind, keep: Keep, client: IpAddr) -> oneshot::Receiver<Reply> {
         let (reply, outcome) = oneshot::channel();
         // a failed send drops `reply`, which the receiver notices
-        let _ = self.0.unbounded_send(Question { key, kind, keep, reply });
+        let _ = self.0.unbounded_send(Question { key, kind, keep, client, reply });
         outcome
     }
 }

@@ -1,6 +1,7 @@
 //! Accepting connections from the worker's listeners, and starting a session for each.
 
 use crate::shared::revision::{Held, Revision};
+use crate::shared::session_id::SessionId;
 use crate::worker::connection;
 use crate::worker::io::fairness;
 use crate::worker::io::fd_budget;
@@ -160,6 +161,8 @@ async fn pause(worker: &Worker, why: &str, logged: &mut Option<Instant>) {
         tracing::warn!(why, "accepting paused");
     }
     loop {
+        // idle connections have descriptors too
+        let _ = (0..ACCEPT_BATCH).all(|_| worker.gateway.limiter.evict_idle());
         runtime::sleep(ACCEPT_PAUSE).await;
         if worker.closing.is_set() || fd_budget::room(&worker.gateway.metrics) > 0 {
             break;
@@ -179,12 +182,19 @@ fn is_of_the_peer(e: &std::io::Error) -> bool {
         )
 }
 
-/// Starts a session for an accepted connection, or closes it if `limits.handshakes` is reached.
+/// Starts a session for an accepted connection, or closes it if its client has its share of `limits.handshakes`, or if these
+/// are reached and none makes room.
 fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Some(permit) = worker.gateway.limiter.handshake() else {
-        // closed without TLS: an answer would cost the handshake that the limit saves
-        worker.metrics.refusals.of(crate::proto::refusal::Refusal::Overloaded).add(1);
-        return;
+    // through a load balancer the client is not known yet
+    let client = worker.newest.borrow().config.gateway.proxy_protocol.is_none().then_some(peer.ip());
+    let id = SessionId(worker.random());
+    let permit = match worker.gateway.limiter.handshake(id, &worker.evictions, client) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            // closed without TLS: an answer would cost the handshake that the limit saves
+            worker.metrics.refusals.of(refusal).add(1);
+            return;
+        }
     };
     let Ok(sock) = Sock::new(stream) else { return };
     let metrics = worker.metrics.clone();

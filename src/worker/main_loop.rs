@@ -1,5 +1,7 @@
 //! The main loop of a worker: commands from outside, the sweep over deadlines, and the cut at the end.
 
+use crate::proto::refusal::Refusal;
+use crate::shared::evictions::Eviction;
 use crate::shared::revision::Revision;
 use crate::shared::session_id::SessionId;
 use crate::worker::io::{fairness, runtime};
@@ -45,6 +47,7 @@ pub(crate) async fn run(
 ) {
     let mut listeners = Some((listeners, draining_listeners));
     runtime::spawn(sweep(worker.clone()));
+    runtime::spawn(evict(worker.clone()));
     runtime::spawn(fairness::renew(worker.budget.clone()));
     runtime::spawn(fairness::resume(worker.budget.clone()));
     while let Some(command) = inbox.next().await {
@@ -88,6 +91,24 @@ async fn abort_relays(worker: &Worker) {
     let deadline = Instant::now() + ABORT_TIMEOUT;
     while worker.sessions.abort_relays() > 0 && Instant::now() < deadline {
         runtime::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Closes the connections of the worker that have lost their slots to others.
+async fn evict(worker: Rc<Worker>) {
+    let Some(mut evicted) = worker.evicted.take() else { return };
+    while let Some(eviction) = evicted.next().await {
+        match eviction {
+            Eviction::Handshake(id) if worker.sessions.evict_handshake(id) => {
+                worker.metrics.refusals.of(Refusal::Overloaded).add(1);
+            }
+            // its head came meanwhile, or it has ended
+            Eviction::Handshake(_) => {}
+            Eviction::Idle(id) => {
+                worker.metrics.idle_evictions.add(1);
+                worker.sessions.wake(id, Wake::Evict);
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! PROXY protocol: trusted balancers announce their clients, and no other peer may.
 
-use crate::harness::{Config, Connection, NodeListener, Request, TestBed, Workspace};
+use crate::harness::flood::has_ended;
+use crate::harness::{Config, Connection, NodeListener, Request, TestBed, Workspace, eventually};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use toml::Value;
@@ -181,4 +182,23 @@ fn a_reload_can_turn_the_proxy_protocol_on() {
     config.write(&bed.workspace);
     assert_eq!(bed.gateway.reload().0, Some(0));
     assert_eq!(session(&bed, &listener, connect_announced(&bed, &v2(1, CLIENT.parse().unwrap()))).2, CLIENT);
+}
+
+#[test]
+fn silent_clients_behind_a_balancer_have_their_shares_of_handshakes() {
+    let bed = bed_behind_balancer("v1", |config| {
+        config.set("limits.handshakes", 32);
+        config.set("tls.handshake_timeout", "60s");
+    });
+    let address = |n: usize| SocketAddr::from(([198, 51, 100, n as u8], 4000));
+    let silent = |n: usize| connect_announced(&bed, &v1(address(n)));
+    // a sixteenth of 32
+    let of_one: Vec<_> = (0..8).map(|_| silent(1)).collect();
+    of_one.iter().for_each(|tcp| tcp.set_nonblocking(true).unwrap());
+    eventually("all but its share are ended", || of_one.iter().filter(|tcp| has_ended(tcp)).count() == 6);
+    let _silent: Vec<_> = (2..=40).map(silent).collect();
+    for n in 50..60 {
+        let tcp = connect_announced(&bed, &v1(address(n)));
+        assert_eq!(bed.client_builder().handshake_on(tcp).get("/nowhere").status(), 404, "others make room");
+    }
 }

@@ -54,6 +54,7 @@ fn any(dice: &mut Dice) -> Config {
         driver: dice.pick(&[Driver::Auto, Driver::IoUring, Driver::Epoll]),
         proxy_protocol: dice.pick(&[None, Some(Versions::V1), Some(Versions::V2), Some(Versions::Any)]),
         trusted_proxies: vec![dice.network()],
+        keep_alive: dice.span(),
         drain: dice.span(),
         drain_close_code: dice.pick(&[1000, 1013, 3000, 4999]),
     };
@@ -97,6 +98,10 @@ fn any(dice: &mut Dice) -> Config {
     };
     config.limits.sessions = dice.maybe(|dice| 1 + dice.roll(1 << 20) as usize);
     config.limits.new_per_ip = dice.maybe(|dice| Rate {
+        count: 1 + dice.roll(1000) as u32,
+        per: Duration::from_secs(dice.pick(&[1, 60, 3600])),
+    });
+    config.limits.requests_per_ip = dice.maybe(|dice| Rate {
         count: 1 + dice.roll(1000) as u32,
         per: Duration::from_secs(dice.pick(&[1, 60, 3600])),
     });

@@ -5,9 +5,11 @@
 //! began with, and answer no question that is asked after a reload has replaced the stream manager.
 
 use crate::control::stream_manager::client::ManagerClient;
-use crate::proto::red5::route::{EventKind, Keep};
+use crate::control::stream_manager::shares::{QuestionPermit, Shares};
+use crate::proto::red5::route::{self, EventKind, Keep, Priority};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::{CacheLookup, Key};
+use crate::shared::client_address::counted_as;
 use crate::shared::gateway::Gateway;
 use crate::shared::questions::{CacheStatus, Question, Reply};
 use arc_swap::ArcSwap;
@@ -15,14 +17,10 @@ use futures_channel::{mpsc, oneshot};
 use futures_util::future::{Either, select};
 use futures_util::{FutureExt, StreamExt};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
-
-/// Most questions under way at once; each may hold a connection to the stream manager. Clients choose the stream names, so
-/// without this bound a slow stream manager would get as many connections as there are clients.
-const QUESTIONS_MAX: usize = 1024;
 
 /// The waiting sessions of each flight, by the generation of the answers in which it began, and by its key.
 type Waiters = HashMap<(u64, Key), Vec<oneshot::Sender<Reply>>>;
@@ -32,7 +30,7 @@ pub(crate) struct Flights {
     gateway: Arc<Gateway>,
     client: ArcSwap<ManagerClient>,
     waiters: Mutex<Waiters>,
-    permits: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
 
 /// Answers the questions of the workers until all workers have ended. Has to run on tokio.
@@ -49,7 +47,7 @@ impl Flights {
             gateway,
             client: ArcSwap::from_pointee(client),
             waiters: Mutex::default(),
-            permits: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            shares: Arc::default(),
         }
     }
 
@@ -66,11 +64,18 @@ impl Flights {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts a question among those under way, by its client and by what its key says of its priority.
+    fn begin(&self, key: &Key, client: IpAddr) -> Result<QuestionPermit, Refusal> {
+        let priority = route::route(key).map_or(Priority::Normal, |route| route.priority("GET"));
+        let shared = self.gateway.newest().config.limits.sessions_per_ip.is_some();
+        self.shares.begin(counted_as(client), priority, shared)
+    }
+
     /// Adds a question to the flight of its key that is under way, or begins one.
     fn take(self: Arc<Self>, question: Question) {
-        let Question { key, kind, keep, reply } = question;
+        let Question { key, kind, keep, client, reply } = question;
         if keep == Keep::Never {
-            self.take_alone(key, kind, reply);
+            self.take_alone(key, kind, client, reply);
             return;
         }
         // an answer may have been stored after the worker looked for one
@@ -86,9 +91,12 @@ impl Flights {
             waiting.push(reply);
             return;
         }
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
-            let _ = reply.send((CacheStatus::Miss, Err(Refusal::Overloaded)));
-            return;
+        let permit = match self.begin(&key, client) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                let _ = reply.send((CacheStatus::Miss, Err(refusal)));
+                return;
+            }
         };
         waiters.insert(flight.clone(), vec![reply]);
         drop(waiters);
@@ -110,10 +118,19 @@ impl Flights {
     }
 
     /// Asks a question whose answer may not be shared. It is cancelled when its session no longer waits for the reply.
-    fn take_alone(self: Arc<Self>, key: Key, kind: EventKind, mut reply: oneshot::Sender<Reply>) {
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
-            let _ = reply.send((CacheStatus::Bypass, Err(Refusal::Overloaded)));
-            return;
+    fn take_alone(
+        self: Arc<Self>,
+        key: Key,
+        kind: EventKind,
+        client: IpAddr,
+        mut reply: oneshot::Sender<Reply>,
+    ) {
+        let permit = match self.begin(&key, client) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                let _ = reply.send((CacheStatus::Bypass, Err(refusal)));
+                return;
+            }
         };
         tokio::task::spawn(async move {
             let client = self.client.load_full();

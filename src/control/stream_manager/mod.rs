@@ -5,3 +5,4 @@ pub mod breaker;
 pub mod client;
 pub mod dns;
 pub mod flights;
+mod shares;

@@ -50,6 +50,9 @@ pub(crate) async fn perform(
             fail(TlsFailure::Timeout);
             return None;
         }
+        if session.is_evicted() {
+            return None;
+        }
         received = conn.receive_to_inbox(HEAD_RECEIVE_MAX);
     }
     let (version, resumed) = conn.tls.agreed();

@@ -24,7 +24,8 @@ pub(crate) async fn linger(session: &Session, conn: &mut Conn) {
     }
     conn.sock.finish();
     let mut left = LINGER_BYTES_MAX;
-    while left > 0 && session.readable(&conn.sock, deadline).await != Woke::Deadline {
+    while left > 0 && session.readable(&conn.sock, deadline).await != Woke::Deadline && !session.is_evicted()
+    {
         match buffers::with(|scratch| conn.sock.recv(&mut scratch.input[..HEAD_RECEIVE_MAX])) {
             Ok(0) => return,
             Ok(received) => left = left.saturating_sub(received),

@@ -27,9 +27,11 @@ use std::time::Instant;
 /// Serves an accepted connection from `peer` until it ends.
 ///
 /// The steps before the relay are boxed: the future of a session that relays or idles is no larger than its relay.
-pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, permit: HandshakePermit) {
+pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, permit: Box<HandshakePermit>) {
     let held = worker.clone();
-    let registration = held.sessions.register(SessionInfo::new(peer, worker.now()), || held.random());
+    // the number that the permit knows the session by is its id, unless the worker has such a session already
+    let ids = std::iter::once(permit.id().0).chain(std::iter::repeat_with(|| held.random()));
+    let registration = held.sessions.register(SessionInfo::new(peer, worker.now()), ids);
     let mut session = Session {
         id: registration.id,
         wake_handle: registration.wake_handle.clone(),
@@ -50,12 +52,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
 async fn before_relay(
     session: &mut Session,
     sock: Sock,
-    mut permit: HandshakePermit,
+    mut permit: Box<HandshakePermit>,
 ) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<RelayStart>)> {
     let deadline = session.accepted + session.worker.newest().config.tls.handshake_timeout;
     let announced = proxy_header::read(session, &sock, deadline).await?;
     session.set_peer(announced.client);
-    if let Err(refusal) = permit.charge_to(announced.client.ip(), session.accepted) {
+    if let Err(refusal) = permit.charge_to(announced.client.ip()) {
         // no TLS: an answer would cost what the limit protects
         session.count_refusal(refusal);
         return None;

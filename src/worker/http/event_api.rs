@@ -16,7 +16,7 @@ pub(crate) async fn ask(
     kind: EventKind,
     keep: Keep,
 ) -> Option<(CacheStatus, Outcome)> {
-    let mut question = std::pin::pin!(lookup::ask(&client.session.worker, key, kind, keep));
+    let mut question = std::pin::pin!(lookup::ask(client.session, key, kind, keep));
     until_disconnect(client.conn, CloseNotify::StillWaits, |cx| question.as_mut().poll(cx)).await
 }
 

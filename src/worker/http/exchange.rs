@@ -5,7 +5,7 @@ use crate::proto::http::head::{self, BodyLength};
 use crate::proto::red5::route::{self, Priority};
 use crate::proto::refusal::Refusal;
 use crate::shared::gateway::FallbackAnswer;
-use crate::shared::limits::{HandshakePermit, SessionPermit};
+use crate::shared::limits::{HandshakePermit, Idle, SessionPermit};
 use crate::worker::http::body::BodyReading;
 use crate::worker::http::plan::{Plan, Planned, Standing};
 use crate::worker::http::response::{self, Shape};
@@ -19,13 +19,10 @@ use crate::worker::node::placement::Unserved;
 use crate::worker::relay::pump::RelayStart;
 use crate::worker::session::access_log::{RequestLine, STATUS_CLIENT_LEFT};
 use crate::worker::session::client::Client;
-use crate::worker::session::context::{HEAD_RECEIVE_MAX, Woke};
+use crate::worker::session::context::{HEAD_RECEIVE_MAX, Session, Woke};
 use std::cell::OnceCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// How long a kept-alive connection may wait for its next request.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+use std::time::Instant;
 
 /// Pipelined requests that are answered in a row before other tasks have their turn. Only a wait in the driver gives them
 /// one: a task that wakes itself runs first (`docs/architecture.md`).
@@ -51,14 +48,14 @@ pub(crate) struct Requests<'c> {
     /// The session permit or the refusal. It is taken once, at the first request, because that has the priority.
     permit: OnceCell<Result<Rc<SessionPermit>, Refusal>>,
     /// Counts the connection as an unfinished handshake until its first request.
-    handshake: Option<HandshakePermit>,
+    handshake: Option<Box<HandshakePermit>>,
     /// Counts the connection as active from its first HTTP request on.
     active: Option<ActiveGuard>,
 }
 
 impl<'c> Requests<'c> {
     /// The requests of a client whose TLS handshake is done.
-    pub(crate) const fn new(client: Client<'c>, handshake: HandshakePermit) -> Self {
+    pub(crate) const fn new(client: Client<'c>, handshake: Box<HandshakePermit>) -> Self {
         Self { client, pipelined: 0, permit: OnceCell::new(), handshake: Some(handshake), active: None }
     }
 
@@ -67,8 +64,8 @@ impl<'c> Requests<'c> {
         self.permit.into_inner()?.ok()
     }
 
-    /// Takes the session permit, once for all requests of the connection.
-    fn take_permit(&self, priority: Priority) -> Result<(), Refusal> {
+    /// Takes the session permit, once for all requests of the connection. `None`: there was no readable request.
+    fn take_permit(&self, priority: Option<Priority>) -> Result<(), Refusal> {
         let session = self.client.session;
         let permit = self.permit.get_or_init(|| {
             session.worker.gateway.limiter.session(session.peer.ip(), priority, session.accepted).map(Rc::new)
@@ -87,12 +84,12 @@ impl<'c> Requests<'c> {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
                 // a connection without a readable head counts against the limits all the same
-                let refusal = self.take_permit(Priority::Normal).err().unwrap_or(refusal);
+                let refusal = self.take_permit(None).err().unwrap_or(refusal);
                 let shape = Shape { session: session.id.to_string(), close: true, ..Shape::default() };
                 return self.refuse(&shape, refusal).await;
             }
             Err(None) => {
-                let _ = self.take_permit(Priority::Normal);
+                let _ = self.take_permit(None);
                 return Next::Drop;
             }
         };
@@ -128,14 +125,20 @@ impl<'c> Requests<'c> {
         let worker = &self.client.session.worker;
         let head_timeout = || worker.newest().config.limits.head_timeout;
         let first = self.handshake.is_some();
-        let mut deadline = Instant::now() + if first { head_timeout() } else { KEEP_ALIVE_TIMEOUT };
+        let asked = Instant::now();
+        let wait = if first { head_timeout() } else { worker.newest().config.gateway.keep_alive };
+        let mut deadline = asked + wait;
         let mut begun = first;
+        let mut idle = None;
         let mut seen = 0;
         loop {
             let inbox = &self.client.conn.inbox;
             if !begun && !inbox.is_empty() {
                 begun = true;
                 deadline = Instant::now() + head_timeout();
+                if idle.take().is_some_and(|idle: Idle<'_>| !idle.end()) {
+                    return Err(None);
+                }
             }
             match head::request(inbox, seen, &worker.newest().rules().head) {
                 Err(fault) => return Err(Some(fault.refusal())),
@@ -148,7 +151,11 @@ impl<'c> Requests<'c> {
                 Ok(None) => seen = inbox.len(),
             }
             let nothing_came = inbox.is_empty();
+            if !begun && idle.is_none() {
+                idle = begin_idle(&self.permit, self.client.session, asked);
+            }
             match self.client.readable(deadline).await {
+                _ if self.client.session.is_evicted() => return Err(None),
                 Woke::Ready => {}
                 Woke::Ending if nothing_came && !first => return Err(None),
                 Woke::Ending => continue,
@@ -169,11 +176,19 @@ impl<'c> Requests<'c> {
         let route = route::route(request.target);
         let priority = route.map_or(Priority::Normal, |route| route.priority(request.method));
         let standing = Standing {
-            permitted: self.take_permit(priority),
+            permitted: self.take_permit(Some(priority)),
+            within_rate: self.count_request(),
             served_before: self.active.is_some(),
             ended: self.client.conn.ended,
         };
         plan::plan(self.client.session, request, route, &standing)
+    }
+
+    /// Counts a request against `limits.requests_per_ip`.
+    fn count_request(&self) -> Result<(), Refusal> {
+        let Session { worker, peer, .. } = self.client.session;
+        let rate = worker.newest.borrow().config.limits.requests_per_ip;
+        rate.map_or(Ok(()), |rate| worker.gateway.limiter.request(peer.ip(), rate, Instant::now()))
     }
 
     /// Does what was planned, writes the access-log line and sends the answer.
@@ -254,6 +269,17 @@ impl<'c> Requests<'c> {
     async fn send_last(&mut self, answer: &[u8]) -> Next {
         if self.client.send_answer(answer).await { Next::Linger } else { Next::Drop }
     }
+}
+
+/// Begins the time in which a connection waits for its next request, since `now`. `None` if it holds no slot that others
+/// could use, or if an earlier request goes on at a node.
+fn begin_idle<'r>(
+    permit: &'r OnceCell<Result<Rc<SessionPermit>, Refusal>>,
+    session: &'r Session,
+    now: Instant,
+) -> Option<Idle<'r>> {
+    let permit = permit.get()?.as_ref().ok()?;
+    (Rc::strong_count(permit) == 1).then(|| permit.idle(&session.worker.evictions, session.id, now))
 }
 
 /// The client left before its answer.

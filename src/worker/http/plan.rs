@@ -43,6 +43,8 @@ pub(crate) struct Planned {
 pub(crate) struct Standing {
     /// The refusal if the connection got no session permit.
     pub permitted: Result<(), Refusal>,
+    /// The refusal if the client address sends too many requests.
+    pub within_rate: Result<(), Refusal>,
     /// This connection was served a request before.
     pub served_before: bool,
     /// The client will send nothing after this request.
@@ -67,7 +69,7 @@ pub(crate) fn plan(
         close: !request.keep_alive || leaving || standing.ended || standing.permitted.is_err(),
         bodiless: request.method == "HEAD",
     };
-    let plan = match standing.permitted {
+    let plan = match standing.permitted.and(standing.within_rate) {
         Err(refusal) => Plan::Refuse(refusal, ""),
         Ok(()) if leaving && is_refused_when_leaving(request.method, standing.served_before) => {
             Plan::Refuse(Refusal::Draining, "")

@@ -25,10 +25,11 @@ pub(crate) struct Registration<'w> {
 }
 
 impl Registry {
-    /// Adds a session under an id that no other session of the worker has; `random` makes the ids.
-    pub(crate) fn register(&self, info: SessionInfo, mut random: impl FnMut() -> u64) -> Registration<'_> {
+    /// Adds a session under an id that no other session of the worker has; it is the first such
+    /// of `ids`, which is endless.
+    pub(crate) fn register(&self, info: SessionInfo, ids: impl IntoIterator<Item = u64>) -> Registration<'_> {
         let mut all = self.all.borrow_mut();
-        let id = std::iter::repeat_with(|| SessionId(random())).find(|id| !all.contains_key(id));
+        let id = ids.into_iter().map(SessionId).find(|id| !all.contains_key(id));
         let id = id.expect("an endless iterator");
         let wake_handle = Rc::new(WakeHandle::new(info));
         all.insert(id, wake_handle.clone());
@@ -84,6 +85,14 @@ impl Registry {
     pub(crate) fn wake(&self, id: SessionId, event: Wake) -> bool {
         let wake_handle = self.all.borrow().get(&id).cloned();
         wake_handle.inspect(|wake_handle| wake_handle.wake(event)).is_some()
+    }
+
+    /// Wakes a session that has lost its slot among the pending handshakes; false if it has completed its first head since, so
+    /// that it needs the slot no more, or has ended.
+    pub(crate) fn evict_handshake(&self, id: SessionId) -> bool {
+        let wake_handle = self.all.borrow().get(&id).cloned();
+        let wake_handle = wake_handle.filter(|wake_handle| wake_handle.info.route.get().is_none());
+        wake_handle.inspect(|wake_handle| wake_handle.wake(Wake::Evict)).is_some()
     }
 
     /// Tells every relay to end at once, and gives their number.
@@ -146,12 +155,12 @@ mod tests {
         let registrations: Vec<_> = (0..25)
             .map(|_| {
                 next = next.wrapping_mul(0x5851_f42d_4c95_7f2d) | 1;
-                let registration = sessions.register(info(), || next);
+                let registration = sessions.register(info(), [next]);
                 registration.wake_handle.info.route.set(Some(Route::TwoStep));
                 registration
             })
             .collect();
-        let without_request = sessions.register(info(), || 3);
+        let without_request = sessions.register(info(), [3]);
         let (mut after, mut seen) = (None, Vec::new());
         loop {
             let page = sessions.page(after, 10, 0, 0);
@@ -169,9 +178,8 @@ mod tests {
     #[test]
     fn an_id_in_use_is_not_given_to_another_session() {
         let sessions = Registry::default();
-        let first = sessions.register(info(), || 7);
-        let mut numbers = [7, 7, 8].into_iter();
-        let second = sessions.register(info(), || numbers.next().expect("enough"));
+        let first = sessions.register(info(), [7]);
+        let second = sessions.register(info(), [7, 7, 8]);
         assert_eq!((first.id, second.id), (SessionId(7), SessionId(8)));
         drop(first);
         assert!(!sessions.wake(SessionId(7), Wake::Kick) && sessions.wake(SessionId(8), Wake::Kick));

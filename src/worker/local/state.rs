@@ -2,11 +2,13 @@
 
 use crate::metrics::WorkerMetrics;
 use crate::proto::millis::{Millis, millis};
+use crate::shared::evictions::{Eviction, Evictions};
 use crate::shared::gateway::Gateway;
 use crate::shared::revision::Held;
 use crate::worker::io::{fairness, latch};
 use crate::worker::local::flights::Flights;
 use crate::worker::local::registry::Registry;
+use futures_channel::mpsc;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
@@ -27,6 +29,10 @@ pub(crate) struct Worker {
     pub(crate) closing: latch::Latch,
     /// How many listeners it accepts from; read by the control side.
     pub(crate) open_listeners: Arc<AtomicUsize>,
+    /// How other threads find connections of this worker that may make room for theirs.
+    pub(crate) evictions: Arc<Evictions>,
+    /// The connections that lost their slots, until the main loop takes it.
+    pub(crate) evicted: Cell<Option<mpsc::UnboundedReceiver<Eviction>>>,
     epoch: Instant,
     random: Cell<u64>,
 }
@@ -34,6 +40,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// A worker without sessions. It counts the listeners that it accepts from in `open_listeners`.
     pub(crate) fn new(gateway: Arc<Gateway>, index: usize, open_listeners: Arc<AtomicUsize>) -> Self {
+        let (evictions, evicted) = gateway.limiter.add_worker();
         Self {
             metrics: gateway.metrics[index].clone(),
             sessions: Registry::default(),
@@ -42,6 +49,8 @@ impl Worker {
             budget: Rc::default(),
             closing: latch::Latch::default(),
             open_listeners,
+            evictions,
+            evicted: Cell::new(Some(evicted)),
             epoch: Instant::now(),
             random: Cell::new(RandomState::new().hash_one(index) | 1),
             newest: RefCell::new(Rc::new(gateway.newest())),

@@ -14,6 +14,8 @@ pub(crate) enum Wake {
     Drain,
     /// The operator ends this session: end with a Close.
     Kick,
+    /// Its slot was needed for another connection: end before the first request, or while idle.
+    Evict,
     /// End at once, without waiting for anything.
     Abort,
 }
@@ -61,7 +63,7 @@ impl WakeHandle {
         self.rung.take()
     }
 
-    /// Why the session was told to end: `Drain`, `Kick` or `Abort`; `None` if it was not.
+    /// Why the session was told to end: `Drain`, `Kick`, `Evict` or `Abort`; `None` if it was not.
     pub(crate) fn end_reason(&self) -> Option<Wake> {
         self.end_reason.get()
     }

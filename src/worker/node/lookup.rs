@@ -9,20 +9,18 @@ use crate::shared::questions::{CacheStatus, Outcome, Reply};
 use crate::worker::io::runtime;
 use crate::worker::local::flights::FlightKey;
 use crate::worker::local::state::Worker;
+use crate::worker::session::context::Session;
 use futures_channel::oneshot;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Asks the question `key` and counts the outcome. The result is the answer, or the refusal if there is none, and how it
+/// Asks the question `key` for the client of `session` and counts the outcome. The result is the answer, or the refusal if there is none, and how it
 /// was obtained. Dropping the future does not end the flight: other sessions may wait for it.
-pub(crate) async fn ask(
-    worker: &Rc<Worker>,
-    key: &str,
-    kind: EventKind,
-    keep: Keep,
-) -> (CacheStatus, Outcome) {
+pub(crate) async fn ask(session: &Session, key: &str, kind: EventKind, keep: Keep) -> (CacheStatus, Outcome) {
     let started = Instant::now();
-    let (by, outcome) = find(worker, key, kind, keep).await;
+    let worker = &session.worker;
+    let (by, outcome) = find(session, key, kind, keep).await;
     let count = |outcome: AnswerOutcome| worker.metrics.answers[outcome as usize].add(1);
     match (&outcome, by) {
         (Err(_), _) => count(AnswerOutcome::Failed),
@@ -38,10 +36,11 @@ pub(crate) async fn ask(
     (by, outcome)
 }
 
-async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (CacheStatus, Outcome) {
+async fn find(session: &Session, key: &str, kind: EventKind, keep: Keep) -> (CacheStatus, Outcome) {
+    let (worker, client) = (&session.worker, session.peer.ip());
     let answers = &worker.gateway.answers;
     if keep == Keep::Never {
-        let reply = worker.gateway.questions.ask(key.into(), kind, keep).await;
+        let reply = worker.gateway.questions.ask(key.into(), kind, keep, client).await;
         return (CacheStatus::Bypass, reply.map_or(Err(Refusal::ManagerFailed), |(_, outcome)| outcome));
     }
     match answers.look(key) {
@@ -55,12 +54,17 @@ async fn find(worker: &Rc<Worker>, key: &str, kind: EventKind, keep: Keep) -> (C
     let by = match join(worker, &flight, mine) {
         Err(refusal) => return (CacheStatus::Collapsed, Err(refusal)),
         Ok(CacheStatus::Miss) => {
-            runtime::spawn(fly(worker.clone(), flight, kind, keep));
+            runtime::spawn(fly(worker.clone(), flight, kind, keep, client));
             CacheStatus::Miss
         }
         Ok(by) => by,
     };
     let (flown, outcome) = reply.await.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
+    if by == CacheStatus::Collapsed && matches!(outcome, Err(Refusal::TooMany)) {
+        // the client that opened the flight had its share of questions; this one asks for itself
+        let reply = worker.gateway.questions.ask(key.into(), kind, keep, client).await;
+        return reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
+    }
     // the first waiting session of this worker may have joined the flight of another worker
     let by = if by == CacheStatus::Miss { flown } else { by };
     if by == CacheStatus::Collapsed
@@ -93,8 +97,8 @@ fn join(worker: &Worker, flight: &FlightKey, waiter: oneshot::Sender<Reply>) -> 
 }
 
 /// The flight: a task of the worker that ends without being cancelled, since the control thread answers within its timeout.
-async fn fly(worker: Rc<Worker>, flight: FlightKey, kind: EventKind, keep: Keep) {
-    let reply = worker.gateway.questions.ask(Key::clone(&flight.1), kind, keep).await;
+async fn fly(worker: Rc<Worker>, flight: FlightKey, kind: EventKind, keep: Keep, client: IpAddr) {
+    let reply = worker.gateway.questions.ask(Key::clone(&flight.1), kind, keep, client).await;
     let reply = reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     let waiting = worker.flights.0.borrow_mut().remove(&flight).unwrap_or_default();
     for waiter in waiting {

@@ -261,7 +261,7 @@ impl<'q> Search<'q> {
             // the stored answer named a node that failed, and would name it again
             session.worker.gateway.answers.forget(self.question);
         }
-        let asked = lookup::ask(&session.worker, self.question, kind, keep);
+        let asked = lookup::ask(session, self.question, kind, keep);
         match runtime::timeout_at(self.deadline, asked).await {
             Err(_) => Err(Unserved::Refused(Refusal::ManagerTimeout)),
             Ok((_, Err(refusal))) => Err(Unserved::Refused(refusal)),

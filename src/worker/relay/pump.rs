@@ -325,7 +325,8 @@ impl<'s> Pump<'s> {
             }
             Some(Wake::Kick) => self.relay.kick(now),
             Some(Wake::Abort) => self.cut = true,
-            Some(Wake::Due) | None => {}
+            // a relay has no slot that others may take over
+            Some(Wake::Due | Wake::Evict) | None => {}
         }
         let listening = self.node_outbox.is_empty();
         // a side that is not read at present does not show its end, so the kernel is asked

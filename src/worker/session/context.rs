@@ -9,7 +9,7 @@ use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::state::Worker;
-use crate::worker::local::wake::WakeHandle;
+use crate::worker::local::wake::{Wake, WakeHandle};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -69,6 +69,11 @@ impl Session {
     /// Whether this connection takes no more requests: the gateway drains, or the session was asked to end.
     pub(crate) fn is_leaving(&self) -> bool {
         self.worker.draining.is_set() || self.wake_handle.end_reason().is_some()
+    }
+
+    /// Whether another connection has taken the slot of this one.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.wake_handle.end_reason() == Some(Wake::Evict)
     }
 
     /// The revision to go by: during a request the one that was the newest at its begin, else the newest.

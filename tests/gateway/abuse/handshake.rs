@@ -200,10 +200,9 @@ fn an_address_over_its_session_limit_is_refused_and_no_other() {
 #[test]
 fn one_address_cannot_take_all_slots_of_unfinished_handshakes() {
     const SLOTS: usize = 160;
-    const SHARE: usize = 64;
+    const SHARE: usize = SLOTS / 16;
     let flood = FloodBed::start(|config| {
         config.set("limits.handshakes", SLOTS as i64);
-        config.set("limits.sessions_per_ip", SHARE as i64);
         config.set("tls.handshake_timeout", "500ms");
     });
     let attackers = 3 * SLOTS;

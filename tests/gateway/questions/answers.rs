@@ -162,7 +162,9 @@ fn two_hundred_clients_share_one_question() {
     });
     let gate = Gate::default();
     bed.manager.answer("/stream1", Reply::node(bed.workspace.node(1).ip()).held(&gate));
-    let mut clients: Vec<Connection> = (0..200).map(|_| bed.client()).collect();
+    // of several addresses: one has its share of the connections that have not asked yet
+    let builders = [1, 2, 3, 4].map(|n| bed.client_builder().from(bed.workspace.client_ip(n)));
+    let mut clients: Vec<Connection> = (0..200).map(|n| builders[n % 4].connect_tls()).collect();
     clients.iter_mut().for_each(|client| client.send_request(&Request::get(SUBSCRIBE)));
     bed.manager.wait_for_requests(1);
     gate.open();

@@ -2,5 +2,5 @@
 
 pub mod answers;
 mod slow_readers;
-mod stream_manager;
+pub mod stream_manager;
 mod streams_service;

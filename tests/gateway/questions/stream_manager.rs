@@ -157,7 +157,7 @@ fn invalid_answers_are_never_stored_and_never_passed_in_part() {
 }
 
 /// A stream manager that accepts connections and never answers. The connections go to the test.
-fn silent_manager(bed: &Workspace) -> Receiver<TcpStream> {
+pub fn silent_manager(bed: &Workspace) -> Receiver<TcpStream> {
     let listener = TcpListener::bind((bed.ip(3), 5080)).expect("a free address");
     let (sender, queue) = channel();
     // the thread ends with the test program, since it waits for further connections
@@ -195,10 +195,12 @@ fn a_slow_manager_gets_a_bounded_number_of_questions() {
         config.set("stream_manager.timeout", "60s");
         config.set("limits.sessions_per_ip", "off");
     });
+    // the last eighth is reserved for publishers
     let ask = |n: usize| {
+        let action = if n < 896 { "subscribe" } else { "broadcast" };
         let mut client = bed.client();
         client
-            .send_request(&Request::get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe")));
+            .send_request(&Request::get(&format!("/streammanager/api/4.0/event/live/s{n}?action={action}")));
         client
     };
     let waiting: Vec<_> = (0..1024).map(ask).collect();

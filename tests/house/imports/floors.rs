@@ -52,6 +52,7 @@ pub const FLOORS: &[Floor] = &[
             &["nodes", "whip_sessions", "revision"],
             &["silences"],
             &["limits"],
+            &["evictions", "pending", "bucket"],
             &["client_address", "counters", "clock", "session_id"],
             &["atomic"],
         ],
