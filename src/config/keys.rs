@@ -80,6 +80,7 @@ keys! {
         proxy_protocol: OrOff<Versions> = default r#""off""#,
         trusted_proxies: List<Prefix> = default "[]",
         drain: Span = default r#""30s""#,
+        upgrade_drain: Span = default r#""1h""#,
         drain_close_code: CloseCode = default "1001",
     }
     tls: Tls {

@@ -293,6 +293,7 @@ fn any(dice: &mut Dice) -> Config {
         proxy_protocol: dice.pick(&[None, Some(Versions::V1), Some(Versions::V2), Some(Versions::Any)]),
         trusted_proxies: vec![dice.network()],
         drain: dice.span(),
+        upgrade_drain: dice.span(),
         drain_close_code: dice.pick(&[1000, 1013, 3000, 4999]),
     };
     config.tls.min_version = dice.pick(&[TlsVersion::V1_2, TlsVersion::V1_3]);

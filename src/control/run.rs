@@ -4,7 +4,8 @@
 //! Everything that can fail before the first client is served fails here, with one sentence that names the cause and the
 //! next step.
 
-use crate::control::admin::{lifecycle, listener};
+use crate::control::admin::lifecycle::{self, Origin};
+use crate::control::admin::listener;
 use crate::control::exit::{self, ExitError};
 use crate::control::log::{self, Logs};
 use crate::control::process::state::ProcessState;
@@ -55,6 +56,7 @@ fn serve(
     // read: signals come first, because threads inherit which signals are blocked
     let (event_sender, events) =
         signals::listen().map_err(|error| ExitError::os(format!("can't listen to signals ({error})")))?;
+    handover.watch_predecessor().map_err(thread_error)?;
     let loaded = load::load(path).map_err(|failure| exit::failure(path, &failure))?;
     let logs = open_logs(path, &loaded)?;
 
@@ -69,7 +71,7 @@ fn serve(
 
     // start: the control thread with the admin listener, the workers, the reloader
     let control = control_thread::start().map_err(thread_error)?;
-    let admin = admin.map(|bound| lifecycle::prepare(bound, Arc::clone(&state), &control)).transpose();
+    let admin = admin.map(|admin| lifecycle::prepare(admin, Arc::clone(&state), &control)).transpose();
     handover.hold(opened.ports, admin.map_err(thread_error)?);
     let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
     let specs =
@@ -88,6 +90,10 @@ fn serve(
 
     // serve, drain, end
     let result = supervise::supervise(&state, &*workers, &events, handover);
+    if let Err(error) = &result {
+        // before the workers end: until it knows, a predecessor waits
+        handover.report_failure(&error.text);
+    }
     // the workers cut what is still open, and count it
     drop(workers);
     supervise::log_summary(&state);
@@ -110,11 +116,14 @@ fn bind(
     loaded: &Loaded,
     workers: usize,
     mut inherited: Inherited,
-) -> Result<(Option<listener::Bound>, Opened), ExitError> {
+) -> Result<(Option<(listener::Bound, Origin)>, Opened), ExitError> {
     let config = &loaded.config;
     let admin = match lifecycle::take(&config.admin.listen, inherited.admin, &mut inherited.sockets) {
         Ok(Some(taken)) => Some(taken),
-        _ => listener::bind(&config.admin.listen).map_err(ExitError::os)?,
+        _ => {
+            let bound = listener::bind(&config.admin.listen).map_err(ExitError::os)?;
+            bound.map(|bound| (bound, Origin::Bound))
+        }
     };
     let opened = listeners::open(&config.gateway.listen, workers, inherited.sockets)
         .map_err(|error| ExitError::os(error.to_string()))?;

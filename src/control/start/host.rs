@@ -54,6 +54,7 @@ mod tests {
             proxy_protocol: None,
             trusted_proxies: Vec::new(),
             drain: std::time::Duration::from_secs(1),
+            upgrade_drain: std::time::Duration::from_secs(1),
             drain_close_code: 1001,
         };
         assert_eq!(assign_cores(&config(Workers::Cores, true), &[2, 5]), [Some(2), Some(5)]);

@@ -54,7 +54,7 @@ fn all_inherited_accept_queues_are_served() {
 
 #[test]
 fn the_number_of_workers_may_grow_and_shrink() {
-    let takeover = Takeover::start(|config, _| config.set("gateway.drain", "1s"));
+    let takeover = Takeover::start(|config, _| config.set_drains("1s"));
     let address = takeover.bed.workspace.gateway();
     for workers in [4, 1, 3] {
         takeover.configure(|config| config.set("gateway.workers", workers));
