@@ -10,15 +10,16 @@ use crate::control::exit::{self, ExitError};
 use crate::control::log::{self, Logs};
 use crate::control::process::state::ProcessState;
 use crate::control::reload::reloader::Reloader;
+use crate::control::signals;
 use crate::control::start::inherited::{self, Inherited};
 use crate::control::start::listeners::{self, Opened};
 use crate::control::start::load::{self, Loaded};
 use crate::control::start::program::Program;
 use crate::control::start::{control_thread, host};
+use crate::control::supervise::{self, report};
 use crate::control::upgrade::handover::Handover;
 use crate::control::workers::launch::{self, Launch};
 use crate::control::workers::parts::RevisionParts;
-use crate::control::{signals, supervise};
 use crate::shared::gateway::Fallback;
 use std::io;
 use std::path::Path;
@@ -96,7 +97,7 @@ fn serve(
     }
     // the workers cut what is still open, and count it
     drop(workers);
-    supervise::log_summary(&state);
+    report::log_summary(&state);
     handover.end_admin();
     result
 }

@@ -4,6 +4,7 @@
 //! It runs on the main thread, which only ever sleeps in a wait for events.
 
 mod drain;
+pub mod report;
 #[cfg(test)]
 mod tests;
 
@@ -12,20 +13,16 @@ use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::signals::ControlEvent;
 use crate::control::supervise::drain::Drain;
+use crate::control::supervise::report::{End, POLL_INTERVAL, STATUS_INTERVAL, status_line};
 use crate::control::systemd::{self, Watchdog};
 use crate::control::upgrade::handover::Handover;
 use crate::control::upgrade::turn::Outcome;
 use crate::control::workers::interface::Workers;
-use crate::proto::websocket::relay::{By, How};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How often workers are checked and the status line is sent to systemd. systemd's watchdog may ask for more often.
-const STATUS_INTERVAL: Duration = Duration::from_secs(2);
-/// How often a condition is checked while it is waited for.
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long the workers may take to begin to accept.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Sees the process through its phases up to its end. An error means that the process could not serve, or that a worker ended by
 /// itself.
@@ -54,21 +51,6 @@ pub fn supervise(
             Err(ExitError { code: SOFTWARE, text })
         }
     }
-}
-
-/// Why the process stops serving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// SIGTERM or SIGINT.
-    Signal,
-    /// `POST /api/drain`.
-    AdminRequest,
-    /// A successor serves now.
-    HandedOver,
-    /// The predecessor ended before it handed over.
-    Orphaned,
-    /// The worker with this index ended by itself.
-    WorkerExited(usize),
 }
 
 /// Begins to serve, and serves up to an end. Fails if the workers can't accept.
@@ -160,20 +142,4 @@ fn await_end(
         systemd::status(&status_line(state));
         watchdog.check(&state.metrics);
     }
-}
-
-/// Logs how many sessions the drain closed (`told`) and how many were cut, once the workers have ended.
-pub fn log_summary(state: &ProcessState) {
-    let ends = |how: How| -> u64 {
-        state.metrics.iter().map(|worker| worker.ends[By::Gateway as usize][how as usize].get()).sum()
-    };
-    tracing::info!(told = ends(How::Drain), cut = ends(How::Cut), "ended");
-}
-
-/// The line for `systemctl status`.
-fn status_line(state: &ProcessState) -> String {
-    let (phase, sessions) = (state.phase.get().word(), state.sessions());
-    let refused = state.last_reload.load().as_ref().is_some_and(|last| last.outcome.is_err());
-    let note = if refused { "; the last reload was refused, the log says why" } else { "" };
-    format!("{phase}: {sessions} sessions on {} workers ({}){note}", state.metrics.len(), state.driver())
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long it may take from `go` until it serves. It takes milliseconds.
-const SERVING_TIMEOUT: Duration = Duration::from_secs(10);
+const SERVING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the exit status may come after the end of the control pipe.
 const EXIT_STATUS_TIMEOUT: Duration = Duration::from_millis(10);
