@@ -98,7 +98,7 @@ fn serve(
     // the workers cut what is still open, and count it
     drop(workers);
     report::log_summary(&state);
-    handover.end_admin();
+    handover.end();
     result
 }
 

@@ -108,7 +108,7 @@ fn forget_note() {
     // SAFETY: this is the only thread, so no other one reads or changes the environment now, and getenv's pointer stays good
     // until the end of the block. It points into a string NAME=VALUE of one allocation, so the name and the sign stand right
     // before it. The variable is removed first, and std copies what it reads: nothing refers to these bytes afterwards. Test:
-    // `upgrade::environment` in tests/gateway.
+    // `upgrade::turn::the_note_leaves_the_environment` in tests/gateway.
     unsafe {
         let value = libc::getenv(name.as_ptr());
         if !value.is_null() {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// How often a process that handed over checks whether its last session has ended.
 const KEEP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How much longer than its own drain the main process waits for the older ones.
-const OLDER_MARGIN: Duration = Duration::from_secs(1);
+/// How much longer than its own drain the main process waits for the others.
+const OTHERS_MARGIN: Duration = Duration::from_secs(1);
 
 /// What the end of the process needs.
 pub(crate) struct Drain<'s> {
@@ -46,14 +46,14 @@ impl Drain<'_> {
             self.close_sessions(window, signalled);
             return;
         }
-        let older_end = Instant::now() + config.drain + OLDER_MARGIN;
+        let others_end = Instant::now() + config.drain + OTHERS_MARGIN;
         handover.drain_older_processes();
         let signalled = end == End::Signal;
         let again = handover.leave_queues(self.state, self.workers, self.events);
         if signalled && again {
             tracing::warn!(connections = self.state.connections(), "second signal, cutting open connections");
         } else if self.close_sessions(config.drain, signalled || again) {
-            self.await_older_processes(handover, older_end);
+            self.await_other_processes(handover, others_end);
         }
     }
 
@@ -131,11 +131,11 @@ impl Drain<'_> {
         true
     }
 
-    /// Waits until older processes have drained too, or until `deadline`: systemd kills them when the main process ends. A
-    /// signal ends the wait.
-    fn await_older_processes(&mut self, handover: &Handover, deadline: Instant) {
+    /// Waits until older processes and a dismissed successor have drained too, or until `deadline`: systemd kills them when
+    /// the main process ends. A signal ends the wait.
+    fn await_other_processes(&mut self, handover: &Handover, deadline: Instant) {
         let mut ticks = Ticks::default();
-        while handover.has_older_processes() && Instant::now() < deadline {
+        while handover.has_other_processes() && Instant::now() < deadline {
             match self.events.recv_timeout(POLL_INTERVAL) {
                 Ok(ControlEvent::End) => return,
                 Ok(event) => self.state.refuse(event),

@@ -56,6 +56,8 @@ pub struct Handover {
     draining: Vec<DrainingPredecessor>,
     /// A new process on its way.
     successor: Option<Successor>,
+    /// A successor that was told to serve, and then to end, because this process ends.
+    dismissed: Option<Successor>,
     /// How many reloads had been requested when the successor was started: it may not have read what later ones are about.
     reloads_before: u64,
     /// The state that the successor got.
@@ -251,8 +253,9 @@ impl Handover {
     /// Ends a successor that is not in charge yet.
     pub fn cancel(&mut self) {
         if let Some(mut successor) = self.successor.take() {
+            tracing::warn!(pid = successor.pid(), "hand-over cancelled, ending the new process");
             successor.dismiss();
-            tracing::warn!(pid = successor.pid(), "hand-over cancelled, the new process was ended");
+            self.dismissed = Some(successor);
         }
     }
 
@@ -369,9 +372,12 @@ impl Handover {
         admin.exit.send(AdminExit::HandedOver(bound)).is_ok().then_some(admin.finished)
     }
 
-    /// Ends the admin listener after its last answers, for 1 s at most: the client that requested a drain reads that it began
-    /// even if there was nothing to drain.
-    pub fn end_admin(&mut self) {
+    /// At the end of the process: kills a successor that was told to end and did not. Ends the admin listener after its last
+    /// answers, for 1 s at most: the client that requested a drain reads that it began even if there was nothing to drain.
+    pub fn end(&mut self) {
+        if let Some(mut successor) = self.dismissed.take() {
+            successor.kill();
+        }
         // first: the next process may bind the path as soon as this one does not serve it
         self.socket_file = None;
         let Some(AdminHandle { start, exit, finished, .. }) = self.admin.take() else { return };
@@ -391,9 +397,10 @@ impl Handover {
         }
     }
 
-    /// Whether older processes still drain.
-    pub fn has_older_processes(&self) -> bool {
+    /// Whether older processes still drain, or a successor that was told to end.
+    pub fn has_other_processes(&self) -> bool {
         self.draining.iter().any(DrainingPredecessor::is_alive)
+            || self.dismissed.as_ref().is_some_and(|successor| successor.pipe.is_open())
     }
 }
 

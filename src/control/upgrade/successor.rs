@@ -146,9 +146,9 @@ impl Successor {
         }
     }
 
-    /// Kills the process that was started, and the one that would serve. If the latter has not told its id, it ends by itself
+    /// Kills the process that was started, and the one that would serve. If the latter has not sent its id, it ends by itself
     /// when the control pipe closes.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.signal(Signal::KILL);
