@@ -64,6 +64,7 @@ fn serve(
     // take from the machine: open files, cores, listeners
     host::raise_file_limit(loaded.config.limits.sessions);
     let cores = host::assign_cores(&loaded.config.gateway, &host::allowed_cores());
+    let abandoned = lifecycle::abandoned(&loaded.config.admin.listen, inherited.admin.as_ref());
     let (admin, opened) = bind(&loaded, cores.len(), inherited)?;
     let state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
     let state = Arc::new(state);
@@ -73,7 +74,7 @@ fn serve(
     // start: the control thread with the admin listener, the workers, the reloader
     let control = control_thread::start().map_err(thread_error)?;
     let admin = admin.map(|admin| lifecycle::prepare(admin, Arc::clone(&state), &control)).transpose();
-    handover.hold(opened.ports, admin.map_err(thread_error)?);
+    handover.hold(opened.ports, admin.map_err(thread_error)?, abandoned);
     let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
     let specs =
         launch::specs(parts.config.gateway.driver, cores, opened.per_worker, opened.draining_listeners);

@@ -116,6 +116,12 @@ pub fn take(
     Ok(Some((bound, origin)))
 }
 
+/// The path of a predecessor's admin listener that the configuration does not name any more.
+pub fn abandoned(listen: &AdminListen, handed_over: Option<&Socket>) -> Option<PathBuf> {
+    let socket = handed_over.filter(|socket| !is_at(listen, socket))?;
+    socket.local_addr().ok()?.as_pathname().map(Path::to_owned)
+}
+
 /// Binds an admin listener for a process that handed its own over: at the same address with a port that the kernel chooses, or
 /// as a socket file with the same name and this process's id appended. `None` if `admin.listen` is off. Fails as bind does.
 pub fn bind_beside(listen: &AdminListen) -> io::Result<Option<(Bound, Option<SocketFile>)>> {

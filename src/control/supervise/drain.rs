@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How often a process that handed over checks whether its last session has ended.
 const KEEP_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long requests that were under way may still make WHIP sessions, of which the successor is told.
+const LATE_STATE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How much longer than its own drain the main process waits for the others.
 const OTHERS_MARGIN: Duration = Duration::from_secs(1);
 
@@ -40,6 +43,7 @@ impl Drain<'_> {
             let window = config.drain.min(config.upgrade_drain);
             let began = Instant::now();
             let signalled = handover.leave_to_successor(self.state, self.workers, self.events);
+            handover.send_late_state(self.workers);
             let kept_until = began + config.upgrade_drain.saturating_sub(window);
             let signalled =
                 signalled || self.keep_sessions(kept_until, handover) == Kept::Asked { signalled: true };
@@ -68,7 +72,8 @@ impl Drain<'_> {
                 "sessions go on here for {left:.0?}, then they drain"
             );
         }
-        let mut checked = Instant::now();
+        let began = Instant::now();
+        let mut checked = began;
         while self.state.connections() > 0 && Instant::now() < until {
             match self.events.recv_timeout(KEEP_INTERVAL) {
                 Ok(ControlEvent::End) => {
@@ -90,8 +95,12 @@ impl Drain<'_> {
                     return Kept::Over;
                 }
                 self.watchdog.check(&self.state.metrics);
+                if began.elapsed() < LATE_STATE_TIMEOUT {
+                    handover.send_late_state(self.workers);
+                }
             }
         }
+        handover.send_late_state(self.workers);
         Kept::Over
     }
 

@@ -20,6 +20,7 @@ use crate::control::workers::interface::Workers;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -66,6 +67,8 @@ pub struct Handover {
     pipe_to_successor: Option<ControlPipe>,
     /// Removed at the end of this process: the socket file of its admin listener.
     socket_file: Option<SocketFile>,
+    /// Removed once this process is in charge: the socket file of a predecessor's admin listener at another path.
+    abandoned: Option<PathBuf>,
 }
 
 impl Handover {
@@ -77,9 +80,10 @@ impl Handover {
         Self { program, turn, kept, draining, ..Self::default() }
     }
 
-    /// Takes what will be passed on. The admin listener begins to answer at once, unless a predecessor still does.
-    pub fn hold(&mut self, ports: Ports, admin: Option<AdminHandle>) {
-        (self.ports, self.admin) = (ports, admin);
+    /// Takes what will be passed on. The admin listener begins to answer at once, unless a predecessor still does. `abandoned` is
+    /// the socket file of the predecessor's admin listener if this process has another one.
+    pub fn hold(&mut self, ports: Ports, admin: Option<AdminHandle>, abandoned: Option<PathBuf>) {
+        (self.ports, self.admin, self.abandoned) = (ports, admin, abandoned);
         self.own_socket_file(Origin::Bound);
         if !self.turn.is_awaited() {
             self.open_admin();
@@ -98,6 +102,7 @@ impl Handover {
     /// monitoring that heard so from the predecessor must not hear otherwise.
     pub fn open_admin(&mut self) {
         self.own_socket_file(Origin::Predecessor);
+        drop(self.abandoned.take().map(SocketFile::at));
         if let Some(start) = self.admin.as_mut().and_then(|admin| admin.start.take()) {
             // the control thread lasts as long as the process
             let _ = start.send(());
@@ -284,8 +289,8 @@ impl Handover {
         true
     }
 
-    /// After [`Handover::step_down`]: stops accepting, leaves the admin listener to the successor, and sends it what the workers
-    /// learned meanwhile. Returns whether a signal to end came.
+    /// After [`Handover::step_down`]: stops accepting, and leaves the admin listener to the successor. Returns whether a signal to
+    /// end came.
     pub fn leave_to_successor(
         &mut self,
         state: &ProcessState,
@@ -299,13 +304,19 @@ impl Handover {
         if let Some(admin_left) = admin_left {
             let _ = admin_left.recv_timeout(ADMIN_LEAVE_TIMEOUT);
         }
-        let before = std::mem::take(&mut self.exported);
-        if let Some(pipe) = &mut self.pipe_to_successor {
-            let late = workers.export_state().into_iter().filter(|line| !before.contains(line));
-            // it fails if the successor has ended: then nothing is left to be told
-            let _ = late.into_iter().try_for_each(|line| pipe.send(&line));
-        }
         signalled
+    }
+
+    /// Sends the successor what the workers learned since the last time: requests that were under way may have made WHIP sessions.
+    pub fn send_late_state(&mut self, workers: &dyn Workers) {
+        let Some(pipe) = &mut self.pipe_to_successor else { return };
+        for line in workers.export_state() {
+            // it fails if the successor has ended: then nothing is left to be told
+            if !self.exported.contains(&line) && pipe.send(&line).is_err() {
+                return;
+            }
+            self.exported.insert(line);
+        }
     }
 
     /// Whether the process in charge ends and asks this one to drain now. It is asked at the end of the service.

@@ -2,8 +2,8 @@
 
 use crate::harness::systemd::ServiceManager;
 use crate::harness::takeover::{self, Takeover, is_running};
-use crate::harness::whip::post;
-use crate::harness::{Frame, Request, eventually};
+use crate::harness::whip::{ANSWER, post};
+use crate::harness::{Frame, Gate, Reply, Request, eventually};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -144,6 +144,44 @@ fn the_socket_file_of_the_admin_listener_goes_with_the_service() {
     takeover::signal(third, Signal::TERM);
     assert_eq!(takeover.wait_for_exit_of(third), Some(0));
     assert!(!file.exists());
+}
+
+#[test]
+fn a_socket_file_that_is_not_configured_any_more_is_removed() {
+    let takeover = start("5s", "5s");
+    let file = takeover.bed.workspace.file("admin.sock");
+    let (setting, tcp) = (format!("unix:{}", file.display()), takeover.bed.workspace.admin().to_string());
+    takeover.configure(|config| config.set("admin.listen", setting));
+    takeover.request_successor();
+    let first = takeover.bed.gateway.pid();
+    takeover.wait_for_log("took over the listeners");
+    eventually("the first process has ended", || !is_running(first));
+    let second = takeover.running_pids().into_iter().find(|pid| is_running(*pid)).unwrap();
+    assert!(file.exists());
+    takeover.configure(|config| config.set("admin.listen", tcp));
+    takeover::signal(second, Signal::USR2);
+    eventually("the third process serves", || takeover.bed.gateway.ready() == Some(200));
+    eventually("the file is removed", || !file.exists());
+}
+
+#[test]
+fn a_whip_session_that_is_made_during_a_hand_over_is_known_to_the_successor() {
+    let takeover = start("5s", "1h");
+    let node = takeover.bed.whip_node(1);
+    let gate = Gate::default();
+    node.answer("POST ", Reply::created("/live/whip/resource/made", ANSWER).held(&gate));
+    node.answer("DELETE ", Reply::empty(200));
+    let mut client = takeover.bed.client();
+    client.send_request(&post("/as/v1/proxy/whip/live/s?nodeGroup=ng1"));
+    eventually("the node has the request", || node.lines().iter().any(|line| line.starts_with("POST ")));
+    takeover.upgrade();
+    gate.open();
+    let response = client.read_response();
+    let location = response.field("location").expect("a WHIP session was made").to_owned();
+    eventually("the successor finds the node", || {
+        takeover.bed.client().exchange(&Request::new("DELETE", &location)).status() == 200
+    });
+    assert_eq!(node.lines().last().unwrap(), "DELETE /live/whip/resource/made");
 }
 
 #[test]
