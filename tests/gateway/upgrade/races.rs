@@ -20,7 +20,7 @@ fn duration_of_a_hand_over() -> Duration {
     began.elapsed() + began.elapsed() / 4
 }
 
-/// Waits until the log says who serves: the successor if it took over.
+/// Whether the log says that the successor took over.
 fn has_taken_over(takeover: &Takeover) -> bool {
     takeover.bed.gateway.stderr().contains("took over the listeners")
 }
