@@ -51,12 +51,15 @@ impl Drain<'_> {
             return;
         }
         let others_end = Instant::now() + config.drain + OTHERS_MARGIN;
-        handover.drain_older_processes();
+        let in_charge = handover.is_in_charge();
+        if in_charge {
+            handover.drain_older_processes();
+        }
         let signalled = end == End::Signal;
         let again = handover.leave_queues(self.state, self.workers, self.events);
         if signalled && again {
             tracing::warn!(connections = self.state.connections(), "second signal, cutting open connections");
-        } else if self.close_sessions(config.drain, signalled || again) {
+        } else if self.close_sessions(config.drain, signalled || again) && in_charge {
             self.await_other_processes(handover, others_end);
         }
     }

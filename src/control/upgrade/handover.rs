@@ -399,6 +399,11 @@ impl Handover {
         }
     }
 
+    /// Whether this process is the service: no predecessor is.
+    pub fn is_in_charge(&self) -> bool {
+        !self.turn.is_awaited()
+    }
+
     /// Asks older processes, which may keep their sessions for `gateway.upgrade_drain`, to drain now: systemd kills them when
     /// the main process ends.
     pub fn drain_older_processes(&mut self) {

@@ -104,6 +104,8 @@ impl Successor {
         if !self.pipe.is_open() {
             return Err(format!("the new process {}", self.how_it_ended()));
         }
+        // the process that only started the successor has ended long since
+        let _ = self.child.try_wait();
         // before the successor goes on, or systemd would ignore its first messages
         systemd::hand_over(self.pid());
         let lines = ["reload", "main"];

@@ -12,6 +12,8 @@ use std::process::Command;
 pub struct FakePredecessor {
     pub successor: Gateway,
     pub pipe: Option<BufReader<UnixStream>>,
+    /// The control pipe of a still older process that drains.
+    pub older: UnixStream,
     pub workspace: Workspace,
     sockets: Vec<OwnedFd>,
 }
@@ -32,6 +34,11 @@ impl FakePredecessor {
             note.push_str(&format!(" own={}", copy.as_raw_fd()));
             lent.push(copy);
         }
+        let (older, its_end) = UnixStream::pair().unwrap();
+        older.set_read_timeout(Some(DEADLINE)).unwrap();
+        let copy = lend(&its_end);
+        note.push_str(&format!(" past={}:{}", copy.as_raw_fd(), std::process::id()));
+        lent.push(copy);
         let copy = lend(&theirs);
         note.push_str(&format!(" report={}:{}", copy.as_raw_fd(), std::process::id()));
         lent.push(copy);
@@ -39,7 +46,7 @@ impl FakePredecessor {
         command.env("TIDEGATE_HANDOVER", note);
         let successor = Gateway::spawn_by(command, &workspace, &config);
         drop(lent);
-        Self { successor, pipe: Some(BufReader::new(ours)), workspace, sockets }
+        Self { successor, pipe: Some(BufReader::new(ours)), older, workspace, sockets }
     }
 
     /// Sends one line.

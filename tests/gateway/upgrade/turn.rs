@@ -89,6 +89,28 @@ fn a_signal_ends_a_new_process_at_every_step() {
 }
 
 #[test]
+fn only_the_process_in_charge_asks_older_ones_to_drain_at_its_end() {
+    for step in [Step::Ready, Step::Serving, Step::Main] {
+        let mut predecessor = at(step);
+        let mut older = predecessor.older.try_clone().unwrap();
+        // its end shows that the new process has ended, whatever it waits for
+        let end = std::thread::spawn(move || {
+            let mut text = [0; 100];
+            let read = std::io::Read::read(&mut older, &mut text).unwrap_or(0);
+            String::from_utf8_lossy(&text[..read]).into_owned()
+        });
+        if step == Step::Main {
+            predecessor.is_in_charge();
+        }
+        signal(&predecessor, Signal::TERM);
+        let heard = end.join().unwrap();
+        assert_eq!(heard, if step == Step::Main { "drain\n" } else { "" }, "{step:?}");
+        predecessor.older.shutdown(std::net::Shutdown::Both).unwrap();
+        assert_eq!(predecessor.code(), Some(0), "{step:?}");
+    }
+}
+
+#[test]
 fn requests_at_every_step_are_done_once_the_new_process_is_in_charge() {
     for step in [Step::Ready, Step::Go, Step::Serving] {
         let mut predecessor = at(step);
