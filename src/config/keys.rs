@@ -84,6 +84,7 @@ keys! {
         trusted_proxies: List<Prefix> = default "[]",
         keep_alive: Span = default r#""75s""#,
         drain: Span = default r#""30s""#,
+        upgrade_drain: Span = default r#""1h""#,
         drain_close_code: CloseCode = default "1001",
     }
     tls: Tls {

@@ -55,6 +55,8 @@ pub struct Gateway {
     pub keep_alive: Duration,
     /// How long a drain may take; the sessions that are left then are cut.
     pub drain: Duration,
+    /// How long a process keeps its sessions after it handed its listeners over; they are closed in the last `drain` of it.
+    pub upgrade_drain: Duration,
     /// Close code that clients get when the gateway drains (RFC 6455, 7.4).
     pub drain_close_code: u16,
 }

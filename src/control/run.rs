@@ -4,20 +4,22 @@
 //! Everything that can fail before the first client is served fails here, with one sentence that names the cause and the
 //! next step.
 
-use crate::control::admin::{lifecycle, listener};
+use crate::control::admin::lifecycle::{self, Origin};
+use crate::control::admin::listener;
 use crate::control::exit::{self, ExitError};
 use crate::control::log::{self, Logs};
 use crate::control::process::state::ProcessState;
 use crate::control::reload::reloader::Reloader;
+use crate::control::signals;
 use crate::control::start::inherited::{self, Inherited};
 use crate::control::start::listeners::{self, Opened};
 use crate::control::start::load::{self, Loaded};
 use crate::control::start::program::Program;
 use crate::control::start::{control_thread, host};
+use crate::control::supervise::{self, report};
 use crate::control::upgrade::handover::Handover;
 use crate::control::workers::launch::{self, Launch};
 use crate::control::workers::parts::RevisionParts;
-use crate::control::{signals, supervise};
 use crate::shared::gateway::Fallback;
 use std::io;
 use std::path::Path;
@@ -55,12 +57,14 @@ fn serve(
     // read: signals come first, because threads inherit which signals are blocked
     let (event_sender, events) =
         signals::listen().map_err(|error| ExitError::os(format!("can't listen to signals ({error})")))?;
+    handover.watch_predecessor().map_err(thread_error)?;
     let loaded = load::load(path).map_err(|failure| exit::failure(path, &failure))?;
     let logs = open_logs(path, &loaded)?;
 
     // take from the machine: open files, cores, listeners
     host::raise_file_limit(loaded.config.limits.sessions);
     let cores = assign_cores(&loaded);
+    let abandoned = lifecycle::abandoned(&loaded.config.admin.listen, inherited.admin.as_ref());
     let (admin, opened) = bind(&loaded, cores.len(), inherited)?;
     let state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
     let state = Arc::new(state);
@@ -69,8 +73,8 @@ fn serve(
 
     // start: the control thread with the admin listener, the workers, the reloader
     let control = control_thread::start().map_err(thread_error)?;
-    let admin = admin.map(|bound| lifecycle::prepare(bound, Arc::clone(&state), &control)).transpose();
-    handover.hold(opened.ports, admin.map_err(thread_error)?);
+    let admin = admin.map(|admin| lifecycle::prepare(admin, Arc::clone(&state), &control)).transpose();
+    handover.hold(opened.ports, admin.map_err(thread_error)?, abandoned);
     let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
     let specs =
         launch::specs(parts.config.gateway.driver, cores, opened.per_worker, opened.draining_listeners);
@@ -88,10 +92,14 @@ fn serve(
 
     // serve, drain, end
     let result = supervise::supervise(&state, &*workers, &events, handover);
+    if let Err(error) = &result {
+        // before the workers end: until it knows, a predecessor waits
+        handover.report_failure(&error.text);
+    }
     // the workers cut what is still open, and count it
     drop(workers);
-    supervise::log_summary(&state);
-    handover.end_admin();
+    report::log_summary(&state);
+    handover.end();
     result
 }
 
@@ -122,11 +130,14 @@ fn bind(
     loaded: &Loaded,
     workers: usize,
     mut inherited: Inherited,
-) -> Result<(Option<listener::Bound>, Opened), ExitError> {
+) -> Result<(Option<(listener::Bound, Origin)>, Opened), ExitError> {
     let config = &loaded.config;
     let admin = match lifecycle::take(&config.admin.listen, inherited.admin, &mut inherited.sockets) {
         Ok(Some(taken)) => Some(taken),
-        _ => listener::bind(&config.admin.listen).map_err(ExitError::os)?,
+        _ => {
+            let bound = listener::bind(&config.admin.listen).map_err(ExitError::os)?;
+            bound.map(|bound| (bound, Origin::Bound))
+        }
     };
     let opened = listeners::open(&config.gateway.listen, workers, inherited.sockets)
         .map_err(|error| ExitError::os(error.to_string()))?;

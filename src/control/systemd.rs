@@ -3,8 +3,7 @@
 use crate::metrics::WorkerMetrics;
 use sd_notify::NotifyState;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The name under which systemd stores our own listening sockets and gives them back at the next start.
@@ -16,25 +15,45 @@ const STORED_PER_MESSAGE: usize = 64;
 /// How much longer than `gateway.drain` systemd is asked to wait for the end of this process.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-/// Set when another process is the main process of the service: from then on this one sends nothing.
-static HANDED_OVER: AtomicBool = AtomicBool::new(false);
-
-fn notify(states: &[NotifyState<'_>]) {
-    notify_with(states, &[]);
+/// What this process is to the service, and so which messages it may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The main process: it sends everything.
+    Main,
+    /// The main process, and it ends: it must not report that it is ready any more, as the end of a reload would.
+    Stopping,
+    /// Another process is the main process: what this one sends would be taken for news of that one.
+    Other,
 }
 
-fn notify_with(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) {
-    if HANDED_OVER.load(Ordering::Relaxed) {
+/// Held while a message is sent, so that messages of several threads keep the order of the roles.
+static ROLE: Mutex<Role> = Mutex::new(Role::Main);
+
+/// Sends a message in these roles, and takes the role `next` with it. In another role it does nothing.
+fn notify_as(roles: &[Role], next: Option<Role>, states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) {
+    let mut role = ROLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !roles.contains(&*role) {
         return;
     }
     if let Err(error) = sd_notify::notify_with_fds(states, descriptors) {
         tracing::debug!("can't notify systemd: {error}");
     }
+    *role = next.unwrap_or(*role);
+}
+
+/// Sends news that the main process may always send.
+fn notify(states: &[NotifyState<'_>]) {
+    notify_as(&[Role::Main, Role::Stopping], None, states, &[]);
+}
+
+/// Sends news that would be wrong once the process ends.
+fn notify_unless_stopping(states: &[NotifyState<'_>]) {
+    notify_as(&[Role::Main], None, states, &[]);
 }
 
 /// The process serves: every worker listens. `status` is a line for `systemctl status`.
 pub fn ready(status: &str) {
-    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+    notify_unless_stopping(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// A line for `systemctl status`.
@@ -45,27 +64,54 @@ pub fn status(status: &str) {
 /// A reload began; systemd waits for [`reloaded`]. The message carries the time, as `Type=notify-reload` requires.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Ok(now) => notify_unless_stopping(&[NotifyState::Reloading, now]),
         Err(error) => tracing::debug!("can't notify systemd of the reload: {error}"),
     }
 }
 
 /// The reload is over, whether it was refused or not.
 pub fn reloaded() {
-    notify(&[NotifyState::Ready]);
+    notify_unless_stopping(&[NotifyState::Ready]);
 }
 
 /// The process ends after a drain of at most `drain`.
 pub fn stopping(status: &str, drain: Duration) {
-    let micros = u32::try_from((drain + STOP_MARGIN).as_micros()).unwrap_or(u32::MAX);
-    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
+    let extend = extend_timeout(drain);
+    let states = [NotifyState::Stopping, NotifyState::Custom(&extend), NotifyState::Status(status)];
+    notify_as(&[Role::Main, Role::Stopping], Some(Role::Stopping), &states, &[]);
+}
+
+/// The drain takes `left` at most from now on. systemd wants to hear that again before the time of the last message is over.
+pub fn still_stopping(status: &str, left: Duration) {
+    notify(&[NotifyState::Custom(&extend_timeout(left)), NotifyState::Status(status)]);
+}
+
+/// The request to wait for `time`. systemd reads 64 bits of microseconds; the type of `sd_notify` has 32, which is 71 minutes.
+fn extend_timeout(time: Duration) -> String {
+    format!("EXTEND_TIMEOUT_USEC={}", (time + STOP_MARGIN).as_micros())
+}
+
+/// Another process is the main process of the service until [`take_over`]: this one sends nothing.
+pub fn await_turn() {
+    *ROLE.lock().unwrap_or_else(PoisonError::into_inner) = Role::Other;
+}
+
+/// The predecessor named this process as the main process.
+pub fn take_over() {
+    *ROLE.lock().unwrap_or_else(PoisonError::into_inner) = Role::Main;
 }
 
 /// Makes `successor` the main process of the service. It is the last message of this process: a later one, such as that it
 /// is stopping, would be taken for one of the successor.
 pub fn hand_over(successor: u32) {
-    notify(&[NotifyState::MainPid(successor)]);
-    HANDED_OVER.store(true, Ordering::Relaxed);
+    notify_as(&[Role::Main], Some(Role::Other), &[NotifyState::MainPid(successor)], &[]);
+}
+
+/// Makes this process the main process again, because the successor ended at the last moment. systemd takes the message only
+/// where `NotifyAccess=` lets other processes than the main one speak.
+pub fn take_back() {
+    let own = [NotifyState::MainPid(std::process::id())];
+    notify_as(&[Role::Other], Some(Role::Main), &own, &[]);
 }
 
 /// Gives systemd a copy of these sockets, and of no others, to keep over a restart: clients that connect meanwhile wait in
@@ -74,7 +120,8 @@ pub fn store(sockets: &[BorrowedFd<'_>]) {
     // sockets of addresses that are not served any more would take clients that no process accepts
     notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(STORED)]);
     for some in sockets.chunks(STORED_PER_MESSAGE) {
-        notify_with(&[NotifyState::FdStore, NotifyState::FdName(STORED)], some);
+        let states = [NotifyState::FdStore, NotifyState::FdName(STORED)];
+        notify_as(&[Role::Main], None, &states, some);
     }
 }
 
@@ -135,6 +182,16 @@ impl Default for Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_drain_extends_the_timeout_by_all_of_it() {
+        assert_eq!(extend_timeout(Duration::from_secs(1)), "EXTEND_TIMEOUT_USEC=6000000");
+        assert_eq!(
+            extend_timeout(Duration::from_secs(7_200)),
+            "EXTEND_TIMEOUT_USEC=7205000000",
+            "not 71 minutes"
+        );
+    }
 
     #[test]
     fn a_worker_whose_heartbeat_does_not_move_is_unresponsive() {

@@ -74,10 +74,10 @@ fn choose(mut left: Vec<Candidate>, pace: Pace, began: Millis, now: Millis) -> V
     left
 }
 
-/// Closes every session of the worker, one step after the other, until none is left to be closed.
-pub(crate) async fn drain(worker: Rc<Worker>) {
+/// Closes every session of the worker within `window`, one step after the other, until none is left to be closed.
+pub(crate) async fn drain(worker: Rc<Worker>, window: Duration) {
     let config = worker.newest().config.clone();
-    let pace = Pace::new(millis(config.gateway.drain), millis(config.websocket.close_timeout));
+    let pace = Pace::new(millis(window), millis(config.websocket.close_timeout));
     let began = worker.now();
     runtime::spawn(close_idle(worker.clone(), pace.idle));
     loop {

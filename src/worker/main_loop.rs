@@ -26,8 +26,8 @@ pub enum Command {
     Leave,
     /// Take over a newer revision, and confirm it with the index of this worker.
     Revise(Arc<Revision>, std::sync::mpsc::Sender<usize>),
-    /// Stop accepting, and end every session with a Close.
-    Drain,
+    /// Stop accepting, and end every session with a Close within this time.
+    Drain(Duration),
     /// End the sessions that are left at once, then end the worker.
     Stop,
     /// List at most `limit` sessions whose ids are above `after`, in the order of their ids.
@@ -66,11 +66,11 @@ pub(crate) async fn run(
                 // the reloader may have stopped waiting
                 let _ = taken.send(index);
             }
-            Command::Drain if worker.draining.is_set() => {}
-            Command::Drain => {
+            Command::Drain(_) if worker.draining.is_set() => {}
+            Command::Drain(window) => {
                 worker.draining.set();
                 worker.closing.set();
-                runtime::spawn(drain::drain(worker.clone()));
+                runtime::spawn(drain::drain(worker.clone(), window));
             }
             Command::List { after, limit, reply } => {
                 let _ = reply.unbounded_send(worker.sessions.page(after, limit, index, worker.now()));

@@ -56,6 +56,7 @@ fn any(dice: &mut Dice) -> Config {
         trusted_proxies: vec![dice.network()],
         keep_alive: dice.span(),
         drain: dice.span(),
+        upgrade_drain: dice.span(),
         drain_close_code: dice.pick(&[1000, 1013, 3000, 4999]),
     };
     config.tls.min_version = dice.pick(&[TlsVersion::V1_2, TlsVersion::V1_3]);

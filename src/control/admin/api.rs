@@ -121,6 +121,11 @@ async fn kick(State(state): State<Arc<ProcessState>>, Path(id): Path<String>) ->
 
 /// Begins a drain. If the process drains already, nothing changes.
 async fn drain(State(state): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
+    if let Some(pid) = state.successor.get().filter(|_| state.phase.get() == Phase::Serving) {
+        // a connection from before the hand-over: its client means the process that serves
+        let text = format!("process {pid} serves since now; ask again");
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
     let supervisor = state.events.get().filter(|events| {
         // now, and not when the supervisor wakes: the answer already has the new phase
         state.phase.advance(Phase::Draining);
@@ -145,7 +150,9 @@ async fn reload(State(state): State<Arc<ProcessState>>) -> Response {
     };
     let status = match &report.outcome {
         Ok(_) => StatusCode::OK,
-        Err(_) if state.phase.get() != Phase::Serving => StatusCode::SERVICE_UNAVAILABLE,
+        Err(_) if state.phase.get() != Phase::Serving || state.successor.get().is_some() => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Err(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     (status, Json(report.to_json())).into_response()

@@ -13,7 +13,8 @@ use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -28,6 +29,9 @@ const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 pub struct AdminHandle {
     /// A copy of the listening socket, for a successor.
     pub socket: OwnedFd,
+    pub origin: Origin,
+    /// The path of the listening socket, if it is a socket file.
+    pub path: Option<PathBuf>,
     /// Begins to answer requests; `None` once it has begun.
     pub start: Option<oneshot::Sender<()>>,
     /// Ends serving at this listener.
@@ -45,13 +49,47 @@ pub enum AdminExit {
     End,
 }
 
-/// A socket file that belongs to this process alone; dropping it removes the file.
+/// Where an admin listener comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This process bound it.
+    Bound,
+    /// The predecessor serves it until it hands over.
+    Predecessor,
+    /// A socket unit of systemd, which keeps its socket file too.
+    Unit,
+}
+
+/// A socket file that belongs to this process; dropping it removes the file, unless another file has its path meanwhile.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    id: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    /// The socket file that is at `path` now.
+    pub fn at(path: PathBuf) -> Self {
+        let id = Self::id(&path);
+        Self { path, id }
+    }
+
+    /// Device and inode.
+    fn id(path: &Path) -> Option<(u64, u64)> {
+        std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    }
+
+    /// Leaves the file: another process serves it now.
+    pub fn keep(mut self) {
+        self.id = None;
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if self.id.is_some() && Self::id(&self.path) == self.id {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -62,18 +100,26 @@ pub fn take(
     listen: &AdminListen,
     handed_over: Option<Socket>,
     sockets: &mut Vec<InheritedSocket>,
-) -> io::Result<Option<Bound>> {
+) -> io::Result<Option<(Bound, Origin)>> {
     let handed_over = handed_over.filter(|socket| is_at(listen, socket));
     let inherited = || {
         let index = sockets.iter().position(|inherited| is_at(listen, &inherited.socket))?;
-        Some(sockets.swap_remove(index).socket)
+        Some((sockets.swap_remove(index).socket, Origin::Unit))
     };
-    let Some(socket) = handed_over.or_else(inherited) else { return Ok(None) };
+    let handed_over = handed_over.map(|socket| (socket, Origin::Predecessor));
+    let Some((socket, origin)) = handed_over.or_else(inherited) else { return Ok(None) };
     socket.set_nonblocking(true)?;
-    Ok(Some(match listen {
+    let bound = match listen {
         AdminListen::Unix(_) => Bound::Unix(socket.into()),
         _ => Bound::Tcp(socket.into()),
-    }))
+    };
+    Ok(Some((bound, origin)))
+}
+
+/// The path of a predecessor's admin listener that the configuration does not name any more.
+pub fn abandoned(listen: &AdminListen, handed_over: Option<&Socket>) -> Option<PathBuf> {
+    let socket = handed_over.filter(|socket| !is_at(listen, socket))?;
+    socket.local_addr().ok()?.as_pathname().map(Path::to_owned)
 }
 
 /// Binds an admin listener for a process that handed its own over: at the same address with a port that the kernel chooses, or
@@ -87,8 +133,9 @@ pub fn bind_beside(listen: &AdminListen) -> io::Result<Option<(Bound, Option<Soc
         AdminListen::Unix(path) => {
             let mut name = path.clone().into_os_string();
             name.push(format!(".{}", std::process::id()));
-            let file = SocketFile(name.into());
-            Ok(Some((Bound::Unix(bind_unix(&file.0)?), Some(file))))
+            let path = PathBuf::from(name);
+            let bound = Bound::Unix(bind_unix(&path)?);
+            Ok(Some((bound, Some(SocketFile::at(path)))))
         }
     }
 }
@@ -106,8 +153,16 @@ fn is_at(listen: &AdminListen, socket: &Socket) -> bool {
 
 /// Prepares to serve `bound` on the control thread's runtime. It answers from the moment at which the handle's `start` is sent.
 /// Fails if the socket can't be copied.
-pub fn prepare(bound: Bound, state: Arc<ProcessState>, control: &Handle) -> io::Result<AdminHandle> {
+pub fn prepare(
+    (bound, origin): (Bound, Origin),
+    state: Arc<ProcessState>,
+    control: &Handle,
+) -> io::Result<AdminHandle> {
     let socket = bound.descriptor().try_clone_to_owned()?;
+    let path = match &bound {
+        Bound::Unix(listener) => listener.local_addr()?.as_pathname().map(Path::to_owned),
+        Bound::Tcp(_) => None,
+    };
     let (start, started) = oneshot::channel();
     let (exit, exited) = oneshot::channel();
     let (finish, finished) = sync_channel(0);
@@ -116,7 +171,7 @@ pub fn prepare(bound: Bound, state: Arc<ProcessState>, control: &Handle) -> io::
             serve_until_exit(bound, state, exited, finish).await;
         }
     });
-    Ok(AdminHandle { socket, start: Some(start), exit, finished })
+    Ok(AdminHandle { socket, origin, path, start: Some(start), exit, finished })
 }
 
 /// Serves until `exited` arrives. After a hand-over it serves the other listener for as long as the process lives. `finish` is

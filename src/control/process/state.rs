@@ -10,7 +10,7 @@ use crate::control::start::certs::Facts;
 use crate::metrics::WorkerMetrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
@@ -58,6 +58,22 @@ impl PhaseCell {
     }
 }
 
+/// The id of the process that serves in place of this one, once it does.
+#[derive(Debug, Default)]
+pub struct SuccessorCell(AtomicU32);
+
+impl SuccessorCell {
+    /// The process that serves now; `None` while it is this one.
+    pub fn get(&self) -> Option<u32> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|pid| *pid != 0)
+    }
+
+    /// Notes which process serves now; `None` means this one.
+    pub fn set(&self, pid: Option<u32>) {
+        self.0.store(pid.unwrap_or(0), Ordering::SeqCst);
+    }
+}
+
 /// Counts the answers of the stream manager that are stored now.
 pub type StoredAnswers = Box<dyn Fn() -> u64 + Send + Sync>;
 
@@ -67,6 +83,10 @@ pub struct ProcessState {
     /// The counters of each worker, by its index.
     pub metrics: Vec<Arc<WorkerMetrics>>,
     pub phase: PhaseCell,
+    /// The process that serves in place of this one.
+    pub successor: SuccessorCell,
+    /// How many reloads were requested so far.
+    pub reloads_requested: AtomicU64,
     pub started: Instant,
     pub started_at: SystemTime,
     /// The driver of the first worker: `io_uring` or `epoll`. Set when the workers run.
@@ -114,6 +134,8 @@ impl ProcessState {
             served: ArcSwap::from_pointee(served),
             metrics: (0..workers).map(|_| Arc::default()).collect(),
             phase: PhaseCell::default(),
+            successor: SuccessorCell::default(),
+            reloads_requested: AtomicU64::new(0),
             started: Instant::now(),
             started_at: SystemTime::now(),
             driver_name: OnceLock::new(),
@@ -139,8 +161,23 @@ impl ProcessState {
     /// Passes a request on to the reloader. It is lost with a warning while there is no reloader: before the workers run,
     /// and at the end of the process.
     pub fn request_reload(&self, request: ReloadRequest) {
+        // first: a hand-over that does not count this request yet has made the reloader refuse it already
+        self.reloads_requested.fetch_add(1, Ordering::SeqCst);
         if self.reload_requests.get().is_none_or(|reloader| reloader.send(request).is_err()) {
             tracing::warn!("reload request dropped: the gateway is not serving");
+        }
+    }
+
+    /// Answers an event that comes while the process ends or has handed over: the log says why nothing is done.
+    pub fn refuse(&self, event: ControlEvent) {
+        match event {
+            // the reloader refuses, and says why
+            ControlEvent::Reload => self.request_reload(ReloadRequest::by_signal()),
+            ControlEvent::HandOver => match self.successor.get() {
+                Some(pid) => tracing::warn!("hand-over refused: process {pid} serves now, ask that one"),
+                None => tracing::warn!("hand-over refused: the gateway is {}", self.phase.get().word()),
+            },
+            ControlEvent::Drain | ControlEvent::End => tracing::info!("the drain is under way already"),
         }
     }
 

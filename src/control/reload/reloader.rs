@@ -79,9 +79,12 @@ impl Reloader {
 
     /// One reload and its report. While the gateway does not serve it is refused, and systemd is not told.
     fn handle(&mut self, by: &'static str) -> Arc<ReloadReport> {
-        if self.state.phase.get() != Phase::Serving {
-            let phase = self.state.phase.get().word();
-            let reason = format!("the gateway is {phase}; it reloads only while it is serving");
+        let (phase, successor) = (self.state.phase.get(), self.state.successor.get());
+        if phase != Phase::Serving || successor.is_some() {
+            let reason = match successor {
+                Some(pid) => format!("process {pid} serves now, this one ends; ask that one for a reload"),
+                None => format!("the gateway is {}; it reloads only while it is serving", phase.word()),
+            };
             tracing::warn!(by, "reload refused: {reason}");
             let outcome = Err(ReloadError { reason, problems: Vec::new() });
             return Arc::new(ReloadReport { at: SystemTime::now(), by, outcome });

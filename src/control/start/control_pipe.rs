@@ -54,6 +54,18 @@ impl ControlPipe {
         self.stream.write_all(format!("{}\n", text.replace('\n', " ")).as_bytes())
     }
 
+    /// Whether the other end is still open: it closes when the other process ends, in whatever way.
+    pub fn is_open(&self) -> bool {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
+        let result = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+        result.is_ok() && !polled[0].revents().contains(PollFlags::HUP)
+    }
+
+    /// A second handle of this end, for [`wait_for_close`].
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        Ok(self.stream.try_clone()?.into())
+    }
+
     /// Receives one line if it has arrived; never waits.
     pub fn receive(&mut self) -> Message {
         loop {
@@ -81,30 +93,28 @@ impl AsFd for ControlPipe {
     }
 }
 
+/// Waits until the other end of this control pipe is closed, and receives nothing.
+pub fn wait_for_close(pipe: &OwnedFd) {
+    loop {
+        let mut polled = [PollFd::new(pipe, PollFlags::empty())];
+        match rustix::event::poll(&mut polled, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return,
+        }
+    }
+}
+
 /// An older gateway that drains. Its end of the control pipe closes when it ends, in whatever way.
 #[derive(Debug)]
 pub struct DrainingPredecessor {
     pub pid: u32,
-    pipe: OwnedFd,
+    pub pipe: ControlPipe,
 }
 
 impl DrainingPredecessor {
-    /// The process `pid` at the other end of `pipe`.
-    pub fn new(pid: u32, pipe: impl Into<OwnedFd>) -> Self {
-        Self { pid, pipe: pipe.into() }
-    }
-
     /// Whether the process still runs.
     pub fn is_alive(&self) -> bool {
-        let mut polled = [PollFd::new(&self.pipe, PollFlags::empty())];
-        let result = rustix::event::poll(&mut polled, Some(&Timespec::default()));
-        result.is_ok() && !polled[0].revents().contains(PollFlags::HUP)
-    }
-}
-
-impl From<ControlPipe> for OwnedFd {
-    fn from(pipe: ControlPipe) -> Self {
-        pipe.stream.into()
+        self.pipe.is_open()
     }
 }
 
@@ -129,11 +139,12 @@ mod tests {
         assert_eq!(other.receive(), Message::Line("go".to_owned()));
         other.send("two\nlines").unwrap();
         assert_eq!(one.receive(), Message::Line("two lines".to_owned()));
-        let predecessor = DrainingPredecessor::new(1, other);
+        let predecessor = DrainingPredecessor { pid: 1, pipe: other };
         assert!(predecessor.is_alive());
         one.stream.write_all(b"unread bytes").unwrap();
         drop(one);
         assert!(!predecessor.is_alive());
+        wait_for_close(&predecessor.pipe.copy().unwrap());
     }
 
     #[test]

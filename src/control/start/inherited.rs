@@ -4,7 +4,7 @@
 //! It does not know which socket is for what: the owners of listeners find theirs by address.
 
 use crate::control::start::control_pipe::{ControlPipe, DrainingPredecessor};
-use crate::control::start::note::{self, FD_ENV, FdEntry};
+use crate::control::start::note::{self, FD_ENV, FdEntry, Format, Note};
 use crate::control::start::program::Program;
 use crate::control::systemd;
 use rustix::io::FdFlags;
@@ -27,10 +27,18 @@ pub struct Inherited {
     /// systemd certainly keeps some of the sockets too.
     pub kept: bool,
     pub admin: Option<Socket>,
-    /// The process id of the gateway that waits until this process is ready, and the control pipe to it.
-    pub predecessor: Option<(u32, ControlPipe)>,
+    /// The gateway that waits until this process is ready.
+    pub predecessor: Option<Predecessor>,
     /// Older gateways that still drained when this process was started.
     pub draining: Vec<DrainingPredecessor>,
+}
+
+/// The gateway that serves until this process takes over.
+#[derive(Debug)]
+pub struct Predecessor {
+    pub pid: u32,
+    pub pipe: ControlPipe,
+    pub format: Format,
 }
 
 /// Takes over the inherited descriptors. Call it once, before anything else is opened. In the first process of a new binary it
@@ -39,14 +47,15 @@ pub struct Inherited {
 pub fn take() -> io::Result<Inherited> {
     match std::env::var(FD_ENV) {
         Ok(note) => {
+            forget_note();
             let malformed = || {
                 io::Error::other(format!("{FD_ENV} has a format that this version does not read: {note:?}"))
             };
-            let (step, entries) = note::read(&note).ok_or_else(malformed)?;
-            if step {
-                double_fork(&entries)?;
+            let note = note::read(&note).ok_or_else(malformed)?;
+            if note.step {
+                double_fork(&note)?;
             }
-            from_predecessor(entries)
+            from_predecessor(note)
         }
         Err(_) => from_systemd(),
     }
@@ -62,9 +71,9 @@ fn from_systemd() -> io::Result<Inherited> {
     Ok(inherited)
 }
 
-fn from_predecessor(entries: Vec<FdEntry<'_>>) -> io::Result<Inherited> {
+fn from_predecessor(note: Note<'_>) -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
-    for FdEntry { kind, number, pid } in entries {
+    for FdEntry { kind, number, pid } in note.entries {
         let descriptor = adopt(number)?;
         match (kind, pid) {
             ("own" | "unit", _) => {
@@ -73,14 +82,41 @@ fn from_predecessor(entries: Vec<FdEntry<'_>>) -> io::Result<Inherited> {
             }
             ("admin", _) => inherited.admin = Some(descriptor.into()),
             ("report", Some(pid)) => {
-                inherited.predecessor = Some((pid, ControlPipe::over(descriptor.into())?));
+                let pipe = ControlPipe::over(descriptor.into())?;
+                inherited.predecessor = Some(Predecessor { pid, pipe, format: note.format });
             }
-            ("past", Some(pid)) => inherited.draining.push(DrainingPredecessor::new(pid, descriptor)),
+            ("past", Some(pid)) => {
+                let pipe = ControlPipe::over(descriptor.into())?;
+                inherited.draining.push(DrainingPredecessor { pid, pipe });
+            }
             // a kind of a later version
             _ => drop(descriptor),
         }
     }
     Ok(inherited)
+}
+
+/// Removes the note from the environment, where it would mislead programs that this process starts, and from the memory that
+/// `/proc/PID/environ` shows. Does nothing if the process has other threads already, as a program that embeds the gateway may.
+#[allow(unsafe_code)]
+fn forget_note() {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    let name = std::ffi::CString::new(FD_ENV).unwrap_or_default();
+    if threads != 1 {
+        return;
+    }
+    // SAFETY: this is the only thread, so no other one reads or changes the environment now, and getenv's pointer stays good
+    // until the end of the block. It points into a string NAME=VALUE of one allocation, so the name and the sign stand right
+    // before it. The variable is removed first, and std copies what it reads: nothing refers to these bytes afterwards. Test:
+    // `upgrade::turn::the_note_leaves_the_environment` in tests/gateway.
+    unsafe {
+        let value = libc::getenv(name.as_ptr());
+        if !value.is_null() {
+            let (before, length) = (FD_ENV.len() + 1, libc::strlen(value));
+            std::env::remove_var(FD_ENV);
+            std::ptr::write_bytes(value.sub(before), 0, before + length);
+        }
+    }
 }
 
 /// Takes over a descriptor that was left open for this process, and lets it close at the next exec.
@@ -100,10 +136,11 @@ fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 /// Starts the second process of a new binary and ends this first one, so that the second loses its parent and becomes a child
 /// of systemd. systemd can wait only for children of its own: it would not notice the end of a main process that is a child
 /// of the old gateway.
-fn double_fork(entries: &[FdEntry<'_>]) -> io::Result<()> {
-    let report = entries.iter().find(|entry| entry.kind == "report");
+fn double_fork(note: &Note<'_>) -> io::Result<()> {
+    let report = note.entries.iter().find(|entry| entry.kind == "report");
     let report = report.ok_or_else(|| io::Error::other(format!("{FD_ENV} has no entry report")))?;
-    let child = Program::as_started()?.command().env(FD_ENV, note::write(false, entries)).spawn()?;
+    let second = note::write(note.format, false, &note.entries);
+    let child = Program::as_started()?.command().env(FD_ENV, second).spawn()?;
     // the other descriptors stay open for the child only: this process ends here
     ControlPipe::over(adopt(report.number)?.into())?.send(&format!("pid {}", child.id()))?;
     std::process::exit(0);

@@ -1,7 +1,9 @@
 //! The text of a hand-over: which descriptors a gateway leaves open for its successor, in an environment variable.
 //!
-//! The text is the number of its format, then entries separated by one blank. An entry names a descriptor that stays open over
-//! the exec:
+//! The text is the number of its format, then entries separated by one blank. In format 2 the predecessor waits for the
+//! acknowledgement of its successor before it gives the listeners away; in format 1 (tidegate 0.1.0) it does not. This version
+//! reads both and writes format 2, which 0.1.0 refuses: then the running process serves on. An entry names a descriptor that
+//! stays open over the exec:
 //!
 //! | entry | descriptor |
 //! |---|---|
@@ -20,8 +22,31 @@ use std::os::fd::RawFd;
 
 /// The environment variable that carries the text.
 pub const FD_ENV: &str = "TIDEGATE_HANDOVER";
-/// The format that this version writes and reads.
-const FORMAT: &str = "1";
+/// Whether the predecessor waits for an acknowledgement: what the number of the format says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Format 1: the predecessor gives the listeners away together with its `go`.
+    WithoutAck,
+    /// Format 2: the predecessor keeps the listeners until the successor acknowledges, and then says `main`.
+    WithAck,
+}
+
+impl Format {
+    const fn number(self) -> &'static str {
+        match self {
+            Self::WithoutAck => "1",
+            Self::WithAck => "2",
+        }
+    }
+}
+
+/// A note: its format, whether it has the entry `step`, and all other entries.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Note<'n> {
+    pub format: Format,
+    pub step: bool,
+    pub entries: Vec<FdEntry<'n>>,
+}
 
 /// One entry: what the descriptor is, its number, and the process id that belongs to it.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,8 +58,8 @@ pub struct FdEntry<'n> {
 
 /// Writes the text for a process that starts with exactly these descriptors. `step` is whether it is the first process of a new
 /// binary.
-pub fn write(step: bool, entries: &[FdEntry<'_>]) -> String {
-    let mut note = FORMAT.to_owned();
+pub fn write(format: Format, step: bool, entries: &[FdEntry<'_>]) -> String {
+    let mut note = format.number().to_owned();
     if step {
         note.push_str(" step");
     }
@@ -47,13 +72,12 @@ pub fn write(step: bool, entries: &[FdEntry<'_>]) -> String {
     note
 }
 
-/// Reads the text: whether it has the entry `step`, and all other entries. `None` if the format is another one, if an entry is
-/// malformed, or if a descriptor is named twice or is one of the standard ones (0 to 2).
-pub fn read(note: &str) -> Option<(bool, Vec<FdEntry<'_>>)> {
+/// Reads the text. `None` if the format is another one, if an entry is malformed, or if a descriptor is named twice or is one of
+/// the standard ones (0 to 2).
+pub fn read(note: &str) -> Option<Note<'_>> {
     let mut words = note.split(' ');
-    if words.next() != Some(FORMAT) {
-        return None;
-    }
+    let number = words.next()?;
+    let format = [Format::WithoutAck, Format::WithAck].into_iter().find(|one| one.number() == number)?;
     let (mut step, mut entries) = (false, Vec::new());
     for word in words {
         if word == "step" {
@@ -71,7 +95,7 @@ pub fn read(note: &str) -> Option<(bool, Vec<FdEntry<'_>>)> {
         }
         entries.push(FdEntry { kind, number, pid });
     }
-    Some((step, entries))
+    Some(Note { format, step, entries })
 }
 
 #[cfg(test)]
@@ -86,20 +110,28 @@ mod tests {
                 FdEntry { kind: "report", number: 9, pid: Some(4711) },
             ]
         };
-        let note = write(true, &entries());
-        assert_eq!(note, "1 step own=7 report=9:4711", "other versions read it");
-        assert_eq!(read(&note), Some((true, entries())));
-        let note = write(false, &entries());
-        assert_eq!(note, "1 own=7 report=9:4711");
-        assert_eq!(read(&note), Some((false, entries())));
+        let note = write(Format::WithAck, true, &entries());
+        assert_eq!(note, "2 step own=7 report=9:4711", "other versions read it");
+        let expected = |format, step| Some(Note { format, step, entries: entries() });
+        assert_eq!(read(&note), expected(Format::WithAck, true));
+        let note = write(Format::WithAck, false, &entries());
+        assert_eq!(note, "2 own=7 report=9:4711");
+        assert_eq!(read(&note), expected(Format::WithAck, false));
+        assert_eq!(
+            read("1 step own=7 report=9:4711"),
+            expected(Format::WithoutAck, true),
+            "of tidegate 0.1.0"
+        );
+        assert_eq!(write(Format::WithoutAck, false, &entries()), "1 own=7 report=9:4711");
     }
 
     #[test]
     fn an_entry_of_a_later_version_is_read_and_a_malformed_note_is_refused() {
         let later = FdEntry { kind: "lantern", number: 12, pid: None };
-        assert_eq!(read("1 lantern=12"), Some((false, vec![later])));
+        let format = Format::WithAck;
+        assert_eq!(read("2 lantern=12"), Some(Note { format, step: false, entries: vec![later] }));
         for note in
-            ["", "2 own=7", "1 own", "1 own=", "1 own=-1", "1 own=2", "1 own=7 unit=7", "1 own=7:x", "1  "]
+            ["", "3 own=7", "2 own", "2 own=", "2 own=-1", "2 own=2", "1 own=7 unit=7", "1 own=7:x", "1  "]
         {
             assert_eq!(read(note), None, "{note:?}");
         }

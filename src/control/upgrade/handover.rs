@@ -1,30 +1,37 @@
 //! The hand-over of the listeners: this process takes them from its predecessor and passes them on to its successor. They never
 //! close in between.
 //!
-//! A new process first proves that it could serve; until then the old one gives nothing away, and the new one accepts no
-//! connection. So a failure of the new process affects no client. This file does not know what is served.
+//! A new process first proves that it could serve; until then it accepts no connection. Told to serve, it acknowledges that it
+//! does; until then the old process serves too. Only then it is in charge, and the old process stops accepting. So a failure of
+//! the new process before that leaves the old one serving. This file does not know what is served.
 
-use crate::control::admin::lifecycle::{self, AdminExit, AdminHandle, SocketFile};
+use crate::control::admin::lifecycle::{self, AdminExit, AdminHandle, Origin, SocketFile};
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::signals::ControlEvent;
 use crate::control::start::control_pipe::{ControlPipe, DrainingPredecessor, Message};
 use crate::control::start::inherited::{self, Inherited};
 use crate::control::start::listeners::{BindError, Ports};
-use crate::control::start::note::{self, FD_ENV, FdEntry};
+use crate::control::start::note::{self, FD_ENV, FdEntry, Format};
 use crate::control::start::program::Program;
 use crate::control::systemd;
-use crate::control::upgrade::successor::Successor;
+use crate::control::upgrade::successor::{Step, Successor};
+use crate::control::upgrade::turn::{Outcome, Turn};
 use crate::control::workers::interface::Workers;
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// Old processes that may drain while one serves. Nothing would break with more, but each holds memory.
 const DRAINING_MAX: usize = 2;
 
-/// How long connections that were accepted just before this process stopped accepting may take to send a request.
+/// How long connections that were accepted just before this process stopped accepting may take to send a request: at the end of
+/// the process, and after a hand-over, where only this process's end waits for them.
 const HANDSHAKES_TIMEOUT: Duration = Duration::from_secs(3);
+const HANDED_OVER_HANDSHAKES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a condition is checked while it is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -44,78 +51,103 @@ pub struct Handover {
     /// systemd keeps the listening sockets too, so their queues outlast this process.
     kept: bool,
     admin: Option<AdminHandle>,
-    /// The process that waits until this one is ready.
-    predecessor: Option<(u32, ControlPipe)>,
+    /// The wait for the predecessor.
+    turn: Turn,
     /// Older processes that still drain, the predecessor of this one among them once it handed over.
     draining: Vec<DrainingPredecessor>,
     /// A new process on its way.
     successor: Option<Successor>,
+    /// A successor that was told to serve, and then to end, because this process ends.
+    dismissed: Option<Successor>,
+    /// How many reloads had been requested when the successor was started: it may not have read what later ones are about.
+    reloads_before: u64,
+    /// The state that the successor got.
+    exported: HashSet<String>,
     /// Held until this process ends: the successor sees the end by its end of this pipe.
     pipe_to_successor: Option<ControlPipe>,
-    /// Held until this process ends: the socket file of the admin listener beside the one that was handed over.
+    /// Removed at the end of this process: the socket file of its admin listener.
     socket_file: Option<SocketFile>,
-    stop_requested: bool,
+    /// Removed once this process is in charge: the socket file of a predecessor's admin listener at another path.
+    abandoned: Option<PathBuf>,
 }
 
 impl Handover {
     /// Takes everything that is not a socket from what was inherited. `program` is what a successor is started from.
     pub fn new(program: Option<Program>, inherited: &mut Inherited) -> Self {
-        let predecessor = inherited.predecessor.take();
+        let turn = Turn::after(inherited.predecessor.take());
         let kept = inherited.kept || systemd::keeps_sockets();
         let draining = std::mem::take(&mut inherited.draining);
-        Self { program, predecessor, kept, draining, ..Self::default() }
+        Self { program, turn, kept, draining, ..Self::default() }
     }
 
-    /// Takes what will be passed on. The admin listener begins to answer at once, unless a predecessor still does.
-    pub fn hold(&mut self, ports: Ports, admin: Option<AdminHandle>) {
-        (self.ports, self.admin) = (ports, admin);
-        if self.predecessor.is_none() {
+    /// Takes what will be passed on. The admin listener begins to answer at once, unless a predecessor still does. `abandoned` is
+    /// the socket file of the predecessor's admin listener if this process has another one.
+    pub fn hold(&mut self, ports: Ports, admin: Option<AdminHandle>, abandoned: Option<PathBuf>) {
+        (self.ports, self.admin, self.abandoned) = (ports, admin, abandoned);
+        self.own_socket_file(Origin::Bound);
+        if !self.turn.is_awaited() {
             self.open_admin();
         }
     }
 
-    /// Lets the admin listener begin to answer, if it has not. After a hand-over this process has to be ready first: monitoring
-    /// that heard so from the predecessor must not hear otherwise.
+    /// From now on this process removes the socket file of its admin listener at its end, if the listener comes from `origin`.
+    fn own_socket_file(&mut self, origin: Origin) {
+        let admin = self.admin.as_ref().filter(|admin| admin.origin == origin);
+        if let Some(path) = admin.and_then(|admin| admin.path.clone()) {
+            self.socket_file = Some(SocketFile::at(path));
+        }
+    }
+
+    /// Lets the admin listener begin to answer, if it has not. After a hand-over this process has to be in charge first:
+    /// monitoring that heard so from the predecessor must not hear otherwise.
     pub fn open_admin(&mut self) {
+        self.own_socket_file(Origin::Predecessor);
+        drop(self.abandoned.take().map(SocketFile::at));
         if let Some(start) = self.admin.as_mut().and_then(|admin| admin.start.take()) {
             // the control thread lasts as long as the process
             let _ = start.send(());
         }
     }
 
-    /// Tells the predecessor why this process could not take over.
-    pub fn report_failure(&mut self, why: &str) {
-        if let Some((_, pipe)) = &mut self.predecessor {
-            // if the predecessor is gone, the text is in the log only
-            let _ = pipe.send(&format!("failed {why}"));
-        }
+    /// Ends this process when the predecessor ends before this process is ready. Call it after [`signals::listen`]: threads inherit
+    /// which signals are blocked. Fails if no thread can be started.
+    ///
+    /// [`signals::listen`]: crate::control::signals::listen
+    pub fn watch_predecessor(&self) -> io::Result<()> {
+        self.turn.watch()
     }
 
-    /// Tells the predecessor that this process could serve, takes over the state that it exports, and waits until it hands
-    /// over. Returns false if the process has to end before.
-    pub fn await_turn(&mut self, workers: &dyn Workers, events: &Receiver<ControlEvent>) -> bool {
-        let Some((pid, pipe)) = &mut self.predecessor else { return true };
-        // an error shows as the end of the pipe below
-        let _ = pipe.send(&format!("ready {}", std::process::id()));
-        loop {
-            match pipe.receive() {
-                Message::Line(line) if line == "go" => break,
-                Message::Line(line) => workers.import_state(&line),
-                Message::End => {
-                    tracing::warn!(pid, "predecessor exited without handing over");
-                    break;
-                }
-                Message::NothingYet if events.recv_timeout(POLL_INTERVAL) == Ok(ControlEvent::End) => {
-                    return false;
-                }
-                Message::NothingYet => {}
+    /// Tells the predecessor why this process could not take over.
+    pub fn report_failure(&mut self, why: &str) {
+        self.turn.report_failure(why);
+    }
+
+    /// Waits until the predecessor lets this process serve. Without a predecessor it returns at once.
+    pub fn await_turn(&mut self, workers: &dyn Workers, events: &Receiver<ControlEvent>) -> Outcome {
+        self.turn.await_go(workers, events)
+    }
+
+    /// Once the workers accept: waits until the predecessor puts this process in charge. Returns false if a signal came before.
+    pub fn await_charge(&mut self, workers: &dyn Workers, events: &Receiver<ControlEvent>) -> bool {
+        if !self.turn.await_charge(workers, events) {
+            return false;
+        }
+        self.draining.extend(self.turn.take_charge());
+        true
+    }
+
+    /// Whether a reload was requested while this process was not in charge; asked once.
+    pub fn take_reload_wanted(&mut self) -> bool {
+        self.turn.take_reload_wanted()
+    }
+
+    /// Takes over what predecessors learned since they handed over.
+    pub fn import_late_state(&mut self, workers: &dyn Workers) {
+        for predecessor in &mut self.draining {
+            while let Message::Line(line) = predecessor.pipe.receive() {
+                workers.import_state(&line);
             }
         }
-        if let Some((pid, pipe)) = self.predecessor.take() {
-            tracing::info!(pid, "took over the listeners from the predecessor");
-            self.draining.push(DrainingPredecessor::new(pid, pipe));
-        }
-        true
     }
 
     /// Lets all listeners listen and all workers accept. Fails if a port can't be listened on.
@@ -131,12 +163,13 @@ impl Handover {
         systemd::store(&own);
     }
 
-    /// Starts a successor, unless one is on its way already. [`Handover::is_ready`] tells what becomes of it.
-    pub fn begin(&mut self) {
+    /// Starts a successor, unless one is on its way already. [`Handover::advance`] tells what becomes of it.
+    pub fn begin(&mut self, state: &ProcessState) {
         if let Some(successor) = &self.successor {
             tracing::warn!(pid = successor.pid(), "a new process is being started already");
             return;
         }
+        self.reloads_before = state.reloads_requested.load(Ordering::SeqCst);
         match self.start() {
             Ok(successor) => self.successor = Some(successor),
             Err(why) => tracing::error!("listeners not handed over: {why}; serving on"),
@@ -152,7 +185,9 @@ impl Handover {
         if self.draining.len() >= DRAINING_MAX {
             let pids: Vec<_> = self.draining.iter().map(|process| process.pid.to_string()).collect();
             let pids = pids.join(" and ");
-            return Err(format!("{pids} still drain; wait for one of them, or end it at once with SIGTERM"));
+            return Err(format!(
+                "{pids} still drain; wait for one of them, or let it drain now with SIGTERM"
+            ));
         }
         tracing::info!(program = %program.path().display(), "starting a new process to hand the listeners to");
         let failed = |error| format!("can't start {} ({error})", program.path().display());
@@ -164,7 +199,10 @@ impl Handover {
         let (ours, theirs) = ControlPipe::pair()?;
         let kind = |own| if own { "own" } else { "unit" };
         let sockets = self.ports.sockets().map(|(socket, own)| (kind(own), socket, None));
-        let admin = self.admin.iter().map(|admin| ("admin", admin.socket.as_fd(), None));
+        let admin = self.admin.iter().map(|admin| {
+            let kind = if admin.origin == Origin::Unit { "unit" } else { "admin" };
+            (kind, admin.socket.as_fd(), None)
+        });
         let draining = self.draining.iter().map(|process| ("past", process.as_fd(), Some(process.pid)));
         let report = ("report", theirs.as_fd(), Some(std::process::id()));
         let all: Vec<(&str, BorrowedFd<'_>, Option<u32>)> =
@@ -177,7 +215,7 @@ impl Handover {
             .map(|((kind, _, pid), (number, _))| FdEntry { kind, number: *number, pid: *pid })
             .collect();
         let mut command = program.command();
-        command.env(FD_ENV, note::write(true, &entries));
+        command.env(FD_ENV, note::write(Format::WithAck, true, &entries));
         for meant_for_this_process in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(meant_for_this_process);
         }
@@ -193,11 +231,21 @@ impl Handover {
         self.successor.is_some()
     }
 
-    /// Whether the successor is ready to take over. If it has failed, the log says why, and this process serves on.
-    pub fn is_ready(&mut self) -> bool {
+    /// Takes the successor one step further: when it is ready it gets the state of the workers and is told to serve. Returns
+    /// whether it serves, so that it can be put in charge. If it has failed, the log says why, and this process serves on.
+    pub fn advance(&mut self, workers: &dyn Workers) -> bool {
         let Some(successor) = &mut self.successor else { return false };
-        match successor.poll() {
-            Ok(ready) => ready,
+        let step = successor.poll().and_then(|step| {
+            if step == Step::Ready {
+                let state = workers.export_state();
+                let told = successor.tell_to_serve(&state);
+                told.map_err(|error| format!("the new process ended ({error})"))?;
+                self.exported = state.into_iter().collect();
+            }
+            Ok(step)
+        });
+        match step {
+            Ok(step) => step == Step::Serving,
             Err(why) => {
                 successor.end();
                 self.successor = None;
@@ -207,77 +255,118 @@ impl Handover {
         }
     }
 
-    /// Ends a successor that is not ready yet.
+    /// Ends a successor that is not in charge yet.
     pub fn cancel(&mut self) {
         if let Some(mut successor) = self.successor.take() {
-            successor.end();
-            tracing::warn!("hand-over cancelled, the new process was ended");
+            tracing::warn!(pid = successor.pid(), "hand-over cancelled, ending the new process");
+            successor.dismiss();
+            self.dismissed = Some(successor);
         }
     }
 
-    /// Hands over to the successor: sends it the state of the workers, lets it accept connections, and stops accepting here.
-    /// Returns false if the successor has ended; then this process serves on as before.
-    pub fn step_down(
+    /// Puts the successor in charge. Returns false if it has ended, or if a drain was requested; then this process goes on as
+    /// before.
+    pub fn step_down(&mut self, state: &ProcessState) -> bool {
+        let Some(mut successor) = self.successor.take() else { return false };
+        let pid = successor.pid();
+        // from here on the reloader refuses: each reload either counts below or is refused
+        state.successor.set(Some(pid));
+        if state.phase.get() != Phase::Serving {
+            // the request is in the queue of events
+            state.successor.set(None);
+            self.successor = Some(successor);
+            return false;
+        }
+        let reload = state.reloads_requested.load(Ordering::SeqCst) != self.reloads_before;
+        if let Err(why) = successor.put_in_charge(reload) {
+            state.successor.set(None);
+            successor.end();
+            tracing::error!("listeners not handed over: {why}; serving on");
+            return false;
+        }
+        tracing::info!(pid, "handed the listeners over");
+        self.pipe_to_successor = Some(successor.pipe);
+        true
+    }
+
+    /// After [`Handover::step_down`]: stops accepting, and leaves the admin listener to the successor. Returns whether a signal to
+    /// end came.
+    pub fn leave_to_successor(
         &mut self,
         state: &ProcessState,
         workers: &dyn Workers,
         events: &Receiver<ControlEvent>,
     ) -> bool {
-        let Some(mut successor) = self.successor.take() else { return false };
-        let pid = successor.pid();
-        // before the successor goes on, or systemd would ignore its first messages
-        systemd::hand_over(pid);
-        let exported = workers.export_state();
-        let sent = exported.iter().try_for_each(|line| successor.pipe.send(line));
-        if let Err(error) = sent.and_then(|()| successor.pipe.send("go")) {
-            tracing::error!("listeners not handed over: the new process ended ({error}); serving on");
-            successor.end();
-            return false;
-        }
-        tracing::info!(pid, "handed the listeners over");
         let admin_left = self.hand_over_admin(state);
-        self.leave(state, workers, events);
+        let timeout = HANDED_OVER_HANDSHAKES_TIMEOUT.min(state.served().config.gateway.upgrade_drain);
+        let signalled = self.leave(state, workers, events, timeout);
         // until then requests that were meant for the successor may still be answered here
         if let Some(admin_left) = admin_left {
             let _ = admin_left.recv_timeout(ADMIN_LEAVE_TIMEOUT);
         }
-        self.pipe_to_successor = Some(successor.pipe);
-        true
+        signalled
+    }
+
+    /// Sends the successor what the workers learned since the last time: requests that were under way may have made WHIP sessions.
+    pub fn send_late_state(&mut self, workers: &dyn Workers) {
+        let Some(pipe) = &mut self.pipe_to_successor else { return };
+        for line in workers.export_state() {
+            // it fails if the successor has ended: then nothing is left to be told
+            if !self.exported.contains(&line) && pipe.send(&line).is_err() {
+                return;
+            }
+            self.exported.insert(line);
+        }
+    }
+
+    /// Whether the process in charge ends and asks this one to drain now. It is asked at the end of the service.
+    pub fn is_asked_to_drain(&mut self) -> bool {
+        let Some(pipe) = &mut self.pipe_to_successor else { return false };
+        matches!(pipe.receive(), Message::Line(line) if line == "drain")
     }
 
     /// At the end of the process: stops accepting if systemd keeps the sockets, so that queued connections wait for the next
-    /// process. Otherwise the drain accepts and answers them.
+    /// process, and if a predecessor serves. Otherwise the drain accepts and answers them. Returns whether a signal to end came.
     pub fn leave_queues(
         &mut self,
         state: &ProcessState,
         workers: &dyn Workers,
         events: &Receiver<ControlEvent>,
-    ) {
-        if self.kept && self.ports.sockets().next().is_some() {
+    ) -> bool {
+        let mut signalled = false;
+        if (self.kept || self.turn.is_awaited()) && self.ports.sockets().next().is_some() {
             state.phase.advance(Phase::Draining);
-            self.leave(state, workers, events);
+            let timeout = HANDSHAKES_TIMEOUT.min(state.served().config.gateway.drain);
+            signalled = self.leave(state, workers, events, timeout);
         }
         // copies: if they outlived those of the workers, clients would wait in queues that no process empties
         self.ports = Ports::default();
+        signalled
     }
 
-    /// Stops accepting. Connections that were accepted just before may still send their first request here: a refusal now would
-    /// be one that the next process would not give.
-    fn leave(&mut self, state: &ProcessState, workers: &dyn Workers, events: &Receiver<ControlEvent>) {
+    /// Stops accepting. Connections that were accepted just before may still send their first request here, for `timeout`: a
+    /// refusal now would be one that the next process would not give. Returns whether a signal to end came; then it does not wait.
+    fn leave(
+        &mut self,
+        state: &ProcessState,
+        workers: &dyn Workers,
+        events: &Receiver<ControlEvent>,
+        timeout: Duration,
+    ) -> bool {
         workers.leave();
         self.ports = Ports::default();
-        let deadline = Instant::now() + HANDSHAKES_TIMEOUT.min(state.served().config.gateway.drain);
+        let deadline = Instant::now() + timeout;
         while workers.pending_handshakes() != Some(0) && Instant::now() < deadline {
-            if events.recv_timeout(POLL_INTERVAL) == Ok(ControlEvent::End) {
-                self.stop_requested = true;
-                return;
+            match events.recv_timeout(POLL_INTERVAL) {
+                Ok(ControlEvent::End) => {
+                    tracing::info!("signal to end, draining now");
+                    return true;
+                }
+                Ok(event) => state.refuse(event),
+                Err(_) => {}
             }
         }
-    }
-
-    /// Whether a signal came while this process stopped accepting: then it ends without a drain.
-    pub fn is_stop_requested(&self) -> bool {
-        self.stop_requested
+        false
     }
 
     /// Leaves the admin listener to the successor and opens another one beside it, so that the drain can be watched.
@@ -288,13 +377,20 @@ impl Handover {
         let beside =
             beside.inspect_err(|error| tracing::warn!("no admin listener during the drain: {error}"));
         let (bound, file) = beside.ok().flatten().unzip();
-        self.socket_file = file.flatten();
+        if let Some(handed_over) = std::mem::replace(&mut self.socket_file, file.flatten()) {
+            handed_over.keep();
+        }
         admin.exit.send(AdminExit::HandedOver(bound)).is_ok().then_some(admin.finished)
     }
 
-    /// Ends the admin listener after its last answers, for 1 s at most: the client that requested a drain reads that it began
-    /// even if there was nothing to drain.
-    pub fn end_admin(&mut self) {
+    /// At the end of the process: kills a successor that was told to end and did not. Ends the admin listener after its last
+    /// answers, for 1 s at most: the client that requested a drain reads that it began even if there was nothing to drain.
+    pub fn end(&mut self) {
+        if let Some(mut successor) = self.dismissed.take() {
+            successor.kill();
+        }
+        // first: the next process may bind the path as soon as this one does not serve it
+        self.socket_file = None;
         let Some(AdminHandle { start, exit, finished, .. }) = self.admin.take() else { return };
         // a listener that has not begun to answer ends by this
         drop(start);
@@ -303,14 +399,24 @@ impl Handover {
         }
     }
 
-    /// Waits until older processes have drained too, or until `deadline`: systemd kills them when the main process ends. A
-    /// signal ends the wait.
-    pub fn await_older_processes(&self, events: &Receiver<ControlEvent>, deadline: Instant) {
-        while self.draining.iter().any(DrainingPredecessor::is_alive) && Instant::now() < deadline {
-            if events.recv_timeout(POLL_INTERVAL) == Ok(ControlEvent::End) {
-                return;
-            }
+    /// Whether this process is the service: no predecessor is.
+    pub fn is_in_charge(&self) -> bool {
+        !self.turn.is_awaited()
+    }
+
+    /// Asks older processes, which may keep their sessions for `gateway.upgrade_drain`, to drain now: systemd kills them when
+    /// the main process ends.
+    pub fn drain_older_processes(&mut self) {
+        for process in &mut self.draining {
+            // it fails if the process has ended
+            let _ = process.pipe.send("drain");
         }
+    }
+
+    /// Whether older processes still drain, or a successor that was told to end.
+    pub fn has_other_processes(&self) -> bool {
+        self.draining.iter().any(DrainingPredecessor::is_alive)
+            || self.dismissed.as_ref().is_some_and(|successor| successor.pipe.is_open())
     }
 }
 
@@ -333,7 +439,7 @@ mod tests {
         let mut draining = |pid| {
             let (ours, theirs) = ControlPipe::pair().expect("a control pipe");
             ends.push(theirs);
-            DrainingPredecessor::new(pid, ours)
+            DrainingPredecessor { pid, pipe: ours }
         };
         let program = Some(Program::of("/bin/true", &[]));
         let draining = vec![draining(11), draining(22)];

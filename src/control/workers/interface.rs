@@ -3,11 +3,16 @@
 use crate::control::workers::parts::RevisionParts;
 use crate::shared::revision::Revision;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// All workers together, as the supervisor sees them. When it is dropped the workers cut what is left and end.
 pub trait Workers {
     /// Lets every worker begin to accept connections.
     fn accept(&self);
+    /// Whether every worker accepts connections.
+    fn are_accepting(&self) -> bool {
+        true
+    }
     /// Lets every worker stop accepting connections, because another process accepts them. Sessions go on.
     fn leave(&self) {}
     /// After [`Workers::leave`]: how many connections have not finished the head of their first request. `None` while a
@@ -15,8 +20,8 @@ pub trait Workers {
     fn pending_handshakes(&self) -> Option<usize> {
         Some(0)
     }
-    /// Lets every worker drain. The phase is `Draining` already.
-    fn drain(&self);
+    /// Lets every worker drain within `window`. The phase is `Draining` already.
+    fn drain(&self, window: Duration);
     /// The state that a successor needs, one line per entry.
     fn export_state(&self) -> Vec<String> {
         Vec::new()

@@ -115,6 +115,10 @@ impl Workers for RunningWorkers {
         self.send_all(|| Command::Accept);
     }
 
+    fn are_accepting(&self) -> bool {
+        self.handles.iter().all(Handle::is_accepting)
+    }
+
     fn leave(&self) {
         self.send_all(|| Command::Leave);
     }
@@ -124,8 +128,8 @@ impl Workers for RunningWorkers {
         (!accepting).then(|| self.gateway.limiter.pending_handshakes())
     }
 
-    fn drain(&self) {
-        self.send_all(|| Command::Drain);
+    fn drain(&self, window: Duration) {
+        self.send_all(|| Command::Drain(window));
     }
 
     fn export_state(&self) -> Vec<String> {

@@ -61,17 +61,23 @@ pub(crate) fn plan(
     let cors = &session.revision().config.cors;
     let page = cors.allow_origins.judge(request.origin, request.host);
     let leaving = session.is_leaving();
+    // another process serves the listeners, and this one only what it has
+    let moved_on = session.worker.closing.is_set();
     let shape = Shape {
         session: session.id.to_string(),
         allow_origin: request.origin.filter(|_| page == PageOrigin::Allowed).map(str::to_owned),
         allow_credentials: cors.allow_credentials,
         vary_origin: request.origin.is_some(),
-        close: !request.keep_alive || leaving || standing.ended || standing.permitted.is_err(),
+        close: !request.keep_alive || leaving || moved_on || standing.ended || standing.permitted.is_err(),
         bodiless: request.method == "HEAD",
     };
     let plan = match standing.permitted.and(standing.within_rate) {
         Err(refusal) => Plan::Refuse(refusal, ""),
         Ok(()) if leaving && is_refused_when_leaving(request.method, standing.served_before) => {
+            Plan::Refuse(Refusal::Draining, "")
+        }
+        // the process that serves the listeners would not know the WHIP session
+        Ok(()) if moved_on && standing.served_before && request.method == "POST" => {
             Plan::Refuse(Refusal::Draining, "")
         }
         Ok(()) => plan_route(session, request, route, page)

@@ -33,7 +33,7 @@ impl Config {
         if let Ok(driver) = std::env::var("TIDEGATE_TEST_DRIVER") {
             config.set("gateway.driver", driver);
         }
-        config.set("gateway.drain", "5s");
+        config.set_drains("5s");
         config.set("stream_manager.url", format!("http://{}", workspace.manager()));
         config.set("stream_manager.timeout", "5s");
         config.set("origins.port", 5080);
@@ -65,6 +65,12 @@ impl Config {
         let (table, key) = key.split_once('.').expect("table.key");
         let table = self.table.entry(table).or_insert_with(|| Table::new().into());
         table.as_table_mut().unwrap().insert(key.to_owned(), value.into());
+    }
+
+    /// Sets how long a drain takes, at the end of the service and after a hand-over alike.
+    pub fn set_drains(&mut self, time: &str) {
+        self.set("gateway.drain", time);
+        self.set("gateway.upgrade_drain", time);
     }
 
     /// Removes a key.

@@ -78,9 +78,14 @@ impl ServiceManager {
         true
     }
 
+    /// Takes all messages that have arrived.
+    pub fn take_all(&mut self) {
+        while self.take() {}
+    }
+
     /// Forgets all messages so far.
     pub fn forget(&mut self) {
-        while self.take() {}
+        self.take_all();
         self.messages.clear();
         self.senders.clear();
     }

@@ -75,6 +75,19 @@ impl Takeover {
         now
     }
 
+    /// Ends a process that drains already, by two signals: the first one only asks for the drain.
+    #[track_caller]
+    pub fn end_at_once(&self, pid: u32) {
+        let heard = || {
+            let log = self.bed.gateway.stderr();
+            log.matches("draining now").count() + log.matches("the drain is under way already").count()
+        };
+        let before = heard();
+        signal(pid, Signal::TERM);
+        eventually("the first signal is heard", || heard() > before);
+        signal(pid, Signal::TERM);
+    }
+
     /// Waits for this text in the log.
     #[track_caller]
     pub fn wait_for_log(&self, word: &str) {

@@ -1,6 +1,7 @@
 //! A successor that cannot take over: the running process logs why, and goes on serving.
 
 use crate::harness::connection::Connection;
+use crate::harness::systemd::ServiceManager;
 use crate::harness::takeover::{self, Takeover};
 use crate::harness::{Config, Frame, Gateway, HttpPeer, TestBed, Workspace, eventually};
 use rustix::process::Signal;
@@ -9,24 +10,38 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// A gateway that was started through a symbolic link, which a test can replace.
-struct Linked {
-    takeover: Takeover,
+pub(super) struct Linked {
+    pub(super) takeover: Takeover,
     symlink_path: PathBuf,
 }
 
 impl Linked {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
+        Self::over(Workspace::claim(), |_| {})
+    }
+
+    /// As a service of this service manager.
+    pub(super) fn service() -> (Self, ServiceManager) {
         let workspace = Workspace::claim();
+        let path = workspace.file("notify");
+        let manager = ServiceManager::listen(path.clone());
+        let linked =
+            Self::over(workspace, |config| config.set_env("NOTIFY_SOCKET", path.to_str().expect("UTF-8")));
+        (linked, manager)
+    }
+
+    fn over(workspace: Workspace, change: impl FnOnce(&mut Config)) -> Self {
         let symlink_path = workspace.file("tidegate");
         symlink(env!("CARGO_BIN_EXE_tidegate"), &symlink_path).unwrap();
-        let config = Config::new(&workspace);
+        let mut config = Config::new(&workspace);
+        change(&mut config);
         let manager = HttpPeer::start(workspace.manager());
         let gateway = Gateway::spawn_by(Command::new(&symlink_path), &workspace, &config).wait_until_ready();
         Self { takeover: Takeover::from_parts(TestBed { workspace, manager, gateway }, config), symlink_path }
     }
 
     /// Replaces the program by a script.
-    fn script(&self, text: &str) {
+    pub(super) fn script(&self, text: &str) {
         std::fs::remove_file(&self.symlink_path).ok();
         // written under another name and by another process: a file that is open for writing anywhere, also in a child of
         // another test, can't be executed
@@ -41,14 +56,14 @@ impl Linked {
         assert!(written.unwrap().success());
     }
 
-    fn repair(&self) {
+    pub(super) fn repair(&self) {
         std::fs::remove_file(&self.symlink_path).ok();
         symlink(env!("CARGO_BIN_EXE_tidegate"), &self.symlink_path).unwrap();
     }
 
     /// Asks for a successor: it fails, the log gives this reason, and no client notices.
     #[track_caller]
-    fn fails(&self, why: &str, (client, node): &mut (Connection, Connection)) {
+    pub(super) fn fails(&self, why: &str, (client, node): &mut (Connection, Connection)) {
         let reports = |word: &str| self.takeover.bed.gateway.stderr().matches(word).count();
         let before = reports("serving on");
         self.takeover.request_successor();

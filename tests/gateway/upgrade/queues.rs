@@ -1,20 +1,10 @@
 //! Clients that wait in the queue of a listener are accepted, whichever process owns the listener afterwards.
 
+use crate::harness::predecessor::listener;
 use crate::harness::systemd::{Activation, ServiceManager};
 use crate::harness::takeover::Takeover;
 use crate::harness::{ClientBuilder, Config, HttpPeer, Request, TestBed, Workspace, eventually};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-
-/// A listener that shares its port, as a gateway's do.
-fn listener(address: SocketAddr) -> OwnedFd {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.set_reuse_port(true).unwrap();
-    socket.bind(&address.into()).unwrap();
-    socket.listen(1024).unwrap();
-    socket.into()
-}
 
 /// Connects this many clients. Only the kernel has accepted them.
 fn queue_up(address: SocketAddr, clients: usize) -> Vec<TcpStream> {
@@ -54,7 +44,7 @@ fn all_inherited_accept_queues_are_served() {
 
 #[test]
 fn the_number_of_workers_may_grow_and_shrink() {
-    let takeover = Takeover::start(|config, _| config.set("gateway.drain", "1s"));
+    let takeover = Takeover::start(|config, _| config.set_drains("1s"));
     let address = takeover.bed.workspace.gateway();
     for workers in [4, 1, 3] {
         takeover.configure(|config| config.set("gateway.workers", workers));

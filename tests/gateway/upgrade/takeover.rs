@@ -20,7 +20,7 @@ fn talk(client: &mut Connection, node: &mut Connection) {
 
 #[test]
 fn a_successor_serves_and_the_old_process_drains() {
-    let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let mut takeover = Takeover::start(|config, _| config.set_drains("30s"));
     let listener = takeover.bed.node(1);
     let (mut client, mut node, rest) = takeover.bed.relay_mid_frame(&listener);
     let first = takeover.bed.gateway.pid();
@@ -50,7 +50,7 @@ fn a_successor_serves_and_the_old_process_drains() {
 
 #[test]
 fn a_client_accepted_before_an_upgrade_is_served_through_its_first_request() {
-    let takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let takeover = Takeover::start(|config, _| config.set_drains("30s"));
     let listener = takeover.bed.node(1);
     let mut fresh = takeover.bed.client();
     fresh.send(b"GET /");
@@ -121,7 +121,7 @@ fn whip_sessions_still_reach_their_node_after_an_upgrade() {
 #[test]
 fn the_old_process_holds_no_public_listener_any_more() {
     let takeover = Takeover::start(|config, workspace| {
-        config.set("gateway.drain", "30s");
+        config.set_drains("30s");
         config.set(
             "gateway.listen",
             vec![workspace.gateway().to_string(), workspace.second_gateway().to_string()],
@@ -176,7 +176,7 @@ fn separate_admin(takeover: &Takeover) -> SocketAddr {
 
 #[test]
 fn monitoring_sees_no_gap_and_can_watch_the_drain() {
-    let takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let takeover = Takeover::start(|config, _| config.set_drains("30s"));
     let listener = takeover.bed.node(1);
     let _held = takeover.bed.relay_mid_frame(&listener);
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -207,7 +207,7 @@ fn monitoring_sees_no_gap_and_can_watch_the_drain() {
 #[test]
 fn the_socket_file_of_the_admin_listener_stays() {
     use std::io::{Read, Write};
-    let takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let takeover = Takeover::start(|config, _| config.set_drains("30s"));
     let file = takeover.bed.workspace.file("admin.sock");
     let setting = format!("unix:{}", file.display());
     takeover.configure(|config| config.set("admin.listen", setting));
@@ -230,7 +230,7 @@ fn the_socket_file_of_the_admin_listener_stays() {
     eventually("the third process serves", || pid().expect("the file is never refused") != second);
     let separate_admin = takeover.bed.workspace.file(&format!("admin.sock.{second}"));
     eventually("a separate socket file", || separate_admin.exists());
-    takeover::signal(second, Signal::TERM);
+    takeover.end_at_once(second);
     eventually("the separate file is removed", || !separate_admin.exists());
     assert!(pid().is_some(), "the file itself stays");
 }
@@ -261,7 +261,7 @@ fn an_upgrade_starts_the_binary_that_replaced_the_running_one() {
 
 #[test]
 fn at_most_two_old_processes_drain_and_none_is_cut_for_another() {
-    let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "60s"));
+    let mut takeover = Takeover::start(|config, _| config.set_drains("60s"));
     let listener = takeover.bed.node(1);
     let first = takeover.bed.gateway.pid();
     let (_one, _its_node, _) = takeover.bed.relay_mid_frame(&listener);
@@ -273,7 +273,7 @@ fn at_most_two_old_processes_drain_and_none_is_cut_for_another() {
     assert!(takeover.bed.gateway.stderr().contains(&format!("{first} and {second} still drain")));
     assert_eq!(takeover.serving_pid(), third);
     // the operator decides which one has drained long enough
-    takeover::signal(first, Signal::TERM);
+    takeover.end_at_once(first);
     assert_eq!(takeover.bed.gateway.wait_for_first_process().code(), Some(0));
     let fourth = takeover.upgrade();
     assert_ne!(fourth, third);
@@ -282,7 +282,7 @@ fn at_most_two_old_processes_drain_and_none_is_cut_for_another() {
 
 #[test]
 fn the_serving_process_exits_after_the_draining_ones() {
-    let mut takeover = Takeover::start(|config, _| config.set("gateway.drain", "30s"));
+    let mut takeover = Takeover::start(|config, _| config.set_drains("30s"));
     let listener = takeover.bed.node(1);
     let (mut client, mut node, rest) = takeover.bed.relay_mid_frame(&listener);
     let second = takeover.upgrade();

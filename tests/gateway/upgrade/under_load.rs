@@ -113,7 +113,7 @@ fn upgrades_that_change_the_number_of_workers_disturb_no_client() {
 /// Upgrades while clients of all kinds run; `prepare` is called before each upgrade.
 fn upgrade_under_load(prepare: impl Fn(&Takeover, usize)) {
     let mut takeover = Takeover::start(|config, _| {
-        config.set("gateway.drain", "2s");
+        config.set_drains("2s");
         config.set("limits.sessions_per_ip", "off");
         config.set("answers.broadcast_ttl", "50ms");
     });

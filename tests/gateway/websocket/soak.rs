@@ -325,7 +325,7 @@ fn run_clients(bed: &TestBed, round: &Round, mut random: Random) {
 
 fn run_round(seed: u64) -> Round {
     let mut bed = TestBed::with(|config, _| {
-        config.set("gateway.drain", "20s");
+        config.set_drains("20s");
         config.set("gateway.drain_close_code", i64::from(DRAIN_CODE));
         config.set("websocket.message_max", "off");
         config.set("websocket.close_timeout", "10s");
