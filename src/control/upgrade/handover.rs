@@ -9,17 +9,17 @@ use crate::control::admin::lifecycle::{self, AdminExit, AdminHandle, Origin, Soc
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::signals::ControlEvent;
 use crate::control::start::control_pipe::{ControlPipe, DrainingPredecessor, Message};
-use crate::control::start::inherited::{self, Inherited};
+use crate::control::start::inherited::Inherited;
 use crate::control::start::listeners::{BindError, Ports};
-use crate::control::start::note::{self, FD_ENV, FdEntry, Format};
 use crate::control::start::program::Program;
 use crate::control::systemd;
+use crate::control::upgrade::spawn::{Lent, spawn};
 use crate::control::upgrade::successor::{Step, Successor};
 use crate::control::upgrade::turn::{Outcome, Turn};
 use crate::control::workers::interface::Workers;
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -205,25 +205,8 @@ impl Handover {
         });
         let draining = self.draining.iter().map(|process| ("past", process.as_fd(), Some(process.pid)));
         let report = ("report", theirs.as_fd(), Some(std::process::id()));
-        let all: Vec<(&str, BorrowedFd<'_>, Option<u32>)> =
-            sockets.chain(admin).chain(draining).chain([report]).collect();
-        // the copies stay open over the exec; this process closes its own when the program is started
-        let lent = all.iter().map(|(_, descriptor, _)| inherited::lend(descriptor));
-        let lent = lent.collect::<io::Result<Vec<_>>>()?;
-        let entries = all.iter().zip(&lent);
-        let entries: Vec<_> = entries
-            .map(|((kind, _, pid), (number, _))| FdEntry { kind, number: *number, pid: *pid })
-            .collect();
-        let mut command = program.command();
-        command.env(FD_ENV, note::write(Format::WithAck, true, &entries));
-        for meant_for_this_process in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
-            command.env_remove(meant_for_this_process);
-        }
-        if sd_notify::watchdog_enabled().is_some() {
-            // without WATCHDOG_PID the successor takes WATCHDOG_USEC for itself: it will be the main process
-            command.env_remove("WATCHDOG_PID");
-        }
-        Ok(Successor::new(command.spawn()?, ours))
+        let all: Vec<Lent<'_>> = sockets.chain(admin).chain(draining).chain([report]).collect();
+        Ok(Successor::new(spawn(program, &all)?, ours))
     }
 
     /// Whether a successor is on its way.
