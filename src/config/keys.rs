@@ -107,6 +107,7 @@ keys! {
         missing_ttl: Span = default r#""250ms""#,
         learned_ttl: Span = default r#""15m""#,
         waiters: Count<usize, 1, 1_000_000_000> = default "10000",
+        body_max: Size<usize, KIB, { KIB * MIB }> = default r#""4MiB""#,
     }
     origins: Origins {
         port: Count<u16, 1, 65535> = default "5080",

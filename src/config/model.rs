@@ -174,6 +174,8 @@ pub struct Answers {
     pub learned_ttl: Duration,
     /// Sessions that may wait for one flight, all workers together.
     pub waiters: usize,
+    /// Bytes of the longest answer of the stream manager.
+    pub body_max: usize,
 }
 
 /// `[origins]`: the nodes, which of them may be dialled, and how.
