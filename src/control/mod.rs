@@ -8,6 +8,7 @@ pub mod admin;
 pub mod cli;
 pub mod exit;
 pub mod log;
+pub mod log_queue;
 pub mod process;
 pub mod reload;
 pub mod run;
