@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod cli;
+pub(crate) mod cpu_time;
 pub mod exit;
 pub mod log;
 pub mod log_queue;
