@@ -2,7 +2,9 @@
 
 use crate::config::address::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
 use crate::config::certificate::{CERTIFICATE_KEYS, Certificates};
-use crate::config::choice::{Access, CloseCode, File, Flag, Group, Hidden, OrEmpty, Token, WorkerCount};
+use crate::config::choice::{
+    Access, CloseCode, File, Flag, FreePath, Group, Hidden, OrEmpty, Token, WorkerCount,
+};
 use crate::config::model::{
     Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel,
     Origins, StreamManager, Tls, TlsVersion, WebSocket,
@@ -84,6 +86,7 @@ keys! {
         trusted_proxies: List<Prefix> = default "[]",
         drain: Span = default r#""30s""#,
         drain_close_code: CloseCode = default "1001",
+        health_path: OrEmpty<FreePath> = default r#""""#,
     }
     tls: Tls {
         min_version: TlsVersion = default r#""1.2""#,

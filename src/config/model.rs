@@ -55,6 +55,8 @@ pub struct Gateway {
     pub drain: Duration,
     /// Close code that clients get when the gateway drains (RFC 6455, 7.4).
     pub drain_close_code: u16,
+    /// The path at which load balancers ask whether this gateway serves; `None` ("") answers none.
+    pub health_path: Option<String>,
 }
 
 /// How many workers to start.

@@ -119,6 +119,12 @@ fn a_wrong_value_of_each_kind_says_what_was_expected() {
         ("gateway", "drain = \"0s\"", "\"1ms\""),
         ("gateway", "drain = \"9999999h\"", "\"8760h\""),
         ("gateway", "drain_close_code = 1005", "may be sent"),
+        ("gateway", "health_path = \"healthz\"", "such as \"/healthz\""),
+        ("gateway", "health_path = \"/healthz?x\"", "without a query"),
+        ("gateway", "health_path = \"/streammanager\"", "no route of the gateway"),
+        ("gateway", "health_path = \"/live/whip/endpoint/s\"", "no route of the gateway"),
+        ("gateway", "health_path = \"/a/../b\"", "no route of the gateway"),
+        ("gateway", "health_path = \"/a b\"", "no route of the gateway"),
         ("tls", "min_version = 1.2", "\"1.2\", \"1.3\""),
         ("answers", "capacity = \"64\"", "with its unit"),
         ("answers", "capacity = \"99999999999999999999GiB\"", "from \"64KiB\""),
@@ -301,6 +307,9 @@ impl Dice {
     fn word(&mut self) -> String {
         (0..1 + self.roll(9)).map(|_| char::from(self.pick(b"abcxyzABC019_-."))).collect()
     }
+    fn path_segment(&mut self) -> String {
+        (0..1 + self.roll(9)).map(|_| char::from(self.pick(b"abcxyz019_-"))).collect()
+    }
     fn network(&mut self) -> IpNet {
         let network = if self.roll(2) == 0 {
             let prefix = self.roll(33) as u8;
@@ -328,6 +337,7 @@ fn any(dice: &mut Dice) -> Config {
         trusted_proxies: vec![dice.network()],
         drain: dice.span(),
         drain_close_code: dice.pick(&[1000, 1013, 3000, 4999]),
+        health_path: dice.maybe(|dice| format!("/{}", dice.path_segment())),
     };
     config.tls.min_version = dice.pick(&[TlsVersion::V1_2, TlsVersion::V1_3]);
     config.tls.certificates =
@@ -343,6 +353,7 @@ fn any(dice: &mut Dice) -> Config {
         dice.maybe(|dice| Secret(dice.pick(&["env:A_B", "file:/run/x", "***"]).into()));
     config.answers.capacity = dice.size(64 << 10, 64 << 30);
     config.answers.learned_ttl = dice.span().max(Duration::from_secs(3));
+    config.answers.body_max = dice.size(1 << 10, 1 << 30) as usize;
     config.answers.waiters = 1 + dice.roll(1_000_000) as usize;
     config.origins.networks.clear();
     for network in (0..1 + dice.roll(4)).map(|_| dice.network()).collect::<Vec<_>>() {

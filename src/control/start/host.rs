@@ -55,6 +55,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             drain: std::time::Duration::from_secs(1),
             drain_close_code: 1001,
+            health_path: None,
         };
         assert_eq!(assign_cores(&config(Workers::Cores, true), &[2, 5]), [Some(2), Some(5)]);
         assert_eq!(assign_cores(&config(Workers::Count(3), true), &[2, 5]), [Some(2), Some(5), Some(2)]);

@@ -186,6 +186,7 @@ impl<'c> Requests<'c> {
                 (refusal.status(), response::refusal(&shape, refusal, allow))
             }
             Plan::Preflight(methods) => (204, response::preflight(&shape, methods)),
+            Plan::Health => response::health(&shape, session.worker.draining.is_set()),
             Plan::Fallback(FallbackAnswer { content_type, body }) => {
                 (200, response::write(&shape, 200, &[("Content-Type", &content_type)], &body))
             }
