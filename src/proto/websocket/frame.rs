@@ -15,6 +15,7 @@
 //!            └──────────────── left = 0 ──────────────────────────┘
 //! ```
 
+use crate::proto::websocket::close::{CONTROL_MAX, SentClose};
 use std::ops::Range;
 
 /// Longest header: 2 bytes, 8 of length, 4 of mask. A Pong to the gateway's Ping fits too, payload included.
@@ -22,9 +23,6 @@ const HEADER_MAX: usize = 14;
 
 /// Payload of the gateway's own Pings. The client's Pong with this payload is for the gateway and is not forwarded.
 pub const PING_PAYLOAD: &[u8; 8] = b"tidegate";
-
-/// Longest payload of a control frame (RFC 6455 5.5).
-const CONTROL_MAX: usize = 125;
 
 /// The two sides of a relay, as sender or as receiver of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,16 +140,6 @@ pub struct Scanner {
     close: Option<Box<SentClose>>,
 }
 
-/// A Close frame on its way through a [`Scanner`].
-#[derive(Debug)]
-struct SentClose {
-    /// All zero if the frame has no mask.
-    mask: [u8; 4],
-    /// The payload that came so far, as it came.
-    payload: [u8; CONTROL_MAX],
-    len: usize,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Payload {
     Data,
@@ -186,9 +174,7 @@ impl Scanner {
 
     /// The payload of the Close frame that this side sent, without its mask; `None` while there is no whole one.
     pub fn close_payload(&self) -> Option<Vec<u8>> {
-        let close = self.close.as_ref().filter(|_| self.left == 0)?;
-        let payload = &close.payload[..close.len];
-        Some(payload.iter().zip(close.mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect())
+        self.close.as_ref().filter(|_| self.left == 0).map(|close| close.unmasked())
     }
 
     /// Whether this side sent a whole Close frame.
@@ -304,7 +290,7 @@ impl Scanner {
                     Side::Client => raw.last_chunk().copied().unwrap_or_default(),
                     Side::Node => [0; 4],
                 };
-                self.close = Some(Box::new(SentClose { mask, payload: [0; CONTROL_MAX], len: 0 }));
+                self.close = Some(Box::new(SentClose::new(mask)));
                 Payload::Close
             }
             PING | PONG => Payload::Ping,
@@ -373,27 +359,6 @@ impl Scanner {
             CLOSE | PING | PONG => Err(FrameFault::BadControl),
             _ => Err(FrameFault::ReservedOpcode),
         }
-    }
-}
-
-impl SentClose {
-    /// Adds bytes of the payload; the header has shown that all of them are at most [`CONTROL_MAX`].
-    fn append(&mut self, bytes: &[u8]) {
-        self.payload[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
-    }
-}
-
-/// Whether the payload of a Close frame is one that an endpoint may send: nothing, or a code that may stand in a frame
-/// (RFC 6455 7.4 and the IANA registry: 1000–1014 without 1004–1006, 3000–4999) and a reason in UTF-8.
-pub fn is_legal_close(payload: &[u8]) -> bool {
-    match payload {
-        [] => true,
-        [high, low, reason @ ..] => {
-            let code = u16::from_be_bytes([*high, *low]);
-            matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) && std::str::from_utf8(reason).is_ok()
-        }
-        [_] => false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The state machine of a relay: what each event does to the two lanes.
 
 use crate::proto::millis::Millis;
+use crate::proto::websocket::close;
 use crate::proto::websocket::frame::{
-    FrameFault, FrameRules, Scan, Side, is_legal_close, write_close, write_close_answer, write_ping,
+    FrameFault, FrameRules, Scan, Side, write_close, write_close_answer, write_ping,
 };
 use crate::proto::websocket::relay::end::{By, End, How};
 use crate::proto::websocket::relay::lane::{GatewayClose, Lane, PendingClose, code};
@@ -291,7 +292,7 @@ impl Relay {
             match close {
                 PendingClose::Own(GatewayClose { code, reason }) => own(code, reason, out),
                 PendingClose::Answer => match self.lane(to).scanner.close_payload() {
-                    Some(payload) if is_legal_close(&payload) => write_close_answer(to, &payload, mask, out),
+                    Some(payload) if close::is_legal(&payload) => write_close_answer(to, &payload, mask, out),
                     _ => own(code::PROTOCOL, "illegal close", out),
                 },
             }
