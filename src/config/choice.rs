@@ -6,6 +6,8 @@ use crate::config::model::{
 use crate::config::value::{Count, Scalar, integer, quote, text};
 use crate::proto::proxy_protocol::Versions;
 use crate::proto::red5::query::is_group;
+use crate::proto::red5::route::route;
+use crate::proto::refusal::Refusal;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use toml::de::DeValue;
@@ -145,6 +147,32 @@ impl Scalar for File {
 
     fn print(value: &PathBuf) -> String {
         quote(&value.to_string_lossy())
+    }
+}
+
+/// A path of a request that no route of the gateway has.
+pub(crate) struct FreePath;
+
+/// Longest such path. It has to fit below the smallest `limits.target_size`.
+const FREE_PATH_MAX: usize = 64;
+
+impl Scalar for FreePath {
+    type Value = String;
+
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
+        let expected = || {
+            format!(
+                "a path without a query that is no route of the gateway, such as \"/healthz\", at most \
+                 {FREE_PATH_MAX} long"
+            )
+        };
+        let path = text(value, expected)?;
+        let is_free = !path.contains('?') && route(path) == Err(Refusal::NoSuchRoute);
+        if path.len() <= FREE_PATH_MAX && is_free { Ok(path.to_owned()) } else { Err(expected()) }
+    }
+
+    fn print(value: &String) -> String {
+        quote(value)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::config::address::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
 use crate::config::certificate::{CERTIFICATE_KEYS, Certificates};
-use crate::config::choice::{Access, CloseCode, File, Flag, Group, Hidden, OrEmpty, Token, WorkerCount};
+use crate::config::choice::{
+    Access, CloseCode, File, Flag, FreePath, Group, Hidden, OrEmpty, Token, WorkerCount,
+};
 use crate::config::model::{
     Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel,
     Origins, StreamManager, Tls, TlsVersion, WebSocket,
@@ -86,6 +88,7 @@ keys! {
         drain: Span = default r#""30s""#,
         upgrade_drain: Span = default r#""1h""#,
         drain_close_code: CloseCode = default "1001",
+        health_path: OrEmpty<FreePath> = default r#""""#,
     }
     tls: Tls {
         min_version: TlsVersion = default r#""1.2""#,
@@ -109,6 +112,7 @@ keys! {
         missing_ttl: Span = default r#""250ms""#,
         learned_ttl: Span = default r#""15m""#,
         waiters: Count<usize, 1, 1_000_000_000> = default "10000",
+        body_max: Size<usize, KIB, { KIB * MIB }> = default r#""4MiB""#,
     }
     origins: Origins {
         port: Count<u16, 1, 65535> = default "5080",

@@ -59,6 +59,8 @@ pub struct Gateway {
     pub upgrade_drain: Duration,
     /// Close code that clients get when the gateway drains (RFC 6455, 7.4).
     pub drain_close_code: u16,
+    /// The path at which load balancers ask whether this gateway serves; `None` ("") answers none.
+    pub health_path: Option<String>,
 }
 
 /// How many workers to start.
@@ -191,6 +193,8 @@ pub struct Answers {
     pub learned_ttl: Duration,
     /// Sessions that may wait for one flight, all workers together.
     pub waiters: usize,
+    /// Bytes of the longest answer of the stream manager.
+    pub body_max: usize,
 }
 
 /// `[origins]`: the nodes, which of them may be dialled, and how.

@@ -2,6 +2,7 @@
 //! disk. Level, format and the file of the access log can change while lines are written.
 
 use crate::config::{AccessLog, Log, LogFormat, LogLevel};
+use crate::control::log_queue::{self, QueueWriter};
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::fs::OpenOptions;
@@ -11,8 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
@@ -35,12 +35,12 @@ pub struct Changer(Arc<LogWriters>);
 /// A log configuration with its file, opened.
 pub struct Opened {
     log: Log,
-    file: Option<(NonBlocking, WorkerGuard)>,
+    file: Option<(QueueWriter, WorkerGuard)>,
 }
 
 /// The writers of both logs, their format and their filters.
 struct LogWriters {
-    stderr: NonBlocking,
+    stderr: QueueWriter,
     access: SwapWriter,
     format: SwapFormat,
     set_filters: SetFilters,
@@ -62,7 +62,7 @@ pub fn open(log: &Log) -> io::Result<Opened> {
     let file = match &log.access {
         AccessLog::File(path) => {
             let file = OpenOptions::new().append(true).create(true).open(path)?;
-            Some(non_blocking(LossyWriter::new(file)))
+            Some(log_queue::start("access", LossyWriter::new(file)))
         }
         AccessLog::Off | AccessLog::Stderr => None,
     };
@@ -73,7 +73,7 @@ pub fn open(log: &Log) -> io::Result<Opened> {
 /// can't be opened.
 pub fn start(log: &Log) -> io::Result<Logs> {
     let opened = open(log)?;
-    let (stderr, guard) = non_blocking(io::stderr());
+    let (stderr, guard) = log_queue::start("stderr", io::stderr());
     let (access, format) = (SwapWriter::new(stderr.clone()), SwapFormat::default());
     let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), format.clone());
     let guards = Mutex::new(Guards { _stderr: Some(guard), access_file: None });
@@ -176,6 +176,7 @@ impl<W: io::Write> io::Write for LossyWriter<W> {
                     tracing::error!(%error, "the access log can't be written, its lines are dropped");
                 }
                 self.dropped += 1;
+                log_queue::count_lost();
             }
         }
         Ok(line.len())
@@ -203,7 +204,7 @@ fn filters(log: &Log) -> (Targets, Targets) {
 /// A subscriber that writes lines of the access log to `access` and all others to `all`; none until filters are set with the
 /// function that it returns too.
 fn subscriber(
-    all: NonBlocking,
+    all: QueueWriter,
     access: SwapWriter,
     format: SwapFormat,
 ) -> (impl Subscriber + Send + Sync + use<>, SetFilters) {
@@ -222,19 +223,19 @@ fn subscriber(
 
 /// A writer that can be replaced while it is used.
 #[derive(Clone)]
-struct SwapWriter(Arc<ArcSwap<NonBlocking>>);
+struct SwapWriter(Arc<ArcSwap<QueueWriter>>);
 
 impl SwapWriter {
-    fn new(writer: NonBlocking) -> Self {
+    fn new(writer: QueueWriter) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(writer)))
     }
 }
 
 impl MakeWriter<'_> for SwapWriter {
-    type Writer = NonBlocking;
+    type Writer = QueueWriter;
 
-    fn make_writer(&self) -> NonBlocking {
-        NonBlocking::clone(&self.0.load())
+    fn make_writer(&self) -> QueueWriter {
+        QueueWriter::clone(&self.0.load())
     }
 }
 
@@ -335,8 +336,8 @@ mod tests {
     /// The content of both logs after the same lines were written with each configuration in turn.
     fn logged(configured: &[(LogLevel, LogFormat, bool)]) -> [String; 2] {
         let files = [MemoryFile::default(), MemoryFile::default()];
-        let (stderr, all_guard) = non_blocking(files[0].clone());
-        let (own, own_guard) = non_blocking(files[1].clone());
+        let (stderr, all_guard) = log_queue::start("stderr", files[0].clone());
+        let (own, own_guard) = log_queue::start("access", files[1].clone());
         let (access, format) = (SwapWriter::new(stderr.clone()), SwapFormat::default());
         let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), format.clone());
         let writers = LogWriters { stderr, access, format, set_filters, guards: Mutex::default() };

@@ -1,13 +1,15 @@
 //! The process: starts the workers, supervises them, hands them newer revisions, shows their state, ends them.
 //!
 //! [`run`] is the plot. Imports go one way, and the rooms within braces do not import each other: run → supervise →
-//! {reload, upgrade, cli} → {workers, admin} → {process, exit} → start → {stream_manager, log, systemd, signals}. This floor
-//! knows nothing of frames, heads or rings.
+//! {reload, upgrade, cli} → {workers, admin} → {process, exit} → start → {stream_manager, log, systemd, signals} →
+//! {log_queue, cpu_time}. This floor knows nothing of frames, heads or rings.
 
 pub mod admin;
 pub mod cli;
+pub(crate) mod cpu_time;
 pub mod exit;
 pub mod log;
+pub mod log_queue;
 pub mod process;
 pub mod reload;
 pub mod run;

@@ -1,10 +1,15 @@
 //! Messages to systemd (sd_notify(3)): readiness, status, watchdog, stored sockets. Without systemd all of it does nothing.
 
+use crate::control::cpu_time::{self, CpuTime};
 use crate::metrics::WorkerMetrics;
 use sd_notify::NotifyState;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// CPU time after which a worker without a heartbeat is stuck: with so much, a healthy one sweeps, which it does four times a
+/// second.
+const CPU_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The name under which systemd stores our own listening sockets and gives them back at the next start.
 pub const STORED: &str = "tidegate";
@@ -136,14 +141,33 @@ pub fn keeps_sockets() -> bool {
 #[derive(Debug)]
 pub struct Watchdog {
     interval: Option<Duration>,
-    /// The heartbeat of each worker at the last check.
-    heartbeats: Vec<u64>,
+    /// What was seen of each worker when its heartbeat last moved.
+    seen: Vec<Seen>,
+}
+
+/// A worker at the check that found its heartbeat moved.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    heartbeat: u64,
+    at: Instant,
+    /// `None` where the kernel does not tell.
+    cpu: Option<CpuTime>,
+}
+
+/// What the watchdog finds of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    Responsive,
+    /// Its heartbeat stands still because other processes have the cores: a restart would not help.
+    Starved,
+    /// Its heartbeat stands still although it ran, or it waits for something else than a core.
+    Unresponsive,
 }
 
 impl Watchdog {
     /// A watchdog with half of the interval that systemd asks for; without systemd it only checks.
     pub fn new() -> Self {
-        Self { interval: sd_notify::watchdog_enabled().map(|whole| whole / 2), heartbeats: Vec::new() }
+        Self { interval: sd_notify::watchdog_enabled().map(|whole| whole / 2), seen: Vec::new() }
     }
 
     /// How often to call [`Watchdog::check`]; `None` if systemd does not ask for messages.
@@ -151,25 +175,52 @@ impl Watchdog {
         self.interval
     }
 
-    /// Sends a watchdog message if the heartbeat of every worker has moved since the last call. Otherwise it logs which
-    /// worker is unresponsive and marks it for `/livez`.
+    /// Sends a watchdog message if the heartbeat of every worker has moved since the last call, or could not move because the
+    /// machine gave the worker no core. Otherwise it logs which worker is unresponsive and marks it for `/livez`.
     pub fn check(&mut self, workers: &[Arc<WorkerMetrics>]) {
-        let unresponsive = self.unresponsive(workers);
-        for (index, worker) in workers.iter().enumerate() {
-            worker.unresponsive.set(i64::from(unresponsive == Some(index)));
+        let heartbeats: Vec<_> = workers.iter().map(|worker| worker.heartbeat.get()).collect();
+        let findings = self.judge(&heartbeats, &cpu_time::of_workers(workers.len()), Instant::now());
+        for (worker, finding) in workers.iter().zip(&findings) {
+            worker.unresponsive.set(i64::from(*finding == Finding::Unresponsive));
         }
-        match unresponsive {
+        if let Some(worker) = findings.iter().position(|finding| *finding == Finding::Starved) {
+            tracing::warn!(worker, "worker starved: other processes have the cores of this machine");
+        }
+        match findings.iter().position(|finding| *finding == Finding::Unresponsive) {
             None => notify(&[NotifyState::Watchdog]),
             Some(worker) => tracing::error!(worker, "worker unresponsive, watchdog withheld"),
         }
     }
 
-    /// The first worker whose heartbeat has not moved since the last call; none at the first call.
-    fn unresponsive(&mut self, workers: &[Arc<WorkerMetrics>]) -> Option<usize> {
-        let now: Vec<_> = workers.iter().map(|worker| worker.heartbeat.get()).collect();
-        let unresponsive = self.heartbeats.iter().zip(&now).position(|(before, now)| before == now);
-        self.heartbeats = now;
-        unresponsive
+    /// What the heartbeats and CPU times of all workers at `now` show.
+    fn judge(&mut self, heartbeats: &[u64], cpu: &[Option<CpuTime>], now: Instant) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (index, (heartbeat, cpu)) in heartbeats.iter().zip(cpu).enumerate() {
+            let present = Seen { heartbeat: *heartbeat, at: now, cpu: *cpu };
+            let finding = self.seen.get(index).map_or(Finding::Responsive, |seen| seen.judge(&present));
+            findings.push(finding);
+            match self.seen.get_mut(index) {
+                None => self.seen.push(present),
+                Some(seen) if finding == Finding::Responsive => *seen = present,
+                Some(_) => {}
+            }
+        }
+        findings
+    }
+}
+
+impl Seen {
+    /// What `now` shows of the worker, compared with the last check at which it was responsive.
+    fn judge(&self, now: &Self) -> Finding {
+        if self.heartbeat != now.heartbeat {
+            return Finding::Responsive;
+        }
+        let (Some(then), Some(cpu)) = (self.cpu, now.cpu) else { return Finding::Unresponsive };
+        let ran = cpu.ran.saturating_sub(then.ran);
+        let waited = cpu.waited.saturating_sub(then.waited);
+        // a wait that goes on is not in the kernel's count yet, but the thread is ready to run
+        let waits_for_core = cpu.is_runnable || waited >= (now.at - self.at) / 2;
+        if ran < CPU_TIME_MAX && waits_for_core { Finding::Starved } else { Finding::Unresponsive }
     }
 }
 
@@ -183,6 +234,23 @@ impl Default for Watchdog {
 mod tests {
     use super::*;
 
+    /// Times of a thread in milliseconds.
+    fn cpu(ran: u64, waited: u64, is_runnable: bool) -> Option<CpuTime> {
+        let [ran, waited] = [ran, waited].map(Duration::from_millis);
+        Some(CpuTime { ran, waited, is_runnable })
+    }
+
+    /// The findings of checks every two seconds, of one worker with this heartbeat and these times.
+    fn findings(checks: &[(u64, Option<CpuTime>)]) -> Vec<Finding> {
+        let mut watchdog = Watchdog { interval: None, seen: Vec::new() };
+        let began = Instant::now();
+        let mut judge = |(index, (heartbeat, cpu)): (usize, &(u64, Option<CpuTime>))| {
+            let now = began + Duration::from_secs(2) * u32::try_from(index).expect("a few");
+            watchdog.judge(&[*heartbeat], &[*cpu], now)[0]
+        };
+        checks.iter().enumerate().map(&mut judge).collect()
+    }
+
     #[test]
     fn a_long_drain_extends_the_timeout_by_all_of_it() {
         assert_eq!(extend_timeout(Duration::from_secs(1)), "EXTEND_TIMEOUT_USEC=6000000");
@@ -195,12 +263,35 @@ mod tests {
 
     #[test]
     fn a_worker_whose_heartbeat_does_not_move_is_unresponsive() {
-        let workers: Vec<Arc<WorkerMetrics>> = (0..2).map(|_| Arc::default()).collect();
-        let mut watchdog = Watchdog { interval: None, heartbeats: Vec::new() };
-        assert_eq!(watchdog.unresponsive(&workers), None, "the first call has nothing to compare with");
-        workers.iter().for_each(|worker| worker.heartbeat.add(1));
-        assert_eq!(watchdog.unresponsive(&workers), None);
-        workers[0].heartbeat.add(1);
-        assert_eq!(watchdog.unresponsive(&workers), Some(1));
+        use Finding::{Responsive, Unresponsive};
+        let mut watchdog = Watchdog { interval: None, seen: Vec::new() };
+        let now = Instant::now();
+        let mut judge = |heartbeats: [u64; 2]| watchdog.judge(&heartbeats, &[None; 2], now);
+        assert_eq!(judge([0, 0]), [Responsive; 2], "the first call has nothing to compare with");
+        assert_eq!(judge([1, 1]), [Responsive; 2]);
+        assert_eq!(judge([2, 1]), [Responsive, Unresponsive]);
+        assert_eq!(judge([2, 1]), [Unresponsive; 2]);
+        assert_eq!(judge([3, 2]), [Responsive; 2]);
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_a_core_is_starved_and_not_unresponsive() {
+        use Finding::{Responsive, Starved, Unresponsive};
+        let waits_all_the_time = [(1, cpu(100, 5, false)), (1, cpu(100, 5, true)), (1, cpu(100, 5, true))];
+        assert_eq!(findings(&waits_all_the_time), [Responsive, Starved, Starved]);
+        let ran_a_little = [(1, cpu(100, 5, false)), (1, cpu(300, 1700, false)), (2, cpu(310, 3000, false))];
+        assert_eq!(findings(&ran_a_little), [Responsive, Starved, Responsive]);
+        // with the little time that it gets it does not sweep either
+        let stuck = [(1, cpu(100, 5, false)), (1, cpu(400, 1700, true)), (1, cpu(700, 3400, true))];
+        assert_eq!(findings(&stuck), [Responsive, Starved, Unresponsive]);
+    }
+
+    #[test]
+    fn a_worker_that_spins_or_is_blocked_is_unresponsive_at_the_first_check() {
+        use Finding::{Responsive, Unresponsive};
+        let spins = [(1, cpu(100, 5, false)), (1, cpu(2100, 5, true))];
+        assert_eq!(findings(&spins), [Responsive, Unresponsive]);
+        let blocked = [(1, cpu(100, 5, false)), (1, cpu(101, 6, false))];
+        assert_eq!(findings(&blocked), [Responsive, Unresponsive]);
     }
 }

@@ -25,6 +25,19 @@ pub struct Facts {
     pub revision: u64,
     /// What the kernel counts for this process.
     pub process: Process,
+    /// Log lines that were lost since the start.
+    pub log_lines_lost: u64,
+    /// Connections to the admin listener that the gateway ended, since the start.
+    pub admin_cuts: AdminCuts,
+}
+
+/// Connections to the admin listener that the gateway ended, by reason.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AdminCuts {
+    /// Nothing was sent to them for too long.
+    pub timeout: u64,
+    /// They made room for newer ones.
+    pub limit: u64,
 }
 
 /// What the kernel counts for this process.
@@ -284,6 +297,14 @@ impl Page {
             MetricType::Info,
         )?;
         info.encode_info(&labels)?;
+        let help = "Log lines that were lost, because they came faster than they could be written or the disk was full";
+        families.counters("tidegate_log_lines_dropped", help, [(NO_LABELS, facts.log_lines_lost)])?;
+        let cuts = [("timeout", facts.admin_cuts.timeout), ("limit", facts.admin_cuts.limit)];
+        families.counters(
+            "tidegate_admin_connections_cut",
+            "Connections to the admin listener that the gateway ended, by reason",
+            cuts.map(|(how, cut)| ([("how", how)], cut)),
+        )?;
         let process = facts.process;
         let gauges = [
             ("process_resident_memory_bytes", "Resident memory in bytes", process.resident_bytes),
@@ -322,7 +343,7 @@ mod tests {
         workers[1].setup.observe(Duration::from_secs(60));
         workers[1].loop_lag_micros.set(1500);
         workers[0].handshakes[Version::Tls13 as usize][1].add(9);
-        let facts = Facts { driver: "io_uring".into(), revision: 1, process: Process::default() };
+        let facts = Facts { driver: "io_uring".into(), revision: 1, ..Facts::default() };
         write(&workers, &facts, dialect)
     }
 
@@ -349,6 +370,8 @@ mod tests {
                 "tidegate_setup_seconds_sum 60.0003",
                 "tidegate_setup_seconds_count 2",
                 "tidegate_worker_loop_lag_seconds{worker=\"1\"} 0.0015",
+                "tidegate_log_lines_dropped_total 0",
+                "tidegate_admin_connections_cut_total{how=\"limit\"} 0",
                 "process_cpu_seconds_total 0",
                 &info,
             ];

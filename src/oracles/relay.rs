@@ -3,6 +3,8 @@
 
 use crate::proto::websocket::frame::{FrameRules, Scanner, Side};
 use crate::proto::websocket::relay::{Relay, RelayRules, Tick};
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{CloseCode, Control, OpCode};
 
 /// Rules with short waits, so that a few ticks reach every deadline.
 pub const RULES: RelayRules = RelayRules {
@@ -14,6 +16,9 @@ pub const RULES: RelayRules = RelayRules {
     close_timeout: 20,
     extensions: false,
 };
+
+/// The id of the session, which stands in the reasons of the gateway's Closes.
+const ID: &str = "0123456789abcdef";
 
 /// What one side has sent and received.
 #[derive(Default)]
@@ -95,9 +100,14 @@ impl Session {
 
     fn insert(&mut self, to: Side) {
         let mut own = Vec::new();
-        self.relay.insert(to, "0123456789abcdef", [7, 0, 9, 1], self.now, &mut own);
+        self.relay.insert(to, ID, [7, 0, 9, 1], self.now, &mut own);
         if !own.is_empty() {
             assert!(!self.relay.is_unwritable(to), "a frame for a side that can't be written to");
+            if let (Some(sent), Some(heard)) =
+                (close_payload(&self.leg(to.other()).relayed), close_payload(&own))
+            {
+                check_answer(&sent, &heard);
+            }
         }
         self.leg(to).received.extend_from_slice(&own);
     }
@@ -153,6 +163,43 @@ impl Session {
     }
 }
 
+/// The payload of the whole Close frame at the end of some legal frames, without its mask.
+fn close_payload(mut frames: &[u8]) -> Option<Vec<u8>> {
+    loop {
+        let mut cursor = std::io::Cursor::new(frames);
+        let (header, length) = FrameHeader::parse(&mut cursor).ok()??;
+        let start = usize::try_from(cursor.position()).ok()?;
+        let payload = frames.get(start..start + usize::try_from(length).ok()?)?;
+        if header.opcode == OpCode::Control(Control::Close) {
+            let mask = header.mask.unwrap_or_default();
+            return Some(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect());
+        }
+        frames = &frames[start + payload.len()..];
+    }
+}
+
+/// Asserts what a side that sent the Close `sent` gets from the gateway: not that the other side was lost, but its own Close
+/// again, 1002 if that was illegal, or a Close with another reason of the gateway's own.
+fn check_answer(sent: &[u8], heard: &[u8]) {
+    let reason = String::from_utf8_lossy(heard.get(2..).unwrap_or_default()).into_owned();
+    match reason.strip_suffix(&format!(" {ID}")) {
+        Some("illegal close") => {
+            assert!(heard[..2] == 1002_u16.to_be_bytes() && !may_close_with(sent), "{sent:?}");
+        }
+        Some(own) => assert!(!own.ends_with(" lost"), "it closed and hears {own:?}"),
+        None => assert!(heard == sent && may_close_with(sent), "{sent:?} became {heard:?}"),
+    }
+}
+
+/// Whether an endpoint may send a Close with this payload, as tungstenite judges it. Codes from 1016 to 2999 and above 4999
+/// have no meaning yet.
+fn may_close_with(payload: &[u8]) -> bool {
+    let Some((code, reason)) = payload.split_first_chunk() else { return payload.is_empty() };
+    let code = u16::from_be_bytes(*code);
+    // tungstenite does not know 1014, which the registry has
+    (code == 1014 || CloseCode::from(code).is_allowed()) && std::str::from_utf8(reason).is_ok()
+}
+
 /// Asserts that what a side received is legal frames of the other side, and that nothing follows a Close.
 fn assert_legal(sender: Side, received: &[u8]) {
     let mut scanner = Scanner::new(sender, FrameRules { message_max: u64::MAX, extensions: false });
@@ -194,7 +241,11 @@ mod tests {
                     if pending[side].is_empty() {
                         let opcode =
                             [0x81, 0x82, 0x01, 0x80, 0x89, 0x8a, 0x88, 0x83][usize::from(next() % 8)];
-                        let length = next() % 100;
+                        let length = match opcode {
+                            // half of the Closes are empty: with random bytes nearly all of them are illegal
+                            0x88 if next() % 2 == 0 => 0,
+                            _ => next() % 100,
+                        };
                         pending[side].extend([opcode, length | if side == 0 { 0x80 } else { 0 }]);
                         let body = usize::from(length) + if side == 0 { 4 } else { 0 };
                         pending[side].extend((0..body).map(|_| next()));

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 /// The key of a question: the exact target as the client wrote it. Equal keys are equal questions.
 pub type Key = Arc<str>;
 
-/// What an entry of the cache needs besides the key, the body and the nodes of its answer, in bytes, approximately.
+/// What an entry of the cache needs besides the key, the body, the content type and the nodes of its answer, in bytes,
+/// approximately.
 const ENTRY_OVERHEAD: usize = 256;
 
 /// One answer of the stream manager, passed on to clients unchanged.
@@ -98,10 +99,11 @@ fn cache(capacity: u64, clock: Clock) -> Cache<Key, Arc<Answer>> {
         .build()
 }
 
-/// What an answer counts against `answers.capacity`, in bytes.
+/// What an answer counts against `answers.capacity`, in bytes: all memory that it holds, also where it is not used.
 fn weigh(key: &Key, answer: &Arc<Answer>) -> u32 {
-    let nodes = answer.nodes.len() * size_of::<IpAddr>();
-    let bytes = key.len() + answer.body.len() + nodes + ENTRY_OVERHEAD;
+    let nodes = answer.nodes.capacity() * size_of::<IpAddr>();
+    let content_type = answer.content_type.as_ref().map_or(0, String::capacity);
+    let bytes = key.len() + answer.body.capacity() + content_type + nodes + ENTRY_OVERHEAD;
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
@@ -183,6 +185,30 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_part_of_an_answer_counts_against_the_capacity() {
+        const SIZE: usize = 100_000;
+        let answer = || Answer {
+            status: 200,
+            content_type: None,
+            body: Vec::new(),
+            nodes: Vec::new(),
+            fresh: None,
+            uses: UseCount::new(1),
+            made: 0,
+        };
+        let key: Key = "k".into();
+        let with_body = Answer { body: vec![0; SIZE], ..answer() };
+        let with_type = Answer { content_type: Some("t".repeat(SIZE)), ..answer() };
+        let with_nodes = Answer { nodes: vec![[10, 0, 0, 1].into(); SIZE], ..answer() };
+        let unused = Answer { body: Vec::with_capacity(SIZE), ..answer() };
+        for heavy in [with_body, with_type, with_nodes, unused] {
+            assert!(weigh(&key, &Arc::new(heavy)) as usize > SIZE);
+        }
+        assert!(weigh(&"k".repeat(SIZE).into(), &Arc::new(answer())) as usize > SIZE);
+        assert!((weigh(&key, &Arc::new(answer())) as usize) < 1000);
+    }
 
     #[test]
     fn an_answer_is_dropped_when_a_node_that_it_names_fails() {

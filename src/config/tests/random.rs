@@ -58,6 +58,7 @@ fn any(dice: &mut Dice) -> Config {
         drain: dice.span(),
         upgrade_drain: dice.span(),
         drain_close_code: dice.pick(&[1000, 1013, 3000, 4999]),
+        health_path: dice.maybe(|dice| dice.pick(&["/healthz", "/", "/a/b_c-d"]).to_owned()),
     };
     config.tls.min_version = dice.pick(&[TlsVersion::V1_2, TlsVersion::V1_3]);
     config.tls.certificates =
@@ -73,6 +74,7 @@ fn any(dice: &mut Dice) -> Config {
         dice.maybe(|dice| Secret(dice.pick(&["env:A_B", "file:/run/x", "***"]).into()));
     config.answers.capacity = dice.size(64 << 10, 64 << 30);
     config.answers.learned_ttl = dice.span().max(Duration::from_secs(3));
+    config.answers.body_max = dice.size(1 << 10, 1 << 30) as usize;
     config.answers.waiters = 1 + dice.roll(1_000_000) as usize;
     config.origins.networks.clear();
     for network in (0..1 + dice.roll(4)).map(|_| dice.network()).collect::<Vec<_>>() {

@@ -4,6 +4,7 @@
 //! It does not know what the pages and the API do.
 
 use crate::config::AdminListen;
+use crate::control::admin::connections::Connections;
 use crate::control::admin::listener::{Bound, ClosableListener, Closed, bind_tcp, bind_unix};
 use crate::control::admin::pages::router;
 use crate::control::process::state::ProcessState;
@@ -221,15 +222,18 @@ pub(crate) async fn serve(
     end: Closed,
 ) -> io::Result<()> {
     let end = async { drop(end.await) };
+    let connections = Connections::new(Arc::clone(&state.admin_cuts));
     match bound {
         Bound::Tcp(listener) => {
             let address = listener.local_addr()?;
             tracing::info!("admin page on http://{address}/");
-            let listener = ClosableListener::new(tokio::net::TcpListener::from_std(listener)?, close);
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let listener = ClosableListener::new(listener, close, connections);
             axum::serve(listener, router(state, Some(address))).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {
-            let listener = ClosableListener::new(tokio::net::UnixListener::from_std(listener)?, close);
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            let listener = ClosableListener::new(listener, close, connections);
             axum::serve(listener, router(state, None)).with_graceful_shutdown(end).await
         }
     }

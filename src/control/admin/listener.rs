@@ -1,6 +1,7 @@
 //! The socket of the admin listener: bound to a TCP address or a socket file, and closed at a given moment.
 
 use crate::config::AdminListen;
+use crate::control::admin::connections::{BoundedIo, Connections};
 use futures_util::future::{Either, select};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -99,24 +100,25 @@ pub(crate) struct ClosableListener<L> {
     /// `None` once it is closed.
     listener: Option<L>,
     close: Closed,
+    connections: Connections,
 }
 
 impl<L> ClosableListener<L> {
-    /// Accepts from `listener` until `close` completes; then the socket is closed.
-    pub(crate) const fn new(listener: L, close: Closed) -> Self {
-        Self { listener: Some(listener), close }
+    /// Accepts from `listener` until `close` completes; then the socket is closed. What it accepts is bounded by `connections`.
+    pub(crate) const fn new(listener: L, close: Closed, connections: Connections) -> Self {
+        Self { listener: Some(listener), close, connections }
     }
 }
 
 impl<L: axum::serve::Listener> axum::serve::Listener for ClosableListener<L> {
-    type Io = L::Io;
+    type Io = BoundedIo<L::Io>;
     type Addr = L::Addr;
 
-    async fn accept(&mut self) -> (L::Io, L::Addr) {
+    async fn accept(&mut self) -> (Self::Io, L::Addr) {
         if let Some(listener) = &mut self.listener {
             let accepted = std::pin::pin!(listener.accept());
-            if let Either::Left((accepted, _)) = select(accepted, &mut self.close).await {
-                return accepted;
+            if let Either::Left(((io, address), _)) = select(accepted, &mut self.close).await {
+                return (self.connections.add(io), address);
             }
         }
         self.listener = None;

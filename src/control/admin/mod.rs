@@ -1,6 +1,7 @@
 //! The admin listener: its pages and its API, the guard against foreign web pages, its socket and its life.
 
 pub mod api;
+pub(crate) mod connections;
 pub mod guard;
 pub mod lifecycle;
 pub mod listener;

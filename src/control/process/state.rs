@@ -3,6 +3,7 @@
 //! The admin listener, the supervisor and the reloader read it. It knows none of them.
 
 use crate::config::Config;
+use crate::control::process::admin_cuts::AdminCuts;
 use crate::control::process::reload_report::{ReloadReport, ReloadRequest};
 use crate::control::process::worker_query::WorkerQueries;
 use crate::control::signals::ControlEvent;
@@ -104,6 +105,8 @@ pub struct ProcessState {
     /// The report of the last attempt to serve a newer revision. Empty while there was none, and again after a certificate
     /// that could not be used has recovered.
     pub last_reload: ArcSwapOption<ReloadReport>,
+    /// Connections to the admin listener that the gateway ended.
+    pub admin_cuts: Arc<AdminCuts>,
 }
 
 /// What is served now: the one record of it on the control side. It exists before there are workers.
@@ -145,6 +148,7 @@ impl ProcessState {
             events: OnceLock::new(),
             reload_requests: OnceLock::new(),
             last_reload: ArcSwapOption::empty(),
+            admin_cuts: Arc::default(),
         }
     }
 

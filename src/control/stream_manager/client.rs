@@ -229,7 +229,7 @@ impl ManagerClient {
         request
     }
 
-    /// Reads the whole answer. Refused are a body that is truncated, longer than `limits.body_max` or in a coding that was
+    /// Reads the whole answer. Refused are a body that is truncated, longer than `answers.body_max` or in a coding that was
     /// not asked for, and a redirect, which would lead clients past the gateway.
     async fn body(&self, response: Response<Incoming>) -> Result<(u16, HeaderMap, Bytes), Refusal> {
         let (parts, body) = response.into_parts();
@@ -239,8 +239,8 @@ impl ManagerClient {
         if coded || !matches!(status, 200..=299 | 400..=599) {
             return Err(Refusal::ManagerFailed);
         }
-        let body = Limited::new(body, self.revision.config.limits.body_max).collect().await.map_err(|e| {
-            tracing::debug!(error = %e, "the stream manager's answer is truncated or longer than limits.body_max");
+        let body = Limited::new(body, self.revision.config.answers.body_max).collect().await.map_err(|e| {
+            tracing::debug!(error = %e, "the stream manager's answer is truncated or longer than answers.body_max");
             Refusal::ManagerFailed
         })?;
         Ok((status, parts.headers, body.to_bytes()))

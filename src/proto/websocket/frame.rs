@@ -15,6 +15,7 @@
 //!            └──────────────── left = 0 ──────────────────────────┘
 //! ```
 
+use crate::proto::websocket::close::{CONTROL_MAX, SentClose};
 use std::ops::Range;
 
 /// Longest header: 2 bytes, 8 of length, 4 of mask. A Pong to the gateway's Ping fits too, payload included.
@@ -135,6 +136,8 @@ pub struct Scanner {
     payload: Payload,
     /// The gateway's Pings whose Pong has not come yet.
     pongs_due: u8,
+    /// The Close frame that this side sent, or has begun to send. Boxed, since a session has one at its end only.
+    close: Option<Box<SentClose>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +168,18 @@ impl Scanner {
             fragmented: false,
             payload: Payload::Data,
             pongs_due: 0,
+            close: None,
         }
+    }
+
+    /// The payload of the Close frame that this side sent, without its mask; `None` while there is no whole one.
+    pub fn close_payload(&self) -> Option<Vec<u8>> {
+        self.close.as_ref().filter(|_| self.left == 0).map(|close| close.unmasked())
+    }
+
+    /// Whether this side sent a whole Close frame.
+    pub const fn has_closed(&self) -> bool {
+        self.close.is_some() && self.left == 0
     }
 
     /// Whether the bytes forwarded so far end at a frame boundary.
@@ -199,9 +213,14 @@ impl Scanner {
             scan.data |= take > 0 && self.payload != Payload::Ping;
             scan.forward.end = at;
             scan.used = at;
-            if self.left == 0 && self.payload == Payload::Close {
-                scan.close = true;
-                return Ok(scan);
+            if self.payload == Payload::Close {
+                if let Some(close) = &mut self.close {
+                    close.append(&bytes[at - take..at]);
+                }
+                if self.left == 0 {
+                    scan.close = true;
+                    return Ok(scan);
+                }
             }
             let moved = at > start || scan.held.len > 0;
             if at == bytes.len() || (stop && moved && self.left == 0) {
@@ -222,8 +241,8 @@ impl Scanner {
                     return Ok(scan);
                 }
                 Front::Header(header) => {
+                    self.begin(&header, &bytes[at..at + header.size], &mut scan);
                     at += header.size;
-                    self.begin(&header, &mut scan);
                 }
             }
         }
@@ -245,7 +264,8 @@ impl Scanner {
                 }
                 Front::Header(header) => {
                     scan.held = std::mem::take(&mut self.held);
-                    self.begin(&header, scan);
+                    let held = scan.held;
+                    self.begin(&header, &held.as_slice()[..header.size], scan);
                     // while a Pong is due, payload that may belong to it is held back together with the header
                     self.left -= u64::from(scan.held.len) - header.size as u64;
                     return Ok(true);
@@ -261,10 +281,18 @@ impl Scanner {
         scan.pong = true;
     }
 
-    fn begin(&mut self, header: &Header, scan: &mut Scan) {
+    /// Begins the frame of `header`, whose bytes are `raw`.
+    fn begin(&mut self, header: &Header, raw: &[u8], scan: &mut Scan) {
         self.left = header.len;
         self.payload = match header.opcode {
-            CLOSE => Payload::Close,
+            CLOSE => {
+                let mask = match self.side {
+                    Side::Client => raw.last_chunk().copied().unwrap_or_default(),
+                    Side::Node => [0; 4],
+                };
+                self.close = Some(Box::new(SentClose::new(mask)));
+                Payload::Close
+            }
             PING | PONG => Payload::Ping,
             _ => Payload::Data,
         };
@@ -365,7 +393,7 @@ const PING: u8 = 9;
 const PONG: u8 = 10;
 
 /// Longest reason of a Close: 125 bytes of payload (RFC 6455 5.5) without the two of the code.
-const REASON_MAX: usize = 123;
+const REASON_MAX: usize = CONTROL_MAX - 2;
 
 /// Appends a Close frame of the gateway (RFC 6455 5.5.1) for `to`; `mask` is used if that is the node, whose client the
 /// gateway is. A reason of more than 123 bytes is cut at a character boundary.
@@ -376,6 +404,12 @@ pub fn write_close(to: Side, code: u16, reason: &str, mask: [u8; 4], out: &mut V
     }
     let payload = [&code.to_be_bytes()[..], &reason.as_bytes()[..end]].concat();
     write_control(to, CLOSE, &payload, mask, out);
+}
+
+/// Appends a Close frame for `to` with the payload of its own Close, which the other side did not answer (RFC 6455 5.5.1: the
+/// answer typically repeats the code); `mask` as in [`write_close`].
+pub fn write_close_answer(to: Side, payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
+    write_control(to, CLOSE, payload, mask, out);
 }
 
 /// Appends a Ping frame of the gateway with [`PING_PAYLOAD`] (RFC 6455 5.5.2) for `to`; `mask` as in [`write_close`].

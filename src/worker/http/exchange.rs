@@ -204,6 +204,7 @@ impl<'c> Requests<'c> {
                 let allow_headers = &session.revision().config.cors.allow_headers;
                 (204, response::preflight(&shape, methods, allow_headers))
             }
+            Plan::Health => response::health(&shape, session.worker.draining.is_set()),
             Plan::Fallback(FallbackAnswer { content_type, body }) => {
                 (200, response::write(&shape, 200, &[("Content-Type", &content_type)], &body))
             }

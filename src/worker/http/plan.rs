@@ -19,6 +19,8 @@ pub(crate) enum Plan {
     Refuse(Refusal, &'static str),
     /// Answer a browser's preflight with these methods.
     Preflight(&'static str),
+    /// Tell a load balancer whether the gateway serves.
+    Health,
     /// Send the answer of the embedding program.
     Fallback(FallbackAnswer),
     /// Ask the stream manager.
@@ -58,7 +60,8 @@ pub(crate) fn plan(
     route: Result<Route<'_>, Refusal>,
     standing: &Standing,
 ) -> Planned {
-    let cors = &session.revision().config.cors;
+    let revision = session.revision();
+    let cors = &revision.config.cors;
     let page = cors.allow_origins.judge(request.origin, request.host);
     let leaving = session.is_leaving();
     // another process serves the listeners, and this one only what it has
@@ -72,6 +75,13 @@ pub(crate) fn plan(
         bodiless: request.method == "HEAD",
     };
     let plan = match standing.permitted.and(standing.within_rate) {
+        // also over a limit and in a drain: then the connection ends with the answer
+        _ if is_health_check(request.target, revision.config.gateway.health_path.as_deref()) => {
+            match request.method {
+                "GET" | "HEAD" => Plan::Health,
+                _ => Plan::Refuse(Refusal::MethodNotAllowed, "GET, HEAD"),
+            }
+        }
         Err(refusal) => Plan::Refuse(refusal, ""),
         Ok(()) if leaving && is_refused_when_leaving(request.method, standing.served_before) => {
             Plan::Refuse(Refusal::Draining, "")
@@ -85,6 +95,13 @@ pub(crate) fn plan(
     };
     let access = RequestLine::of(session, request);
     Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
+}
+
+/// Whether a target is that of `gateway.health_path`, with any query.
+fn is_health_check(target: &str, health_path: Option<&str>) -> bool {
+    health_path
+        .and_then(|path| target.strip_prefix(path))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('?'))
 }
 
 /// Whether a request is refused once the gateway is draining: a further request on an old connection, and a POST, which

@@ -40,6 +40,12 @@ pub(crate) fn refusal(shape: &Shape, refusal: Refusal, allow: &str) -> Vec<u8> {
     write(shape, refusal.status(), &fields, body.to_string().as_bytes())
 }
 
+/// The status and the whole answer to a health check of a load balancer.
+pub(crate) fn health(shape: &Shape, draining: bool) -> (u16, Vec<u8>) {
+    let (status, body) = if draining { (503, "draining\n") } else { (200, "serving\n") };
+    (status, write(shape, status, &[("Content-Type", "text/plain")], body.as_bytes()))
+}
+
 /// An answer of the stream manager: status, content type and body unchanged, with a `Cache-Status` field (RFC 9211).
 /// `now` is on the clock of `Answers::now`.
 pub(crate) fn answer(shape: &Shape, answer: &Answer, by: CacheStatus, now: u64) -> Vec<u8> {

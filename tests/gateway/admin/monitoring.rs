@@ -2,6 +2,8 @@
 
 use crate::harness::whip::{ANSWER, SDP, post};
 use crate::harness::{Frame, Gate, Reply, Request, TestBed, eventually};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 
 #[test]
 fn the_log_names_the_session_and_tells_no_secret() {
@@ -58,6 +60,63 @@ fn the_admin_listener_answers_monitoring() {
     let page = bed.gateway.admin_get("/metrics");
     assert!(page.field("content-type").is_some_and(|t| t.contains("text")));
     assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[("code", "no_such_route")]), 1.0);
+}
+
+#[test]
+fn idle_connections_to_the_admin_listener_are_bounded_and_keep_no_other_out() {
+    let bed = TestBed::start();
+    let open_files = || bed.gateway.metric("process_open_fds", &[]);
+    let before = open_files();
+    let idle: Vec<_> = (0..300).map(|_| TcpStream::connect(bed.workspace.admin()).unwrap()).collect();
+    eventually("the oldest connections make room", || {
+        bed.gateway.metric("tidegate_admin_connections_cut_total", &[("how", "limit")]) >= 230.0
+    });
+    assert_eq!(bed.gateway.admin_get("/readyz").status(), 200);
+    let grown = open_files() - before;
+    assert!(grown < 100.0, "{grown} descriptors for 300 connections");
+    drop(idle);
+}
+
+#[test]
+fn log_lines_that_wait_for_a_slow_reader_are_bounded_in_bytes_and_lost_ones_are_counted() {
+    // a pipe that is not read takes 64 KiB
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let bed = TestBed::with(|config, _| {
+        config.set("limits.target_size", "60KiB");
+        config.set("limits.head_size", "64KiB");
+        config.set("log.access", format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd()));
+    });
+    drop(writer);
+    let request = Request::get(&format!("/{}", "x".repeat(60_000))).bytes();
+    let mut client = bed.client();
+    let mut ask = |n: usize| {
+        for _ in 0..n {
+            client.send(&request);
+            assert_eq!(client.read_response().status(), 404);
+        }
+    };
+    let dropped = || bed.gateway.metric("tidegate_log_lines_dropped_total", &[]);
+    ask(20);
+    assert_eq!(dropped(), 0.0);
+    let before = bed.gateway.memory();
+    ask(1200);
+    let grown = bed.gateway.memory().saturating_sub(before);
+    assert!(grown < 32 << 20, "memory grew by {grown} bytes for 72 MB of lines");
+    assert!(dropped() > 800.0, "{} lines", dropped());
+    let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let reports = || bed.gateway.stderr().matches("log lines lost").count();
+    eventually("the loss is reported", || reports() > 0);
+    assert_eq!(bed.get("/nowhere").status(), 404);
+    assert_eq!(reports(), 1, "it is said once");
+    drop(bed);
+    reading.join().unwrap().unwrap();
+}
+
+#[test]
+fn lines_of_an_access_log_on_a_full_disk_are_counted() {
+    let bed = TestBed::with(|config, _| config.set("log.access", "/dev/full"));
+    bed.get("/nowhere").assert_refusal(404, "no_such_route");
+    bed.gateway.wait_for_metric("tidegate_log_lines_dropped_total", &[], 1.0);
 }
 
 #[test]

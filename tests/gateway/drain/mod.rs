@@ -1,4 +1,5 @@
 //! Shutdown: the gateway ends every session in order, within the configured time, and then exits.
 
+mod health;
 mod order;
 mod sessions;

@@ -319,6 +319,34 @@ fn lists_are_stored_for_a_moment() {
 }
 
 #[test]
+fn a_list_is_passed_on_and_stored_up_to_the_configured_size() {
+    let list = |size: usize| {
+        let entry = r#"{"name":"stream1","scope":"live","serverAddress":"10.9.9.9"},"#;
+        let list = format!("[{}]", entry.repeat(size / entry.len()).trim_end_matches(','));
+        format!("{list}{}", " ".repeat(size - list.len()))
+    };
+    let target = "/streammanager/api/4.0/event/list";
+    for (configured, most) in [(None, 4 << 20), (Some("1KiB"), 1 << 10)] {
+        let bed = TestBed::with(|config, _| {
+            // the size of requests and of nodes' answers does not matter
+            config.set("limits.body_max", "1KiB");
+            if let Some(size) = configured {
+                config.set("answers.body_max", size);
+            }
+        });
+        for size in [most / 16, most].into_iter().filter(|size| *size > 100) {
+            let body = list(size);
+            bed.manager.answer("", Reply::json(200, body.clone()));
+            eventually("the list of this size", || bed.get(target).body == body.as_bytes());
+            assert_eq!(cache_status(&bed.get(target)), "hit", "{size} bytes");
+        }
+        bed.manager.answer("", Reply::json(200, list(most + 1)));
+        eventually("the refusal of a longer list", || bed.get(target).status() == 502);
+        bed.get(target).assert_refusal(502, "manager_failed");
+    }
+}
+
+#[test]
 fn stored_answers_take_no_more_memory_than_configured() {
     let bed = TestBed::with(|config, _| {
         config.set("answers.subscribe_ttl", "60s");
@@ -337,6 +365,25 @@ fn stored_answers_take_no_more_memory_than_configured() {
     (40..540).for_each(&mut ask);
     let grown = bed.gateway.memory().saturating_sub(before);
     assert!(grown < 8 << 20, "memory grew by {grown} bytes for 30 MB of answers");
+}
+
+#[test]
+fn the_content_types_of_stored_answers_count_against_the_configured_memory() {
+    let bed = TestBed::with(|config, _| {
+        config.set("answers.missing_ttl", "60s");
+        config.set("answers.capacity", "1MiB");
+    });
+    bed.manager.answer("", Reply::json(404, "{}").content_type(&format!("x/{}", "x".repeat(60_000))));
+    let mut client = bed.client();
+    let mut ask = |n: usize| {
+        let response = client.get(&format!("/streammanager/api/4.0/event/live/s{n}?action=subscribe"));
+        assert_eq!(response.status(), 404);
+    };
+    (0..40).for_each(&mut ask);
+    let before = bed.gateway.memory();
+    (40..540).for_each(&mut ask);
+    let grown = bed.gateway.memory().saturating_sub(before);
+    assert!(grown < 8 << 20, "memory grew by {grown} bytes for 30 MB of content types");
 }
 
 #[test]

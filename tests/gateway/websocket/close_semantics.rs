@@ -31,6 +31,47 @@ fn a_close_passes_byte_for_byte_from_either_side() {
 }
 
 #[test]
+fn a_close_that_the_other_side_answers_by_ending_its_connection_comes_back() {
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    for close in [Frame::empty_close(), Frame::close(1000, "bye"), Frame::close(4711, "é")] {
+        for (by_client, reset) in [(true, false), (true, true), (false, false), (false, true)] {
+            let (client, node) = bed.relay(&listener);
+            let (mut first, mut second) = if by_client { (client, node) } else { (node, client) };
+            first.send_frame(close.clone());
+            assert_eq!(second.read_frame(), close);
+            if reset {
+                second.reset();
+            } else {
+                drop(second);
+            }
+            assert_eq!(first.read_frame(), close, "by client: {by_client}, reset: {reset}");
+            assert_eq!(first.expect_end(), End::Clean, "by client: {by_client}, reset: {reset}");
+        }
+    }
+    bed.gateway.wait_for_metric("tidegate_ends_total", &[("how", "close")], 12.0);
+}
+
+#[test]
+fn an_illegal_close_that_the_other_side_answers_by_ending_its_connection_gets_1002() {
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let bad = [0, 999, 1004, 1005, 1006].map(|code| Frame::close(code, ""));
+    let not_utf8 = Frame::new(Frame::CLOSE, [3, 0xe8, 0xff]);
+    for close in bad.iter().chain([&not_utf8]) {
+        for by_client in [true, false] {
+            let (client, node) = bed.relay(&listener);
+            let (mut first, mut second) = if by_client { (client, node) } else { (node, client) };
+            first.send_frame(close.clone());
+            assert_eq!(second.read_frame(), *close);
+            drop(second);
+            first.expect_close(1002);
+            assert_eq!(first.expect_end(), End::Clean, "by client: {by_client}, {close:?}");
+        }
+    }
+}
+
+#[test]
 fn the_last_frame_reaches_the_node_before_the_close() {
     let bed = TestBed::start();
     let listener = bed.node(1);
@@ -149,7 +190,8 @@ fn an_unanswered_close_ends_the_session_after_the_close_timeout() {
     client.send_frame(Frame::empty_close());
     assert_eq!(node.read_frame(), Frame::empty_close());
     node.expect_end();
-    client.expect_end();
+    assert_eq!(client.read_frame(), Frame::empty_close(), "the client closed in good order");
+    assert_eq!(client.expect_end(), End::Clean);
 }
 
 #[test]

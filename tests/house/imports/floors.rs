@@ -24,6 +24,7 @@ pub const FLOORS: &[Floor] = &[
             &["process", "exit"],
             &["start"],
             &["stream_manager", "log", "systemd", "signals"],
+            &["log_queue", "cpu_time"],
         ],
     },
     Floor {

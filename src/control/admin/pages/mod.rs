@@ -4,6 +4,7 @@
 //! delays a session.
 
 use crate::control::admin::{api, guard};
+use crate::control::log_queue;
 use crate::control::process::process_stats::process_stats;
 use crate::control::process::reload_report::ReloadReport;
 use crate::control::process::state::{Phase, ProcessState};
@@ -84,6 +85,8 @@ async fn metrics(State(state): State<Arc<ProcessState>>, headers: HeaderMap) -> 
         driver: state.driver().to_owned(),
         revision: state.served().revision,
         process: process_stats(state.started_at),
+        log_lines_lost: log_queue::lost_lines(),
+        admin_cuts: state.admin_cuts.counted(),
     };
     let page = page::write(&state.metrics, &facts, dialect);
     ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()

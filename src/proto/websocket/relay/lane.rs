@@ -2,7 +2,16 @@
 
 use crate::proto::websocket::frame::{FrameRules, Scanner, Side};
 
-/// A Close frame that the gateway wants to send.
+/// What the gateway wants to insert into a lane as its last frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PendingClose {
+    /// A Close for a reason of the gateway's own.
+    Own(GatewayClose),
+    /// The answer to the Close of the lane's far end, which the lane's side did not give: the same code and reason.
+    Answer,
+}
+
+/// A Close frame of the gateway's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GatewayClose {
     /// Close code, one of [`code`] or the configured `drain_close_code`.
@@ -24,7 +33,7 @@ pub(crate) mod code {
 pub(crate) struct Lane {
     pub(crate) scanner: Scanner,
     /// To be inserted at the next frame boundary.
-    pub(crate) pending_close: Option<GatewayClose>,
+    pub(crate) pending_close: Option<PendingClose>,
     /// Nothing is forwarded any more: a Close went through this lane, from its side or from the gateway.
     pub(crate) shut: bool,
     /// Its side sent a Close frame, or an illegal frame after which no boundary can be found.

@@ -1,9 +1,12 @@
 //! The state machine of a relay: what each event does to the two lanes.
 
 use crate::proto::millis::Millis;
-use crate::proto::websocket::frame::{FrameFault, FrameRules, Scan, Side, write_close, write_ping};
+use crate::proto::websocket::close;
+use crate::proto::websocket::frame::{
+    FrameFault, FrameRules, Scan, Side, write_close, write_close_answer, write_ping,
+};
 use crate::proto::websocket::relay::end::{By, End, How};
-use crate::proto::websocket::relay::lane::{GatewayClose, Lane, code};
+use crate::proto::websocket::relay::lane::{GatewayClose, Lane, PendingClose, code};
 use crate::proto::websocket::relay::rules::RelayRules;
 
 /// The state of one relay: both lanes, the deadlines, and the end once there is one. It holds no bytes but a cut header.
@@ -141,8 +144,10 @@ impl Relay {
     }
 
     /// The connection of `from` was read to its end: no more bytes come from it. Inside a frame the end is
-    /// [`How::Truncated`]; at a frame boundary it is [`How::Lost`], and the other side gets a Close (1001 or 1014).
+    /// [`How::Truncated`]; at a frame boundary it is [`How::Lost`], and the other side gets a Close: the answer to its own
+    /// Close if it sent one, otherwise 1001 or 1014.
     pub fn eof(&mut self, from: Side, now: Millis) {
+        let other_closed = self.lane(from.other()).scanner.has_closed();
         let lane = self.lane_mut(from);
         if std::mem::replace(&mut lane.eof, true) || lane.shut {
             return;
@@ -150,9 +155,15 @@ impl Relay {
         let truncated = !lane.scanner.at_boundary();
         lane.shut = truncated;
         if !truncated {
-            lane.pending_close = Some(match from {
-                Side::Client => GatewayClose { code: code::GOING_AWAY, reason: "client lost" },
-                Side::Node => GatewayClose { code: code::BAD_GATEWAY, reason: "origin lost" },
+            // a Close that waits already has the cause that came first
+            lane.pending_close.get_or_insert(match from {
+                _ if other_closed => PendingClose::Answer,
+                Side::Client => {
+                    PendingClose::Own(GatewayClose { code: code::GOING_AWAY, reason: "client lost" })
+                }
+                Side::Node => {
+                    PendingClose::Own(GatewayClose { code: code::BAD_GATEWAY, reason: "origin lost" })
+                }
             });
         }
         let how = if truncated { How::Truncated } else { How::Lost };
@@ -214,7 +225,7 @@ impl Relay {
     fn set_pending_close(&mut self, client: u16, node: u16, reason: &'static str) {
         for (lane, code) in [(&mut self.node, client), (&mut self.client, node)] {
             if !lane.shut {
-                lane.pending_close = Some(GatewayClose { code, reason });
+                lane.pending_close = Some(PendingClose::Own(GatewayClose { code, reason }));
             }
         }
     }
@@ -224,11 +235,26 @@ impl Relay {
         self.closing_since.get_or_insert(now);
     }
 
+    /// Prepares the answer to each Close that got none within `close_timeout`: the side that sent it closed in good order.
+    fn answer_unanswered(&mut self) {
+        for side in Side::ALL {
+            let closed = self.lane(side).scanner.has_closed();
+            let answers = self.lane_mut(side.other());
+            if closed && !answers.shut {
+                answers.pending_close.get_or_insert(PendingClose::Answer);
+            }
+        }
+    }
+
     /// Checks all deadlines at `now`. `listening`: whether the gateway reads from the client at present. It does not while
     /// the node is slow, and then the client's silence has no meaning, so it is not counted.
     pub fn tick(&mut self, rules: &RelayRules, now: Millis, listening: bool) -> Tick {
         if let Some(since) = self.closing_since {
-            return if now.saturating_sub(since) >= rules.close_timeout { Tick::Cut } else { Tick::Go };
+            if now.saturating_sub(since) < rules.close_timeout {
+                return Tick::Go;
+            }
+            self.answer_unanswered();
+            return Tick::Cut;
         }
         let over = |limit: Option<Millis>, since: Millis| {
             limit.is_some_and(|limit| now.saturating_sub(since) >= limit)
@@ -253,16 +279,23 @@ impl Relay {
 
     /// Appends the gateway's own frame for `to`, a Close or a Ping, to `out`, if there is one and the lane is at a frame
     /// boundary. All bytes forwarded to `to` so far have to stand before it. The id `session` is added to the reason of a
-    /// Close; `mask` is used for frames to the node only, whose client the gateway is (RFC 6455 5.3).
+    /// Close of the gateway's own; `mask` is used for frames to the node only, whose client the gateway is (RFC 6455 5.3).
     pub fn insert(&mut self, to: Side, session: &str, mask: [u8; 4], now: Millis, out: &mut Vec<u8>) {
         let lane = self.lane_mut(to.other());
         if lane.shut || !lane.scanner.at_boundary() {
             return;
         }
-        if let Some(GatewayClose { code, reason }) = lane.pending_close.take() {
+        if let Some(close) = lane.pending_close.take() {
             lane.shut = true;
             self.closing_since.get_or_insert(now);
-            write_close(to, code, &format!("{reason} {session}"), mask, out);
+            let own = |code, reason, out| write_close(to, code, &format!("{reason} {session}"), mask, out);
+            match close {
+                PendingClose::Own(GatewayClose { code, reason }) => own(code, reason, out),
+                PendingClose::Answer => match self.lane(to).scanner.close_payload() {
+                    Some(payload) if close::is_legal(&payload) => write_close_answer(to, &payload, mask, out),
+                    _ => own(code::PROTOCOL, "illegal close", out),
+                },
+            }
         } else if to == Side::Client && std::mem::take(&mut self.ping_wanted) {
             write_ping(to, mask, out);
             self.client.scanner.expect_pong();

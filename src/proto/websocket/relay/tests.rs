@@ -58,6 +58,86 @@ fn a_node_lost_at_a_boundary_becomes_a_close_1014() {
     assert_eq!(relay.end(), Some(End { by: By::Node, how: How::Lost }));
 }
 
+/// An unmasked Close of a node, or a Close of a client with the mask zero.
+fn close(by: Side, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).expect("at most 125 bytes");
+    match by {
+        Side::Client => [&[0x88, 0x80 | len, 0, 0, 0, 0], payload].concat(),
+        Side::Node => [&[0x88, len], payload].concat(),
+    }
+}
+
+#[test]
+fn a_close_that_the_other_side_leaves_unanswered_is_answered_with_the_same_code_and_reason() {
+    let reason = [&[0x0f_u8, 0xa7][..], &[b'r'; 123]].concat();
+    for (by, payload) in Side::ALL.into_iter().flat_map(|by| {
+        [&b""[..], &[3, 0xe8], &[3, 0xe8, b'b', b'y', b'e'], &[0x0f, 0xa7, 0xc3, 0xa9], &reason]
+            .map(|payload| (by, payload))
+    }) {
+        let answer = close(by.other(), payload);
+        for pieces in [1, 2, 200] {
+            let mut relay = Relay::new(&RULES, 0);
+            for piece in close(by, payload).chunks(pieces) {
+                pass(&mut relay, by, piece);
+            }
+            relay.eof(by.other(), 0);
+            assert_eq!(inserted(&mut relay, by, 0), answer, "{by:?}, pieces of {pieces}");
+            assert!(relay.may_finish(by));
+            assert_eq!(relay.end(), Some(End { by: by.into(), how: How::Close }));
+        }
+        let mut relay = Relay::new(&RULES, 0);
+        pass(&mut relay, by, &close(by, payload));
+        assert_eq!(relay.tick(&RULES, RULES.close_timeout, true), Tick::Cut);
+        assert_eq!(inserted(&mut relay, by, RULES.close_timeout), answer, "{by:?}, no answer in time");
+    }
+}
+
+#[test]
+fn the_mask_of_a_client_is_taken_off_its_close_before_it_is_sent_back() {
+    let sent = [0x88, 0x85, 1, 2, 3, 4, 3 ^ 1, 0xe8 ^ 2, b'b' ^ 3, b'y' ^ 4, b'e' ^ 1];
+    for pieces in 1..=sent.len() {
+        let mut relay = Relay::new(&RULES, 0);
+        for piece in sent.chunks(pieces) {
+            pass(&mut relay, Side::Client, piece);
+        }
+        relay.eof(Side::Node, 0);
+        assert_eq!(inserted(&mut relay, Side::Client, 0), b"\x88\x05\x03\xe8bye");
+    }
+}
+
+#[test]
+fn an_illegal_close_that_is_left_unanswered_gets_1002() {
+    let code = |code: u16| code.to_be_bytes().to_vec();
+    let bad = [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, u16::MAX].map(code);
+    let not_utf8 = [&code(1000)[..], &[0xff]].concat();
+    for (by, payload) in
+        Side::ALL.into_iter().flat_map(|by| bad.iter().chain([&not_utf8]).map(move |bad| (by, bad)))
+    {
+        let mut relay = Relay::new(&RULES, 0);
+        assert_eq!(pass(&mut relay, by, &close(by, payload)), close(by, payload), "it is forwarded as it is");
+        relay.eof(by.other(), 0);
+        assert_eq!(close_of(&inserted(&mut relay, by, 0)), (1002, "illegal close id".to_owned()));
+    }
+    for good in [1000, 1003, 1007, 1014, 3000, 4999] {
+        let mut relay = Relay::new(&RULES, 0);
+        pass(&mut relay, Side::Client, &close(Side::Client, &code(good)));
+        relay.eof(Side::Node, 0);
+        assert_eq!(close_of(&inserted(&mut relay, Side::Client, 0)), (good, String::new()));
+    }
+}
+
+#[test]
+fn a_loss_does_not_replace_the_close_of_an_earlier_cause() {
+    let mut relay = Relay::new(&RULES, 0);
+    pass(&mut relay, Side::Client, b"\x83\x80\0\0\0\0");
+    relay.eof(Side::Node, 0);
+    assert_eq!(close_of(&inserted(&mut relay, Side::Client, 0)).0, 1002);
+    let mut relay = Relay::new(&RULES, 0);
+    relay.drain(1012);
+    relay.eof(Side::Node, 0);
+    assert_eq!(close_of(&inserted(&mut relay, Side::Client, 0)).0, 1012);
+}
+
 #[test]
 fn a_node_lost_inside_a_frame_truncates_the_stream() {
     let mut relay = Relay::new(&RULES, 0);
