@@ -213,14 +213,9 @@ impl Scanner {
             scan.data |= take > 0 && self.payload != Payload::Ping;
             scan.forward.end = at;
             scan.used = at;
-            if self.payload == Payload::Close {
-                if let Some(close) = &mut self.close {
-                    close.append(&bytes[at - take..at]);
-                }
-                if self.left == 0 {
-                    scan.close = true;
-                    return Ok(scan);
-                }
+            if self.payload == Payload::Close && self.pass_close(&bytes[at - take..at]) {
+                scan.close = true;
+                return Ok(scan);
             }
             let moved = at > start || scan.held.len > 0;
             if at == bytes.len() || (stop && moved && self.left == 0) {
@@ -241,8 +236,11 @@ impl Scanner {
                     return Ok(scan);
                 }
                 Front::Header(header) => {
-                    self.begin(&header, &bytes[at..at + header.size], &mut scan);
                     at += header.size;
+                    self.begin(&header, &mut scan);
+                    if self.payload == Payload::Close {
+                        self.begin_close(&bytes[..at]);
+                    }
                 }
             }
         }
@@ -264,8 +262,10 @@ impl Scanner {
                 }
                 Front::Header(header) => {
                     scan.held = std::mem::take(&mut self.held);
-                    let held = scan.held;
-                    self.begin(&header, &held.as_slice()[..header.size], scan);
+                    self.begin(&header, scan);
+                    if self.payload == Payload::Close {
+                        self.begin_close(scan.held.as_slice());
+                    }
                     // while a Pong is due, payload that may belong to it is held back together with the header
                     self.left -= u64::from(scan.held.len) - header.size as u64;
                     return Ok(true);
@@ -281,18 +281,31 @@ impl Scanner {
         scan.pong = true;
     }
 
-    /// Begins the frame of `header`, whose bytes are `raw`.
-    fn begin(&mut self, header: &Header, raw: &[u8], scan: &mut Scan) {
+    /// Keeps the mask of a Close, whose header ends where `bytes` end. Apart, so that other frames do not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn begin_close(&mut self, bytes: &[u8]) {
+        let mask = match self.side {
+            Side::Client => bytes.last_chunk().copied().unwrap_or_default(),
+            Side::Node => [0; 4],
+        };
+        self.close = Some(Box::new(SentClose::new(mask)));
+    }
+
+    /// Keeps bytes of the payload of a Close; true if it ends with them.
+    #[cold]
+    #[inline(never)]
+    fn pass_close(&mut self, bytes: &[u8]) -> bool {
+        if let Some(close) = &mut self.close {
+            close.append(bytes);
+        }
+        self.left == 0
+    }
+
+    fn begin(&mut self, header: &Header, scan: &mut Scan) {
         self.left = header.len;
         self.payload = match header.opcode {
-            CLOSE => {
-                let mask = match self.side {
-                    Side::Client => raw.last_chunk().copied().unwrap_or_default(),
-                    Side::Node => [0; 4],
-                };
-                self.close = Some(Box::new(SentClose::new(mask)));
-                Payload::Close
-            }
+            CLOSE => Payload::Close,
             PING | PONG => Payload::Ping,
             _ => Payload::Data,
         };
