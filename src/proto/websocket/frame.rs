@@ -213,9 +213,14 @@ impl Scanner {
             scan.data |= take > 0 && self.payload != Payload::Ping;
             scan.forward.end = at;
             scan.used = at;
-            if self.payload == Payload::Close && self.pass_close(&bytes[at - take..at]) {
-                scan.close = true;
-                return Ok(scan);
+            if self.payload == Payload::Close {
+                if let Some(close) = &mut self.close {
+                    close.append(&bytes[at - take..at]);
+                }
+                if self.left == 0 {
+                    scan.close = true;
+                    return Ok(scan);
+                }
             }
             let moved = at > start || scan.held.len > 0;
             if at == bytes.len() || (stop && moved && self.left == 0) {
@@ -290,16 +295,6 @@ impl Scanner {
             Side::Node => [0; 4],
         };
         self.close = Some(Box::new(SentClose::new(mask)));
-    }
-
-    /// Keeps bytes of the payload of a Close; true if it ends with them.
-    #[cold]
-    #[inline(never)]
-    fn pass_close(&mut self, bytes: &[u8]) -> bool {
-        if let Some(close) = &mut self.close {
-            close.append(bytes);
-        }
-        self.left == 0
     }
 
     fn begin(&mut self, header: &Header, scan: &mut Scan) {
