@@ -135,7 +135,7 @@ keys! {
         message_max: OrOff<Size<u64, 125, { 64 * KIB * MIB }>> = default r#""64KiB""#,
         ping_interval: OrOff<Span> = default r#""15s""#,
         pong_timeout: Span = default r#""10s""#,
-        idle: OrOff<Span> = default r#""10m""#,
+        idle: OrOff<Span> = default r#""off""#,
         lifetime: OrOff<Span> = default r#""off""#,
         close_timeout: Span = default r#""5s""#,
     }

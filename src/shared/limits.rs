@@ -81,7 +81,7 @@ struct ClientQuota {
 }
 
 /// A slot among the pending handshakes. It counts against an address, and may be taken over by another connection, only after
-/// [`HandshakePermit::charge_to`]. It is handed on in a box: the future of a session would hold it several times.
+/// `HandshakePermit::charge_to`. It is handed on in a box: the future of a session would hold it several times.
 #[derive(Debug)]
 pub struct HandshakePermit {
     limiter: Arc<Limiter>,
@@ -146,7 +146,7 @@ impl Limiter {
     }
 
     /// Takes a slot for one more handshake of the session `id` of `worker`, and charges it to the address of its client if that
-    /// is known already; see [`HandshakePermit::charge_to`]. When `limits.handshakes` are pending, the oldest handshake of the
+    /// is known already; see `HandshakePermit::charge_to`. When `limits.handshakes` are pending, the oldest handshake of the
     /// address that has most of them makes room.
     ///
     /// Fails with [`Refusal::TooMany`] over the share of the address, and with [`Refusal::Overloaded`] when no handshake can

@@ -1,5 +1,5 @@
 //! The supervisor: sees the process through its phases. It lets the workers accept connections, waits for an event that ends
-//! the process, and lets the workers drain ([`drain`]).
+//! the process, and lets the workers drain (`drain`).
 //!
 //! It runs on the main thread, which only ever sleeps in a wait for events.
 

@@ -213,14 +213,9 @@ impl Scanner {
             scan.data |= take > 0 && self.payload != Payload::Ping;
             scan.forward.end = at;
             scan.used = at;
-            if self.payload == Payload::Close {
-                if let Some(close) = &mut self.close {
-                    close.append(&bytes[at - take..at]);
-                }
-                if self.left == 0 {
-                    scan.close = true;
-                    return Ok(scan);
-                }
+            if self.payload == Payload::Close && self.keep_close(bytes, at - take, at) {
+                scan.close = true;
+                return Ok(scan);
             }
             let moved = at > start || scan.held.len > 0;
             if at == bytes.len() || (stop && moved && self.left == 0) {
@@ -295,6 +290,16 @@ impl Scanner {
             Side::Node => [0; 4],
         };
         self.close = Some(Box::new(SentClose::new(mask)));
+    }
+
+    /// Keeps the payload of a Close in `bytes[from..to]`. True when the Close is whole. Apart, as [`Scanner::begin_close`].
+    #[cold]
+    #[inline(never)]
+    fn keep_close(&mut self, bytes: &[u8], from: usize, to: usize) -> bool {
+        if let Some(close) = &mut self.close {
+            close.append(&bytes[from..to]);
+        }
+        self.left == 0
     }
 
     fn begin(&mut self, header: &Header, scan: &mut Scan) {

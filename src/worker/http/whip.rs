@@ -287,10 +287,9 @@ fn start(
     let (sender, answer) = oneshot::channel();
     let (metrics, permit) = (Arc::clone(&session.worker.metrics), permit.cloned());
     runtime::spawn(guarded(metrics, async move {
-        let _permit = permit;
-        let (answered, accepted) = match exchange::exchange(&admitted, &request, limits).await {
-            Ok(answered) => (Ok(answered), None),
-            Err(ExchangeFault { fault, accepted }) => (Err(fault), accepted),
+        let (answered, sock, accepted) = match exchange::exchange(&admitted, &request, limits).await {
+            Ok((answered, sock)) => (Ok(answered), Some(sock), None),
+            Err(ExchangeFault { fault, accepted }) => (Err(fault), None, accepted),
         };
         let made = match sender.send(answered) {
             Err(Ok(answered)) if matches!(answered.status, 200..=299) => Some(answered.location),
@@ -298,6 +297,10 @@ fn start(
         };
         if let (Some(location), Some(undo)) = (made, undo) {
             undo.run(&worker, &admitted, location.as_deref(), limits).await;
+        }
+        drop(permit);
+        if let Some(sock) = sock {
+            exchange::await_end(sock).await;
         }
     }));
     answer
@@ -370,7 +373,10 @@ impl Undo {
             fields: self.fields.clone(),
         };
         let outcome = match exchange::exchange(admitted, &forward.head(), limits).await {
-            Ok(_) => DialOutcome::Connected,
+            Ok((_, sock)) => {
+                exchange::await_end(sock).await;
+                DialOutcome::Connected
+            }
             Err(ExchangeFault { fault, .. }) => fault.outcome(),
         };
         worker.metrics.dials[outcome as usize].add(1);

@@ -57,19 +57,37 @@ pub(crate) struct Answered {
     pub body: Vec<u8>,
 }
 
+/// How long a node may take to end the connection after its answer; then the gateway ends it.
+const NODE_END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Waits until the node has ended the connection, which the request asked for, or has had its time. The side that ends a
+/// connection first keeps its port for a minute (TIME_WAIT), and a gateway has only some 28,000 ports for each node.
+pub(crate) async fn await_end(sock: Sock) {
+    let mut rest = Vec::new();
+    let ended = async {
+        while rest.len() < REST_MAX && matches!(connect::receive(&sock, &mut rest).await, Ok(1..)) {}
+    };
+    // the end, an error and the time being up are all the same here
+    let _ = runtime::timeout(NODE_END_TIMEOUT, ended).await;
+}
+
+/// Most bytes behind an answer that are read and discarded while the gateway waits for the end of the connection.
+const REST_MAX: usize = 64 * 1024;
+
 /// Sends `request`, head and body, to a node on a new connection. Fails with [`DialFault::BadHandshake`] when the answer is
-/// no valid HTTP, has a larger body than allowed, or ends early.
+/// no valid HTTP, has a larger body than allowed, or ends early. The socket is for [`await_end`].
 pub(crate) async fn exchange(
     admitted: &Admitted,
     request: &[u8],
     limits: ExchangeLimits,
-) -> Result<Answered, ExchangeFault> {
+) -> Result<(Answered, Sock), ExchangeFault> {
     let accepted = Cell::new(None);
     let talk = async {
         let sock = connect::connect(admitted, limits.connect_timeout).await?;
-        runtime::timeout(limits.answer_timeout, talk(&sock, request, limits, &accepted))
+        let answered = runtime::timeout(limits.answer_timeout, talk(&sock, request, limits, &accepted))
             .await
-            .unwrap_or(Err(DialFault::UpgradeTimeout))
+            .unwrap_or(Err(DialFault::UpgradeTimeout))?;
+        Ok((answered, sock))
     };
     talk.await.map_err(|fault| ExchangeFault { fault, accepted: accepted.take() })
 }

@@ -1,4 +1,5 @@
 //! A relayed session: sockets on both legs, and bytes of one side on their way to the other.
 
+mod leg;
 pub(crate) mod pump;
 pub(crate) mod splice;

@@ -10,22 +10,23 @@ use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
-use crate::worker::io::fairness::{Backlog, ReadSize, STEPS_MAX};
+use crate::worker::io::fairness::{ReadSize, STEPS_MAX};
 use crate::worker::io::keepalive;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
 use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::wake::Wake;
+use crate::worker::relay::leg::{Leg, NodeEnd, poll};
 use crate::worker::relay::splice::Splicer;
 use crate::worker::session::access_log;
 use crate::worker::session::access_log::Carried;
 use crate::worker::session::context::Session;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 /// A session whose handshakes are done on both legs: what a relay starts with.
 pub(crate) struct RelayStart {
@@ -84,35 +85,6 @@ pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelaySt
     pump.report(&active);
 }
 
-/// Polls a wait for readiness that lasts over many wakes. It is armed when it is wanted and not armed yet. True when the
-/// socket is ready; then `woke` is set too.
-fn poll<F: Future<Output = ()>>(
-    mut slot: Pin<&mut Option<F>>,
-    want: bool,
-    arm: impl FnOnce() -> F,
-    cx: &mut Context<'_>,
-    woke: &mut bool,
-) -> bool {
-    if want && slot.is_none() {
-        slot.set(Some(arm()));
-    }
-    let ready = slot.as_mut().as_pin_mut().is_some_and(|wait| wait.poll(cx).is_ready());
-    if ready {
-        slot.set(None);
-        *woke = true;
-    }
-    ready
-}
-
-/// What is known of one leg's socket: whether it can be read and written now, and whether the gateway has closed its writing end.
-#[derive(Debug, Default)]
-struct Leg {
-    readable: bool,
-    writable: bool,
-    finished: bool,
-    backlog: Backlog,
-}
-
 /// The waits that are needed now.
 struct Wants {
     client_in: bool,
@@ -143,6 +115,8 @@ struct Pump<'s> {
     bytes: [u64; 2],
     /// How much of both is in the metrics already.
     counted: ([u64; 2], [u64; 2]),
+    /// The wait for the node to end its connection.
+    node_end: NodeEnd,
 }
 
 impl<'s> Pump<'s> {
@@ -164,6 +138,7 @@ impl<'s> Pump<'s> {
             frames: [0; 2],
             bytes: [0; 2],
             counted: ([0; 2], [0; 2]),
+            node_end: NodeEnd::default(),
         }
     }
 
@@ -225,10 +200,10 @@ impl<'s> Pump<'s> {
         self.insert(Side::Client, now);
         self.insert(Side::Node, now);
         self.finish_client(now);
-        self.finish_node();
+        self.finish_node(now);
         self.note_stalls(now);
         self.account();
-        self.session.wake_handle.set_due(self.relay.next_due(&self.rules));
+        self.session.wake_handle.set_due(self.relay.next_due(&self.rules).min(self.node_end.due()));
         self.is_over()
     }
 
@@ -373,11 +348,16 @@ impl<'s> Pump<'s> {
         }
     }
 
-    /// Sends FIN to the node, once nothing more goes to it.
-    fn finish_node(&mut self) {
-        if !self.node.finished && self.relay.may_finish(Side::Node) && self.node_outbox.is_empty() {
+    /// Sends FIN to the node, once nothing more goes to it and the node had its time to end the connection first.
+    fn finish_node(&mut self, now: Millis) {
+        if self.node.finished || !self.relay.may_finish(Side::Node) || !self.node_outbox.is_empty() {
+            return;
+        }
+        let is_expected = self.relay.has_closed(Side::Node) && !self.relay.is_eof(Side::Node);
+        if !is_expected || self.node_end.is_overdue(now, self.rules.close_timeout) {
             self.node_sock.finish();
             self.node.finished = true;
+            self.node_end = NodeEnd::default();
         }
     }
 

@@ -3,7 +3,7 @@
 use super::handshake::{ONLY_13, client_with, pending_output, with_short_timeouts};
 use crate::harness::client::config;
 use crate::harness::flood::{Attack, FloodBed, size, wait_until_ended};
-use crate::harness::{Request, eventually};
+use crate::harness::{Request, TestBed, eventually};
 use rustls::ClientConnection;
 use std::io::{Read, Write};
 
@@ -195,4 +195,23 @@ fn absurd_client_hellos_are_answered_or_ended_without_harm_to_other_clients() {
     eventually("all failures are counted", || {
         flood.bed.gateway.metric("tidegate_tls_handshake_failures_total", &[]) == attackers as f64
     });
+}
+
+/// rustls 0.23 refuses such names before the gateway sees them. When this test fails, its version can ignore them: then the
+/// handshake should go on with the first certificate, and docs/operations.md and docs/decisions.md have to say so.
+#[test]
+fn a_server_name_that_is_no_host_name_ends_the_handshake() {
+    const ALERT: u8 = 21;
+    const HANDSHAKE: u8 = 22;
+    let bed = TestBed::start();
+    for (name, answer) in
+        [("gateway.test", HANDSHAKE), ("localhost:443", ALERT), ("[::1]", ALERT), ("xn--", ALERT)]
+    {
+        let hello = hello(&[usual_extensions(), vec![names(0, &[name.as_bytes()])]].concat());
+        let mut tcp = bed.client_builder().connect_tcp();
+        tcp.write_all(&in_records(&hello, 16_384)).unwrap();
+        let mut first = [0];
+        tcp.read_exact(&mut first).unwrap();
+        assert_eq!(first[0], answer, "{name}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::connection::End;
 use crate::harness::{Frame, Request, TestBed};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_close_passes_byte_for_byte_from_either_side() {
@@ -231,7 +232,7 @@ fn frames_sent_by_a_client_before_its_reset_reach_the_node() {
     let listener = bed.node(1);
     let (mut client, mut node) = bed.relay(&listener);
     // a client that does not read, until the gateway holds bytes back for it
-    node.tcp().set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    node.tcp().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     while node.try_send(&Frame::binary([7; 60_000]).bare()).is_ok() {}
     bed.gateway.pause();
     client.send_frame(Frame::text("last words"));
@@ -240,4 +241,21 @@ fn frames_sent_by_a_client_before_its_reset_reach_the_node() {
     bed.gateway.resume();
     assert_eq!(node.read_frame(), Frame::text("last words"));
     assert_eq!(node.read_frame(), Frame::close(1000, "bye"));
+}
+
+#[test]
+fn the_node_ends_its_connection_first_after_both_closes() {
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let (mut client, mut node) = bed.relay(&listener);
+    client.send_frame(Frame::close(1000, "bye"));
+    assert_eq!(node.read_frame(), Frame::close(1000, "bye"));
+    node.send_frame(Frame::close(1000, "bye"));
+    assert_eq!(client.read_frame(), Frame::close(1000, "bye"));
+    let closed = Instant::now();
+    assert_eq!(client.expect_end(), End::Clean, "the client does not wait for the node");
+    // a node that does not end its connection is not waited for long
+    assert_eq!(node.expect_end(), End::Clean);
+    let waited = closed.elapsed();
+    assert!(waited >= Duration::from_millis(500), "the gateway ended the node's connection after {waited:?}");
 }

@@ -331,6 +331,23 @@ fn an_early_refusal_of_a_node_that_reads_no_further_reaches_the_client_at_once()
 }
 
 #[test]
+fn the_node_ends_its_connection_first_after_its_answer() {
+    let bed = TestBed::start();
+    let listener = bed.node(1);
+    let mut client = bed.client();
+    client.send_request(&Request::new("OPTIONS", &Form::Manager.endpoint("whip", "s", bed.ip(1), "")));
+    let mut node = listener.accept();
+    node.read_head();
+    node.send(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n");
+    let answered = Instant::now();
+    assert_eq!(client.read_response().status(), 204, "the client does not wait for the node");
+    // a node that does not end its connection is not waited for long
+    node.expect_end();
+    let waited = answered.elapsed();
+    assert!(waited >= Duration::from_millis(500), "the gateway ended the node's connection after {waited:?}");
+}
+
+#[test]
 fn a_node_that_is_slow_with_the_offers_of_one_client_is_not_put_away() {
     let bed = TestBed::with(|config, _| {
         lasting_answers(config);

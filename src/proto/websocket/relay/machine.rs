@@ -324,6 +324,11 @@ impl Relay {
         self.node.eof && !self.node.closed && !self.node.scanner.at_boundary()
     }
 
+    /// Whether the side `from` has sent its Close, after which it sends nothing more.
+    pub const fn has_closed(&self, from: Side) -> bool {
+        self.lane(from).closed
+    }
+
     /// Whether the connection of `from` was read to its end.
     pub const fn is_eof(&self, from: Side) -> bool {
         self.lane(from).eof
