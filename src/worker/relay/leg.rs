@@ -29,7 +29,7 @@ impl NodeEnd {
     /// Whether the node has had its time at `now`: a second, at most half of `close_timeout`. The first call begins the wait.
     pub(crate) fn is_overdue(&mut self, now: Millis, close_timeout: Millis) -> bool {
         let timeout = NODE_END_TIMEOUT.min(close_timeout / 2);
-        now >= *self.due.get_or_insert(now.saturating_add(timeout))
+        now >= *self.due.get_or_insert_with(|| now.saturating_add(timeout))
     }
 
     /// When the wait is over; [`Millis::MAX`] while there is none.

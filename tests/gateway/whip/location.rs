@@ -30,7 +30,7 @@ fn every_location_of_a_node_becomes_a_working_path_on_the_gateway() {
             let created = bed.created(&post(&form.endpoint("whip", "s", ip, "")));
             created.assert_names_no_node(ip);
             let location = created.location().to_owned();
-            assert!(!location.contains("10.0.0") && !location.contains("fd00"), "{given}: {location}");
+            assert!(!location.contains("10.0.0") && !location.contains("fd00:"), "{given}: {location}");
             assert!(
                 location.starts_with("/as/v1/proxy/whip/live/s")
                     || location.starts_with("/live/whip/resource/s")
