@@ -22,14 +22,15 @@ class Sdk14Client extends window.StandardClient {
     const { status, headers } = await this.request(`${this.endpoint}?signal=true&${this.query()}`, 'OPTIONS')
     // SDK 15.2 stops here; 14.3 would continue without ICE servers.
     if (status !== 200 && status !== 204) throw Object.assign(new Error('OPTIONS'), { status })
+    // Without a node the gateway answers 204 and no `Session-Host`: the answer to the POST tells why.
     this.host = headers.get('session-host')
-    if (!this.host) throw new Error('expected a Session-Host in the answer to OPTIONS that the page may read')
   }
 
   async post (body, ...more) {
     const response = await this.request(`${this.endpoint}?signal=true&${this.query(...more)}`, 'POST', 'application/sdp', body)
     const sdp = await response.text()
     if (response.status !== 201) throw Object.assign(new Error(sdp), { status: response.status })
+    if (!this.host) throw new Error('expected a Session-Host in the answer to OPTIONS that the page may read')
     const location = new URL(response.headers.get('location') || this.endpoint, this.endpoint)
     this.resource = `${location.origin}${location.pathname}?${this.query()}`
     return sdp
