@@ -188,6 +188,8 @@ fn a_question_of_a_single_client_ends_when_the_client_leaves() {
 
 #[test]
 fn a_slow_manager_gets_a_bounded_number_of_questions() {
+    // the last eighth is reserved for publishers
+    const PLAYERS: usize = 896;
     let mut asked = None;
     let bed = TestBed::with(|config, workspace| {
         asked = Some(silent_manager(workspace));
@@ -195,17 +197,20 @@ fn a_slow_manager_gets_a_bounded_number_of_questions() {
         config.set("stream_manager.timeout", "60s");
         config.set("limits.sessions_per_ip", "off");
     });
-    // the last eighth is reserved for publishers
     let ask = |n: usize| {
-        let action = if n < 896 { "subscribe" } else { "broadcast" };
+        let action = if n < PLAYERS { "subscribe" } else { "broadcast" };
         let mut client = bed.client();
         client
             .send_request(&Request::get(&format!("/streammanager/api/4.0/event/live/s{n}?action={action}")));
         client
     };
-    let waiting: Vec<_> = (0..1024).map(ask).collect();
     let asked = asked.expect("a stream manager");
-    let questions: Vec<_> = (0..1024).map(|_| asked.recv_timeout(DEADLINE).expect("a question")).collect();
+    // a publisher that overtakes a player, on another worker, would take its place
+    let (mut waiting, mut questions) = (Vec::new(), Vec::new());
+    for group in [0..PLAYERS, PLAYERS..1024] {
+        waiting.extend(group.clone().map(ask));
+        questions.extend(group.map(|_| asked.recv_timeout(DEADLINE).expect("a question")));
+    }
     let response = ask(1024).read_response();
     response.assert_refusal(503, "overloaded");
     assert!(response.field("retry-after").is_some());
