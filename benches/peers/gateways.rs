@@ -12,12 +12,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Directory of the run, addresses of node and stream manager, and path of tidegate.
+/// Directory of the run, addresses of node and stream manager, and paths of tidegate and of the build before it.
 pub struct PageOrigin {
     pub dir: PathBuf,
     pub node: SocketAddr,
     pub manager: SocketAddr,
     pub tidegate: PathBuf,
+    pub before: Option<PathBuf>,
 }
 
 /// A gateway that can be started with an ECDSA or with an RSA certificate.
@@ -108,19 +109,18 @@ pub fn certificates(dir: &Path) -> Result<CertificateDer<'static>> {
     Ok(root.der().clone())
 }
 
-/// The selected ones of tidegate, the peers that are installed on this machine, and the floor.
+/// The selected ones of tidegate, the peers that are installed on this machine, and the floor. The build before a change
+/// stands in the place of all peers.
 pub fn all(site: &PageOrigin, only: &[String]) -> Result<Vec<Gateway>> {
     let mut gateways = Vec::new();
     if is_selected(only, "tidegate") {
-        gateways.push(Gateway {
-            name: "tidegate",
-            version: version(&site.tidegate, "--version"),
-            ecdsa: tidegate(site, "ecdsa")?,
-            rsa: Some(tidegate(site, "rsa")?),
-            stores_answers: true,
-        });
+        gateways.push(tidegate(site, "tidegate", &site.tidegate)?);
     }
-    for peer in PEERS.iter().filter(|peer| is_selected(only, peer.name)) {
+    if let Some(before) = &site.before {
+        gateways.push(tidegate(site, "before", before)?);
+    }
+    let is_compared = |peer: &&Peer| site.before.is_none() && is_selected(only, peer.name);
+    for peer in PEERS.iter().filter(is_compared) {
         let Some(binary) = find(peer.name) else {
             eprintln!("{} is not in PATH and is left out; benches/peers/run.sh installs it", peer.name);
             continue;
@@ -183,18 +183,28 @@ impl Peer {
     }
 }
 
-fn tidegate(site: &PageOrigin, kind: &str) -> Result<Target> {
-    let file = |part: &str| site.dir.join(format!("{kind}-{part}.pem"));
-    let build = Build {
-        binary: &site.tidegate,
-        chain: file("chain"),
-        key: file("key"),
-        node: site.node,
-        manager: site.manager,
-        workers: 1,
-        message_max: "64KiB",
+/// A build of tidegate; `name` tells the builds of one run apart.
+fn tidegate(site: &PageOrigin, name: &'static str, binary: &Path) -> Result<Gateway> {
+    let target = |kind: &str| {
+        let file = |part: &str| site.dir.join(format!("{kind}-{part}.pem"));
+        let build = Build {
+            binary,
+            chain: file("chain"),
+            key: file("key"),
+            node: site.node,
+            manager: site.manager,
+            workers: 1,
+            message_max: "64KiB",
+        };
+        build.target(name, &site.dir.join(format!("{name}-{kind}.toml")))
     };
-    build.target("tidegate", &site.dir.join(format!("tidegate-{kind}.toml")))
+    Ok(Gateway {
+        name,
+        version: version(binary, "--version"),
+        ecdsa: target("ecdsa")?,
+        rsa: Some(target("rsa")?),
+        stores_answers: true,
+    })
 }
 
 fn find(name: &str) -> Option<PathBuf> {

@@ -72,6 +72,9 @@ pub struct Flags {
     /// Another tidegate binary instead of the one just built
     #[arg(long)]
     tidegate: Option<PathBuf>,
+    /// The tidegate binary before a change: it is the only peer, so the ratios say what the change costs
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// Directory for peers.json and peers.md
     #[arg(long, default_value = "target/peers")]
     out: PathBuf,
@@ -127,6 +130,7 @@ fn bench(flags: &Flags) -> Result<bool> {
         node: node.address,
         manager: manager.address,
         tidegate: flags.tidegate.clone().unwrap_or_else(built),
+        before: flags.before.clone(),
     };
     let gateways = gateways::all(&site, &flags.only)?;
     let window = Duration::from_secs_f64(flags.seconds);

@@ -5,6 +5,10 @@
 #   benches/peers/run.sh --quick    # only checks that everything works, about two minutes after the build
 #   benches/peers/run.sh --help     # prints the flags
 #
+# To see what a change costs, keep the binary of the build before it and measure both in the same rounds:
+#
+#   SKIP_INSTALL=1 benches/peers/run.sh --before <the other target/release/tidegate>
+#
 # nginx, HAProxy and Caddy are installed from the distribution (Debian or Ubuntu, as root or with sudo), Sōzu from the Rust
 # registry into target/. Their services are not started, and this repository contains no part of them. A peer that can't be
 # installed is reported and left out. SKIP_INSTALL=1 installs nothing.
