@@ -263,6 +263,18 @@ impl Connection {
         }
     }
 
+    /// The next frame that is not a Ping. Pings are answered.
+    #[track_caller]
+    pub fn read_frame_answering_pings(&mut self) -> Frame {
+        loop {
+            let frame = self.read_frame();
+            if frame.opcode != Frame::PING {
+                return frame;
+            }
+            self.send_frame(Frame::new(Frame::PONG, frame.payload));
+        }
+    }
+
     /// The next frame; or how the other side ended, and the bytes of an unfinished frame.
     #[track_caller]
     pub fn read_frame_or_end(&mut self) -> Result<Frame, (End, Vec<u8>)> {

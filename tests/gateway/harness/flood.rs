@@ -137,25 +137,13 @@ fn open_session(builder: &ClientBuilder, target: &str) -> Connection {
 #[track_caller]
 fn echo(client: &mut Connection) {
     client.send_frame(Frame::text("still there?"));
-    assert_eq!(read_answering_pings(client), Frame::text("still there?"));
-}
-
-/// The next frame that is not a Ping of the gateway. Pings are answered.
-#[track_caller]
-fn read_answering_pings(client: &mut Connection) -> Frame {
-    loop {
-        let frame = client.read_frame();
-        if frame.opcode != Frame::PING {
-            return frame;
-        }
-        client.send_frame(Frame::new(Frame::PONG, frame.payload));
-    }
+    assert_eq!(client.read_frame_answering_pings(), Frame::text("still there?"));
 }
 
 #[track_caller]
 fn close(client: &mut Connection) {
     client.send_frame(Frame::close(1000, ""));
-    assert_eq!(read_answering_pings(client), Frame::close(1000, ""));
+    assert_eq!(client.read_frame_answering_pings(), Frame::close(1000, ""));
 }
 
 /// A test bed with regular clients whose waits are measured.

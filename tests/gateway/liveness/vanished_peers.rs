@@ -68,18 +68,6 @@ impl Drop for Scene {
     }
 }
 
-/// The next frame that is not a Ping. Pings are answered.
-#[track_caller]
-fn read_answering_pings(client: &mut Connection) -> Frame {
-    loop {
-        let frame = client.read_frame();
-        if frame.opcode != Frame::PING {
-            return frame;
-        }
-        client.send_frame(Frame::new(Frame::PONG, frame.payload));
-    }
-}
-
 #[test]
 fn a_client_with_a_cut_link_is_gone_in_time_on_both_legs() {
     let Some(scene) = Scene::create("a client with a cut link") else { return };
@@ -124,7 +112,7 @@ fn a_node_with_a_cut_link_is_gone_in_time_on_both_legs() {
         for client in [quiet, talking] {
             scope.spawn(move || {
                 let mut client = client;
-                let close = read_answering_pings(&mut client);
+                let close = client.read_frame_answering_pings();
                 assert_eq!(close.as_close().expect("a Close").0, Some(1014));
                 client.answer_close(1014);
             });
@@ -177,7 +165,7 @@ fn a_client_whose_frame_arrives_byte_by_byte_counts_as_alive() {
     }
     assert_eq!(node.read_frame(), frame);
     node.send_frame(Frame::text("at last"));
-    assert_eq!(read_answering_pings(&mut client), Frame::text("at last"));
+    assert_eq!(client.read_frame_answering_pings(), Frame::text("at last"));
 }
 
 #[test]
