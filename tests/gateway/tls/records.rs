@@ -35,6 +35,15 @@ fn a_tls_stream_without_close_notify_is_a_lost_client() {
     bed.gateway.wait_for_metric("tidegate_ends_total", &[("by", "client"), ("how", "lost")], 1.0);
 }
 
+/// Checks that another session relays, and that the gateway is healthy.
+#[track_caller]
+fn check_other_sessions(bed: &mut TestBed, listener: &NodeListener) {
+    let (mut client, mut node) = bed.relay(listener);
+    client.send_frame(Frame::text("still here"));
+    assert_eq!(node.read_frame(), Frame::text("still here"));
+    bed.gateway.assert_healthy();
+}
+
 /// A test bed with one worker, and an open session on it whose TLS records the test writes.
 fn raw_session() -> (TestBed, NodeListener, TlsRecords, Connection) {
     let bed = TestBed::with(|config, _| config.set("gateway.workers", 1));
@@ -67,10 +76,7 @@ fn a_partial_key_update_disturbs_no_session() {
         records.write_record(HANDSHAKE, &KEY_UPDATE[part..]);
         node.send_frame(Frame::text("afterwards"));
         assert_eq!(records.read_record(), (APPLICATION_DATA, Frame::text("afterwards").bare()));
-        let (mut client, mut other) = bed.relay(&listener);
-        client.send_frame(Frame::text("still here"));
-        assert_eq!(other.read_frame(), Frame::text("still here"));
-        bed.gateway.assert_healthy();
+        check_other_sessions(&mut bed, &listener);
     }
 }
 
@@ -81,10 +87,7 @@ fn a_long_message_after_the_handshake_is_not_collected() {
     records.write_record(HANDSHAKE, &[&[24, 0, 0xff, 0xff], [0; 16_000].as_slice()].concat());
     records.write_record(HANDSHAKE, &[0; 16_000]);
     node.read_to_end();
-    let (mut client, mut other) = bed.relay(&listener);
-    client.send_frame(Frame::text("still here"));
-    assert_eq!(other.read_frame(), Frame::text("still here"));
-    bed.gateway.assert_healthy();
+    check_other_sessions(&mut bed, &listener);
 }
 
 #[test]
@@ -101,10 +104,7 @@ fn records_that_break_tls_end_only_their_own_session() {
         let (mut bed, listener, mut records, mut node) = raw_session();
         records.write_record(kind, content);
         node.read_to_end();
-        let (mut client, mut other) = bed.relay(&listener);
-        client.send_frame(Frame::text("still here"));
-        assert_eq!(other.read_frame(), Frame::text("still here"));
-        bed.gateway.assert_healthy();
+        check_other_sessions(&mut bed, &listener);
     }
 }
 
