@@ -23,8 +23,8 @@ macro_rules! labels {
 }
 
 labels! {
-    /// What a session does: `route` of the metrics of sessions.
-    Route { TwoStep = "two_step", OneStep = "one_step", Http = "http" }
+    /// How a session came about: `route` of the metrics of sessions.
+    Route { TwoStep = "two_step", OneStep = "one_step", Whip = "whip", Whep = "whep" }
 }
 
 labels! {

@@ -2,6 +2,7 @@
 
 use crate::metrics::counters::{Counter, Gauge, Histogram};
 use crate::metrics::labels::{AnswerOutcome, DialOutcome, ProxyFailure, Route, TlsFailure, Version};
+use crate::proto::red5::role::Role;
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, How};
@@ -9,10 +10,13 @@ use crate::proto::websocket::relay::{By, How};
 /// The numbers of one worker. An array has one entry for each value of its label, at the index `value as usize`.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
-    /// Sessions that are open now, by route.
-    pub sessions_active: [Gauge; Route::COUNT],
-    /// Sessions that began, by route.
-    pub sessions_total: [Counter; Route::COUNT],
+    /// Sessions that are open now and belong to a connection of this worker, by route, then by [`Role`]. WHIP and WHEP sessions
+    /// belong to no connection; the table of them knows how many there are.
+    pub sessions_active: [[Gauge; Role::COUNT]; Route::COUNT],
+    /// Sessions that began, by route, then by [`Role`].
+    pub sessions_total: [[Counter; Role::COUNT]; Route::COUNT],
+    /// Connections that have sent an HTTP request and no WebSocket request, and are open now.
+    pub http_connections: Gauge,
     /// Requests that were refused, by code.
     pub refusals: RefusalCounters,
     /// Relays that ended, by side ([`By`]), then by how ([`How`]).
@@ -58,9 +62,9 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// Sessions of any route that are open now.
+    /// Connections that are open now and past their first request: WebSocket sessions and HTTP connections.
     pub fn sessions(&self) -> i64 {
-        self.sessions_active.iter().map(Gauge::get).sum()
+        self.sessions_active.iter().flatten().map(Gauge::get).sum::<i64>() + self.http_connections.get()
     }
 }
 

@@ -93,6 +93,12 @@ impl WhipSessions {
         tables.iter().flat_map(|table| table.lock().unwrap_or_else(PoisonError::into_inner).all()).collect()
     }
 
+    /// How many WHIP sessions of publishers and of players are remembered.
+    pub(crate) fn count(&self) -> [usize; 2] {
+        [&self.publishers, &self.players]
+            .map(|table| table.lock().unwrap_or_else(PoisonError::into_inner).sessions.len())
+    }
+
     /// Forgets a WHIP session that has ended.
     pub(crate) fn forget(&self, session: &WhipSession) {
         self.table(&session.key).remove(session.handle);

@@ -18,6 +18,6 @@ mod session;
 mod thread;
 
 pub use io::runtime::DriverChoice;
-pub use local::info::{SessionSnapshot, State};
+pub use local::info::{Activity, SessionSnapshot, State};
 pub use main_loop::Command;
 pub use thread::{Handle, Mailbox, WorkerSpec, start};

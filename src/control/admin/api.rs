@@ -7,6 +7,7 @@ use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::process::worker_query::{PAGE_MAX, WorkerQueries, WorkerTimeout};
 use crate::control::signals::ControlEvent;
+use crate::proto::red5::role::Role;
 use crate::shared::session_id::{InvalidSessionId, SessionId};
 use crate::worker::SessionSnapshot;
 use axum::Router;
@@ -91,7 +92,8 @@ fn to_json(session: &SessionSnapshot) -> Value {
     let sides = |of: [u64; 2]| json!({ "client": of[0], "node": of[1] });
     json!({
         "id": session.id.to_string(),
-        "route": session.route.word(),
+        "route": session.activity.word(),
+        "role": session.activity.role().map(Role::word),
         "state": session.state.word(),
         "app": session.app,
         "stream": session.stream,

@@ -85,7 +85,7 @@ mod tests {
         let config = crate::config::read(CONFIG).expect("a valid configuration");
         let state = Arc::new(ProcessState::new(config, 2, vec![facts], Vec::new()));
         state.phase.advance(Phase::Serving);
-        state.metrics[1].sessions_active[0].add(3);
+        state.metrics[1].sessions_active[0][0].add(3);
         let answer = client::request(&serve(state), Method::GET, "/api/status").expect("answered");
         let lines = lines(&serde_json::from_slice(&answer).expect("JSON"));
         for line in [

@@ -52,6 +52,11 @@ impl WorkerQueries {
         Ok(self.query(|reply| Command::Kick { id, reply }).await?.contains(&true))
     }
 
+    /// How many WHIP and WHEP sessions are remembered, in this order.
+    pub fn whip_sessions(&self) -> [usize; 2] {
+        self.gateway.whip_sessions.count()
+    }
+
     /// Forgets all stored answers. Returns about how many there were.
     pub fn forget_answers(&self) -> u64 {
         let stored = self.gateway.answers.count();

@@ -5,6 +5,7 @@ pub mod location;
 pub mod one_step;
 pub mod params;
 pub(crate) mod query;
+pub mod role;
 pub mod route;
 pub mod rules;
 pub(crate) mod text;

@@ -1,6 +1,5 @@
 //! HTTP on a client connection: reads one request after the other and answers it as planned.
 
-use crate::metrics::Route as RouteLabel;
 use crate::proto::http::head::{self, BodyLength};
 use crate::proto::red5::route::{self, Priority};
 use crate::proto::refusal::Refusal;
@@ -14,6 +13,7 @@ use crate::worker::http::{body, event_api, plan, whip};
 use crate::worker::io::client::Received;
 use crate::worker::io::fairness;
 use crate::worker::io::runtime;
+use crate::worker::local::info::Activity;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::placement::Unserved;
 use crate::worker::relay::pump::RelayStart;
@@ -98,7 +98,7 @@ impl<'c> Requests<'c> {
         if let Plan::WebSocket(request) = planned.plan {
             return self.websocket(planned.shape, *request).await;
         }
-        self.active.get_or_insert_with(|| session.count_active(RouteLabel::Http));
+        self.active.get_or_insert_with(|| session.count_active(Activity::Requests));
         let wanted = matches!(planned.plan, Plan::Whip(_));
         let send_continue =
             planned.expects_continue && planned.body != BodyLength::None && self.client.conn.inbox.is_empty();
@@ -248,7 +248,7 @@ impl<'c> Requests<'c> {
         // before the new guard: a session is counted once
         self.active = None;
         let session = self.client.session;
-        let active = session.count_active(request.label());
+        let active = session.count_active(request.activity());
         let shape = Shape { close: true, ..shape };
         match websocket::open(&mut self.client, request, active).await {
             Ok(start) => Next::Relay(Box::new(start)),

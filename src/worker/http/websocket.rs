@@ -5,20 +5,21 @@
 //! 101: browsers report a refused handshake as a failure, but report nothing about a socket that opens and closes at once.
 
 use crate::config::Extensions;
-use crate::metrics::{DialOutcome, Route as RouteLabel};
+use crate::metrics::{DialOutcome, Route};
 use crate::proto::admission::Admitted;
 use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::head::{BodyLength, Request};
 use crate::proto::red5::one_step::OneStep;
 use crate::proto::red5::params::ConnectionParams;
-use crate::proto::red5::route::{Action, OneStepRoute};
+use crate::proto::red5::role::Role;
+use crate::proto::red5::route::OneStepRoute;
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::{self, Side};
 use crate::proto::websocket::relay::RelayRules;
 use crate::proto::websocket::upgrade::{Upgrade, UpgradeOptions, is_key};
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
-use crate::worker::local::info::Names;
+use crate::worker::local::info::{Activity, Names};
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::connect;
 use crate::worker::node::placement::{self, DialCount, Failed, NodeChoice, Retry, TryLimits, Unserved};
@@ -35,20 +36,18 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A WebSocket request, checked.
 pub(crate) struct WebSocketRequest {
+    route: Route,
     node: NodeChoice,
-    publish: bool,
+    role: Role,
     upgrade: Upgrade,
     names: Names,
     access: Option<RequestLine>,
 }
 
 impl WebSocketRequest {
-    /// Label of the session in the metrics.
-    pub(crate) const fn label(&self) -> RouteLabel {
-        match self.node {
-            NodeChoice::Named(_) => RouteLabel::TwoStep,
-            NodeChoice::Search(_) => RouteLabel::OneStep,
-        }
+    /// What its session does.
+    pub(crate) const fn activity(&self) -> Activity {
+        Activity::WebSocket(self.route, self.role)
     }
 }
 
@@ -63,10 +62,12 @@ pub(crate) fn plan_two_step(
     let key = check(session, request, page)?;
     let params = ConnectionParams::read(suffix, query, &session.revision().rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
-    let names = Names::new(&params.scope, params.id().unwrap_or_default());
+    let id = params.id().unwrap_or_default();
+    let (names, role) = (Names::new(&params.scope, id), Role::of_id(id));
     let upgrade = upgrade_for_node(session, request, key, params.node_target);
     let access = RequestLine::of(session, request);
-    Ok(WebSocketRequest { node: NodeChoice::Named(admitted), publish: false, upgrade, names, access })
+    let node = NodeChoice::Named(admitted);
+    Ok(WebSocketRequest { route: Route::TwoStep, node, role, upgrade, names, access })
 }
 
 /// Checks a one-step request, for which the gateway finds the node unless the client names one. Dials nothing.
@@ -87,7 +88,7 @@ pub(crate) fn plan_one_step(
     let names = Names::new(&step.scope, &step.stream);
     let upgrade = upgrade_for_node(session, request, key, step.node_target);
     let access = RequestLine::of(session, request);
-    Ok(WebSocketRequest { node, publish: step.action == Action::Publish, upgrade, names, access })
+    Ok(WebSocketRequest { route: Route::OneStep, node, role: step.action.into(), upgrade, names, access })
 }
 
 /// Checks what every WebSocket request needs (RFC 6455, 4.2.1), its web origin, and that the gateway is not draining. The
@@ -182,7 +183,7 @@ async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Re
                 .map_or(Err(Unserved::ClientLeft), |dialled| dialled.map_err(|failed| failed.why))
         }
         NodeChoice::Search(question) => {
-            let retry = if request.publish { Retry::UnlessReached } else { Retry::Always };
+            let retry = if request.role == Role::Publisher { Retry::UnlessReached } else { Retry::Always };
             let dial = |admitted, limits| dial(session, admitted, upgrade, limits);
             placement::search(client, question, HANDSHAKE_TIMEOUT, retry, dial).await
         }

@@ -4,6 +4,7 @@
 
 use crate::metrics::Route;
 use crate::proto::millis::Millis;
+use crate::proto::red5::role::Role;
 use crate::shared::session_id::SessionId;
 use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
@@ -35,6 +36,33 @@ impl Names {
     }
 }
 
+/// What a connection does, from its first request on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// It sends HTTP requests.
+    Requests,
+    /// It is a WebSocket session, or asks for one.
+    WebSocket(Route, Role),
+}
+
+impl Activity {
+    /// The word for its route in the API and in logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Requests => "http",
+            Self::WebSocket(route, _) => route.word(),
+        }
+    }
+
+    /// The role of a WebSocket session.
+    pub const fn role(self) -> Option<Role> {
+        match self {
+            Self::Requests => None,
+            Self::WebSocket(_, role) => Some(role),
+        }
+    }
+}
+
 /// The visible part of a session.
 #[derive(Debug)]
 pub(crate) struct SessionInfo {
@@ -43,7 +71,7 @@ pub(crate) struct SessionInfo {
     /// When the connection was accepted, on the worker's clock.
     pub(crate) began: Millis,
     /// What the session does; `None` before its first request.
-    pub(crate) route: Cell<Option<Route>>,
+    pub(crate) activity: Cell<Option<Activity>>,
     pub(crate) relayed: OnceCell<Box<Relayed>>,
     /// When it carried something last that was no Ping or Pong.
     pub(crate) moved: Cell<Millis>,
@@ -61,7 +89,7 @@ impl SessionInfo {
         Self {
             peer: Cell::new(peer),
             began: now,
-            route: Cell::new(None),
+            activity: Cell::new(None),
             relayed: OnceCell::new(),
             moved: Cell::new(now),
             closing: Cell::new(false),
@@ -93,7 +121,7 @@ pub struct SessionSnapshot {
     /// Index of its worker.
     pub worker: usize,
     /// What the session does.
-    pub route: Route,
+    pub activity: Activity,
     pub state: State,
     /// The client's address.
     pub peer: SocketAddr,
@@ -137,16 +165,16 @@ impl State {
 impl SessionSnapshot {
     /// A snapshot of a session at `now`; `None` if the session has had no request yet.
     pub(crate) fn of(id: SessionId, worker: usize, info: &SessionInfo, now: Millis) -> Option<Self> {
-        let route = info.route.get()?;
+        let activity = info.activity.get()?;
         let relayed = info.relayed.get();
         let name = |of: fn(&Names) -> &str| relayed.map(|relayed| of(&relayed.names).to_owned());
         Some(Self {
             id,
             worker,
-            route,
+            activity,
             state: match relayed {
                 Some(_) if info.closing.get() => State::Closing,
-                None if route != Route::Http => State::Opening,
+                None if activity != Activity::Requests => State::Opening,
                 _ => State::Open,
             },
             peer: info.peer.get(),
@@ -170,7 +198,7 @@ mod tests {
         let info = SessionInfo::new(SocketAddr::from(([127, 0, 0, 1], 5)), 10);
         let snapshot = || SessionSnapshot::of(SessionId(7), 0, &info, 100);
         assert_eq!(snapshot(), None, "it has had no request");
-        info.route.set(Some(Route::TwoStep));
+        info.activity.set(Some(Activity::WebSocket(Route::TwoStep, Role::Publisher)));
         assert_eq!(
             snapshot().map(|snapshot| (snapshot.state, snapshot.node, snapshot.age)),
             Some((State::Opening, None, 90))

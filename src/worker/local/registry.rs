@@ -1,9 +1,9 @@
 //! The sessions of one worker: a list of them by id, what it shows of them, and how it wakes them.
 
-use crate::metrics::{Route, WorkerMetrics};
+use crate::metrics::{Gauge, WorkerMetrics};
 use crate::proto::millis::Millis;
 use crate::shared::session_id::SessionId;
-use crate::worker::local::info::{SessionInfo, SessionSnapshot};
+use crate::worker::local::info::{Activity, SessionInfo, SessionSnapshot};
 use crate::worker::local::wake::{Wake, WakeHandle};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -70,7 +70,7 @@ impl Registry {
     ) -> Vec<SessionSnapshot> {
         let all = self.all.borrow();
         let is_listed = |(id, wake_handle): &(&SessionId, &Rc<WakeHandle>)| {
-            after.is_none_or(|after| **id > after) && wake_handle.info.route.get().is_some()
+            after.is_none_or(|after| **id > after) && wake_handle.info.activity.get().is_some()
         };
         let mut ids: Vec<SessionId> = all.iter().filter(is_listed).map(|(id, _)| *id).collect();
         if ids.len() > limit {
@@ -91,7 +91,7 @@ impl Registry {
     /// that it needs the slot no more, or has ended.
     pub(crate) fn evict_handshake(&self, id: SessionId) -> bool {
         let wake_handle = self.all.borrow().get(&id).cloned();
-        let wake_handle = wake_handle.filter(|wake_handle| wake_handle.info.route.get().is_none());
+        let wake_handle = wake_handle.filter(|wake_handle| wake_handle.info.activity.get().is_none());
         wake_handle.inspect(|wake_handle| wake_handle.wake(Wake::Evict)).is_some()
     }
 
@@ -116,26 +116,36 @@ impl Drop for Registration<'_> {
     }
 }
 
-/// Counts a session as active on its route until it is dropped.
+/// Counts a session as active until it is dropped.
 pub(crate) struct ActiveGuard {
     metrics: Arc<WorkerMetrics>,
     wake_handle: Rc<WakeHandle>,
-    route: Route,
+    activity: Activity,
 }
 
 impl ActiveGuard {
-    pub(crate) fn new(metrics: Arc<WorkerMetrics>, wake_handle: Rc<WakeHandle>, route: Route) -> Self {
-        metrics.sessions_active[route as usize].add(1);
-        metrics.sessions_total[route as usize].add(1);
-        wake_handle.info.route.set(Some(route));
-        Self { metrics, wake_handle, route }
+    pub(crate) fn new(metrics: Arc<WorkerMetrics>, wake_handle: Rc<WakeHandle>, activity: Activity) -> Self {
+        active(&metrics, activity).add(1);
+        if let Activity::WebSocket(route, role) = activity {
+            metrics.sessions_total[route as usize][role as usize].add(1);
+        }
+        wake_handle.info.activity.set(Some(activity));
+        Self { metrics, wake_handle, activity }
     }
 }
 
 impl Drop for ActiveGuard {
     fn drop(&mut self) {
-        self.metrics.sessions_active[self.route as usize].add(-1);
-        self.wake_handle.info.route.set(None);
+        active(&self.metrics, self.activity).add(-1);
+        self.wake_handle.info.activity.set(None);
+    }
+}
+
+/// The number of connections that do the same.
+fn active(metrics: &WorkerMetrics, activity: Activity) -> &Gauge {
+    match activity {
+        Activity::Requests => &metrics.http_connections,
+        Activity::WebSocket(route, role) => &metrics.sessions_active[route as usize][role as usize],
     }
 }
 
@@ -156,7 +166,7 @@ mod tests {
             .map(|_| {
                 next = next.wrapping_mul(0x5851_f42d_4c95_7f2d) | 1;
                 let registration = sessions.register(info(), [next]);
-                registration.wake_handle.info.route.set(Some(Route::TwoStep));
+                registration.wake_handle.info.activity.set(Some(Activity::Requests));
                 registration
             })
             .collect();

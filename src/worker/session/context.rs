@@ -1,12 +1,12 @@
 //! What the steps of one connection share: its worker, its id, its client, the revision of its request, and its waits.
 
-use crate::metrics::Route;
 use crate::proto::refusal::Refusal;
 use crate::shared::revision::Held;
 use crate::shared::session_id::SessionId;
 use crate::worker::io::client::Conn;
 use crate::worker::io::runtime;
 use crate::worker::io::socket::Sock;
+use crate::worker::local::info::Activity;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::{Wake, WakeHandle};
@@ -50,9 +50,9 @@ impl Session {
         self.wake_handle.info.peer.set(client);
     }
 
-    /// Counts this session as active on `route` for as long as the guard lives.
-    pub(crate) fn count_active(&self, route: Route) -> ActiveGuard {
-        ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.wake_handle), route)
+    /// Counts this session as active for as long as the guard lives.
+    pub(crate) fn count_active(&self, activity: Activity) -> ActiveGuard {
+        ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.wake_handle), activity)
     }
 
     /// Counts a refusal in the metrics.

@@ -206,7 +206,7 @@ fn a_node_that_never_reads_costs_one_small_piece() {
 fn ended(flood: &FloodBed, connections: Vec<Connection>) {
     eventually("the gateway ends the sessions", || {
         // regular clients hold one long session and one short one at a time
-        flood.bed.gateway.metric("tidegate_sessions_active", &[]) <= 2.0
+        flood.bed.gateway.metric("tidegate_worker_sessions", &[]) <= 2.0
     });
     drop(connections);
 }

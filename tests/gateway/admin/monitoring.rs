@@ -31,7 +31,7 @@ fn the_log_names_the_session_and_tells_no_secret() {
         node.read_frame();
         client.shutdown_write();
         eventually("a log line about the session", || bed.gateway.stderr().contains(&id));
-        bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
+        bed.gateway.wait_for_metric("tidegate_worker_sessions", &[], 0.0);
         let log = bed.gateway.stderr();
         assert!(!log.contains("hunter"), "{log}");
     }

@@ -255,7 +255,7 @@ fn an_abandoned_whip_session_is_deleted_before_the_exit() {
     node.wait_for_requests(1);
     begin_drain(&bed);
     client.reset();
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    bed.gateway.wait_for_metric("tidegate_http_connections_active", &[], 0.0);
     for _ in 0..20 {
         assert_eq!(bed.gateway.ready(), Some(503), "the gateway still runs");
         std::thread::sleep(std::time::Duration::from_millis(10));

@@ -69,7 +69,7 @@ fn players_are_refused_before_publishers_and_open_sessions_never_end() {
 
     // a player leaves: its slot goes to a publisher and not to the next player
     drop(inside.remove(0));
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 39.0);
+    bed.gateway.wait_for_metric("tidegate_worker_sessions", &[], 39.0);
     assert!(try_session(&bed, &listener, &player(&bed, 0)).is_none());
     // requests for an existing WHIP session are admitted too
     let ending = Request::new("DELETE", "/as/v1/proxy/whep/live/stream1?requestId=none");

@@ -212,7 +212,7 @@ fn a_client_that_left_keeps_its_slot_until_its_request_is_over() {
     client.send_request(&post("/as/v1/proxy/whip/live/s?nodeGroup=ng1"));
     node.wait_for_requests(1);
     client.reset();
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    bed.gateway.wait_for_metric("tidegate_http_connections_active", &[], 0.0);
     status_from(&bed, client_ip).assert_refusal(429, "too_many");
     gate.open();
     eventually("a slot is free again", || {

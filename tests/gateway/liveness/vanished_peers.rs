@@ -91,7 +91,7 @@ fn a_client_with_a_cut_link_is_gone_in_time_on_both_legs() {
     }
     // no Close can be sent to this node, because a frame to it is unfinished
     node_of_stuck.expect_end();
-    scene.wait_for_metric("tidegate_sessions_active", &[], 0.0);
+    scene.wait_for_metric("tidegate_worker_sessions", &[], 0.0);
     scene.wait_for_metric("tidegate_connections", &[], 0.0);
     scene.wait_for_metric("tidegate_ends_total", &[("how", "torn")], 0.0);
 }

@@ -435,7 +435,7 @@ fn clients_that_left_do_not_count_as_waiting() {
     let left = [ask(), ask()];
     bed.manager.wait_for_requests(1);
     left.into_iter().for_each(Connection::reset);
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    bed.gateway.wait_for_metric("tidegate_http_connections_active", &[], 0.0);
     let mut waiting = ask();
     assert!(!waiting.receives_within(std::time::Duration::from_millis(200)), "the client is refused");
     gate.open();

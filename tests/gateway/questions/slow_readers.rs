@@ -55,7 +55,7 @@ fn a_client_that_takes_nothing_of_a_long_list_is_ended_after_ten_seconds_and_cou
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(began.elapsed() > Duration::from_secs(9), "{:?}", began.elapsed());
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
+    bed.gateway.wait_for_metric("tidegate_worker_sessions", &[], 0.0);
 }
 
 /// Bytes that the gateway holds for clients that do not read.

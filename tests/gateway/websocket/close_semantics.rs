@@ -137,7 +137,7 @@ fn a_lost_client_is_reported_to_the_node_at_once() {
         assert_eq!(node.expect_end(), End::Clean);
     }
     bed.gateway.wait_for_metric("tidegate_ends_total", &[("by", "client"), ("how", "lost")], 2.0);
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
+    bed.gateway.wait_for_metric("tidegate_worker_sessions", &[], 0.0);
 }
 
 #[test]

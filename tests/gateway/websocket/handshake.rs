@@ -355,7 +355,7 @@ fn a_client_that_leaves_cancels_an_unfinished_connect() {
     bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "two_step")], 1.0);
     client.reset();
     bed.gateway.wait_for_metric("tidegate_origin_dials_total", &[("outcome", "cancelled")], 1.0);
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &[], 0.0);
+    bed.gateway.wait_for_metric("tidegate_worker_sessions", &[], 0.0);
 }
 
 #[test]

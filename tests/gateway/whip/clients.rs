@@ -17,7 +17,7 @@ fn a_client_that_leaves_in_mid_body_leaves_nothing_at_the_node() {
     let mut client = bed.client();
     client.send(&bytes[..bytes.len() - 6]);
     client.reset();
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+    bed.gateway.wait_for_metric("tidegate_http_connections_active", &[], 0.0);
     assert_eq!(node.count(), 0);
 }
 
@@ -32,7 +32,7 @@ fn a_session_whose_client_left_is_deleted() {
         client.send_request(&post(&form.endpoint("whip", "s", bed.ip(1), "")));
         node.wait_for_requests(1);
         client.reset();
-        bed.gateway.wait_for_metric("tidegate_sessions_active", &[("route", "http")], 0.0);
+        bed.gateway.wait_for_metric("tidegate_http_connections_active", &[], 0.0);
         gate.open();
         eventually("the orphan is deleted", || {
             node.lines().iter().any(|line| line.starts_with("DELETE /live/whip/resource/orphan"))

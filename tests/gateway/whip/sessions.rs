@@ -281,17 +281,30 @@ fn a_node_that_the_client_names_is_used_without_a_question() {
 }
 
 #[test]
-fn whip_sessions_are_counted_as_http() {
+fn whip_and_whep_sessions_are_sessions_from_the_post_to_the_delete() {
     let bed = TestBed::start();
     let _node = bed.whip_node(1);
     let mut client = bed.client();
-    assert_eq!(client.exchange(&post(&Form::Proxy.endpoint("whip", "s", bed.ip(1), ""))).status(), 201);
-    let labels = [("route", "http")];
-    assert_eq!(bed.gateway.metric("tidegate_sessions_active", &labels), 1.0);
-    assert_eq!(bed.gateway.metric("tidegate_sessions_total", &labels), 1.0);
-    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "connected")]), 1.0);
+    let kinds = [("whip", "publisher"), ("whep", "subscriber")];
+    let created = kinds.map(|(kind, _)| {
+        let created = client.exchange(&post(&Form::Proxy.endpoint(kind, "s", bed.ip(1), "")));
+        assert_eq!(created.status(), 201);
+        created.location().to_owned()
+    });
+    for (kind, role) in kinds {
+        let labels = [("route", kind), ("role", role)];
+        assert_eq!(bed.gateway.metric("tidegate_sessions_active", &labels), 1.0);
+        assert_eq!(bed.gateway.metric("tidegate_sessions_total", &labels), 1.0);
+    }
+    assert_eq!(bed.gateway.metric("tidegate_origin_dials_total", &[("outcome", "connected")]), 2.0);
+    assert_eq!(bed.gateway.metric("tidegate_http_connections_active", &[]), 1.0);
     drop(client);
-    bed.gateway.wait_for_metric("tidegate_sessions_active", &labels, 0.0);
+    bed.gateway.wait_for_metric("tidegate_http_connections_active", &[], 0.0);
+    for (location, (kind, _)) in created.iter().zip(kinds) {
+        assert_eq!(bed.gateway.metric("tidegate_sessions_active", &[("route", kind)]), 1.0, "it goes on");
+        assert_eq!(bed.exchange(&delete(location)).status(), 200);
+        assert_eq!(bed.gateway.metric("tidegate_sessions_active", &[("route", kind)]), 0.0);
+    }
 }
 
 #[test]

@@ -8,9 +8,10 @@ use crate::control::log_queue;
 use crate::control::process::process_stats::process_stats;
 use crate::control::process::reload_report::ReloadReport;
 use crate::control::process::state::{Phase, ProcessState};
+use crate::control::process::worker_query::WorkerQueries;
 use crate::control::start::certs;
-use crate::metrics::page::{self, Dialect, Facts};
-use crate::metrics::{AnswerOutcome, Counter, Route, WorkerMetrics};
+use crate::metrics::page::{self, Dialect, Facts, Page, session_kinds};
+use crate::metrics::{AnswerOutcome, Counter, WorkerMetrics};
 use crate::proto::websocket::relay::By;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -81,15 +82,20 @@ async fn status_page() -> Response {
 async fn metrics(State(state): State<Arc<ProcessState>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let dialect = Dialect::accepted(accept);
-    let facts = Facts {
+    let page = page::write(&state.metrics, &facts(&state), dialect);
+    ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
+}
+
+/// What `/metrics` shows beside the counters of the workers.
+fn facts(state: &ProcessState) -> Facts {
+    Facts {
         driver: state.driver().to_owned(),
+        whip_sessions: state.worker_queries.get().map(WorkerQueries::whip_sessions).unwrap_or_default(),
         revision: state.served().revision,
         process: process_stats(state.started_at),
         log_lines_lost: log_queue::lost_lines(),
         admin_cuts: state.admin_cuts.counted(),
-    };
-    let page = page::write(&state.metrics, &facts, dialect);
-    ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
+    }
 }
 
 /// `/livez`: 200 while all workers respond, 503 while one is unresponsive. Then only a restart helps.
@@ -114,12 +120,13 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         state.metrics.iter().map(|worker| of(worker).get()).sum()
     };
     let mut sessions = json!({ "active": state.sessions() });
-    for route in Route::ALL {
-        let active =
-            state.metrics.iter().map(|worker| worker.sessions_active[*route as usize].get()).sum::<i64>();
-        let total = sum(&|worker| &worker.sessions_total[*route as usize]);
-        sessions[route.word()] = json!({ "active": active, "total": total });
+    let page = Page { workers: state.metrics.clone(), facts: facts(&state) };
+    for (route, role) in session_kinds() {
+        let total = sum(&|worker| &worker.sessions_total[route as usize][role as usize]);
+        sessions[route.word()][role.word()] =
+            json!({ "active": page.active_sessions(route, role), "total": total });
     }
+    sessions["http"] = state.metrics.iter().map(|worker| worker.http_connections.get()).sum::<i64>().into();
     let mut answers = json!({ "stored": state.stored_answers.get().map_or(0, |stored| stored()) });
     for outcome in AnswerOutcome::ALL {
         answers[outcome.word()] = sum(&|worker| &worker.answers[*outcome as usize]).into();

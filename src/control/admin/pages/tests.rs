@@ -68,20 +68,26 @@ fn readyz_is_200_only_while_the_process_serves() {
 fn pages_show_the_numbers_and_no_secret() {
     let address = free_address();
     let state = serve_in_thread(&AdminListen::Tcp(address));
-    state.metrics[0].sessions_total[0].add(2);
-    state.metrics[1].sessions_total[0].add(3);
-    state.metrics[1].sessions_active[0].add(1);
+    state.metrics[0].sessions_total[0][0].add(2);
+    state.metrics[1].sessions_total[0][0].add(3);
+    state.metrics[1].sessions_active[0][0].add(1);
     assert!(state.stored_answers.set(Box::new(|| 7)).is_ok());
 
     let metrics = get(address, "/metrics");
     assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
-    assert!(metrics.contains("\ntidegate_sessions_total{route=\"two_step\"} 5\n"), "{metrics}");
+    assert!(
+        metrics.contains("\ntidegate_sessions_total{route=\"two_step\",role=\"publisher\"} 5\n"),
+        "{metrics}"
+    );
 
     let status = get(address, "/api/status");
     let body = status.split_once("\r\n\r\n").expect("a body").1;
     let body: Value = serde_json::from_str(body).expect("JSON");
     assert_eq!((&body["phase"], &body["sessions"]["active"]), (&json!("starting"), &json!(1)));
-    assert_eq!((&body["sessions"]["two_step"]["total"], &body["answers"]["stored"]), (&json!(5), &json!(7)));
+    assert_eq!(
+        (&body["sessions"]["two_step"]["publisher"]["total"], &body["answers"]["stored"]),
+        (&json!(5), &json!(7))
+    );
     assert_eq!(body["certificates"][0]["names"], json!(["a.example"]));
     assert_eq!(body["workers"].as_array().map(Vec::len), Some(2));
 

@@ -1,0 +1,90 @@
+//! What a client gets of a node's answer, and the WHIP sessions that nodes create.
+
+use crate::metrics::Route;
+use crate::proto::admission::Admitted;
+use crate::proto::red5::location;
+use crate::proto::red5::role::Role;
+use crate::proto::red5::route::{Kind, Step};
+use crate::proto::red5::whip::{Handle, Method};
+use crate::proto::refusal::Refusal;
+use crate::shared::whip_sessions::WhipSession;
+use crate::worker::http::response::{self, Shape};
+use crate::worker::http::whip::plan::{METHODS, WhipRequest};
+use crate::worker::http::whip::undo::{Undo, exchange_limits};
+use crate::worker::io::runtime;
+use crate::worker::local::task::guarded;
+use crate::worker::node::exchange::Answered;
+use crate::worker::session::context::Session;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The node's answer as the client gets it: status and bytes. A WHIP session that it created is remembered.
+pub(super) fn answer_for_client(
+    session: &Session,
+    shape: &Shape,
+    whip: &WhipRequest,
+    admitted: &Admitted,
+    answered: Answered,
+) -> Result<(u16, Vec<u8>), Refusal> {
+    let mut fields: Vec<(&str, &str)> =
+        answered.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let success = matches!(answered.status, 200..=299);
+    let location = match success && whip.method == Method::Post {
+        true => Some(remember(session, whip, admitted, answered.location.as_deref())?),
+        false => None,
+    };
+    if let Some(location) = &location {
+        fields.push(("Location", location));
+    }
+    if success && whip.method == Method::Options {
+        fields.extend([("Allow", METHODS), ("Access-Control-Allow-Methods", METHODS)]);
+    }
+    let host = location::session_host(admitted.address());
+    if success && whip.request.step == Step::Endpoint {
+        fields.push(("Session-Host", &host));
+    }
+    // a drain may have begun meanwhile
+    let shape = Shape { close: shape.close || session.is_leaving(), ..shape.clone() };
+    Ok((answered.status, response::write(&shape, answered.status, &fields, &answered.body)))
+}
+
+/// Remembers a WHIP session. The result is the `Location` that the client gets. When the node's `location` is unusable,
+/// the WHIP session is deleted again and the client gets a refusal.
+fn remember(
+    session: &Session,
+    whip: &WhipRequest,
+    admitted: &Admitted,
+    location: Option<&[u8]>,
+) -> Result<String, Refusal> {
+    let gateway = &session.worker.gateway;
+    let mut random = [0; 16];
+    let secure = session.revision().tls.crypto_provider().secure_random.fill(&mut random);
+    let at_node = secure
+        .map_err(|_| Refusal::Overloaded)
+        .and_then(|()| location::at_node(location, &whip.request).map_err(|unusable| unusable.refusal()));
+    let at_node = at_node.inspect_err(|_| {
+        let undo = Undo::new(session.peer, whip, admitted);
+        let (worker, admitted, limits) = (Rc::clone(&session.worker), *admitted, exchange_limits(session));
+        let metrics = Arc::clone(&worker.metrics);
+        let location = location.map(<[u8]>::to_vec);
+        let run = async move { undo.run(&worker, &admitted, location.as_deref(), limits).await };
+        runtime::spawn(guarded(metrics, run));
+    })?;
+    let handle = Handle::new(random);
+    let key = whip.request.affinity_key();
+    let at_node = whip.request.with_request_id(at_node);
+    let (node, client) = (admitted.address().ip(), session.peer.ip());
+    gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client });
+    let (route, role) = kind_of_session(whip.request.kind);
+    session.worker.metrics.sessions_total[route as usize][role as usize].add(1);
+    Ok(location::for_client(&whip.request, handle))
+}
+
+/// How sessions of WHIP and WHEP are counted.
+fn kind_of_session(kind: Kind) -> (Route, Role) {
+    let route = match kind {
+        Kind::Whip => Route::Whip,
+        Kind::Whep => Route::Whep,
+    };
+    (route, kind.into())
+}

@@ -1,0 +1,71 @@
+//! Deletes WHIP sessions that no client will use, at their node.
+
+use crate::metrics::DialOutcome;
+use crate::proto::admission::Admitted;
+use crate::proto::http::forward_fields::{Fields, NodeRequest};
+use crate::proto::http::head::BodyLength;
+use crate::proto::red5::location;
+use crate::proto::red5::whip::{Method, Request};
+use crate::worker::http::whip::plan::WhipRequest;
+use crate::worker::local::state::Worker;
+use crate::worker::node::connect;
+use crate::worker::node::exchange::{self, ExchangeFault, ExchangeLimits};
+use crate::worker::session::context::Session;
+use std::net::SocketAddr;
+
+/// What is needed to delete a WHIP session that no client will use.
+pub(super) struct Undo {
+    client: SocketAddr,
+    request: Request,
+    node: SocketAddr,
+    fields: Fields,
+}
+
+impl Undo {
+    pub(super) fn new(client: SocketAddr, whip: &WhipRequest, admitted: &Admitted) -> Self {
+        let (request, fields) = (whip.request.clone(), whip.fields.bodiless());
+        Self { client, request, node: admitted.address(), fields }
+    }
+
+    /// Sends the DELETE to the node. `location` is the one of the node's answer; without a usable one the DELETE goes to
+    /// the usual target.
+    pub(super) async fn run(
+        &self,
+        worker: &Worker,
+        admitted: &Admitted,
+        location: Option<&[u8]>,
+        limits: ExchangeLimits,
+    ) {
+        let at_node = location::at_node(location, &self.request);
+        let target = at_node.unwrap_or_else(|_| location::default_at_node(&self.request));
+        let forward = NodeRequest {
+            method: Method::Delete.word(),
+            target: &self.request.resource_target(&target),
+            node: self.node,
+            client: self.client,
+            body: BodyLength::None,
+            close: true,
+            fields: self.fields.clone(),
+        };
+        let outcome = match exchange::exchange(admitted, &forward.head(), limits).await {
+            Ok((_, sock)) => {
+                exchange::await_end(sock).await;
+                DialOutcome::Connected
+            }
+            Err(ExchangeFault { fault, .. }) => fault.outcome(),
+        };
+        worker.metrics.dials[outcome as usize].add(1);
+    }
+}
+
+/// The limits of an exchange about a WHIP session.
+pub(super) fn exchange_limits(session: &Session) -> ExchangeLimits {
+    let revision = session.revision();
+    let config = &revision.config;
+    ExchangeLimits {
+        connect_timeout: config.origins.connect_timeout,
+        answer_timeout: config.origins.answer_timeout,
+        head_size_max: config.limits.head_size.max(connect::HEAD_LIMITS.head_size_max),
+        body_max: config.limits.body_max as u64,
+    }
+}
