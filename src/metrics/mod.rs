@@ -3,12 +3,18 @@
 //! A worker writes only its own block, with relaxed atomics, so that no cache line is shared between cores on the hot path;
 //! the page sums the blocks. This floor does not know what the numbers mean.
 
+mod close_codes;
 mod counters;
 mod families;
 mod labels;
 pub mod page;
+pub mod requests;
 mod worker;
 
+pub use close_codes::CloseCodes;
 pub use counters::{BUCKETS_MICROS, Counter, Gauge, Histogram};
-pub use labels::{AnswerOutcome, DialOutcome, ProxyFailure, Route, TlsFailure, Version};
+pub use labels::{
+    AnswerOutcome, DialOutcome, ProxyFailure, RequestRoute, Route, TlsFailure, Version, WhipEnd,
+};
+pub use requests::Requests;
 pub use worker::{RefusalCounters, WorkerMetrics};

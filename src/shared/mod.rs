@@ -3,6 +3,7 @@
 pub mod answers;
 mod atomic;
 mod bucket;
+pub(crate) mod cache_status;
 pub(crate) mod client_address;
 mod clock;
 pub mod counters;
@@ -12,6 +13,7 @@ pub mod limits;
 pub mod nodes;
 mod pending;
 pub mod questions;
+pub mod record;
 pub mod revision;
 pub mod session_id;
 mod silences;

@@ -5,6 +5,7 @@
 
 mod facts;
 mod process;
+mod requests;
 mod sessions;
 
 pub use facts::{AdminCuts, Facts, Page, Process, session_kinds};
@@ -84,6 +85,7 @@ impl Collector for Page {
         let mut families = Families { encoder, workers: &self.workers };
         self.sessions(&mut families)?;
         self.outcomes(&mut families)?;
+        self.requests(&mut families)?;
         self.tls(&mut families)?;
         self.traffic(&mut families)?;
         self.nodes(&mut families)?;

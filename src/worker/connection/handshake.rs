@@ -1,6 +1,7 @@
 //! The TLS handshake of a connection.
 
 use crate::metrics::{TlsFailure, Version};
+use crate::shared::record::Event;
 use crate::worker::connection::linger;
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::socket::Sock;
@@ -59,5 +60,6 @@ pub(crate) async fn perform(
     let version = if version == Some(ProtocolVersion::TLSv1_2) { Version::Tls12 } else { Version::Tls13 };
     metrics.handshakes[version as usize][usize::from(resumed)].add(1);
     metrics.tls.observe(session.accepted.elapsed());
+    session.note(&Event::Secured { tls: version, resumed });
     Some(conn)
 }

@@ -7,6 +7,7 @@ use crate::shared::gateway::Gateway;
 use crate::shared::revision::Held;
 use crate::worker::io::{fairness, latch};
 use crate::worker::local::flights::Flights;
+use crate::worker::local::phrases::Phrases;
 use crate::worker::local::registry::Registry;
 use futures_channel::mpsc;
 use std::cell::{Cell, RefCell};
@@ -22,6 +23,8 @@ pub(crate) struct Worker {
     pub(crate) newest: RefCell<Held>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) sessions: Registry,
+    /// What clients call themselves, each text once.
+    pub(crate) phrases: Phrases,
     pub(crate) flights: Flights,
     pub(crate) draining: latch::Latch,
     pub(crate) budget: Rc<fairness::TurnBudget>,
@@ -43,7 +46,8 @@ impl Worker {
         let (evictions, evicted) = gateway.limiter.add_worker();
         Self {
             metrics: gateway.metrics[index].clone(),
-            sessions: Registry::default(),
+            sessions: Registry::new(gateway.metrics.len()),
+            phrases: Phrases::default(),
             flights: Flights::default(),
             draining: latch::Latch::default(),
             budget: Rc::default(),

@@ -6,6 +6,7 @@ use crate::proto::refusal::Refusal;
 use crate::shared::answers::CacheLookup;
 use crate::shared::answers::Key;
 use crate::shared::questions::{CacheStatus, Outcome, Reply};
+use crate::shared::record::Event;
 use crate::worker::io::runtime;
 use crate::worker::local::flights::FlightKey;
 use crate::worker::local::state::Worker;
@@ -30,9 +31,16 @@ pub(crate) async fn ask(session: &Session, key: &str, kind: EventKind, keep: Kee
         (Ok(_), CacheStatus::Collapsed) => count(AnswerOutcome::Collapsed),
         (Ok(_), CacheStatus::Bypass) => count(AnswerOutcome::Bypass),
     }
+    let took = started.elapsed();
     if by != CacheStatus::Hit {
-        worker.metrics.lookup.observe(started.elapsed());
+        worker.metrics.lookup.observe(took);
     }
+    let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let (status, nodes) = match &outcome {
+        Ok(answer) => (answer.status, u16::try_from(answer.nodes.len()).unwrap_or(u16::MAX)),
+        Err(_) => (0, 0),
+    };
+    session.note(&Event::Asked { by, status, nodes, took });
     (by, outcome)
 }
 

@@ -5,22 +5,25 @@
 //! ([`fairness`](crate::worker::io::fairness)). [`Relay`] decides which bytes may pass, which frames the gateway sends itself,
 //! and when the session is over. This file only moves bytes.
 
+use crate::metrics::Route;
 use crate::proto::millis::Millis;
+use crate::proto::red5::role::Role;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
+use crate::shared::record::Event;
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::fairness::{ReadSize, STEPS_MAX};
 use crate::worker::io::keepalive;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
-use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::wake::Wake;
+use crate::worker::relay::closes;
 use crate::worker::relay::leg::{Leg, NodeEnd, poll};
+use crate::worker::relay::milestones::Milestones;
 use crate::worker::relay::splice::Splicer;
 use crate::worker::session::access_log;
-use crate::worker::session::access_log::Carried;
 use crate::worker::session::context::Session;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -32,8 +35,8 @@ use std::task::Poll;
 pub(crate) struct RelayStart {
     pub node_sock: Sock,
     pub node: SocketAddr,
-    /// App and stream, for the admin API.
-    pub names: Names,
+    /// How the session came about, and what its client does.
+    pub kind: (Route, Role),
     /// Bytes that came together with the node's 101.
     pub from_node: Vec<u8>,
     /// The rules as configured when the session began, and whether extensions were agreed on end to end.
@@ -44,11 +47,11 @@ pub(crate) struct RelayStart {
 /// Relays frames in both directions until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
     // boxed: a future keeps its arguments for as long as it lives
-    let RelayStart { node_sock, node, names, from_node, rules, active } = *ready;
-    session.wake_handle.info.begin_relay(node, names, session.worker.now());
+    let RelayStart { node_sock, node, kind, from_node, rules, active } = *ready;
+    session.wake_handle.info.begin_relay(node, session.worker.now());
     let (client_sock, node_sock) = (conn.sock.clone(), Rc::new(node_sock));
     keepalive::configure(node_sock.descriptor(), &session.revision().config.websocket);
-    let mut pump = Pump::new(session, conn, node_sock.clone(), rules);
+    let mut pump = Pump::new(session, conn, node_sock.clone(), rules, kind);
     pump.begin(from_node);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
     let (mut node_in, mut node_out) = (pin!(None), pin!(None));
@@ -117,10 +120,17 @@ struct Pump<'s> {
     counted: ([u64; 2], [u64; 2]),
     /// The wait for the node to end its connection.
     node_end: NodeEnd,
+    milestones: Option<Box<Milestones>>,
 }
 
 impl<'s> Pump<'s> {
-    fn new(session: &'s Session, conn: &'s mut Conn, node_sock: Rc<Sock>, rules: RelayRules) -> Self {
+    fn new(
+        session: &'s Session,
+        conn: &'s mut Conn,
+        node_sock: Rc<Sock>,
+        rules: RelayRules,
+        kind: (Route, Role),
+    ) -> Self {
         Self {
             relay: Relay::new(&rules, session.worker.now()),
             session,
@@ -139,6 +149,7 @@ impl<'s> Pump<'s> {
             bytes: [0; 2],
             counted: ([0; 2], [0; 2]),
             node_end: NodeEnd::default(),
+            milestones: Some(Box::new(Milestones::begin(kind))),
         }
     }
 
@@ -162,6 +173,7 @@ impl<'s> Pump<'s> {
             relay: &mut self.relay,
             frames: &mut self.frames,
             bytes: &mut self.bytes,
+            milestones: &mut self.milestones,
             now,
         }
     }
@@ -209,11 +221,13 @@ impl<'s> Pump<'s> {
 
     /// Notes when a leg begins and ends to keep bytes. One that kept them for long is sent small pieces again.
     fn note_stalls(&mut self, now: Millis) {
-        if self.client.backlog.ends_stall(!self.conn.out.is_empty(), now) {
+        if let Some(millis) = self.client.backlog.ended_stall(!self.conn.out.is_empty(), now) {
             self.node_read_size.stalled();
+            self.session.note(&Event::Flowing { to: Side::Client, millis });
         }
-        if self.node.backlog.ends_stall(!self.node_outbox.is_empty(), now) {
+        if let Some(millis) = self.node.backlog.ended_stall(!self.node_outbox.is_empty(), now) {
             self.conn.read_size().stalled();
+            self.session.note(&Event::Flowing { to: Side::Node, millis });
         }
     }
 
@@ -228,12 +242,12 @@ impl<'s> Pump<'s> {
 
     fn read_client(&mut self, now: Millis) {
         let (received, passed) = buffers::with(|scratch| {
-            let Self { session, relay, frames, bytes, conn, node_outbox, node_sock, .. } = self;
+            let Self { session, relay, frames, bytes, milestones, conn, node_outbox, node_sock, .. } = self;
             let (budget, had) = (&session.worker.budget, bytes[Side::Client as usize]);
             let mut passed = Ok(());
             let kept = session.worker.metrics.buffers_lent_bytes.get();
             let received = conn.receive(budget.piece(kept), scratch, |plain, more, gather| {
-                let mut splicer = Splicer { session, relay, frames, bytes, now };
+                let mut splicer = Splicer { session, relay, frames, bytes, milestones, now };
                 if let Some(whole) = splicer.splice(Side::Client, plain, gather, more)
                     && passed.is_ok()
                 {
@@ -419,6 +433,11 @@ impl<'s> Pump<'s> {
         }
         let End { by, how } = self.relay.end().unwrap_or(End { by: By::Gateway, how: How::Close });
         metrics.ends[by as usize][how as usize].add(1);
-        access_log::write_end(self.session, by, how, &Carried { frames: self.frames, bytes: self.bytes });
+        let waiting = [self.conn.out.len(), self.node_outbox.len()];
+        closes::note(self.session, &self.relay, waiting);
+        let (frames, bytes, pings) = (self.frames, self.bytes, self.relay.pings());
+        self.session.note(&Event::Ended { by, how, frames, bytes, pings });
+        let record = self.session.wake_handle.info.record.borrow();
+        access_log::write_session(&self.session.worker, self.session.id, &record);
     }
 }

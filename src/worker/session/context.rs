@@ -10,7 +10,8 @@ use crate::worker::local::info::Activity;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::{Wake, WakeHandle};
-use std::cell::RefCell;
+use crate::worker::session::current::Current;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(crate) struct Session {
     /// The client's address. Behind a load balancer it is the balancer's until the PROXY header was read.
     pub peer: SocketAddr,
     pub accepted: Instant,
+    /// The request that the connection deals with at present, or dealt with last.
+    pub current: Cell<Option<Current>>,
     /// The revision that the present request goes by, from its head to its end.
     pub request: RefCell<Option<Held>>,
 }
