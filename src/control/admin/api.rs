@@ -1,8 +1,9 @@
 //! The admin API: lists sessions, ends one, begins a drain, reloads, drops the stored answers.
 //!
-//! Every client that reaches the listener may use it; `guard` refuses requests that a foreign web page makes in the operator's
-//! browser.
+//! `guard` lets only those requests through that may do so: the monitoring listener passes on those that read, and only where it
+//! shows clients those for sessions.
 
+use crate::control::admin::guard::{self, Guard};
 use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::process::worker_query::{PAGE_MAX, WorkerQueries, WorkerTimeout};
@@ -13,6 +14,7 @@ use crate::worker::SessionSnapshot;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{delete, get, post};
 use serde::Deserialize;
@@ -21,10 +23,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The routes of the API, below `/api/`; the status and the pages are in `pages`.
-pub(crate) fn routes() -> Router<Arc<ProcessState>> {
-    Router::new()
+pub(crate) fn routes(guard: &Guard) -> Router<Arc<ProcessState>> {
+    // what shows sessions or addresses of clients
+    let of_clients = Router::new()
         .route("/api/sessions", get(sessions))
         .route("/api/sessions/{id}", delete(kick))
+        .route_layer(from_fn_with_state(guard.clone(), guard::guard_clients));
+    Router::new()
+        .merge(of_clients)
         .route("/api/drain", post(drain))
         .route("/api/reload", post(reload))
         .route("/api/answers", delete(forget_answers))
