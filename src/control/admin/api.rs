@@ -1,9 +1,10 @@
 //! The admin API: what an operator can do with the gateway. Sessions are in `sessions`.
 //!
-//! Every client that reaches the listener may use it; `guard` refuses requests that a foreign web page makes in the operator's
-//! browser.
+//! `guard` lets only those requests through that may do so: the monitoring listener passes on those that read, and only where it
+//! shows clients those for sessions.
 
 use crate::control::admin::api_error::ApiError;
+use crate::control::admin::guard::{self, Guard};
 use crate::control::admin::sessions::{self, worker_queries};
 use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
@@ -11,17 +12,22 @@ use crate::control::signals::ControlEvent;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{delete, get, post};
 use serde_json::json;
 use std::sync::Arc;
 
 /// The routes of the API, below `/api/`; the status and the pages are in `pages`.
-pub(crate) fn routes() -> Router<Arc<ProcessState>> {
-    Router::new()
+pub(crate) fn routes(guard: &Guard) -> Router<Arc<ProcessState>> {
+    // what shows sessions or addresses of clients
+    let of_clients = Router::new()
         .route("/api/sessions", get(sessions::open))
         .route("/api/sessions/{id}", get(sessions::explained).delete(sessions::kick))
         .route("/api/ends", get(sessions::ended))
+        .route_layer(from_fn_with_state(guard.clone(), guard::guard_clients));
+    Router::new()
+        .merge(of_clients)
         .route("/api/drain", post(drain))
         .route("/api/reload", post(reload))
         .route("/api/answers", delete(forget_answers))

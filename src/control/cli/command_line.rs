@@ -1,7 +1,8 @@
 //! The command line: `run`, `check`, the commands for a running gateway, and what packagers need.
 
-use crate::config::{self, AdminListen, Problem};
+use crate::config::{self, Problem};
 use crate::control::cli::output::print;
+use crate::control::cli::target::{CONFIG_FILE, Target, TargetOptions};
 use crate::control::cli::{reload, sessions, status};
 use crate::control::exit::{self, CONFIG, ExitError, USAGE};
 use crate::control::start::load::{self, Failure, Loaded};
@@ -38,12 +39,12 @@ enum Command {
     /// Show the state of the running gateway: phase, sessions, workers, certificates
     Status {
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// List the sessions of the running gateway
     Sessions {
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// End one session of the running gateway; a WebSocket gets a Close
     Kick {
@@ -51,17 +52,17 @@ enum Command {
         #[arg(value_parser = sessions::session_id)]
         id: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// Tell the running gateway to close its sessions one after the other and to exit; does not wait for that
     Drain {
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// Tell the running gateway to read its configuration and certificates again; waits for the result
     Reload {
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// Print the completion script for a shell
     Completions { shell: clap_complete::Shell },
@@ -72,27 +73,8 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct File {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     config: PathBuf,
-}
-
-/// Which running gateway, and in which form its answer is printed.
-#[derive(Debug, clap::Args)]
-struct Target {
-    /// The gateway's admin listener: ADDRESS:PORT or unix:/PATH
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_address)]
-    admin: AdminListen,
-    /// Print JSON for scripts
-    #[arg(long)]
-    json: bool,
-}
-
-/// Reads the value of `--admin`.
-fn admin_address(text: &str) -> Result<AdminListen, String> {
-    match config::admin_address(text)? {
-        AdminListen::Off => Err("expected an address with its port, or unix:/PATH".to_owned()),
-        address => Ok(address),
-    }
 }
 
 /// What is left to do after the command line was read.
@@ -113,11 +95,21 @@ pub fn main() -> Action {
     let done = match arguments.command {
         Command::Run { file } => return Action::Run(file.config),
         Command::Check { file, effective } => check(&file.config, effective),
-        Command::Status { target } => status::show(&target.admin, target.json),
-        Command::Sessions { target } => sessions::sessions(&target.admin, target.json),
-        Command::Kick { id, target } => sessions::kick(&target.admin, &id, target.json),
-        Command::Drain { target } => sessions::drain(&target.admin, target.json),
-        Command::Reload { target } => reload::reload(&target.admin, target.json),
+        Command::Status { target } => {
+            Target::find(&target).and_then(|found| status::show(&found, target.json))
+        }
+        Command::Sessions { target } => {
+            Target::find(&target).and_then(|found| sessions::sessions(&found, target.json))
+        }
+        Command::Kick { id, target } => {
+            Target::find(&target).and_then(|found| sessions::kick(&found, &id, target.json))
+        }
+        Command::Drain { target } => {
+            Target::find(&target).and_then(|found| sessions::drain(&found, target.json))
+        }
+        Command::Reload { target } => {
+            Target::find(&target).and_then(|found| reload::reload(&found, target.json))
+        }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut text);

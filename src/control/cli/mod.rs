@@ -1,4 +1,4 @@
-//! The command line, and the commands that talk to a running gateway through its admin listener.
+//! The command line, and the commands that talk to a running gateway through its listeners for operators.
 
 pub mod client;
 pub mod command_line;
@@ -6,3 +6,4 @@ pub mod output;
 pub mod reload;
 pub mod sessions;
 pub mod status;
+pub mod target;

@@ -180,25 +180,6 @@ fn commands_act_like_the_api_and_print_the_result() {
 }
 
 #[test]
-fn commands_reach_an_admin_socket_file() {
-    let bed = TestBed::start();
-    let path = bed.workspace.file("admin.sock");
-    let workspace = crate::harness::Workspace::claim();
-    let mut config = crate::harness::Config::new(&workspace);
-    let admin = format!("unix:{}", path.display());
-    config.set("admin.listen", admin.as_str());
-    let mut gateway = Gateway::spawn(&workspace, &config);
-    let ask = |words: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(words).args(["--admin", &admin]).output().unwrap()
-    };
-    eventually("the gateway answers", || ask(&["sessions"]).status.success());
-    assert!(text_of(&ask(&["sessions", "--json"]), 0).contains("\"sessions\":[]"));
-    text_of(&ask(&["drain"]), 0);
-    assert_eq!(gateway.wait_for_exit().code(), Some(0));
-}
-
-#[test]
 fn the_first_signal_after_a_drain_command_does_not_cut_the_drain() {
     let mut bed = TestBed::with(|config, _| config.set("gateway.drain", "60s"));
     let listener = bed.node(1);
@@ -234,43 +215,4 @@ fn stored_answers_are_forgotten_on_request() {
     // the node stays known
     let listener = bed.node(1);
     bed.relay(&listener);
-}
-
-#[test]
-fn pages_of_other_sites_cannot_use_the_admin_api() {
-    let bed = TestBed::start();
-    let listener = bed.node(1);
-    let (mut client, mut node) = bed.relay(&listener);
-    let id = id_of(&listed(&bed.gateway)[0]);
-    let target = format!("/api/sessions/{id}");
-    let actions = [("POST", "/api/drain"), ("DELETE", target.as_str()), ("DELETE", "/api/answers")];
-    for (method, target) in actions {
-        let action = bed.gateway.admin_request(method, target);
-        let foreign = [
-            action.clone().with("Origin", "https://evil.example"),
-            action.clone().with("Origin", "null"),
-            action.clone().with("Sec-Fetch-Site", "cross-site"),
-            action.clone().with("Sec-Fetch-Site", "same-site"),
-        ];
-        for request in foreign {
-            assert_eq!(bed.gateway.send_admin(&request).status(), 403, "{method} {target}");
-        }
-        // DNS rebinding: a name of the attacker points to this address now. The page is same-site, but the host is
-        // foreign
-        let rebound = action.instead("Host", "evil.example:9180").with("Origin", "http://evil.example:9180");
-        assert_eq!(bed.gateway.send_admin(&rebound).status(), 421, "{method} {target}");
-        // a link or an image sends GET, which tells of a session and changes nothing
-        let get = bed.gateway.send_admin(&bed.gateway.admin_request("GET", target));
-        let expected = if method == "DELETE" && target.contains(&id) { 200 } else { 405 };
-        assert_eq!(get.status(), expected, "{method} {target}");
-    }
-    assert_eq!(bed.gateway.ready(), Some(200));
-    client.send_frame(Frame::text("still here"));
-    assert_eq!(node.read_frame(), Frame::text("still here"));
-    let preflight = bed.gateway.admin_request("OPTIONS", &target).with("Origin", "https://evil.example");
-    let answer = bed.gateway.send_admin(&preflight.with("Access-Control-Request-Method", "DELETE"));
-    assert!(answer.field("access-control-allow-origin").is_none() && !(200..300).contains(&answer.status()));
-    let own = bed.gateway.admin_request("DELETE", &target).with("Sec-Fetch-Site", "same-origin");
-    let own = own.with("Origin", &format!("http://{}", bed.workspace.admin()));
-    assert_eq!(bed.gateway.send_admin(&own).status(), 200, "the gateway's own page may");
 }

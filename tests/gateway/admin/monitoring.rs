@@ -48,30 +48,30 @@ fn every_answer_has_a_session_id_of_its_own() {
 }
 
 #[test]
-fn the_admin_listener_answers_monitoring() {
+fn the_monitoring_listener_answers_monitoring() {
     let bed = TestBed::start();
-    assert_eq!(bed.gateway.admin_get("/livez").status(), 200);
-    assert_eq!(bed.gateway.admin_get("/readyz").status(), 200);
-    assert_eq!(bed.gateway.admin_get("/nowhere").status(), 404);
-    let status = bed.gateway.admin_get("/api/status");
+    assert_eq!(bed.gateway.monitoring_get("/livez").status(), 200);
+    assert_eq!(bed.gateway.monitoring_get("/readyz").status(), 200);
+    assert_eq!(bed.gateway.monitoring_get("/nowhere").status(), 404);
+    let status = bed.gateway.monitoring_get("/api/status");
     assert_eq!(status.status(), 200);
     assert!(status.json().is_object());
     bed.get("/nowhere").assert_refusal(404, "no_such_route");
-    let page = bed.gateway.admin_get("/metrics");
+    let page = bed.gateway.monitoring_get("/metrics");
     assert!(page.field("content-type").is_some_and(|t| t.contains("text")));
     assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[("code", "no_such_route")]), 1.0);
 }
 
 #[test]
-fn idle_connections_to_the_admin_listener_are_bounded_and_keep_no_other_out() {
+fn idle_connections_to_the_monitoring_listener_are_bounded_and_keep_no_other_out() {
     let bed = TestBed::start();
     let open_files = || bed.gateway.metric("process_open_fds", &[]);
     let before = open_files();
-    let idle: Vec<_> = (0..300).map(|_| TcpStream::connect(bed.workspace.admin()).unwrap()).collect();
+    let idle: Vec<_> = (0..300).map(|_| TcpStream::connect(bed.workspace.monitoring()).unwrap()).collect();
     eventually("the oldest connections make room", || {
         bed.gateway.metric("tidegate_admin_connections_cut_total", &[("how", "limit")]) >= 230.0
     });
-    assert_eq!(bed.gateway.admin_get("/readyz").status(), 200);
+    assert_eq!(bed.gateway.monitoring_get("/readyz").status(), 200);
     let grown = open_files() - before;
     assert!(grown < 100.0, "{grown} descriptors for 300 connections");
     drop(idle);

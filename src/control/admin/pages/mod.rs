@@ -1,9 +1,10 @@
-//! The pages of the admin listener: metrics for monitoring, health for load balancers and systemd, a status page for people.
+//! The pages of the listeners for operators: metrics for monitoring, health for load balancers and systemd, a status page for people.
 //!
 //! Every request passes `guard` first. The pages are served on the control thread, so a client that reads slowly here never
 //! delays a session.
 
-use crate::control::admin::{api, guard};
+use crate::control::admin::api;
+use crate::control::admin::guard::{self, Guard};
 use crate::control::log_queue;
 use crate::control::process::process_stats::process_stats;
 use crate::control::process::reload_report::ReloadReport;
@@ -21,24 +22,23 @@ use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The status page; `{nonce}` stands where each answer has its own random number.
 const STATUS_PAGE: &str = include_str!("page.html");
 
-/// All routes of the admin listener. `address` is what it is bound to, for the guard; `None` for a socket file, which web pages
-/// can't reach.
-pub(crate) fn router(state: Arc<ProcessState>, address: Option<SocketAddr>) -> Router {
+/// All routes of a listener. `guard` knows which of the two it is, and refuses what is not for it.
+pub(crate) fn router(guard: Guard) -> Router {
+    let state = Arc::clone(&guard.state);
     Router::new()
         .route("/", get(status_page))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/api/status", get(status))
-        .merge(api::routes())
-        .layer(from_fn_with_state(address, guard::guard))
+        .merge(api::routes(&guard))
+        .layer(from_fn_with_state(guard, guard::guard))
         .layer(from_fn(add_security_fields))
         .with_state(state)
 }

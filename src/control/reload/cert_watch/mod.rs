@@ -9,6 +9,7 @@
 
 use crate::config::Certificate;
 use crate::control::start::certs::{self, Loaded};
+use crate::control::start::secret;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -116,7 +117,8 @@ impl Pair {
 }
 
 fn stamps(files: &Certificate) -> PairStamp {
-    [&files.chain, &files.key].map(|path| stamp(path))
+    // a key in an environment variable does not change
+    [stamp(&files.chain), secret::key_file(&files.key).and_then(|path| stamp(&path))]
 }
 
 fn stamp(path: &Path) -> Option<FileStamp> {
