@@ -89,12 +89,14 @@ mod tests {
     fn a_file_with_problems_gives_a_finding_for_each_and_its_good_values() {
         let path: PathBuf = std::env::temp_dir().join(format!("tidegate-doctor-{}.toml", std::process::id()));
         std::fs::write(&path, "[limits]\nsessions = 7\nhandshakes = \"many\"\n").expect("written");
-        let read = super::read(&path);
+        let configuration = read(&path);
         std::fs::remove_file(&path).expect("removed");
-        assert!(read.loaded.is_none());
-        assert_eq!(read.config.limits.sessions, Some(7));
-        let finding =
-            read.findings.iter().find(|finding| finding.found.starts_with("limits.handshakes: found"));
+        assert!(configuration.loaded.is_none());
+        assert_eq!(configuration.config.limits.sessions, Some(7));
+        let finding = configuration
+            .findings
+            .iter()
+            .find(|finding| finding.found.starts_with("limits.handshakes: found"));
         let finding = finding.expect("a finding for the wrong value");
         assert_eq!(finding.level, Level::Problem);
         assert!(finding.remedy.as_ref().is_some_and(|remedy| remedy.starts_with("correct line 3 of ")));
@@ -102,9 +104,9 @@ mod tests {
 
     #[test]
     fn without_a_file_the_defaults_count() {
-        let read = super::read(Path::new("/nonexistent/tidegate.toml"));
-        assert_eq!(read.config.limits.sessions, Some(100_000));
-        assert_eq!(read.findings.len(), 1);
-        assert!(read.findings[0].remedy.as_ref().is_some_and(|remedy| remedy.contains("--config")));
+        let configuration = read(Path::new("/nonexistent/tidegate.toml"));
+        assert_eq!(configuration.config.limits.sessions, Some(100_000));
+        assert_eq!(configuration.findings.len(), 1);
+        assert!(configuration.findings[0].remedy.as_ref().is_some_and(|remedy| remedy.contains("--config")));
     }
 }

@@ -131,7 +131,7 @@ pub(crate) enum AdminSocket {
 
 /// Looks at the path of the admin socket.
 pub(crate) fn admin_socket(path: &Path) -> AdminSocket {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
     match UnixStream::connect(path).map_err(|error| error.kind()) {
         Ok(_) => AdminSocket::Answers,
         Err(io::ErrorKind::PermissionDenied) => AdminSocket::Denied,
@@ -148,7 +148,7 @@ pub(crate) fn admin_socket(path: &Path) -> AdminSocket {
 /// Judges the admin socket. `is_running` is whether a gateway runs with this configuration.
 pub(crate) fn judge_admin(path: &Path, found: AdminSocket, is_running: bool) -> Finding {
     let check = "admin socket";
-    let folder = path.parent().unwrap_or(Path::new("/")).display();
+    let folder = path.parent().unwrap_or_else(|| Path::new("/")).display();
     let path = path.display();
     match found {
         AdminSocket::Answers if is_running => Finding::ok(check, format!("{path} answers")),

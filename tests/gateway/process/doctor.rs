@@ -110,7 +110,7 @@ fn a_machine_that_is_fit_for_its_configuration_has_no_problem() {
 
 #[test]
 fn the_ports_of_the_running_gateway_are_no_fault_and_its_limits_count() {
-    let bed = TestBed::with(|config, workspace| modest(config, workspace));
+    let bed = TestBed::with(modest);
     let _node = TcpListener::bind(bed.workspace.node(1)).expect("a free address");
     let report = Report::of(&bed.workspace);
     report.assert_healthy();
@@ -145,9 +145,10 @@ fn a_port_of_another_process_is_a_problem_that_names_it() {
     let (workspace, _manager, _node) = without_gateway(|_, _| {});
     let _taken = TcpListener::bind(workspace.gateway()).expect("a free address");
     let report = Report::of(&workspace);
-    let found = format!("(gateway.listen) is held by gateway-"); // the test program, whose name is cut after 15 letters
+    // the test program, of whose name the kernel keeps fifteen letters
+    let found = "(gateway.listen) is held by gateway-";
     let pid = std::process::id();
-    report.assert_finding("port", "problem", &found, &format!("`ps -fp {pid}`"));
+    report.assert_finding("port", "problem", found, &format!("`ps -fp {pid}`"));
 }
 
 #[test]

@@ -36,15 +36,16 @@ pub(crate) fn print_page(program: clap::Command, command: Option<&str>) -> Resul
 }
 
 /// The page as one text: each section was written with a preamble of its own, and the list of values that an option may have with
-/// line breaks beside spaces, which mandoc warns of.
+/// line breaks beside blank lines, of which mandoc warns.
 fn tidied(page: &[u8]) -> String {
     let text = String::from_utf8_lossy(page);
     let lines: Vec<_> = text.lines().collect();
     let is_preamble = |line: &str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
     let preamble = lines.iter().take_while(|line| is_preamble(line)).count();
     let is_kept = |at: usize| {
-        let beside_space = [at.wrapping_sub(1), at + 1].iter().any(|at| lines.get(*at) == Some(&".sp"));
-        at < preamble || !(is_preamble(lines[at]) || (lines[at] == ".br" && beside_space))
+        let beside_blank =
+            [at.wrapping_sub(1), at + 1].iter().any(|at| lines.get(*at).is_some_and(|line| line.is_empty()));
+        at < preamble || !(is_preamble(lines[at]) || (lines[at] == ".br" && beside_blank))
     };
     (0..lines.len()).filter(|at| is_kept(*at)).map(|at| format!("{}\n", lines[at])).collect()
 }
@@ -172,8 +173,8 @@ mod tests {
 
     #[test]
     fn the_preamble_of_each_section_and_idle_line_breaks_are_left_out() {
-        let page = b".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH X\n.ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.br\n.sp\n.br\nx\n.br\n";
-        assert_eq!(tidied(page), ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH X\n.sp\nx\n.br\n");
+        let page = b".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH X\n.ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.br\n\n.br\nx\n.br\n";
+        assert_eq!(tidied(page), ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH X\n\nx\n.br\n");
     }
 
     #[test]

@@ -136,7 +136,7 @@ const PAGES: &[Page] = &[
             ("Read the configuration again:", "systemctl reload tidegate"),
             (
                 "Upgrade to the binary that was just installed:",
-                "systemctl kill --kill-whom=main --signal=USR2 tidegate",
+                "kill -USR2 \"$(systemctl show --property MainPID --value tidegate)\"",
             ),
         ],
         see: &[
@@ -146,7 +146,6 @@ const PAGES: &[Page] = &[
             "tidegate-reload(1)",
             "systemd.service(5)",
         ],
-        ..Page::EMPTY
     },
     Page {
         command: "check",
