@@ -11,12 +11,15 @@ mod examine;
 mod finding;
 mod kernel;
 mod limits;
+mod manager;
 mod network;
+mod nodes;
 mod ports;
 mod process;
 mod reach;
 mod sockets;
 mod systemd;
+mod timeout;
 
 pub use examine::examine;
 pub use finding::{Finding, Level, Report};

@@ -7,9 +7,10 @@ use crate::control::doctor::process::{self, Process};
 use crate::control::doctor::sockets::{self, Owner};
 use crate::control::start::host;
 use rustix::fs::{Access, AtFlags, CWD};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -21,6 +22,8 @@ const NET_BIND_SERVICE: u32 = 10;
 pub(crate) struct Port {
     key: &'static str,
     address: SocketAddr,
+    /// This machine has the address.
+    is_here: bool,
     /// Something listens there.
     is_held: bool,
     /// Its owners, as far as this user may see them.
@@ -43,10 +46,19 @@ pub(crate) fn read(config: &Config, path: &Path) -> Vec<Port> {
     let port = |(key, address): (&'static str, SocketAddr)| Port {
         key,
         address,
+        is_here: is_here(address.ip()),
         is_held: holding(address).next().is_some(),
         owners: holding(address).flat_map(|socket| sockets::of(&owners, socket)).cloned().collect(),
     };
     wanted.into_iter().map(port).collect()
+}
+
+/// Whether a socket can have this address on this machine. Takes any port for a moment, and listens on none.
+fn is_here(address: IpAddr) -> bool {
+    let any = SocketAddr::new(address, 0);
+    let socket = Socket::new(Domain::for_address(any), Type::STREAM, Some(Protocol::TCP));
+    let bound = socket.and_then(|socket| socket.bind(&any.into()));
+    !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// The process id of the gateway that runs with this configuration. Of two, the one that started later: it serves.
@@ -81,6 +93,14 @@ pub(crate) fn judge(ports: &[Port], privilege: &Privilege) -> Vec<Finding> {
 
 fn judge_one(port: &Port, privilege: &Privilege) -> Finding {
     let (check, Port { key, address, .. }) = ("port", port);
+    if !port.is_here {
+        let list = if address.is_ipv6() { "ip -6 address" } else { "ip address" };
+        return Finding::problem(
+            check,
+            format!("{address} ({key}): this machine does not have that address"),
+            format!("look at `{list}` and correct {key}"),
+        );
+    }
     if !port.is_held {
         if address.port() >= privilege.first_unprivileged || privilege.is_held {
             return Finding::ok(check, format!("{address} ({key}) is free"));
@@ -202,6 +222,7 @@ mod tests {
         Port {
             key: "gateway.listen",
             address: address.parse().expect("an address"),
+            is_here: true,
             is_held: owners.is_some(),
             owners: owners.into_iter().flatten().map(owner).collect(),
         }
@@ -216,6 +237,18 @@ mod tests {
         let low = judge_one(&port("0.0.0.0:443", None), &PLAIN);
         assert_eq!(low.level, Level::Warning);
         assert!(low.remedy.is_some_and(|remedy| remedy.contains("CAP_NET_BIND_SERVICE")));
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_a_problem() {
+        assert!(is_here([127, 0, 0, 1].into()));
+        let takes_any = process::read_number("/proc/sys/net/ipv4/ip_nonlocal_bind") == Some(1);
+        // TEST-NET-1 (RFC 5737)
+        assert_eq!(is_here([192, 0, 2, 1].into()), takes_any);
+        let away = Port { is_here: false, ..port("192.0.2.1:443", None) };
+        let finding = judge_one(&away, &ROOT);
+        assert_eq!(finding.level, Level::Problem);
+        assert_eq!(finding.remedy.as_deref(), Some("look at `ip address` and correct gateway.listen"));
     }
 
     #[test]

@@ -188,7 +188,8 @@ mod tests {
             ..Page::EMPTY
         };
         let mut out = Vec::new();
-        render(clap::Command::new("x").about("Does x"), &page, &mut out).expect("written");
+        let command = clap::Command::new("x").about("Does x").arg(clap::Arg::new("y").long("y"));
+        render(command, &page, &mut out).expect("written");
         let text = String::from_utf8(out).expect("UTF-8");
         let sections: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
         assert_eq!(
