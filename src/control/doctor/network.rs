@@ -1,8 +1,8 @@
 //! Settings of the kernel's network that bound how many clients and nodes the gateway can have.
 
-use crate::config::{AdminListen, Config};
+use crate::config::Config;
 use crate::control::doctor::finding::Finding;
-use crate::control::doctor::process;
+use crate::control::doctor::{ports, process};
 use crate::control::start::listeners::BACKLOG;
 
 /// How long the kernel keeps the port of a connection that this machine ended first (TIME_WAIT), in seconds.
@@ -141,14 +141,10 @@ fn rest_of_ports(facts: &NetworkFacts) -> Option<Finding> {
 /// A connection to a node may take the port of a listener that is about to start, which then fails.
 fn listening_ports(facts: &NetworkFacts, config: &Config) -> Option<Finding> {
     let (check, (first, last)) = ("reserved ports", facts.port_range?);
-    let mut ports: Vec<u64> = config.gateway.listen.iter().map(|address| address.port().into()).collect();
-    if let AdminListen::Tcp(address) = config.admin.listen {
-        ports.push(address.port().into());
-    }
+    let mut ports: Vec<u64> =
+        ports::listeners(config).iter().map(|(_, address)| address.port().into()).collect();
     let is_at_risk = |port: &u64| {
-        *port != 0
-            && (first..=last).contains(port)
-            && !facts.reserved.iter().any(|(from, to)| (from..=to).contains(&port))
+        (first..=last).contains(port) && !facts.reserved.iter().any(|(from, to)| (from..=to).contains(&port))
     };
     ports.retain(is_at_risk);
     ports.sort_unstable();

@@ -30,15 +30,20 @@ pub(crate) struct Port {
     owners: BTreeSet<Owner>,
 }
 
+/// Every TCP address that a gateway with this configuration listens on, with the key that names it. One with port 0 takes any
+/// port, so that it is never in the way of another one.
+pub(crate) fn listeners(config: &Config) -> Vec<(&'static str, SocketAddr)> {
+    let mut all: Vec<_> = config.gateway.listen.iter().map(|address| ("gateway.listen", *address)).collect();
+    if let AdminListen::Tcp(address) = config.admin.listen {
+        all.push(("admin.listen", address));
+    }
+    all.retain(|(_, address)| address.port() != 0);
+    all
+}
+
 /// Looks up which processes hold the addresses of the gateway whose configuration file is at `path`.
 pub(crate) fn read(config: &Config, path: &Path) -> Vec<Port> {
-    let mut wanted: Vec<_> =
-        config.gateway.listen.iter().map(|address| ("gateway.listen", *address)).collect();
-    if let AdminListen::Tcp(address) = config.admin.listen {
-        wanted.push(("admin.listen", address));
-    }
-    // any port will do for 0
-    wanted.retain(|(_, address)| address.port() != 0);
+    let wanted = listeners(config);
     let all = sockets::listening();
     let holding = |wanted| all.iter().filter(move |socket| sockets::is_in_the_way(wanted, socket.address));
     let sockets: Vec<_> = wanted.iter().flat_map(|(_, address)| holding(*address)).collect();
