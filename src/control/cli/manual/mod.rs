@@ -1,5 +1,5 @@
 //! `tidegate man`: a manual page for each command. Names, synopsis and options come from the definition of the command line, so
-//! they are never out of date; all other sections are texts in [`pages`].
+//! they are never out of date; all other sections are texts in `pages.rs`.
 
 mod pages;
 
