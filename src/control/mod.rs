@@ -1,12 +1,13 @@
 //! The process: starts the workers, supervises them, hands them newer revisions, shows their state, ends them.
 //!
 //! [`run`] is the plot. Imports go one way, and the rooms within braces do not import each other: run → supervise →
-//! {reload, upgrade, cli} → {workers, admin} → {process, exit} → start → {stream_manager, log, systemd, signals} →
+//! {reload, upgrade, cli} → doctor → {workers, admin} → {process, exit} → start → {stream_manager, log, systemd, signals} →
 //! {log_queue, cpu_time}. This floor knows nothing of frames, heads or rings.
 
 pub mod admin;
 pub mod cli;
 pub(crate) mod cpu_time;
+pub mod doctor;
 pub mod exit;
 pub mod log;
 pub mod log_queue;

@@ -17,6 +17,8 @@ mod relay;
 mod session;
 mod thread;
 
+pub use io::fd_budget::descriptors_for;
+pub use io::ring_probe::{RingFeatures, probe_ring};
 pub use io::runtime::DriverChoice;
 pub use local::filter::SessionFilter;
 pub use local::info::{Activity, SessionSnapshot, State};

@@ -31,6 +31,9 @@ for file in tests/*.rs tests/*/main.rs; do
     # network namespaces that cut links, and a clock that jumps
     gateway) suite gateway 205 yes "$c ip=iproute2 faketime=faketime unshare=util-linux mount=mount" \
       'the program from outside, on io_uring and then on epoll' ;;
+    manual) suite manual 5 yes "$c mandoc=mandoc groff=groff-base zsh=zsh fish=fish" \
+      'manual pages and completions that their readers accept' ;;
+    rights) suite rights 5 yes "$c setpriv=util-linux" 'check as the user of the service, and keys that others may read' ;;
     drain_load) suite "$name" 10 yes "$c" 'a drain of 1500 sessions under traffic' ;;
     interleavings) suite "$name" 30 yes "$c" 'what workers share without locks, in every interleaving' ;;
     properties) suite "$name" 20 yes "$c" 'properties over generated inputs' ;;

@@ -110,6 +110,7 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
     let mut config = written.clone();
     ipv6(&mut config, &host::ipv6(), &mut findings, &mut warnings);
     warnings.extend(certificate_warnings(&loaded, &findings));
+    warnings.extend(key_warnings(&written, &findings));
     warnings.sort_by_key(|warning| warning.line);
     let tls = certs::server_config(&written.tls, loaded.clone());
     let tls = tls
@@ -209,6 +210,20 @@ fn certificate_warnings(certificates: &[certs::Loaded], findings: &Findings<'_>)
         }
     }
     warnings
+}
+
+/// Warnings about keys that other users of this machine may read. A key that can't be read at all is a problem already.
+fn key_warnings(config: &Config, findings: &Findings<'_>) -> Vec<Problem> {
+    if !config::writes(findings.text, "tls.certificates") {
+        return Vec::new();
+    }
+    let warning = |(index, certificate): (usize, &config::Certificate)| {
+        let (path, readers) = (&certificate.key, certs::exposure(&certificate.key)?);
+        let found = format!("{}, which can be read by {readers}", path.display());
+        let expected = format!("a key that only tidegate's user may read ({})", certs::close_key(path));
+        Some(findings.problem(&format!("tls.certificates.{index}.key"), found, expected))
+    };
+    config.tls.certificates.iter().enumerate().filter_map(warning).collect()
 }
 
 fn ca(config: &Config, findings: &mut Findings<'_>) -> Vec<CertificateDer<'static>> {

@@ -58,11 +58,7 @@ impl ManagerClient {
     pub(crate) fn new(gateway: Arc<Gateway>, revision: Arc<Revision>) -> Self {
         let config = &revision.config;
         let manager = &config.stream_manager;
-        let authorization = manager.authorization.as_ref().and_then(|secret| {
-            let mut value = HeaderValue::from_str(&secret.0).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
+        let authorization = authorization(config);
         Self {
             http: http_client(config, &revision.roots),
             base: manager.url.to_string(),
@@ -177,11 +173,7 @@ impl ManagerClient {
             let config = &client.revision.config;
             let target = match &probe {
                 Probe::Answered(target) => target.to_string(),
-                Probe::Unknown => {
-                    let app = config.origins.apps.first().map_or("live", String::as_str);
-                    let api = config.stream_manager.api.text();
-                    format!("/streammanager/api/{api}/event/{app}/{PROBE_STREAM}?action=subscribe")
-                }
+                Probe::Unknown => probe_target(config),
             };
             let asked = Instant::now();
             let exchange = client.exchange(&target, EventKind::Subscribe);
@@ -201,7 +193,7 @@ impl ManagerClient {
         // a question that may have an effect, such as a publish, is never sent twice
         let mut may_retry = kind != EventKind::Other;
         let response = loop {
-            match self.http.request(self.request(&uri)).await {
+            match self.http.request(request(&uri, self.authorization.as_ref())).await {
                 Ok(response) => break response,
                 Err(e) if may_retry && was_closed(&e) => may_retry = false,
                 Err(e) => {
@@ -211,22 +203,6 @@ impl ManagerClient {
             }
         };
         self.body(response).await
-    }
-
-    fn request(&self, uri: &Uri) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = uri.clone();
-        let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(
-            header::USER_AGENT,
-            HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
-        );
-        if let Some(value) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, value.clone());
-        }
-        request
     }
 
     /// Reads the whole answer. Refused are a body that is truncated, longer than `answers.body_max` or in a coding that was
@@ -245,6 +221,38 @@ impl ManagerClient {
         })?;
         Ok((status, parts.headers, body.to_bytes()))
     }
+}
+
+/// The target of a question of the gateway's own, which only shows whether the stream manager answers.
+pub(crate) fn probe_target(config: &Config) -> String {
+    let app = config.origins.apps.first().map_or("live", String::as_str);
+    let api = config.stream_manager.api.text();
+    format!("/streammanager/api/{api}/event/{app}/{PROBE_STREAM}?action=subscribe")
+}
+
+/// The value of `stream_manager.authorization`, marked as one that nothing prints.
+pub(crate) fn authorization(config: &Config) -> Option<HeaderValue> {
+    let secret = config.stream_manager.authorization.as_ref()?;
+    let mut value = HeaderValue::from_str(&secret.0).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A question with the fields that every question has.
+pub(crate) fn request(uri: &Uri, authorization: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = uri.clone();
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
+    );
+    if let Some(value) = authorization {
+        headers.insert(header::AUTHORIZATION, value.clone());
+    }
+    request
 }
 
 /// All values of a field, joined by commas (RFC 9110, 5.3); `None` without the field.
@@ -272,14 +280,8 @@ fn http_client(config: &Config, extra_roots: &[CertificateDer<'static>]) -> Http
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(config.stream_manager.timeout));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has suites for the default versions")
-        .with_root_certificates(roots(config, extra_roots))
-        .with_no_client_auth();
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
+        .with_tls_config(tls_config(config, extra_roots))
         .https_or_http()
         .enable_http1()
         .wrap_connector(connector);
@@ -287,6 +289,16 @@ fn http_client(config: &Config, extra_roots: &[CertificateDer<'static>]) -> Http
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .build(connector)
+}
+
+/// The TLS of questions to a stream manager on https.
+pub(crate) fn tls_config(config: &Config, extra_roots: &[CertificateDer<'static>]) -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites for the default versions")
+        .with_root_certificates(roots(config, extra_roots))
+        .with_no_client_auth()
 }
 
 /// The machine's root certificates and `extra`; none of either if the stream manager is asked over plain HTTP.

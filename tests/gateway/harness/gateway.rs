@@ -4,9 +4,11 @@ use super::certs::{ECDSA, Identity, RSA};
 use super::connection::{Connection, Side};
 use super::http_message::Response;
 use super::{DEADLINE, Request, Workspace, eventually};
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -90,6 +92,10 @@ pub fn write_pair(workspace: &Workspace, name: &str, identity: &Identity) -> Tab
         let path = workspace.file(&format!("{name}.{kind}.pem"));
         let next = workspace.file("next.pem");
         std::fs::write(&next, pem).unwrap();
+        if kind == "key" {
+            // a key that other users may read gives a warning
+            std::fs::set_permissions(&next, Permissions::from_mode(0o600)).unwrap();
+        }
         std::fs::rename(&next, &path).unwrap();
         (kind.to_owned(), Value::from(path.to_str().unwrap()))
     });

@@ -20,6 +20,7 @@ pub const FLOORS: &[Floor] = &[
             &["run"],
             &["supervise"],
             &["reload", "upgrade", "cli"],
+            &["doctor"],
             &["workers", "admin"],
             &["process", "exit"],
             &["start"],
@@ -77,7 +78,15 @@ pub const CONFINED: &[(&str, &[&str])] = &[
     // the runtime could be another one
     ("monoio", &["src/worker/io/runtime.rs", "src/worker/io/socket.rs"]),
     // each block has its argument and a test
-    ("unsafe", &["src/worker/io/socket.rs", "src/control/start/inherited.rs", "src/control/signals.rs"]),
+    (
+        "unsafe",
+        &[
+            "src/worker/io/socket.rs",
+            "src/control/start/inherited.rs",
+            "src/control/signals.rs",
+            "src/control/doctor/clock.rs",
+        ],
+    ),
 ];
 
 /// Lines of a file, tests included.

@@ -3,6 +3,10 @@
 //!
 //! Nothing here knows a connection: `rustls` asks the [`Resolver`] during a handshake.
 
+mod exposure;
+
+pub(crate) use exposure::{close_key, exposure};
+
 use crate::config::{Certificate, Tls, TlsVersion};
 use crate::control::start::secret::{self, Missing, Source, readable};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
