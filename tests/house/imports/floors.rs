@@ -24,7 +24,8 @@ pub const FLOORS: &[Floor] = &[
             &["process", "exit"],
             &["start"],
             &["stream_manager", "log", "systemd", "signals"],
-            &["log_queue", "cpu_time"],
+            &["log_format", "log_queue", "cpu_time"],
+            &["journal"],
         ],
     },
     Floor {

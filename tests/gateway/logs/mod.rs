@@ -1,0 +1,3 @@
+//! What an operator reads in the log: levels, refusals with the key that changes them, nodes and stream managers that fail.
+
+mod journal;
