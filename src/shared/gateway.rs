@@ -5,6 +5,7 @@ use crate::shared::answers::Answers;
 use crate::shared::limits::Limiter;
 use crate::shared::nodes::{ManagerId, Nodes};
 use crate::shared::questions::{Question, Questions};
+use crate::shared::refusal_throttle::SharedThrottle;
 use crate::shared::revision::Revision;
 use crate::shared::whip_sessions::WhipSessions;
 use arc_swap::ArcSwap;
@@ -32,6 +33,8 @@ pub struct Gateway {
     pub nodes: Arc<Nodes>,
     /// Takes questions to the control thread.
     pub questions: Questions,
+    /// How often refusals become log lines.
+    pub(crate) refusal_throttle: SharedThrottle,
     /// WHIP sessions, by handle and by name.
     pub(crate) whip_sessions: WhipSessions,
     /// Limits that hold for all workers together.
@@ -60,6 +63,7 @@ impl Gateway {
             answers,
             nodes,
             questions,
+            refusal_throttle: SharedThrottle::default(),
             whip_sessions: WhipSessions::default(),
             limiter: Arc::new(Limiter::new(&config.limits)),
             metrics,

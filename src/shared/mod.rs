@@ -12,6 +12,7 @@ pub mod limits;
 pub mod nodes;
 mod pending;
 pub mod questions;
+pub(crate) mod refusal_throttle;
 pub mod revision;
 pub mod session_id;
 mod silences;

@@ -37,6 +37,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
         wake_handle: registration.wake_handle.clone(),
         accepted: Instant::now(),
         request: RefCell::default(),
+        asked: RefCell::default(),
         worker,
         peer,
     };

@@ -11,6 +11,7 @@ use crate::worker::http::response::Shape;
 use crate::worker::http::websocket::{self, WebSocketRequest};
 use crate::worker::http::whip::{self, WhipRequest};
 use crate::worker::session::access_log::RequestLine;
+use crate::worker::session::asked::Asked;
 use crate::worker::session::context::Session;
 
 /// What has to be done for a request.
@@ -60,6 +61,8 @@ pub(crate) fn plan(
     route: Result<Route<'_>, Refusal>,
     standing: &Standing,
 ) -> Planned {
+    session.asked.replace(Some(Box::new(Asked::of(request))));
+    note_limit(session, standing);
     let revision = session.revision();
     let cors = &revision.config.cors;
     let page = cors.allow_origins.judge(request.origin, request.host);
@@ -95,6 +98,20 @@ pub(crate) fn plan(
     };
     let access = RequestLine::of(session, request);
     Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
+}
+
+/// Notes, for the log, which limit refuses a request before it is read.
+fn note_limit(session: &Session, standing: &Standing) {
+    let limits = &session.revision().config.limits;
+    match (standing.permitted, standing.within_rate) {
+        (Err(Refusal::Overloaded), _) => session.note_limit("limits.sessions is reached"),
+        (Err(_), _) if limits.new_per_ip.is_some() => {
+            session.note_limit("its address is over limits.sessions_per_ip or limits.new_per_ip");
+        }
+        (Err(_), _) => session.note_limit("its address is over limits.sessions_per_ip"),
+        (Ok(()), Err(_)) => session.note_limit("its address is over limits.requests_per_ip"),
+        (Ok(()), Ok(())) => {}
+    }
 }
 
 /// Whether a target is that of `gateway.health_path`, with any query.

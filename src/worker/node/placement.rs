@@ -282,6 +282,7 @@ impl<'q> Search<'q> {
         let (gateway, revision) = (&session.worker.gateway, session.revision());
         let admit = |node: &IpAddr| revision.admit(*node, true);
         if !nodes.iter().any(|node| admit(node).is_ok()) {
+            session.note_denied(nodes[0]);
             return Err(Refusal::OriginNotAdmitted);
         }
         let untried = || nodes.iter().filter(|node| !self.tried.contains(node)).filter_map(|n| admit(n).ok());
@@ -296,12 +297,16 @@ pub(crate) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
     let revision = session.revision();
     let nodes = &session.worker.gateway.nodes;
     match host {
-        Host::Address(address) => revision.admit(*address, nodes.is_learned(*address)),
+        Host::Address(address) => revision
+            .admit(*address, nodes.is_learned(*address))
+            .inspect_err(|_| session.note_denied(*address)),
         Host::Name(name) => {
             let names = revision.names.load();
             let addresses = names.get(name).map(Vec::as_slice).unwrap_or_default();
             let mut admitted = addresses.iter().map(|ip| revision.admit_named(*ip, nodes.is_learned(*ip)));
-            admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted)
+            admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted).inspect_err(|_| {
+                addresses.first().into_iter().for_each(|node| session.note_denied(*node));
+            })
         }
     }
 }
@@ -334,7 +339,11 @@ pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault, as
     }
     match fault {
         DialFault::Refused | DialFault::Broken | DialFault::Local { .. } => Refusal::OriginRefused,
-        DialFault::Exhausted => Refusal::Overloaded,
+        DialFault::Exhausted => {
+            session
+                .note_limit("this machine has no descriptor, port or memory left for a connection to a node");
+            Refusal::Overloaded
+        }
         DialFault::BadHandshake(_) => Refusal::OriginBadHandshake,
         DialFault::ConnectTimeout | DialFault::UpgradeTimeout => Refusal::OriginTimeout,
     }

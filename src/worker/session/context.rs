@@ -10,8 +10,10 @@ use crate::worker::local::info::Activity;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::{Wake, WakeHandle};
+use crate::worker::session::asked::Asked;
+use crate::worker::session::refusal_line::Refused;
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -30,6 +32,8 @@ pub(crate) struct Session {
     pub accepted: Instant,
     /// The revision that the present request goes by, from its head to its end.
     pub request: RefCell<Option<Held>>,
+    /// What the present request asks for.
+    pub asked: RefCell<Option<Box<Asked>>>,
 }
 
 /// Why a wait before the relay ended.
@@ -55,9 +59,26 @@ impl Session {
         ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.wake_handle), activity)
     }
 
-    /// Counts a refusal in the metrics.
+    /// Counts a refusal in the metrics, and in the log if a line is due for it.
     pub(crate) fn count_refusal(&self, refusal: Refusal) {
-        self.worker.metrics.refusals.of(refusal).add(1);
+        let asked = self.asked.borrow();
+        let (session, client) = (Some(self.id), Some(self.peer));
+        let refused = Refused { refusal, session, client, asked: asked.as_deref() };
+        refused.note(&self.worker, &self.revision());
+    }
+
+    /// Notes, for the log, that a node was not admitted.
+    pub(crate) fn note_denied(&self, node: IpAddr) {
+        if let Some(asked) = &*self.asked.borrow() {
+            asked.denied.set(Some(node));
+        }
+    }
+
+    /// Notes, for the log, which limit was reached: the sentence after "refused: ".
+    pub(crate) fn note_limit(&self, limit: &'static str) {
+        if let Some(asked) = &*self.asked.borrow() {
+            asked.limit.set(Some(limit));
+        }
     }
 
     /// A new mask for a frame that the gateway itself sends to a node (RFC 6455, 5.3).
@@ -89,6 +110,7 @@ impl Session {
     /// Ends a request.
     pub(crate) fn end_request(&self) {
         self.request.replace(None);
+        self.asked.replace(None);
     }
 
     /// Waits until the socket is readable, until `deadline`, or until the session is asked to end. [`Woke::Ending`] comes

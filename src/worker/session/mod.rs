@@ -2,6 +2,9 @@
 //! lines of the access log.
 
 pub(crate) mod access_log;
+pub(crate) mod asked;
 pub(crate) mod client;
 pub(crate) mod context;
+pub(crate) mod refusal_line;
+mod remedy;
 mod slow_reader;

@@ -105,6 +105,7 @@ impl Forwarding<'_> {
             (Some(whip_session), _) => {
                 // it was admitted when the WHIP session was created, by whatever rule
                 let admitted = session.revision().admit_configured(whip_session.node);
+                let admitted = admitted.inspect_err(|_| session.note_denied(whip_session.node));
                 (admitted.map_err(Unserved::Refused)?, target_at_node(request, whip_session))
             }
             (None, Some(named)) => (named, request.node_target()),
