@@ -9,6 +9,7 @@ pub mod counters;
 pub mod evictions;
 pub mod gateway;
 pub mod limits;
+pub(crate) mod node_faults;
 pub mod nodes;
 mod pending;
 pub mod questions;

@@ -128,5 +128,6 @@ async fn sweep(worker: Rc<Worker>) {
         worker.metrics.heartbeat.add(1);
         worker.sessions.wake_due(worker.now());
         refusal_line::write_waiting(&worker);
+        worker.gateway.node_faults.write_due();
     }
 }

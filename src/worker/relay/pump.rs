@@ -8,6 +8,7 @@
 use crate::proto::millis::Millis;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
+use crate::shared::node_faults;
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::fairness::{ReadSize, STEPS_MAX};
@@ -285,10 +286,10 @@ impl<'s> Pump<'s> {
             (Ok(taken), sent)
         });
         match taken {
-            Ok(0) => self.relay.eof(Side::Node, now),
+            Ok(0) => self.node_ended(None, now),
             Ok(_) => {}
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => self.lose(Side::Node, now),
+            Err(e) => self.node_ended(Some(&e), now),
         }
         self.note_failed_writes(now, sent.is_err(), false);
     }
@@ -309,7 +310,7 @@ impl<'s> Pump<'s> {
             self.lose(Side::Client, now);
         }
         if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) && self.node_sock.is_broken() {
-            self.lose(Side::Node, now);
+            self.node_ended(Some(&ErrorKind::ConnectionReset.into()), now);
         }
         self.cut |= self.relay.tick(&self.rules, now, listening) == Tick::Cut;
     }
@@ -384,6 +385,19 @@ impl<'s> Pump<'s> {
     fn lose(&mut self, side: Side, now: Millis) {
         self.relay.lost(side, now);
         self.write_failed(side, now);
+    }
+
+    /// Notes that the node's connection ended, by this error or without one, and that the session ended thereby.
+    fn node_ended(&mut self, error: Option<&std::io::Error>, now: Millis) {
+        let had_end = self.relay.end().is_some();
+        match error {
+            None => self.relay.eof(Side::Node, now),
+            Some(_) => self.lose(Side::Node, now),
+        }
+        let is_cause = !had_end && self.relay.end().is_some_and(|end| end.by == By::Node);
+        if is_cause && let Some(relayed) = self.session.wake_handle.info.relayed.get() {
+            self.session.worker.gateway.node_faults.ended(relayed.node, node_faults::ending(error));
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -12,8 +12,8 @@ pub(crate) struct Asked {
     pub(crate) target: String,
     /// The web origin of its page.
     pub(crate) origin: Option<String>,
-    /// A node that was not admitted.
-    pub(crate) denied: Cell<Option<IpAddr>>,
+    /// The node that was not admitted or did not take the request.
+    pub(crate) node: Cell<Option<IpAddr>>,
     /// What was reached, if the code of the refusal does not say it: a key, or a bound without one.
     pub(crate) limit: Cell<Option<&'static str>>,
 }
@@ -34,7 +34,7 @@ impl Asked {
         Self {
             target: request.target.to_owned(),
             origin: request.origin.map(str::to_owned),
-            denied: Cell::default(),
+            node: Cell::default(),
             limit: Cell::default(),
         }
     }
@@ -91,7 +91,7 @@ mod tests {
             let asked = Asked {
                 target: target.to_owned(),
                 origin: None,
-                denied: Cell::default(),
+                node: Cell::default(),
                 limit: Cell::default(),
             };
             let [route, app, stream] = expected;

@@ -67,10 +67,10 @@ impl Session {
         refused.note(&self.worker, &self.revision());
     }
 
-    /// Notes, for the log, that a node was not admitted.
-    pub(crate) fn note_denied(&self, node: IpAddr) {
+    /// Notes, for the log, which node was not admitted or did not take the request.
+    pub(crate) fn note_node(&self, node: IpAddr) {
         if let Some(asked) = &*self.asked.borrow() {
-            asked.denied.set(Some(node));
+            asked.node.set(Some(node));
         }
     }
 

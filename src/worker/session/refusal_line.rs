@@ -45,8 +45,7 @@ impl Refused<'_> {
         let uri = uri.as_deref().map(short);
         let origin = asked.and_then(|asked| asked.origin.as_deref());
         let origin = origin.filter(|_| refusal == Refusal::CrossSite).map(short);
-        let node = asked.and_then(|asked| asked.denied.get());
-        let node = node.filter(|_| refusal == Refusal::OriginNotAdmitted).map(display);
+        let node = asked.and_then(|asked| asked.node.get()).filter(|_| is_about_node(refusal)).map(display);
         let remedy = remedy::for_request(refusal, asked, &worker.gateway, revision);
         let (code, status, client) = (refusal.code(), refusal.status(), self.client.map(display));
         let session = self.session.map(display);
@@ -83,6 +82,17 @@ impl Refused<'_> {
             ),
         }
     }
+}
+
+/// Whether a refusal is about the node of its request. A search may have tried one before it was refused for another reason.
+const fn is_about_node(refusal: Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::OriginNotAdmitted
+            | Refusal::OriginRefused
+            | Refusal::OriginBadHandshake
+            | Refusal::OriginTimeout
+    )
 }
 
 /// Writes the lines for refusals that were counted and have waited for their line.

@@ -80,7 +80,7 @@ pub(crate) fn for_request(
     match (refusal, asked) {
         (Refusal::OriginNotAdmitted, Some(asked)) => {
             let denied = |node| denied(node, gateway, revision).into();
-            asked.denied.get().map_or_else(|| of(refusal).into(), denied)
+            asked.node.get().map_or_else(|| of(refusal).into(), denied)
         }
         (Refusal::CrossSite, Some(asked)) if asked.origin.is_none() => {
             "it has no field Origin, which cors.allow_missing = false requires".into()

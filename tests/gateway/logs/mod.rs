@@ -1,4 +1,5 @@
 //! What an operator reads in the log: levels, refusals with the key that changes them, nodes and stream managers that fail.
 
 mod journal;
+mod nodes;
 mod refusals;

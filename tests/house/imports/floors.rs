@@ -54,7 +54,7 @@ pub const FLOORS: &[Floor] = &[
             &["nodes", "whip_sessions", "revision"],
             &["silences"],
             &["limits"],
-            &["evictions", "pending", "bucket", "refusal_throttle"],
+            &["evictions", "pending", "bucket", "refusal_throttle", "node_faults"],
             &["client_address", "counters", "clock", "session_id"],
             &["atomic"],
         ],
