@@ -6,9 +6,11 @@
 mod counters;
 mod families;
 mod labels;
+mod managers;
 pub mod page;
 mod worker;
 
 pub use counters::{BUCKETS_MICROS, Counter, Gauge, Histogram};
-pub use labels::{AnswerOutcome, DialOutcome, ProxyFailure, Route, TlsFailure, Version};
+pub use labels::{AnswerOutcome, DialOutcome, ManagerOutcome, ProxyFailure, Route, TlsFailure, Version};
+pub use managers::ManagerMetrics;
 pub use worker::{RefusalCounters, WorkerMetrics};
