@@ -2,14 +2,16 @@
 //!
 //! [`run`] is the plot. Imports go one way, and the rooms within braces do not import each other: run → supervise →
 //! {reload, upgrade, cli} → doctor → {workers, admin} → {process, exit} → start → {stream_manager, log, systemd, signals} →
-//! {log_queue, cpu_time}. This floor knows nothing of frames, heads or rings.
+//! {log_format, log_queue, cpu_time} → journal. This floor knows nothing of frames, heads or rings.
 
 pub mod admin;
 pub mod cli;
 pub(crate) mod cpu_time;
 pub mod doctor;
 pub mod exit;
+mod journal;
 pub mod log;
+mod log_format;
 pub mod log_queue;
 pub mod process;
 pub mod reload;

@@ -86,6 +86,24 @@ labels! {
 }
 
 labels! {
+    /// What became of a question to one stream manager.
+    ManagerOutcome {
+        Answered = "answered",
+        Dns = "dns",
+        Refused = "refused",
+        Unreachable = "unreachable",
+        Tls = "tls",
+        Timeout = "timeout",
+        ServerError = "server_error",
+        Closed = "closed",
+        NotHttp = "not_http",
+        Json = "json",
+        Unusable = "unusable",
+        NotAsked = "not_asked",
+    }
+}
+
+labels! {
     /// The result of one dial of a node.
     DialOutcome {
         Connected = "connected",

@@ -7,6 +7,7 @@ mod close_codes;
 mod counters;
 mod families;
 mod labels;
+mod managers;
 pub mod page;
 pub mod requests;
 mod worker;
@@ -14,7 +15,9 @@ mod worker;
 pub use close_codes::CloseCodes;
 pub use counters::{BUCKETS_MICROS, Counter, Gauge, Histogram};
 pub use labels::{
-    AnswerOutcome, DialOutcome, ProxyFailure, RequestRoute, Route, TlsFailure, Version, WhipEnd,
+    AnswerOutcome, DialOutcome, ManagerOutcome, ProxyFailure, RequestRoute, Route, TlsFailure, Version,
+    WhipEnd,
 };
+pub use managers::ManagerMetrics;
 pub use requests::Requests;
 pub use worker::{RefusalCounters, WorkerMetrics};

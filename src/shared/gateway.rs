@@ -3,8 +3,10 @@
 use crate::metrics::WorkerMetrics;
 use crate::shared::answers::Answers;
 use crate::shared::limits::Limiter;
+use crate::shared::node_faults::NodeFaults;
 use crate::shared::nodes::{ManagerId, Nodes};
 use crate::shared::questions::{Question, Questions};
+use crate::shared::refusal_throttle::SharedThrottle;
 use crate::shared::revision::Revision;
 use crate::shared::whip_sessions::WhipSessions;
 use arc_swap::ArcSwap;
@@ -32,6 +34,10 @@ pub struct Gateway {
     pub nodes: Arc<Nodes>,
     /// Takes questions to the control thread.
     pub questions: Questions,
+    /// Nodes that fail, for the log.
+    pub(crate) node_faults: NodeFaults,
+    /// How often refusals become log lines.
+    pub(crate) refusal_throttle: SharedThrottle,
     /// WHIP sessions, by handle and by name.
     pub(crate) whip_sessions: WhipSessions,
     /// Limits that hold for all workers together.
@@ -60,6 +66,8 @@ impl Gateway {
             answers,
             nodes,
             questions,
+            node_faults: NodeFaults::default(),
+            refusal_throttle: SharedThrottle::default(),
             whip_sessions: WhipSessions::default(),
             limiter: Arc::new(Limiter::new(&config.limits)),
             metrics,

@@ -13,6 +13,7 @@ use crate::worker::local::filter::SessionFilter;
 use crate::worker::local::registry::{Found, Page, PageQuery};
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::Wake;
+use crate::worker::session::refusal_line::{self, Refused};
 use crate::worker::{drain, listener};
 use futures_channel::mpsc;
 use futures_util::StreamExt;
@@ -122,7 +123,9 @@ async fn evict(worker: Rc<Worker>) {
     while let Some(eviction) = evicted.next().await {
         match eviction {
             Eviction::Handshake(id) if worker.sessions.evict_handshake(id) => {
-                worker.metrics.refusals.of(Refusal::Overloaded).add(1);
+                let refusal = Refusal::Overloaded;
+                let refused = Refused { refusal, session: Some(id), client: None, asked: None };
+                refused.note(&worker, &worker.newest());
             }
             // its head came meanwhile, or it has ended
             Eviction::Handshake(_) => {}
@@ -146,5 +149,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker.metrics.loop_lag_micros.set(i64::try_from(late.as_micros()).unwrap_or(i64::MAX));
         worker.metrics.heartbeat.add(1);
         worker.sessions.wake_due(worker.now());
+        refusal_line::write_waiting(&worker);
+        worker.gateway.node_faults.write_due();
     }
 }

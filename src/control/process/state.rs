@@ -8,6 +8,7 @@ use crate::control::process::reload_report::{ReloadReport, ReloadRequest};
 use crate::control::process::worker_query::WorkerQueries;
 use crate::control::signals::ControlEvent;
 use crate::control::start::certs::Facts;
+use crate::control::stream_manager::health::Managers;
 use crate::metrics::WorkerMetrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::net::SocketAddr;
@@ -105,6 +106,8 @@ pub struct ProcessState {
     /// The report of the last attempt to serve a newer revision. Empty while there was none, and again after a certificate
     /// that could not be used has recovered.
     pub last_reload: ArcSwapOption<ReloadReport>,
+    /// Whether the stream managers answer.
+    pub(crate) managers: Arc<Managers>,
     /// Connections to the admin listener that the gateway ended.
     pub admin_cuts: Arc<AdminCuts>,
 }
@@ -148,6 +151,7 @@ impl ProcessState {
             events: OnceLock::new(),
             reload_requests: OnceLock::new(),
             last_reload: ArcSwapOption::empty(),
+            managers: Arc::default(),
             admin_cuts: Arc::default(),
         }
     }

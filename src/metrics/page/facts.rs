@@ -1,6 +1,7 @@
 //! What a page of `/metrics` is made of.
 
 use crate::metrics::labels::Route;
+use crate::metrics::managers::ManagerMetrics;
 use crate::metrics::worker::WorkerMetrics;
 use crate::proto::red5::role::Role;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct Facts {
     pub process: Process,
     /// Log lines that were lost since the start.
     pub log_lines_lost: u64,
+    /// The stream managers that are configured now.
+    pub managers: Vec<Arc<ManagerMetrics>>,
     /// Connections to the admin listener that the gateway ended, since the start.
     pub admin_cuts: AdminCuts,
 }

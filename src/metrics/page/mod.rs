@@ -11,6 +11,7 @@ mod sessions;
 pub use facts::{AdminCuts, Facts, Page, Process, session_kinds};
 
 use crate::metrics::families::Families;
+use crate::metrics::managers;
 use crate::metrics::worker::WorkerMetrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -89,6 +90,7 @@ impl Collector for Page {
         self.tls(&mut families)?;
         self.traffic(&mut families)?;
         self.nodes(&mut families)?;
+        managers::write(&mut families, &self.facts.managers)?;
         self.times(&mut families)?;
         self.workers(&mut families)?;
         self.process(&mut families)

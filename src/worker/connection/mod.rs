@@ -40,6 +40,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
         accepted,
         current: Cell::default(),
         request: RefCell::default(),
+        hints: RefCell::default(),
         worker,
         peer,
     };

@@ -60,6 +60,7 @@ pub(crate) fn plan(
     route: Result<Route<'_>, Refusal>,
     standing: &Standing,
 ) -> Planned {
+    note_limit(session, standing);
     let revision = session.revision();
     let cors = &revision.config.cors;
     let page = cors.allow_origins.judge(request.origin, request.host);
@@ -95,6 +96,20 @@ pub(crate) fn plan(
             .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
     };
     Planned { plan, shape, body: request.body, expects_continue: request.expect_continue }
+}
+
+/// Notes, for the log, which limit refuses a request before it is read.
+fn note_limit(session: &Session, standing: &Standing) {
+    let limits = &session.revision().config.limits;
+    match (standing.permitted, standing.within_rate) {
+        (Err(Refusal::Overloaded), _) => session.note_limit("limits.sessions is reached"),
+        (Err(_), _) if limits.new_per_ip.is_some() => {
+            session.note_limit("its address is over limits.sessions_per_ip or limits.new_per_ip");
+        }
+        (Err(_), _) => session.note_limit("its address is over limits.sessions_per_ip"),
+        (Ok(()), Err(_)) => session.note_limit("its address is over limits.requests_per_ip"),
+        (Ok(()), Ok(())) => {}
+    }
 }
 
 /// Whether a target is that of `gateway.health_path`, with any query.

@@ -218,6 +218,7 @@ async fn dial(
         Ok(opened) => {
             count.outcome = DialOutcome::Connected;
             session.worker.gateway.nodes.mark_answered(admitted.address().ip());
+            session.worker.gateway.node_faults.served(admitted.address());
             Ok(opened)
         }
         Err(fault) => {

@@ -4,6 +4,7 @@ use crate::metrics::WorkerMetrics;
 use crate::proto::millis::{Millis, millis};
 use crate::shared::evictions::{Eviction, Evictions};
 use crate::shared::gateway::Gateway;
+use crate::shared::refusal_throttle::Throttle;
 use crate::shared::revision::Held;
 use crate::worker::io::{fairness, latch};
 use crate::worker::local::flights::Flights;
@@ -26,6 +27,8 @@ pub(crate) struct Worker {
     /// What clients call themselves, each text once.
     pub(crate) phrases: Phrases,
     pub(crate) flights: Flights,
+    /// Counts refusals until the log has a line of them.
+    pub(crate) refusal_throttle: RefCell<Throttle>,
     pub(crate) draining: latch::Latch,
     pub(crate) budget: Rc<fairness::TurnBudget>,
     /// Set when the worker has to stop accepting: in a drain, and when it leaves its queues to another process.
@@ -49,6 +52,7 @@ impl Worker {
             sessions: Registry::new(gateway.metrics.len()),
             phrases: Phrases::default(),
             flights: Flights::default(),
+            refusal_throttle: RefCell::new(Throttle::of_worker()),
             draining: latch::Latch::default(),
             budget: Rc::default(),
             closing: latch::Latch::default(),

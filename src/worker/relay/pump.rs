@@ -10,6 +10,7 @@ use crate::proto::millis::Millis;
 use crate::proto::red5::role::Role;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
+use crate::shared::node_faults;
 use crate::shared::record::Event;
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
@@ -20,7 +21,7 @@ use crate::worker::io::socket::Sock;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::wake::Wake;
 use crate::worker::relay::closes;
-use crate::worker::relay::leg::{Leg, NodeEnd, poll};
+use crate::worker::relay::leg::{Leg, NodeEnd, Wants, poll};
 use crate::worker::relay::milestones::Milestones;
 use crate::worker::relay::splice::Splicer;
 use crate::worker::session::access_log;
@@ -86,14 +87,6 @@ pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelaySt
         .await;
     }
     pump.report(&active);
-}
-
-/// The waits that are needed now.
-struct Wants {
-    client_in: bool,
-    node_in: bool,
-    client_out: bool,
-    node_out: bool,
 }
 
 /// A running relay: its state machine, both sockets, and what they are ready for.
@@ -299,10 +292,10 @@ impl<'s> Pump<'s> {
             (Ok(taken), sent)
         });
         match taken {
-            Ok(0) => self.relay.eof(Side::Node, now),
+            Ok(0) => self.node_ended(None, now),
             Ok(_) => {}
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => self.lose(Side::Node, now),
+            Err(e) => self.node_ended(Some(&e), now),
         }
         self.note_failed_writes(now, sent.is_err(), false);
     }
@@ -323,7 +316,7 @@ impl<'s> Pump<'s> {
             self.lose(Side::Client, now);
         }
         if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) && self.node_sock.is_broken() {
-            self.lose(Side::Node, now);
+            self.node_ended(Some(&ErrorKind::ConnectionReset.into()), now);
         }
         self.cut |= self.relay.tick(&self.rules, now, listening) == Tick::Cut;
     }
@@ -398,6 +391,19 @@ impl<'s> Pump<'s> {
     fn lose(&mut self, side: Side, now: Millis) {
         self.relay.lost(side, now);
         self.write_failed(side, now);
+    }
+
+    /// Notes that the node's connection ended, by this error or without one, and that the session ended thereby.
+    fn node_ended(&mut self, error: Option<&std::io::Error>, now: Millis) {
+        let had_end = self.relay.end().is_some();
+        match error {
+            None => self.relay.eof(Side::Node, now),
+            Some(_) => self.lose(Side::Node, now),
+        }
+        let is_cause = !had_end && self.relay.end().is_some_and(|end| end.by == By::Node);
+        if is_cause && let Some(relayed) = self.session.wake_handle.info.relayed.get() {
+            self.session.worker.gateway.node_faults.ended(relayed.node, node_faults::ending(error));
+        }
     }
 
     fn is_over(&self) -> bool {

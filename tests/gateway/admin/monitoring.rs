@@ -107,7 +107,7 @@ fn log_lines_that_wait_for_a_slow_reader_are_bounded_in_bytes_and_lost_ones_are_
     assert!(grown < 32 << 20, "memory grew by {grown} bytes for 40 MB of lines");
     assert!(dropped() > 800.0, "{} lines", dropped());
     let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
-    let reports = || bed.gateway.stderr().matches("log lines lost").count();
+    let reports = || bed.gateway.stderr().matches(" lines were lost").count();
     eventually("the loss is reported", || reports() > 0);
     assert_eq!(bed.get("/nowhere").status(), 404);
     assert_eq!(reports(), 1, "it is said once");

@@ -25,7 +25,8 @@ pub const FLOORS: &[Floor] = &[
             &["process", "exit"],
             &["start"],
             &["stream_manager", "log", "systemd", "signals"],
-            &["log_queue", "cpu_time"],
+            &["log_format", "log_queue", "cpu_time"],
+            &["journal"],
         ],
     },
     Floor {
@@ -54,7 +55,7 @@ pub const FLOORS: &[Floor] = &[
             &["nodes", "whip_sessions", "revision"],
             &["silences"],
             &["limits", "record"],
-            &["evictions", "pending", "bucket"],
+            &["evictions", "pending", "bucket", "refusal_throttle", "node_faults"],
             &["client_address", "counters", "clock", "session_id", "cache_status"],
             &["atomic"],
         ],

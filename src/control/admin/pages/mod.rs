@@ -94,6 +94,7 @@ fn facts(state: &ProcessState) -> Facts {
         revision: state.served().revision,
         process: process_stats(state.started_at),
         log_lines_lost: log_queue::lost_lines(),
+        managers: state.managers.metrics(),
         admin_cuts: state.admin_cuts.counted(),
     }
 }
@@ -155,6 +156,7 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         "panics": sum(&|worker| &worker.panics),
         "workers": state.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
         "certificates": certificates(&served.certificates),
+        "managers": state.managers.to_json(),
     }))
 }
 

@@ -108,6 +108,7 @@ impl Forwarding<'_> {
             (Some(whip_session), _) => {
                 // it was admitted when the WHIP session was created, by whatever rule
                 let admitted = session.revision().admit_configured(whip_session.node);
+                let admitted = admitted.inspect_err(|_| session.note_node(whip_session.node));
                 (admitted.map_err(Unserved::Refused)?, target_at_node(request, whip_session))
             }
             (None, Some(named)) => (named, request.node_target()),
@@ -173,6 +174,7 @@ impl Forwarding<'_> {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
                 count.outcome = DialOutcome::Connected;
                 session.worker.gateway.nodes.mark_answered(admitted.address().ip());
+                session.worker.gateway.node_faults.served(admitted.address());
                 return answer_for_client(session, self.shape, whip, &admitted, answered)
                     .map_err(|refusal| Failed { why: Unserved::Refused(refusal), reached: true });
             }
