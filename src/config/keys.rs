@@ -169,6 +169,7 @@ keys! {
         listen: OrOff<Address> = default r#""127.0.0.1:9180""#,
         names: List<HostName> = default "[]",
         sessions: ShowSessions = default r#""auto""#,
+        ready_without_manager: OrOff<Span> = default r#""off""#,
     }
     admin: Admin {
         listen: AdminAddress = default r#""auto""#,

@@ -379,6 +379,8 @@ pub struct Monitoring {
     pub names: Vec<String>,
     /// Whether it shows the table of sessions and the addresses of clients.
     pub sessions: ShowSessions,
+    /// For how long `/readyz` answers 200 while no stream manager answers; `None` ("off"): for as long as that takes.
+    pub ready_without_manager: Option<Duration>,
 }
 
 /// Whether the monitoring listener shows the table of sessions and the addresses of clients.

@@ -38,6 +38,13 @@ impl Managers {
         all
     }
 
+    /// For how long all of them have been gone; `None` while one is not.
+    pub(crate) fn gone_for(&self) -> Option<Duration> {
+        let all = self.0.load();
+        // `None` is the least: one that is not gone
+        all.iter().map(|health| health.gone_for()).min().flatten()
+    }
+
     /// The numbers of each.
     pub(crate) fn metrics(&self) -> Vec<Arc<ManagerMetrics>> {
         self.0.load().iter().map(|health| Arc::clone(&health.metrics)).collect()
@@ -156,6 +163,11 @@ impl ManagerHealth {
             }
             None => {}
         }
+    }
+
+    fn gone_for(&self) -> Option<Duration> {
+        let state = self.state();
+        state.gone.then(|| state.since.elapsed())
     }
 
     fn to_json(&self) -> Value {
@@ -318,11 +330,14 @@ mod tests {
             crate::config::read(&text).expect("a good configuration").stream_manager.url
         };
         let managers = Managers::default();
+        assert_eq!(managers.gone_for(), None);
         let [first] = &managers.configure(&[url("10.0.0.2")])[..] else { panic!("one") };
         assert_eq!(managers.to_json()[0]["up"], Value::Null, "it was not asked");
         first.on_fault(fault(ManagerOutcome::Refused), Duration::ZERO, false);
+        assert!(managers.gone_for().is_some());
         assert_eq!(managers.to_json()[0]["up"], false);
         managers.configure(&[url("10.0.0.2"), url("[fd00::2]:5080")]);
+        assert_eq!(managers.gone_for(), None, "the other one is not gone");
         let json = managers.to_json();
         assert_eq!((&json[0]["up"], &json[0]["last_fault"]["cause"]), (&false.into(), &"refused".into()));
         assert_eq!(json[1]["manager"], "[fd00::2]:5080");

@@ -70,6 +70,26 @@ fn a_manager_that_goes_and_comes_back_is_one_line_each() {
 }
 
 #[test]
+fn readiness_tells_of_a_manager_that_is_gone_for_long_if_a_key_says_so() {
+    for limit in ["off", "1s"] {
+        let mut bed = TestBed::with(|config, _| config.set("monitoring.ready_without_manager", limit));
+        let address = bed.workspace.manager();
+        bed.manager = HttpPeer::start((bed.workspace.ip(3), 5080).into());
+        bed.get(SUBSCRIBE).assert_refusal(502, "manager_failed");
+        assert_eq!(bed.gateway.ready(), Some(200), "it has just gone");
+        if limit == "off" {
+            std::thread::sleep(Duration::from_millis(1500));
+            assert_eq!(bed.gateway.ready(), Some(200), "{limit}");
+            continue;
+        }
+        eventually("readiness ends", || bed.gateway.ready() == Some(503));
+        assert_eq!(bed.gateway.admin_get("/readyz").text(), "no stream manager\n");
+        bed.manager = HttpPeer::start(address);
+        eventually("readiness is back, without a client", || bed.gateway.ready() == Some(200));
+    }
+}
+
+#[test]
 fn each_cause_is_named() {
     let garbage = Reply::json(200, "<html>not what was asked for</html>");
     for (reply, cause) in [

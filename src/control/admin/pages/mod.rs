@@ -107,9 +107,15 @@ async fn livez(State(state): State<Arc<ProcessState>>) -> (StatusCode, String) {
     }
 }
 
-/// `/readyz`: 200 while a load balancer may send clients here, 503 otherwise; the body is the phase.
+/// `/readyz`: 200 while a load balancer may send clients here, 503 otherwise; the body is the phase, or that no stream manager
+/// answers for longer than `monitoring.ready_without_manager`.
 async fn readyz(State(state): State<Arc<ProcessState>>) -> (StatusCode, String) {
     let phase = state.phase.get();
+    let limit = state.served().config.monitoring.ready_without_manager;
+    let is_over = limit.is_some_and(|limit| state.managers.gone_for().is_some_and(|gone| gone >= limit));
+    if phase == Phase::Serving && is_over {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no stream manager\n".to_owned());
+    }
     let code = if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, format!("{}\n", phase.word()))
 }
