@@ -4,9 +4,12 @@
 //! the page sums the blocks. This floor does not know what the numbers mean.
 
 mod counters;
+mod dialect;
 mod families;
 mod labels;
+pub mod nodes;
 pub mod page;
+pub mod state;
 mod worker;
 
 pub use counters::{BUCKETS_MICROS, Counter, Gauge, Histogram};

@@ -3,6 +3,7 @@
 use crate::metrics::WorkerMetrics;
 use crate::shared::answers::Answers;
 use crate::shared::limits::Limiter;
+use crate::shared::node_metrics::NodeTable;
 use crate::shared::nodes::{ManagerId, Nodes};
 use crate::shared::questions::{Question, Questions};
 use crate::shared::revision::Revision;
@@ -30,6 +31,8 @@ pub struct Gateway {
     pub answers: Answers,
     /// Learned nodes, and nodes that failed.
     pub nodes: Arc<Nodes>,
+    /// What is counted of each node.
+    pub node_metrics: NodeTable,
     /// Takes questions to the control thread.
     pub questions: Questions,
     /// WHIP sessions, by handle and by name.
@@ -59,6 +62,7 @@ impl Gateway {
         let gateway = Self {
             answers,
             nodes,
+            node_metrics: NodeTable::default(),
             questions,
             whip_sessions: WhipSessions::default(),
             limiter: Arc::new(Limiter::new(&config.limits)),

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod evictions;
 pub mod gateway;
 pub mod limits;
+pub mod node_metrics;
 pub mod nodes;
 mod pending;
 pub mod questions;

@@ -1,6 +1,8 @@
 //! What a page of `/metrics` is made of.
 
 use crate::metrics::labels::Route;
+use crate::metrics::nodes::NodeRow;
+use crate::metrics::state::ProcessFacts;
 use crate::metrics::worker::WorkerMetrics;
 use crate::proto::red5::role::Role;
 use std::sync::Arc;
@@ -20,6 +22,10 @@ pub struct Facts {
     pub log_lines_lost: u64,
     /// Connections to the admin listener that the gateway ended, since the start.
     pub admin_cuts: AdminCuts,
+    /// What is known of the process as a whole.
+    pub state: ProcessFacts,
+    /// The nodes.
+    pub nodes: Vec<NodeRow>,
 }
 
 /// Connections to the admin listener that the gateway ended, by reason.

@@ -17,6 +17,7 @@ use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::{self, Side};
 use crate::proto::websocket::relay::RelayRules;
 use crate::proto::websocket::upgrade::{Upgrade, UpgradeOptions, is_key};
+use crate::shared::node_metrics::NodeSession;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
 use crate::worker::local::info::{Activity, Names};
@@ -144,7 +145,7 @@ pub(crate) async fn open(
     if let Some(line) = request.access {
         line.write(status);
     }
-    let opened = opened?;
+    let (opened, at_node) = opened?;
     let response = request.upgrade.response(&opened.agreed, &session.id.text());
     if client.conn.send(&response).is_err() {
         return Err(Unserved::ClientLeft);
@@ -160,12 +161,16 @@ pub(crate) async fn open(
             ..session.revision().rules().relay.clone()
         },
         active,
+        at_node,
     })
 }
 
 /// Opens the WebSocket at the named node or at one that a search finds. A publish is not tried at another node once bytes
 /// of it may have reached one: that node may have taken the stream's name.
-async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Result<Opened, Unserved> {
+async fn open_at_node(
+    client: &mut Client<'_>,
+    request: &WebSocketRequest,
+) -> Result<(Opened, NodeSession), Unserved> {
     let session = client.session;
     let upgrade = &request.upgrade;
     let opened = match &request.node {
@@ -188,9 +193,10 @@ async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Re
             placement::search(client, question, HANDSHAKE_TIMEOUT, retry, dial).await
         }
     };
-    opened.and_then(
-        |opened| if session.is_leaving() { Err(refuse_opened(session, &opened)) } else { Ok(opened) },
-    )
+    match opened {
+        Ok((opened, _)) if session.is_leaving() => Err(refuse_opened(session, &opened)),
+        opened => opened,
+    }
 }
 
 /// Refuses a WebSocket that a node opened while a drain began. The client tries a refused handshake elsewhere, but loses a
@@ -213,7 +219,7 @@ async fn dial(
     admitted: Admitted,
     upgrade: &Upgrade,
     limits: TryLimits,
-) -> Result<Opened, Failed> {
+) -> Result<(Opened, NodeSession), Failed> {
     let started = Instant::now();
     let refuse = |refusal: Refusal, reached: bool| Failed { why: Unserved::Refused(refusal), reached };
     let upgrade_timeout = session.revision().config.origins.upgrade_timeout;
@@ -222,23 +228,22 @@ async fn dial(
     if !connect::takes_head(request.len()) {
         return Err(refuse(Refusal::HeadTooLarge, true));
     }
-    let mut count = DialCount { metrics: &session.worker.metrics, outcome: DialOutcome::Cancelled };
+    let mut count = DialCount::begin(&session.worker, admitted.address().ip());
     let work = upgrade::open(&admitted, upgrade, &key, &request, limits.connect_timeout, upgrade_timeout);
     let dialled = runtime::timeout_at(limits.deadline, work).await;
-    session.worker.metrics.dial.observe(started.elapsed());
     let Ok(dialled) = dialled else {
         // the time of the handshake is up, which tells nothing about the node
-        count.outcome = DialOutcome::UpgradeTimeout;
+        count.end(DialOutcome::UpgradeTimeout);
         return Err(refuse(Refusal::OriginTimeout, true));
     };
     match dialled {
         Ok(opened) => {
-            count.outcome = DialOutcome::Connected;
+            count.end(DialOutcome::Connected);
             session.worker.gateway.nodes.mark_answered(admitted.address().ip());
-            Ok(opened)
+            Ok((opened, count.count_session()))
         }
         Err(fault) => {
-            count.outcome = fault.outcome();
+            count.end(fault.outcome());
             Err(refuse(placement::blame(session, &admitted, fault, started), fault.reached()))
         }
     }

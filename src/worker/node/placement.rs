@@ -2,6 +2,7 @@
 //! nodes, a healthy one is preferred to one that failed lately.
 
 use crate::config::OriginHeader;
+use crate::metrics::nodes::NodeMetrics;
 use crate::metrics::{DialOutcome, WorkerMetrics};
 use crate::proto::admission::Admitted;
 use crate::proto::http::forward_fields::NodeOrigin;
@@ -10,9 +11,11 @@ use crate::proto::red5::params::Host;
 use crate::proto::red5::route::{self, EventKind, Keep, Route};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::Answer;
+use crate::shared::node_metrics::NodeSession;
 use crate::shared::questions::CacheStatus;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
+use crate::worker::local::state::Worker;
 use crate::worker::node::connect::DialFault;
 use crate::worker::node::lookup;
 use crate::worker::session::client::Client;
@@ -54,15 +57,43 @@ pub(crate) struct Failed {
     pub reached: bool,
 }
 
-/// Counts the outcome of a dial when it is over.
-pub(crate) struct DialCount<'m> {
-    pub metrics: &'m WorkerMetrics,
-    pub outcome: DialOutcome,
+/// Counts a dial when it is over, or when it is given up.
+pub(crate) struct DialCount {
+    worker: Arc<WorkerMetrics>,
+    node: Arc<NodeMetrics>,
+    began: Instant,
+    ended: Option<(DialOutcome, Duration)>,
 }
 
-impl Drop for DialCount<'_> {
+impl DialCount {
+    /// Begins to count a dial of `node`.
+    pub(crate) fn begin(worker: &Worker, node: IpAddr) -> Self {
+        Self {
+            worker: Arc::clone(&worker.metrics),
+            node: worker.gateway.node_metrics.of(node),
+            began: Instant::now(),
+            ended: None,
+        }
+    }
+
+    /// Notes how the dial ended, just now. A dial that never ends was cancelled.
+    pub(crate) fn end(&mut self, outcome: DialOutcome) {
+        self.ended = Some((outcome, self.began.elapsed()));
+    }
+
+    /// Counts a session at the node until the result is dropped.
+    pub(crate) fn count_session(&self) -> NodeSession {
+        NodeSession::begin(Arc::clone(&self.node))
+    }
+}
+
+impl Drop for DialCount {
     fn drop(&mut self) {
-        self.metrics.dials[self.outcome as usize].add(1);
+        let (outcome, took) = self.ended.unzip();
+        let outcome = outcome.unwrap_or(DialOutcome::Cancelled);
+        self.worker.dials[outcome as usize].add(1);
+        took.inspect(|took| self.worker.dial.observe(*took));
+        self.node.count_dial(outcome, took);
     }
 }
 

@@ -8,6 +8,7 @@
 use crate::proto::millis::Millis;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
+use crate::shared::node_metrics::NodeSession;
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::fairness::{ReadSize, STEPS_MAX};
@@ -39,12 +40,14 @@ pub(crate) struct RelayStart {
     /// The rules as configured when the session began, and whether extensions were agreed on end to end.
     pub rules: RelayRules,
     pub active: ActiveGuard,
+    /// Counts the session at its node.
+    pub at_node: NodeSession,
 }
 
 /// Relays frames in both directions until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
     // boxed: a future keeps its arguments for as long as it lives
-    let RelayStart { node_sock, node, names, from_node, rules, active } = *ready;
+    let RelayStart { node_sock, node, names, from_node, rules, active, at_node } = *ready;
     session.wake_handle.info.begin_relay(node, names, session.worker.now());
     let (client_sock, node_sock) = (conn.sock.clone(), Rc::new(node_sock));
     keepalive::configure(node_sock.descriptor(), &session.revision().config.websocket);
@@ -83,6 +86,7 @@ pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelaySt
         .await;
     }
     pump.report(&active);
+    drop(at_node);
 }
 
 /// The waits that are needed now.

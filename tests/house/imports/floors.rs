@@ -51,7 +51,7 @@ pub const FLOORS: &[Floor] = &[
             &["questions"],
             &["answers"],
             &["nodes", "whip_sessions", "revision"],
-            &["silences"],
+            &["silences", "node_metrics"],
             &["limits"],
             &["evictions", "pending", "bucket"],
             &["client_address", "counters", "clock", "session_id"],

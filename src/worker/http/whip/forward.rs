@@ -148,20 +148,18 @@ impl Forwarding<'_> {
         connect_timeout: Duration,
     ) -> Result<(u16, Vec<u8>), Failed> {
         let whip = self.whip;
-        let metrics = &session.worker.metrics;
         let started = Instant::now();
         let head = head_for_node(session.peer, whip, &admitted, target, self.body);
         if !connect::takes_head(head.len()) {
             return Err(Failed { why: Unserved::Refused(Refusal::HeadTooLarge), reached: true });
         }
         let limits = ExchangeLimits { connect_timeout, ..exchange_limits(session) };
-        let mut count = DialCount { metrics, outcome: DialOutcome::Cancelled };
+        let mut count = DialCount::begin(&session.worker, admitted.address().ip());
         let answered =
             start(session, self.permit, whip, &admitted, limits, [&head, self.body].concat()).await;
-        metrics.dial.observe(started.elapsed());
         let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
-                count.outcome = DialOutcome::Connected;
+                count.end(DialOutcome::Connected);
                 session.worker.gateway.nodes.mark_answered(admitted.address().ip());
                 return answer_for_client(session, self.shape, whip, &admitted, answered)
                     .map_err(|refusal| Failed { why: Unserved::Refused(refusal), reached: true });
@@ -170,7 +168,7 @@ impl Forwarding<'_> {
             Ok(_) => DialFault::BadHandshake(None),
             Err(fault) => fault,
         };
-        count.outcome = fault.outcome();
+        count.end(fault.outcome());
         let refusal = placement::blame(session, &admitted, fault, started);
         Err(Failed { why: Unserved::Refused(refusal), reached: fault.reached() })
     }

@@ -10,6 +10,7 @@ use crate::worker::http::whip::plan::WhipRequest;
 use crate::worker::local::state::Worker;
 use crate::worker::node::connect;
 use crate::worker::node::exchange::{self, ExchangeFault, ExchangeLimits};
+use crate::worker::node::placement::DialCount;
 use crate::worker::session::context::Session;
 use std::net::SocketAddr;
 
@@ -47,14 +48,15 @@ impl Undo {
             close: true,
             fields: self.fields.clone(),
         };
-        let outcome = match exchange::exchange(admitted, &forward.head(), limits).await {
+        let mut count = DialCount::begin(worker, self.node.ip());
+        match exchange::exchange(admitted, &forward.head(), limits).await {
             Ok((_, sock)) => {
+                count.end(DialOutcome::Connected);
+                drop(count);
                 exchange::await_end(sock).await;
-                DialOutcome::Connected
             }
-            Err(ExchangeFault { fault, .. }) => fault.outcome(),
-        };
-        worker.metrics.dials[outcome as usize].add(1);
+            Err(ExchangeFault { fault, .. }) => count.end(fault.outcome()),
+        }
     }
 }
 
