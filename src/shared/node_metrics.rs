@@ -107,6 +107,11 @@ impl NodeTable {
         Arc::clone(&self.other)
     }
 
+    /// Counts a session at `node` until the result is dropped.
+    pub(crate) fn session(&self, node: IpAddr) -> NodeSession {
+        NodeSession::begin(self.of(node))
+    }
+
     fn review(&self) -> MutexGuard<'_, Review> {
         self.review.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -80,7 +80,8 @@ pub fn import(gateway: &Gateway, line: &str) {
             let ("s", Some(handle)) = Handle::split(&format!("s{handle}")) else { return };
             let (at_node, key) = (at_node.into_owned(), AffinityKey::from_text(&key));
             let client = client.unwrap_or(CLIENT_UNKNOWN);
-            gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client });
+            let _counted = gateway.node_metrics.session(node);
+            gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client, _counted });
         }
         Ok(StateRecord::Learned { .. }) => {
             tracing::debug!("a node that another stream manager named is not taken over");

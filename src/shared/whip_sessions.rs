@@ -7,6 +7,7 @@
 
 use crate::proto::red5::whip::{AffinityKey, Handle};
 use crate::shared::client_address::counted_as;
+use crate::shared::node_metrics::NodeSession;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,8 @@ pub(crate) struct WhipSession {
     pub(crate) key: AffinityKey,
     /// The address of the client that created it.
     pub(crate) client: IpAddr,
+    /// Counts it at its node.
+    pub(crate) _counted: NodeSession,
 }
 
 impl WhipSession {
@@ -263,6 +266,7 @@ mod tests {
             handle: Handle::new(n.to_be_bytes()),
             key: AffinityKey::new(kind, "live", stream, ""),
             client,
+            _counted: NodeSession::begin(Arc::default()),
         }
     }
 

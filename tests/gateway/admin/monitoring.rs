@@ -193,6 +193,7 @@ fn whip_requests_are_counted_at_their_node() {
     let name = bed.workspace.node(1).ip().to_string();
     assert_eq!(bed.gateway.metric("tidegate_node_dials_total", &[("node", &name)]), 1.0);
     assert_eq!(bed.gateway.metric("tidegate_node_failures_total", &[("node", &name)]), 0.0);
+    assert_eq!(bed.gateway.metric("tidegate_node_sessions_active", &[("node", &name)]), 1.0);
 }
 
 #[test]

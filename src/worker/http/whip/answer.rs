@@ -74,7 +74,8 @@ fn remember(
     let key = whip.request.affinity_key();
     let at_node = whip.request.with_request_id(at_node);
     let (node, client) = (admitted.address().ip(), session.peer.ip());
-    gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client });
+    let _counted = gateway.node_metrics.session(node);
+    gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client, _counted });
     let (route, role) = kind_of_session(whip.request.kind);
     session.worker.metrics.sessions_total[route as usize][role as usize].add(1);
     Ok(location::for_client(&whip.request, handle))
