@@ -309,4 +309,38 @@ mod tests {
         assert_eq!(table.review().candidates.len(), CANDIDATES_MAX);
         assert_eq!(all(&table.rows(&[], Instant::now())), u64::from(u16::MAX));
     }
+
+    #[test]
+    fn counts_stay_complete_while_nodes_change_labels_under_traffic() {
+        const THREADS: u16 = 4;
+        const DIALS: u16 = 20_000;
+        let (table, start) = (NodeTable::default(), Instant::now());
+        let ended = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let (table, ended) = (&table, &ended);
+                scope.spawn(move || {
+                    for n in 0..DIALS {
+                        // other nodes are busy in each stretch
+                        let node = node(n / 2000 * 100 + n % 300);
+                        let _session = table.session(node);
+                        table.of(node).count_dial(DialOutcome::Connected, None);
+                    }
+                    ended.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                });
+            }
+            let (mut before, mut review) = ((0, 0), 0);
+            while ended.load(std::sync::atomic::Ordering::SeqCst) < usize::from(THREADS) {
+                review += 1;
+                let rows = table.rows(&[], start + REVIEW_INTERVAL * review);
+                let now = (all(&rows), dials(&rows, OTHER_NODES).expect("a row"));
+                assert!(now.0 >= before.0 && now.1 >= before.1, "{now:?} after {before:?}");
+                before = now;
+            }
+        });
+        let rows = table.rows(&[], start);
+        assert_eq!(all(&rows), u64::from(THREADS) * u64::from(DIALS));
+        assert_eq!(rows.iter().map(|row| row.metrics.sessions()).sum::<i64>(), 0);
+        assert!(rows.len() <= LABELS_MAX + 1);
+    }
 }

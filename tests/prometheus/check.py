@@ -81,7 +81,7 @@ def queries(dashboard):
             yield annotation["name"], substituted(annotation["expr"])
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
-            series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
+            series, label = re.fullmatch(r"label_values\((.*), ?(\w+)\)", variable["query"]["query"]).groups()
             yield variable["name"], f"count by ({label}) ({substituted(series)})"
 
 
