@@ -3,6 +3,7 @@
 use crate::metrics::counters::{BUCKETS_MICROS, Counter, Gauge, Histogram};
 use crate::metrics::families::Families;
 use crate::metrics::labels::DialOutcome;
+use prometheus_client::metrics::MetricType;
 use std::fmt::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,10 +111,28 @@ pub(crate) fn write(families: &mut Families<'_, '_>, rows: &[NodeRow]) -> Result
         "Whether a node is avoided because it failed",
         quarantined,
     )?;
-    let dial = rows.iter().map(|row| (row.labels(), &row.metrics.dial));
-    let bounds = DIAL_BUCKETS.map(|index| BUCKETS_MICROS[index]);
     let help = "Seconds from connect to the node's 101 or to its whole answer";
-    families.histograms("tidegate_node_dial_seconds", help, &bounds, dial)
+    let name = "tidegate_node_dial_seconds";
+    let mut family = families.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for row in rows {
+        let (sum, buckets) = shown(&row.metrics.dial, &DIAL_BUCKETS.map(|index| BUCKETS_MICROS[index]));
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let labels = row.labels();
+        family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+/// The sum of a histogram in seconds, and the counts between these bounds, which are some of [`BUCKETS_MICROS`].
+fn shown(histogram: &Histogram, bounds: &[u64]) -> (f64, Vec<(f64, u64)>) {
+    let limits = bounds.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+    let mut buckets: Vec<_> = limits.map(|limit| (limit, 0)).collect();
+    for (index, counted) in histogram.buckets.iter().enumerate() {
+        let upper = BUCKETS_MICROS.get(index).copied().unwrap_or(u64::MAX);
+        let at = bounds.partition_point(|bound| *bound < upper);
+        buckets[at].1 += counted.get();
+    }
+    (histogram.sum_micros.get() as f64 / 1e6, buckets)
 }
 
 #[cfg(test)]
@@ -134,5 +153,17 @@ mod tests {
         assert_eq!((sum.dials(), sum.failures()), (8, 2));
         assert_eq!(sum.dial.buckets.iter().map(Counter::get).sum::<u64>(), 6);
         assert_eq!(sum.dial.sum_micros.get(), 6_000);
+    }
+
+    #[test]
+    fn fewer_buckets_have_the_same_counts() {
+        let histogram = Histogram::default();
+        for micros in [90, 900, 1_000, 1_001, 6_000_000] {
+            histogram.observe(Duration::from_micros(micros));
+        }
+        let (sum, buckets) = shown(&histogram, &[1_000, 1_000_000]);
+        assert_eq!(buckets, [(0.001, 3), (1.0, 1), (f64::INFINITY, 1)]);
+        assert!((sum - 6.002_991).abs() < 1e-9);
+        assert_eq!(shown(&histogram, &BUCKETS_MICROS).1.len(), BUCKETS_MICROS.len() + 1);
     }
 }
