@@ -68,6 +68,14 @@ impl Histogram {
         self.buckets[bucket].add(1);
         self.sum_micros.add(micros);
     }
+
+    /// Adds everything that was counted in `other`.
+    pub fn absorb(&self, other: &Self) {
+        for (sum, bucket) in self.buckets.iter().zip(&other.buckets) {
+            sum.add(bucket.get());
+        }
+        self.sum_micros.add(other.sum_micros.get());
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@
 
 mod close_codes;
 mod counters;
+mod dialect;
 mod families;
 mod labels;
 mod managers;
+pub mod nodes;
 pub mod page;
 pub mod requests;
+pub mod state;
 mod worker;
 
 pub use close_codes::CloseCodes;

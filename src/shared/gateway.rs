@@ -4,6 +4,7 @@ use crate::metrics::WorkerMetrics;
 use crate::shared::answers::Answers;
 use crate::shared::limits::Limiter;
 use crate::shared::node_faults::NodeFaults;
+use crate::shared::node_metrics::NodeTable;
 use crate::shared::nodes::{ManagerId, Nodes};
 use crate::shared::questions::{Question, Questions};
 use crate::shared::refusal_throttle::SharedThrottle;
@@ -32,6 +33,8 @@ pub struct Gateway {
     pub answers: Answers,
     /// Learned nodes, and nodes that failed.
     pub nodes: Arc<Nodes>,
+    /// What is counted of each node.
+    pub node_metrics: NodeTable,
     /// Takes questions to the control thread.
     pub questions: Questions,
     /// Nodes that fail, for the log.
@@ -65,6 +68,7 @@ impl Gateway {
         let gateway = Self {
             answers,
             nodes,
+            node_metrics: NodeTable::default(),
             questions,
             node_faults: NodeFaults::default(),
             refusal_throttle: SharedThrottle::default(),

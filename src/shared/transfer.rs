@@ -94,7 +94,8 @@ pub fn import(gateway: &Gateway, line: &str) {
                 return;
             }
             let id = id.and_then(|id| id.parse().ok()).unwrap_or_else(|| id_of(handle));
-            let identity = Identity { node, at_node, handle, key, client };
+            let counted = gateway.node_metrics.session(node);
+            let identity = Identity { node, at_node, handle, key, client, counted };
             let session = WhipSession::restored(id, Duration::from_millis(age_millis), identity);
             gateway.whip_sessions.remember(Arc::new(session));
         }

@@ -49,6 +49,9 @@ suite autobahn 65 yes "$c node=nodejs npm=npm python3=python3 pip3=python3-pip o
   'the Autobahn test suite, directly and through the gateway'
 suite testssl 40 yes "$c python3=python3 openssl=openssl testssl=testssl.sh hexdump=bsdextrautils" \
   'testssl.sh judges TLS'
+suite prometheus 35 no "$c python3=python3 openssl=openssl curl=curl prometheus=prometheus promtool=prometheus
+  /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client" \
+  'a real Prometheus scrapes a gateway and answers dashboard and rules'
 suite browser 160 no "$c node=nodejs npm=npm ${CHROMIUM:-chromium}=chromium" \
   'Chromium publishes and plays through the gateway'
 
@@ -137,6 +140,7 @@ build_sanitize() { step 3600 'tests/sanitize.sh --build' tests/sanitize.sh --bui
 suite_counts() { step 3600 'benches/counts.sh: no case over 3 % more' benches/counts.sh "$@"; }
 suite_supply_chain() { step 3600 'tests/supply_chain.sh: licences, sources, advisories' tests/supply_chain.sh; }
 suite_autobahn() { step 900 'tests/autobahn/run.sh' tests/autobahn/run.sh "$@"; }
+suite_prometheus() { step 600 'tests/prometheus/run.sh' tests/prometheus/run.sh; }
 suite_testssl() { step 600 'tests/testssl/run.sh' tests/testssl/run.sh "$@"; }
 
 # The program is not where the unit expects it, so a copy of the unit names the one that was built here.

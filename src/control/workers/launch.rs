@@ -1,7 +1,7 @@
 //! Starts the workers with what they share, and passes on to them what the supervisor and the reloader want.
 
 use crate::config::Driver;
-use crate::control::process::state::ProcessState;
+use crate::control::process::state::{GatewayCounts, ProcessState};
 use crate::control::process::worker_query::WorkerQueries;
 use crate::control::start::listeners::PerWorker;
 use crate::control::stream_manager::client::ManagerClient;
@@ -108,6 +108,13 @@ impl RunningWorkers {
     fn publish(&self, state: &ProcessState) {
         let gateway = self.gateway.clone();
         let _ = state.stored_answers.set(Box::new(move || gateway.answers.count()));
+        let gateway = self.gateway.clone();
+        let counts = move || GatewayCounts {
+            nodes: gateway.node_metrics.rows(&gateway.nodes.quarantined(), Instant::now()),
+            sessions: gateway.limiter.sessions(),
+            handshakes: gateway.limiter.pending_handshakes(),
+        };
+        let _ = state.gateway_counts.set(Box::new(counts));
         let _ = state.worker_queries.set(WorkerQueries::new(self.mailboxes(), self.gateway.clone()));
         if let Some(worker) = self.handles.first() {
             let _ = state.driver_name.set(worker.driver.name);

@@ -2,6 +2,8 @@
 
 use crate::metrics::labels::Route;
 use crate::metrics::managers::ManagerMetrics;
+use crate::metrics::nodes::NodeRow;
+use crate::metrics::state::ProcessFacts;
 use crate::metrics::worker::WorkerMetrics;
 use crate::proto::red5::role::Role;
 use std::sync::Arc;
@@ -23,6 +25,10 @@ pub struct Facts {
     pub managers: Vec<Arc<ManagerMetrics>>,
     /// Connections to the admin listener that the gateway ended, since the start.
     pub admin_cuts: AdminCuts,
+    /// What is known of the process as a whole.
+    pub state: ProcessFacts,
+    /// The nodes.
+    pub nodes: Vec<NodeRow>,
 }
 
 /// Connections to the admin listener that the gateway ended, by reason.

@@ -73,7 +73,7 @@ impl Page {
         )?;
         let open = self.workers.iter().map(|worker| worker.connections.get()).sum::<i64>();
         families.gauges(
-            "tidegate_connections",
+            "tidegate_connections_active",
             "Accepted connections of any kind that are open now, and requests to nodes that may outlive them",
             [(NO_LABELS, open)],
         )

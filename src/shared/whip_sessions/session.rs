@@ -4,6 +4,7 @@ use crate::metrics::{RequestRoute, Route};
 use crate::proto::red5::role::Role;
 use crate::proto::red5::whip::{AffinityKey, Handle};
 use crate::shared::client_address::counted_as;
+use crate::shared::node_metrics::NodeSession;
 use crate::shared::record::{Event, Record};
 use crate::shared::session_id::SessionId;
 use std::net::IpAddr;
@@ -30,6 +31,8 @@ pub(crate) struct WhipSession {
     pub(crate) key: AffinityKey,
     /// The address of the client that created it.
     pub(crate) client: IpAddr,
+    /// Counts it at its node.
+    _counted: NodeSession,
     /// Its id, in answers, lists and logs.
     pub(crate) id: SessionId,
     /// The moment from which the times of its record count: when the connection of its POST was accepted.
@@ -104,8 +107,9 @@ impl WhipSession {
 
     /// A session that is created now, on a connection that was accepted at `epoch`.
     pub(crate) fn new(id: SessionId, epoch: Instant, identity: Identity) -> Self {
-        let Identity { node, at_node, handle, key, client } = identity;
+        let Identity { node, at_node, handle, key, client, counted } = identity;
         Self {
+            _counted: counted,
             node,
             at_node,
             handle,
@@ -152,4 +156,6 @@ pub(crate) struct Identity {
     pub(crate) handle: Handle,
     pub(crate) key: AffinityKey,
     pub(crate) client: IpAddr,
+    /// Counts it at its node.
+    pub(crate) counted: NodeSession,
 }

@@ -3,6 +3,7 @@
 use super::session::ENTRY_OVERHEAD;
 use super::*;
 use crate::proto::red5::route::Kind;
+use crate::shared::node_metrics::NodeSession;
 use std::time::Duration;
 
 /// The `n`-th address of IPv4.
@@ -18,6 +19,7 @@ fn session(kind: Kind, stream: &str, n: u128, client: IpAddr) -> Arc<WhipSession
         handle: Handle::new(n.to_be_bytes()),
         key: AffinityKey::new(kind, "live", stream, ""),
         client,
+        counted: NodeSession::begin(Arc::default()),
     };
     Arc::new(WhipSession::restored(SessionId(u64::try_from(n).unwrap()), Duration::ZERO, identity))
 }

@@ -17,12 +17,14 @@ use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::{self, Side};
 use crate::proto::websocket::relay::RelayRules;
 use crate::proto::websocket::upgrade::{Upgrade, UpgradeOptions, is_key};
+use crate::shared::node_metrics::NodeSession;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
 use crate::worker::local::info::Activity;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::connect;
-use crate::worker::node::placement::{self, DialCount, Failed, NodeChoice, Retry, TryLimits, Unserved};
+use crate::worker::node::dial_count::Attempt;
+use crate::worker::node::placement::{self, Failed, NodeChoice, Retry, TryLimits, Unserved};
 use crate::worker::node::upgrade::{self, Opened};
 use crate::worker::relay::pump::RelayStart;
 use crate::worker::session::client::Client;
@@ -127,7 +129,7 @@ pub(crate) async fn open(
     active: ActiveGuard,
 ) -> Result<RelayStart, Unserved> {
     let session = client.session;
-    let opened = open_at_node(client, &request).await?;
+    let (opened, at_node) = open_at_node(client, &request).await?;
     session.note_upgrade();
     let response = request.upgrade.response(&opened.agreed, &session.id.text());
     if client.conn.send(&response).is_err() {
@@ -144,12 +146,16 @@ pub(crate) async fn open(
             ..session.revision().rules().relay.clone()
         },
         active,
+        at_node,
     })
 }
 
 /// Opens the WebSocket at the named node or at one that a search finds. A publish is not tried at another node once bytes
 /// of it may have reached one: that node may have taken the stream's name.
-async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Result<Opened, Unserved> {
+async fn open_at_node(
+    client: &mut Client<'_>,
+    request: &WebSocketRequest,
+) -> Result<(Opened, NodeSession), Unserved> {
     let session = client.session;
     let upgrade = &request.upgrade;
     let opened = match &request.node {
@@ -172,9 +178,10 @@ async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Re
             placement::search(client, question, HANDSHAKE_TIMEOUT, retry, dial).await
         }
     };
-    opened.and_then(
-        |opened| if session.is_leaving() { Err(refuse_opened(session, &opened)) } else { Ok(opened) },
-    )
+    match opened {
+        Ok((opened, _)) if session.is_leaving() => Err(refuse_opened(session, &opened)),
+        opened => opened,
+    }
 }
 
 /// Refuses a WebSocket that a node opened while a drain began. The client tries a refused handshake elsewhere, but loses a
@@ -197,7 +204,7 @@ async fn dial(
     admitted: Admitted,
     upgrade: &Upgrade,
     limits: TryLimits,
-) -> Result<Opened, Failed> {
+) -> Result<(Opened, NodeSession), Failed> {
     let started = Instant::now();
     let refuse = |refusal: Refusal, reached: bool| Failed { why: Unserved::Refused(refusal), reached };
     let upgrade_timeout = session.revision().config.origins.upgrade_timeout;
@@ -206,23 +213,23 @@ async fn dial(
     if !connect::takes_head(request.len()) {
         return Err(refuse(Refusal::HeadTooLarge, true));
     }
-    let mut count = DialCount::begin(session, &admitted, started);
+    let mut attempt = Attempt::begin(session, &admitted);
     let work = upgrade::open(&admitted, upgrade, &key, &request, limits.connect_timeout, upgrade_timeout);
     let dialled = runtime::timeout_at(limits.deadline, work).await;
     let Ok(dialled) = dialled else {
         // the time of the handshake is up, which tells nothing about the node
-        count.outcome = DialOutcome::UpgradeTimeout;
+        attempt.end(DialOutcome::UpgradeTimeout);
         return Err(refuse(Refusal::OriginTimeout, true));
     };
     match dialled {
         Ok(opened) => {
-            count.outcome = DialOutcome::Connected;
+            attempt.end(DialOutcome::Connected);
             session.worker.gateway.nodes.mark_answered(admitted.address().ip());
             session.worker.gateway.node_faults.served(admitted.address());
-            Ok(opened)
+            Ok((opened, attempt.count_session()))
         }
         Err(fault) => {
-            count.fault(fault);
+            attempt.fault(fault);
             Err(refuse(placement::blame(session, &admitted, fault, started), fault.reached()))
         }
     }

@@ -2,17 +2,14 @@
 //! nodes, a healthy one is preferred to one that failed lately.
 
 use crate::config::OriginHeader;
-use crate::metrics::DialOutcome;
 use crate::proto::admission::Admitted;
 use crate::proto::http::forward_fields::NodeOrigin;
 use crate::proto::http::head::Request;
 use crate::proto::red5::params::Host;
 use crate::proto::red5::route::{self, EventKind, Keep, Route};
 use crate::proto::refusal::Refusal;
-use crate::proto::websocket::upgrade::UpgradeFault;
 use crate::shared::answers::Answer;
 use crate::shared::questions::CacheStatus;
-use crate::shared::record::Event;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
 use crate::worker::node::connect::DialFault;
@@ -20,7 +17,7 @@ use crate::worker::node::lookup;
 use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use futures_util::future::Either;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -54,47 +51,6 @@ pub(crate) struct Failed {
     pub why: Unserved,
     /// Whether bytes of the request may have reached the node.
     pub reached: bool,
-}
-
-/// A try at a node. Its outcome is counted and noted when it is over, also if it is given up: then the client left, or another
-/// node was faster.
-pub(crate) struct DialCount<'s> {
-    session: &'s Session,
-    node: SocketAddr,
-    started: Instant,
-    pub outcome: DialOutcome,
-    /// The status of an answer that is not what was asked for.
-    status: Option<u16>,
-}
-
-impl<'s> DialCount<'s> {
-    /// A try at `admitted` that began at `started`.
-    pub(crate) const fn begin(session: &'s Session, admitted: &Admitted, started: Instant) -> Self {
-        let node = admitted.address();
-        Self { session, node, started, outcome: DialOutcome::Cancelled, status: None }
-    }
-
-    /// Notes that the node did not serve the request.
-    pub(crate) fn fault(&mut self, fault: DialFault) {
-        self.outcome = fault.outcome();
-        self.status = match fault {
-            DialFault::BadHandshake(Some(UpgradeFault::Status(status))) => Some(status),
-            _ => None,
-        };
-    }
-}
-
-impl Drop for DialCount<'_> {
-    fn drop(&mut self) {
-        let Self { session, node, started, outcome, status } = *self;
-        let took = started.elapsed();
-        session.worker.metrics.dials[outcome as usize].add(1);
-        if outcome != DialOutcome::Cancelled {
-            session.worker.metrics.dial.observe(took);
-        }
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        session.note(&Event::Tried { node, outcome, status, took });
-    }
 }
 
 /// When a search tries another node after one that failed.

@@ -11,6 +11,7 @@ use crate::proto::red5::role::Role;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
 use crate::shared::node_faults;
+use crate::shared::node_metrics::NodeSession;
 use crate::shared::record::Event;
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
@@ -24,7 +25,6 @@ use crate::worker::relay::closes;
 use crate::worker::relay::leg::{Leg, NodeEnd, Wants, poll};
 use crate::worker::relay::milestones::Milestones;
 use crate::worker::relay::splice::Splicer;
-use crate::worker::session::access_log;
 use crate::worker::session::context::Session;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -43,12 +43,14 @@ pub(crate) struct RelayStart {
     /// The rules as configured when the session began, and whether extensions were agreed on end to end.
     pub rules: RelayRules,
     pub active: ActiveGuard,
+    /// Counts the session at its node.
+    pub at_node: NodeSession,
 }
 
 /// Relays frames in both directions until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
     // boxed: a future keeps its arguments for as long as it lives
-    let RelayStart { node_sock, node, kind, from_node, rules, active } = *ready;
+    let RelayStart { node_sock, node, kind, from_node, rules, active, at_node } = *ready;
     session.wake_handle.info.begin_relay(node, session.worker.now());
     let (client_sock, node_sock) = (conn.sock.clone(), Rc::new(node_sock));
     keepalive::configure(node_sock.descriptor(), &session.revision().config.websocket);
@@ -87,6 +89,7 @@ pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelaySt
         .await;
     }
     pump.report(&active);
+    drop(at_node);
 }
 
 /// A running relay: its state machine, both sockets, and what they are ready for.
@@ -442,8 +445,6 @@ impl<'s> Pump<'s> {
         let waiting = [self.conn.out.len(), self.node_outbox.len()];
         closes::note(self.session, &self.relay, waiting);
         let (frames, bytes, pings) = (self.frames, self.bytes, self.relay.pings());
-        self.session.note(&Event::Ended { by, how, frames, bytes, pings });
-        let record = self.session.wake_handle.info.record.borrow();
-        access_log::write_session(&self.session.worker, self.session.id, &record);
+        closes::end(self.session, &Event::Ended { by, how, frames, bytes, pings });
     }
 }

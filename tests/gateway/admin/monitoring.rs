@@ -163,3 +163,77 @@ fn failed_requests_are_in_the_access_log_too() {
     }
     gate.open();
 }
+
+#[test]
+fn what_happens_at_each_node_is_counted() {
+    let bed = TestBed::with(|config, _| config.set("origins.quarantine", "1h"));
+    let node = bed.workspace.node(1).ip().to_string();
+    let node = [("cluster", "default"), ("node", node.as_str())];
+    bed.get(&bed.websocket_target(1)).assert_refusal(426, "upgrade_required");
+    bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(502, "origin_refused");
+    let metric = |name| bed.gateway.metric(name, &node);
+    assert_eq!(metric("tidegate_node_dials_total"), 1.0);
+    let refused = [node[0], node[1], ("outcome", "refused")];
+    assert_eq!(bed.gateway.metric("tidegate_node_failures_total", &refused), 1.0);
+    assert_eq!(metric("tidegate_node_failures_total"), 1.0, "of all outcomes");
+    assert_eq!(metric("tidegate_node_quarantined"), 1.0);
+
+    let listener = bed.node(1);
+    let (client, _node) = bed.relay(&listener);
+    bed.gateway.wait_for_metric("tidegate_node_sessions_active", &node, 1.0);
+    assert_eq!(metric("tidegate_node_dials_total"), 2.0);
+    assert_eq!(metric("tidegate_node_dial_seconds_count"), 2.0);
+    assert_eq!(bed.gateway.metric("tidegate_node_dials_total", &[("node", "other")]), 0.0);
+    drop(client);
+    bed.gateway.wait_for_metric("tidegate_node_sessions_active", &node, 0.0);
+}
+
+#[test]
+fn whip_requests_are_counted_at_their_node() {
+    let bed = TestBed::start();
+    let _node = bed.whip_node(1);
+    assert_eq!(bed.exchange(&post("/as/v1/proxy/whip/live/s?nodeGroup=ng1")).status(), 201);
+    let name = bed.workspace.node(1).ip().to_string();
+    assert_eq!(bed.gateway.metric("tidegate_node_dials_total", &[("node", &name)]), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_node_failures_total", &[("node", &name)]), 0.0);
+    assert_eq!(bed.gateway.metric("tidegate_node_sessions_active", &[("node", &name)]), 1.0);
+}
+
+#[test]
+fn metrics_tell_the_limits_the_phase_the_certificates_and_the_last_reload() {
+    let mut kept = None;
+    let bed = TestBed::with(|config, _| {
+        config.set("limits.sessions", 500);
+        config.set("limits.new_per_ip", "120/m");
+        kept = Some(config.clone());
+    });
+    let mut config = kept.expect("the closure was called");
+    let metric = |name, labels: &[(&str, &str)]| bed.gateway.metric(name, labels);
+    assert_eq!(metric("tidegate_limit", &[("limit", "sessions")]), 500.0);
+    assert_eq!(metric("tidegate_limit", &[("limit", "new_per_ip")]), 2.0);
+    assert_eq!(metric("tidegate_limit", &[("limit", "requests_per_ip")]), f64::INFINITY);
+    assert_eq!(metric("tidegate_phase", &[("phase", "serving")]), 1.0);
+    assert_eq!(metric("tidegate_phase", &[]), 1.0, "no other phase");
+    assert!(metric("tidegate_certificate_not_after_seconds", &[("name", "gateway.test")]) > 1e9);
+    let mut client = bed.client();
+    client.send_request(&Request::get("/nowhere"));
+    client.read_response();
+    assert_eq!(metric("tidegate_limit_used", &[("limit", "sessions")]), 1.0);
+
+    let (good, at) =
+        ("tidegate_config_last_reload_successful", "tidegate_config_last_reload_success_timestamp_seconds");
+    let started = metric(at, &[]);
+    assert_eq!(metric(good, &[]), 1.0, "the start");
+    assert!((started - metric("process_start_time_seconds", &[])).abs() < 30.0);
+    config.set("limits.headers", "many");
+    config.write(&bed.workspace);
+    assert_eq!(bed.gateway.reload().0, Some(78));
+    assert_eq!((metric(good, &[]), metric(at, &[])), (0.0, started));
+    config.set("limits.headers", 50);
+    config.set("limits.sessions", 600);
+    config.write(&bed.workspace);
+    assert_eq!(bed.gateway.reload().0, Some(0));
+    assert_eq!(metric(good, &[]), 1.0);
+    assert!(metric(at, &[]) > started);
+    assert_eq!(metric("tidegate_limit", &[("limit", "sessions")]), 600.0);
+}

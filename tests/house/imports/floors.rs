@@ -53,7 +53,7 @@ pub const FLOORS: &[Floor] = &[
             &["questions"],
             &["answers"],
             &["nodes", "whip_sessions", "revision"],
-            &["silences"],
+            &["silences", "node_metrics"],
             &["limits", "record"],
             &["evictions", "pending", "bucket", "refusal_throttle", "node_faults"],
             &["client_address", "counters", "clock", "session_id", "cache_status"],

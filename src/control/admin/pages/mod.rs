@@ -5,13 +5,11 @@
 
 use crate::control::admin::api;
 use crate::control::admin::guard::{self, Guard};
-use crate::control::log_queue;
-use crate::control::process::process_stats::process_stats;
+use crate::control::process::facts;
 use crate::control::process::reload_report::ReloadReport;
 use crate::control::process::state::{Phase, ProcessState};
-use crate::control::process::worker_query::WorkerQueries;
 use crate::control::start::certs;
-use crate::metrics::page::{self, Dialect, Facts, Page, session_kinds};
+use crate::metrics::page::{self, Dialect, Page, session_kinds};
 use crate::metrics::{AnswerOutcome, Counter, WorkerMetrics};
 use crate::proto::websocket::relay::By;
 use axum::Router;
@@ -82,21 +80,9 @@ async fn status_page() -> Response {
 async fn metrics(State(state): State<Arc<ProcessState>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let dialect = Dialect::accepted(accept);
-    let page = page::write(&state.metrics, &facts(&state), dialect);
+    let facts = facts::collect(&state);
+    let page = page::write(&state.metrics, &facts, dialect);
     ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
-}
-
-/// What `/metrics` shows beside the counters of the workers.
-fn facts(state: &ProcessState) -> Facts {
-    Facts {
-        driver: state.driver().to_owned(),
-        whip_sessions: state.worker_queries.get().map(WorkerQueries::whip_sessions).unwrap_or_default(),
-        revision: state.served().revision,
-        process: process_stats(state.started_at),
-        log_lines_lost: log_queue::lost_lines(),
-        managers: state.managers.metrics(),
-        admin_cuts: state.admin_cuts.counted(),
-    }
 }
 
 /// `/livez`: 200 while all workers respond, 503 while one is unresponsive. Then only a restart helps.
@@ -127,7 +113,7 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         state.metrics.iter().map(|worker| of(worker).get()).sum()
     };
     let mut sessions = json!({ "active": state.sessions() });
-    let page = Page { workers: state.metrics.clone(), facts: facts(&state) };
+    let page = Page { workers: state.metrics.clone(), facts: facts::collect(&state) };
     for (route, role) in session_kinds() {
         let total = sum(&|worker| &worker.sessions_total[route as usize][role as usize]);
         sessions[route.word()][role.word()] =

@@ -77,7 +77,8 @@ fn remember(
     let at_node = whip.request.with_request_id(at_node);
     let (node, client) = (admitted.address().ip(), session.peer.ip());
     let id = SessionId(session.worker.random());
-    let identity = Identity { node, at_node, handle, key, client };
+    let counted = gateway.node_metrics.session(node);
+    let identity = Identity { node, at_node, handle, key, client, counted };
     let made = Arc::new(WhipSession::new(id, session.accepted, identity));
     let kind = made.kind();
     session.worker.metrics.sessions_total[kind.0 as usize][kind.1 as usize].add(1);

@@ -17,8 +17,9 @@ use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
 use crate::worker::local::task::guarded;
 use crate::worker::node::connect::{self, DialFault};
+use crate::worker::node::dial_count::Attempt;
 use crate::worker::node::exchange::{self, Answered, ExchangeFault, ExchangeLimits};
-use crate::worker::node::placement::{self, DialCount, Failed, Retry, TryLimits, Unserved};
+use crate::worker::node::placement::{self, Failed, Retry, TryLimits, Unserved};
 use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use crate::worker::session::whip_end;
@@ -167,12 +168,12 @@ impl Forwarding<'_> {
             return Err(Failed { why: Unserved::Refused(Refusal::HeadTooLarge), reached: true });
         }
         let limits = ExchangeLimits { connect_timeout, ..exchange_limits(session) };
-        let mut count = DialCount::begin(session, &admitted, started);
+        let mut attempt = Attempt::begin(session, &admitted);
         let answered =
             start(session, self.permit, whip, &admitted, limits, [&head, self.body].concat()).await;
         let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
-                count.outcome = DialOutcome::Connected;
+                attempt.end(DialOutcome::Connected);
                 session.worker.gateway.nodes.mark_answered(admitted.address().ip());
                 session.worker.gateway.node_faults.served(admitted.address());
                 return answer_for_client(session, self.shape, whip, &admitted, answered)
@@ -182,7 +183,7 @@ impl Forwarding<'_> {
             Ok(_) => DialFault::BadHandshake(None),
             Err(fault) => fault,
         };
-        count.fault(fault);
+        attempt.fault(fault);
         let refusal = placement::blame(session, &admitted, fault, started);
         Err(Failed { why: Unserved::Refused(refusal), reached: fault.reached() })
     }

@@ -4,18 +4,17 @@ use crate::metrics::{DialOutcome, WhipEnd};
 use crate::proto::http::forward_fields::{Fields, NodeRequest};
 use crate::proto::http::head::BodyLength;
 use crate::proto::red5::whip::Method;
-use crate::shared::record::Event;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::http::whip::undo::limits_of;
 use crate::worker::io::runtime;
 use crate::worker::local::state::Worker;
 use crate::worker::local::task::guarded;
+use crate::worker::node::dial_count::DialCount;
 use crate::worker::node::exchange::{self, ExchangeFault};
 use crate::worker::session::whip_end;
 use futures_channel::mpsc::UnboundedSender;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Sends the DELETE of a WHIP session to its node in a task of its own, and replies with the status of the answer; with `None`
 /// if the node gave none. The session is out of the table already, and it has ended whatever the node says.
@@ -34,7 +33,7 @@ pub(crate) fn kick(worker: &Rc<Worker>, session: Arc<WhipSession>, reply: Unboun
 async fn delete(worker: &Worker, session: &WhipSession) -> Option<u16> {
     let revision = worker.newest();
     let admitted = revision.admit_configured(session.node).ok()?;
-    let started = Instant::now();
+    let mut count = DialCount::begin(worker, session.node);
     let request = NodeRequest {
         method: Method::Delete.word(),
         target: &session.at_node,
@@ -49,10 +48,9 @@ async fn delete(worker: &Worker, session: &WhipSession) -> Option<u16> {
         Ok(answered) => (DialOutcome::Connected, Some(answered)),
         Err(ExchangeFault { fault, .. }) => (fault.outcome(), None),
     };
-    worker.metrics.dials[outcome as usize].add(1);
+    count.end(outcome);
     let status = answered.as_ref().map(|(answered, _)| answered.status);
-    let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    session.note(&Event::Tried { node: admitted.address(), outcome, status, took });
+    session.note(&count.event(admitted.address(), status));
     if let Some((_, sock)) = answered {
         runtime::spawn(exchange::await_end(sock));
     }

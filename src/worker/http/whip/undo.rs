@@ -7,10 +7,11 @@ use crate::proto::http::forward_fields::{Fields, NodeRequest};
 use crate::proto::http::head::BodyLength;
 use crate::proto::red5::location;
 use crate::proto::red5::whip::{Method, Request};
-use crate::shared::record::{Event, Record};
+use crate::shared::record::Record;
 use crate::worker::http::whip::plan::WhipRequest;
 use crate::worker::local::state::Worker;
 use crate::worker::node::connect;
+use crate::worker::node::dial_count::DialCount;
 use crate::worker::node::exchange::{self, ExchangeFault, ExchangeLimits};
 use crate::worker::session::context::Session;
 use crate::worker::session::whip_end;
@@ -56,15 +57,14 @@ impl Undo {
             close: true,
             fields: self.fields.clone(),
         };
-        let started = Instant::now();
+        let mut count = DialCount::begin(worker, self.node.ip());
         let (outcome, sock) = match exchange::exchange(admitted, &forward.head(), limits).await {
             Ok((_, sock)) => (DialOutcome::Connected, Some(sock)),
             Err(ExchangeFault { fault, .. }) => (fault.outcome(), None),
         };
-        worker.metrics.dials[outcome as usize].add(1);
-        let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let tried = Event::Tried { node: self.node, outcome, status: None, took };
-        self.record.note(self.accepted.elapsed(), &tried);
+        count.end(outcome);
+        self.record.note(self.accepted.elapsed(), &count.event(self.node, None));
+        drop(count);
         whip_end::undone(worker, self.record, self.accepted);
         if let Some(sock) = sock {
             exchange::await_end(sock).await;
