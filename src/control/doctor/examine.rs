@@ -33,7 +33,7 @@ pub fn examine(path: &Path) -> Report {
     let clock = ClockFacts::read();
     let facts = loaded.as_ref().map(|loaded| loaded.facts()).unwrap_or_default();
     findings.push(clock::judge(clock, &facts));
-    let keys = config.tls.certificates.iter().map(|certificate| certificate.key.clone());
+    let keys = config.tls.certificates.iter().map(|certificate| certificate.key.as_path());
     let certificates: Vec<_> =
         facts.into_iter().zip(keys).map(|(facts, key)| certificates::read(facts, key)).collect();
     findings.extend(certificates::judge(&certificates, clock.now));
