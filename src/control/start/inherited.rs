@@ -34,6 +34,14 @@ pub struct Inherited {
     pub draining: Vec<DrainingPredecessor>,
 }
 
+impl Inherited {
+    /// The ids of all earlier processes of this gateway that still run.
+    pub fn predecessors(&self) -> Vec<u32> {
+        let draining = self.draining.iter().map(|predecessor| predecessor.pid);
+        draining.chain(self.predecessor.iter().map(|predecessor| predecessor.pid)).collect()
+    }
+}
+
 /// The gateway that serves until this process takes over.
 #[derive(Debug)]
 pub struct Predecessor {
