@@ -96,6 +96,8 @@ fn serve(
         // before the workers end: until it knows, a predecessor waits
         handover.report_failure(&error.text);
     }
+    // a request of the admin listener that is still in there is refused by this
+    drop(events);
     // the workers cut what is still open, and count it
     drop(workers);
     report::log_summary(&state);
