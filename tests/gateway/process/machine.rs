@@ -212,8 +212,13 @@ fn a_second_gateway_is_not_pinned_to_the_cores_of_the_first_and_an_upgrade_keeps
         serving = one.monitoring_get("/api/status").json()["pid"].as_u64().unwrap_or_default();
         serving != 0 && serving != u64::from(one.pid())
     });
-    let cores = workers_of(u32::try_from(serving).unwrap());
+    let serving = u32::try_from(serving).unwrap();
+    let cores = workers_of(serving);
     assert!(!cores.is_empty() && cores.iter().all(is_pinned), "{cores:?}");
+    takeover::signal(serving, rustix::process::Signal::KILL);
+    eventually("the successor has ended", || {
+        fs::read_dir(format!("/proc/{serving}/task")).is_err() || workers_of(serving).is_empty()
+    });
 }
 
 #[test]
