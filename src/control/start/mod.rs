@@ -9,3 +9,4 @@ pub mod listeners;
 pub mod load;
 pub mod note;
 pub mod program;
+pub(crate) mod stored_certs;

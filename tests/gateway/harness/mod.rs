@@ -14,6 +14,7 @@ pub mod http_message;
 pub mod http_peer;
 pub mod netns_link;
 pub mod node;
+pub mod pebble;
 pub mod predecessor;
 pub mod reply;
 mod self_tests;

@@ -20,7 +20,7 @@ pub const FLOORS: &[Floor] = &[
             &["run"],
             &["supervise"],
             &["reload", "upgrade", "cli"],
-            &["workers", "admin"],
+            &["workers", "admin", "acme"],
             &["process", "exit"],
             &["start"],
             &["stream_manager", "log", "systemd", "signals"],

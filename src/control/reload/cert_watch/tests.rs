@@ -52,8 +52,12 @@ fn put(path: &Path, content: &str) {
 }
 
 fn watch(pair: &Certificate) -> CertWatcher {
-    let mut watcher =
-        CertWatcher::new(std::slice::from_ref(pair), vec![certs::load(pair).expect("a good pair")]);
+    let mut config =
+        crate::config::read("stream_manager.url = \"http://10.0.0.2\"\ntls.acme.names = [\"b.example\"]")
+            .expect("a good configuration");
+    config.acme.names.clear();
+    config.tls.certificates = vec![pair.clone()];
+    let mut watcher = CertWatcher::new(&config, vec![certs::load(pair).expect("a good pair")], Vec::new());
     for _ in 0..2 {
         let changes = watcher.poll();
         assert!(!changes.changed && changes.complaints.is_empty(), "the served pair is no change");

@@ -127,7 +127,7 @@ fn settings(certificates: &[Certificate], min_version: TlsVersion) -> (Arc<Serve
     let facts = loaded.iter().map(|loaded| loaded.facts.clone()).collect();
     let handshake_timeout = std::time::Duration::from_secs(5);
     let tls = Tls { min_version, handshake_timeout, certificates: certificates.to_vec() };
-    (server_config(&tls, loaded).expect("settings"), facts)
+    (server_config(&tls, loaded, None).expect("settings"), facts)
 }
 
 /// The index of the certificate that the client got.
