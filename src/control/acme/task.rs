@@ -25,7 +25,8 @@ use tokio::runtime::Handle;
 /// How often the challenges in the folder are read. An order waits two such times before the CA may look.
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(400);
 
-/// The time between two rounds while something is due, and while nothing is.
+/// The time between two rounds while the process does not serve, while something is due, and while nothing is.
+const OTHER_PHASE_INTERVAL: Duration = Duration::from_millis(200);
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE_INTERVAL: Duration = Duration::from_secs(4);
 
@@ -144,7 +145,7 @@ impl Issuer {
             looks.iter().map(|look| (look, look.due(self.asked.contains(&look.name), now))).collect();
         self.publish(&dues, None);
         if self.state.phase.get() != Phase::Serving || self.state.successor.get().is_some() {
-            return BUSY_INTERVAL;
+            return OTHER_PHASE_INTERVAL;
         }
         let is_ready = |due: &Due| match due {
             Due::Nothing => false,

@@ -9,6 +9,7 @@ use crate::control::stream_manager::dns::{self, Unresolved};
 use crate::proto::admission::{AdmissionRules, admit_configured};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -163,7 +164,11 @@ fn check(path: &Path, effective: bool) -> Result<(), ExitError> {
     if effective {
         return print(config::to_toml(&loaded.written).as_bytes());
     }
-    let names = loaded.facts().into_iter().flat_map(|facts| facts.names).collect::<Vec<_>>();
+    let mut names = loaded.facts().into_iter().flat_map(|facts| facts.names).collect::<Vec<_>>();
+    // those without a certificate yet
+    names.extend(loaded.config.acme.names.iter().cloned());
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     let listen = loaded.config.gateway.listen.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (names, listen) = (names.join(", "), listen.join(", "));
     let result = match warnings.len() {

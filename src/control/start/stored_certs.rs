@@ -14,6 +14,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The last line of each file: PEM that is cut between two certificates would look whole.
+pub(crate) const LAST_LINE: &str = "# end of this file\n";
+
 /// What is stored for a name.
 #[derive(Debug)]
 pub(crate) enum Stored {
@@ -44,11 +47,12 @@ pub(crate) fn pair(acme: &Acme, name: &str) -> Certificate {
 /// Reads what is stored for a name.
 pub(crate) fn read(acme: &Acme, name: &str) -> Stored {
     let pair = pair(acme, name);
-    if let Err(error) = fs::File::open(&pair.chain) {
-        return match error.kind() {
-            io::ErrorKind::NotFound => Stored::Missing,
-            _ => Stored::Unreadable(format!("{}, which can't be read ({error})", pair.chain.display())),
-        };
+    let path = pair.chain.display();
+    match fs::read(&pair.chain) {
+        Ok(text) if text.ends_with(LAST_LINE.as_bytes()) => {}
+        Ok(_) => return Stored::Damaged(format!("{path}, which has no end")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Stored::Missing,
+        Err(error) => return Stored::Unreadable(format!("{path}, which can't be read ({error})")),
     }
     let loaded = certs::load(&pair).map_err(|mut faults| faults.swap_remove(0).found);
     match loaded {
@@ -56,7 +60,7 @@ pub(crate) fn read(acme: &Acme, name: &str) -> Stored {
             let facts = certs::Facts { by_acme: true, ..loaded.facts };
             Stored::Good(Loaded { facts, ..loaded })
         }
-        Ok(_) => Stored::Damaged(format!("{}, which is for other names", pair.chain.display())),
+        Ok(_) => Stored::Damaged(format!("{path}, which is for other names")),
         Err(found) => Stored::Damaged(found),
     }
 }

@@ -13,7 +13,7 @@ fn a_gateway_without_a_certificate_has_one_for_each_name_within_seconds() {
     let mut gateway = Gateway::start(&scene.workspace, &scene.config);
     let trust = scene.pebble.client_config();
     if let Err(error) = shown(&scene.workspace, NAME, &trust) {
-        assert!(error.contains("UnrecognizedName"), "{error}");
+        assert!(error.contains("UnrecognisedName"), "{error}");
     }
     let (one, other) = (wait_for_certificate(&scene, NAME), wait_for_certificate(&scene, OTHER));
     assert_ne!(one, other, "one certificate for each name");
@@ -52,7 +52,7 @@ fn a_client_gets_the_alert_for_unknown_names_until_there_is_a_certificate() {
         let trust = Arc::new(client_config(versions));
         for name in [NAME, certs::NAME] {
             let refused = shown(&workspace, name, &trust).expect_err("no certificate");
-            assert!(refused.contains("UnrecognizedName"), "{name}: {refused}");
+            assert!(refused.contains("UnrecognisedName"), "{name}: {refused}");
         }
     }
     wait_for_log(&gateway, "clients that ask for this name get the TLS alert unrecognized_name");
@@ -80,7 +80,7 @@ fn the_protocol_of_challenges_is_agreed_on_for_challenges_only() {
     };
     for protocols in [&[&b"acme-tls/1"[..]][..], &[b"acme-tls/1", b"h2"], &[b"h2", b"acme-tls/1"]] {
         let refused = offering(protocols).try_connect_tls_stream().expect_err("there is no challenge");
-        assert!(refused.to_string().contains("UnrecognizedName"), "{refused}");
+        assert!(refused.to_string().contains("UnrecognisedName"), "{refused}");
     }
     let tls = offering(&[b"acme-tls/1", b"http/1.1"]).connect_tls_stream();
     assert_eq!(tls.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -115,5 +115,5 @@ fn certificates_in_files_stay_beside_those_by_acme() {
     assert_eq!(shown(&scene.workspace, certs::NAME, &trust).unwrap(), certs::ECDSA.der);
     let refused =
         shown(&scene.workspace, "unknown.acme.test", &trust).expect_err("the first in the file answers");
-    assert!(refused.contains("NotValidForName"), "{refused}");
+    assert!(refused.contains("not valid for name"), "{refused}");
 }

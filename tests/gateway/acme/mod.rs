@@ -26,6 +26,15 @@ struct Scene {
     config: Config,
 }
 
+impl Scene {
+    /// Puts a usual CA on the addresses of the one in this scene; it knows nothing of that.
+    fn restart_ca(&mut self) {
+        self.pebble.stop();
+        let (gateway, identity) = (self.workspace.ip(1), Arc::clone(&self.pebble.identity));
+        self.pebble = Pebble::start_as(&self.workspace, gateway, &Behaviour::default(), identity);
+    }
+}
+
 /// Begins a test that needs the CA. `None` where it is not installed; a line then says that the test is skipped.
 fn scene(test: &str, names: &[&str], behaviour: &Behaviour) -> Option<Scene> {
     if !Pebble::is_installed() {

@@ -24,15 +24,13 @@ pub struct Behaviour {
     pub validity: u64,
     /// Percent of good nonces that are rejected.
     pub rejected_nonces: u8,
-    /// The port that it connects to; 8443 is the gateway's.
-    pub port: u16,
     /// Whether it waits up to three seconds before each check.
     pub slow: bool,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { validity: 90 * 86_400, rejected_nonces: 5, port: 8443, slow: false }
+        Self { validity: 90 * 86_400, rejected_nonces: 5, slow: false }
     }
 }
 
@@ -77,7 +75,7 @@ impl Pebble {
             "certificate": workspace.file("ca.pem"),
             "privateKey": workspace.file("pebble.key"),
             "httpPort": 5002,
-            "tlsPort": behaviour.port,
+            "tlsPort": 8443,
             "externalAccountBindingRequired": false,
             "certificateValidityPeriod": behaviour.validity,
         }});
@@ -102,7 +100,7 @@ impl Pebble {
             false => pebble.env("PEBBLE_VA_NOSLEEP", "1"),
         };
         let log = File::options().create(true).append(true).open(workspace.file("pebble.log")).unwrap();
-        let mut spawn = |command: &mut Command| {
+        let spawn = |command: &mut Command| {
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap());
             command.spawn().expect("the program starts")
         };
@@ -111,6 +109,14 @@ impl Pebble {
             eventually("the CA listens", || TcpStream::connect_timeout(&address, DEADLINE).is_ok());
         }
         Self { servers, api, management, dns_management, identity }
+    }
+
+    /// Ends the servers: nothing listens there any more.
+    pub fn stop(&mut self) {
+        for mut server in self.servers.drain(..) {
+            server.kill().ok();
+            server.wait().ok();
+        }
     }
 
     /// The URL for `tls.acme.directory`.
@@ -166,10 +172,7 @@ fn connect(to: SocketAddr, config: Arc<ClientConfig>) -> Connection {
 
 impl Drop for Pebble {
     fn drop(&mut self) {
-        for server in &mut self.servers {
-            server.kill().ok();
-            server.wait().ok();
-        }
+        self.stop();
     }
 }
 

@@ -17,7 +17,7 @@ use crate::control::acme::record::Record;
 use crate::control::acme::time::now;
 use crate::control::acme::trouble::{Kind, Trouble};
 use crate::control::start::certs::{self, Digest, Loaded};
-use crate::control::start::stored_certs::{self, Stored};
+use crate::control::start::stored_certs::{self, LAST_LINE, Stored};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -111,7 +111,7 @@ impl Storage {
     ) -> Result<Loaded, Trouble> {
         let path = self.certificate_path(name);
         let next = next_to(&path);
-        let text = format!("{}\n{}\n", key.trim_end(), chain.trim());
+        let text = format!("{}\n{}\n{LAST_LINE}", key.trim_end(), chain.trim());
         write_file(&next, text.as_bytes()).map_err(|error| Trouble::storage(&next, "written", &error))?;
         let pair = crate::config::Certificate { chain: next.clone(), key: next.clone() };
         let unusable = match certs::load(&pair) {
