@@ -203,7 +203,11 @@ fn one<K: Kind>(root: &DeTable<'_>, key: &'static Key, report: &mut Report<'_>) 
         let expected = format!("this required key, for example {} = {}", key.name, key.default);
         report.add_at_key(&path, "nothing", expected);
     }
-    written.and_then(|value| K::read(value, &path, report)).unwrap_or_else(|| default::<K>(key))
+    let read = written.and_then(|value| K::read(value, &path, report));
+    read.unwrap_or_else(|| match key.required && is_replaced(root, key) {
+        true => value_of::<K>(key, "[]"),
+        false => value_of::<K>(key, key.default),
+    })
 }
 
 /// The table of this name in the whole file; a dot stands between a table and one inside it.
@@ -217,10 +221,10 @@ fn is_replaced(root: &DeTable<'_>, key: &Key) -> bool {
         && table_of(root, "tls.acme").is_some_and(|acme| acme.contains_key("names"))
 }
 
-fn default<K: Kind>(key: &'static Key) -> K::Value {
-    let value = DeValue::parse(key.default).expect("defaults are TOML: a test reads every one");
-    K::read(&value, key.name, &mut Report::new(key.default))
-        .expect("defaults are valid: a test reads every one")
+/// The value that a text of this program stands for: a default, or the empty list.
+fn value_of<K: Kind>(key: &'static Key, text: &'static str) -> K::Value {
+    let value = DeValue::parse(text).expect("defaults are TOML: a test reads every one");
+    K::read(&value, key.name, &mut Report::new(text)).expect("defaults are valid: a test reads every one")
 }
 
 /// Adds a problem for every table and key that is not known, and for what should be a table and is none.

@@ -114,3 +114,131 @@ fn hash(der: &CertificateDer<'_>) -> u64 {
     der.as_ref().hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::start::certs::{Facts, date};
+    use futures_util::FutureExt;
+    use instant_acme::{BodyWrapper, BytesResponse, HttpClient, NewAccount};
+    use rcgen::{CertificateParams, Issuer, KeyPair, KeyUsagePurpose};
+    use rustls::crypto::aws_lc_rs;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::sign::CertifiedKey;
+    use std::pin::Pin;
+    use std::sync::Arc;
+
+    const DAY: i64 = 24 * 60 * 60;
+    const FROM: i64 = 1_800_000_000;
+
+    /// A certificate of a CA, valid for so many days from [`FROM`] on as far as its facts say.
+    fn issued(days: i64) -> Loaded {
+        let (ca_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
+        let mut ca = CertificateParams::default();
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let issuer = Issuer::new(ca, ca_key);
+        let mut params = CertificateParams::new(vec!["a.example".to_owned()]).expect("a name");
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &issuer).expect("signed");
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let key = aws_lc_rs::sign::any_supported_type(&private).expect("a key");
+        let facts = Facts {
+            chain: "a.pem".into(),
+            names: vec!["a.example".to_owned()],
+            not_before: FROM,
+            not_after: FROM + days * DAY,
+            by_acme: true,
+        };
+        Loaded { key: Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)), facts }
+    }
+
+    /// A CA with renewal information, or without, that answers with this window.
+    struct Ca {
+        window: Option<(String, String)>,
+    }
+
+    impl HttpClient for Ca {
+        fn request(
+            &self,
+            request: http::Request<BodyWrapper<hyper::body::Bytes>>,
+        ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+            let body = match (request.uri().path(), &self.window) {
+                ("/dir", window) => {
+                    let mut directory = serde_json::json!({ "newNonce": "https://ca/n", "newAccount": "https://ca/a", "newOrder": "https://ca/o" });
+                    if window.is_some() {
+                        directory["renewalInfo"] = "https://ca/renewal".into();
+                    }
+                    directory
+                }
+                (path, Some((start, end))) if path.starts_with("/renewal/") => {
+                    serde_json::json!({ "suggestedWindow": { "start": start, "end": end } })
+                }
+                _ => serde_json::json!({}),
+            };
+            let response = http::Response::builder()
+                .header("replay-nonce", "n")
+                .header("location", "https://ca/account/1")
+                .header("retry-after", "21600")
+                .body(http_body_util::Full::new(hyper::body::Bytes::from(body.to_string())));
+            let response = response.expect("a response").into();
+            Box::pin(std::future::ready(Ok(response)))
+        }
+    }
+
+    fn ask(window: Option<(&str, &str)>, before: Option<&Renewal>, loaded: &Loaded) -> Renewal {
+        let window = window.map(|(start, end)| (start.to_owned(), end.to_owned()));
+        let asked = async {
+            let new = NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+            let builder = Account::builder_with_http(Box::new(Ca { window }));
+            let (account, _credentials) =
+                builder.create(&new, "https://ca/dir".to_owned(), None).await.expect("an account");
+            Renewal::ask(before, &account, loaded).await
+        };
+        asked.now_or_never().expect("this CA answers at once")
+    }
+
+    #[test]
+    fn without_a_suggestion_it_is_two_thirds_of_the_life_and_a_little_more() {
+        let times: Vec<_> = (0..20).map(|_| renew_at(&issued(90), None) - FROM).collect();
+        assert!(times.iter().all(|time| (60 * DAY..=63 * DAY).contains(time)), "{times:?}");
+        assert!(times.iter().any(|time| *time != times[0]), "not all at the same time: {times:?}");
+        let loaded = issued(90);
+        assert_eq!(renew_at(&loaded, None), renew_at(&loaded, None), "all gateways agree");
+        assert!((4 * DAY..5 * DAY).contains(&(renew_at(&issued(6), None) - FROM)));
+    }
+
+    #[test]
+    fn the_suggestion_of_the_ca_is_followed_and_chosen_once() {
+        let loaded = issued(90);
+        let (start, end) = (FROM + 40 * DAY, FROM + 42 * DAY);
+        let rfc3339 = |seconds| date(seconds).replace(" UTC", "Z").replacen(' ', "T", 1);
+        let (from, to) = (rfc3339(start), rfc3339(end));
+        let renewal = ask(Some((&from, &to)), None, &loaded);
+        let at = renew_at(&loaded, Some(&renewal));
+        assert!((start..end).contains(&at), "{renewal:?}");
+        assert!(!renewal.is_stale(&loaded, now()) && renewal.is_stale(&loaded, now() + 7 * 60 * 60));
+        assert_eq!(
+            ask(Some((&from, &to)), Some(&renewal), &loaded),
+            renewal,
+            "the same window, the same moment"
+        );
+        // a window in the past: at once, but not in the first hour of a certificate
+        let revoked = ask(Some((&rfc3339(FROM - DAY), &rfc3339(FROM - DAY / 2))), Some(&renewal), &loaded);
+        assert_eq!(renew_at(&loaded, Some(&revoked)), FROM + 60 * 60);
+        // one that makes no sense, and one behind the end
+        let absurd = ask(Some((&to, &from)), None, &loaded);
+        assert_eq!(renew_at(&loaded, Some(&absurd)), renew_at(&loaded, None));
+        let late = ask(Some((&rfc3339(FROM + 200 * DAY), &rfc3339(FROM + 201 * DAY))), None, &loaded);
+        assert_eq!(renew_at(&loaded, Some(&late)), FROM + 81 * DAY);
+        // of another certificate
+        assert!(renewal.is_stale(&issued(90), now()));
+    }
+
+    #[test]
+    fn a_ca_without_renewal_information_is_not_asked_for_a_day() {
+        let loaded = issued(90);
+        let renewal = ask(None, None, &loaded);
+        assert!(!renewal.is_stale(&loaded, now() + DAY - 60) && renewal.is_stale(&loaded, now() + DAY + 60));
+        assert_eq!(renew_at(&loaded, Some(&renewal)), renew_at(&loaded, None));
+    }
+}

@@ -125,9 +125,7 @@ impl Pair {
             }
         }
     }
-}
 
-impl Pair {
     /// The same for a certificate by ACME: its file is whole whenever it is there.
     fn poll_stored(&mut self, acme: &Acme, name: &str, changes: &mut Changes) {
         let now = stamps(&self.files);
