@@ -1,4 +1,4 @@
-//! The folder `tls.acme.storage`: what stands in it, who may read it, and what becomes of a damaged file.
+//! The folder `tls.acme.storage`: what stands in it, with which modes, and what becomes of a damaged file.
 //!
 //! ```text
 //! STORAGE/CA/                        0700, one for each directory URL
