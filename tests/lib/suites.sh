@@ -125,7 +125,7 @@ gateway_tests() {
 suite_acme() {
   local filters=() filter
   for filter in "$@"; do filters+=("acme::${filter#acme::}"); done
-  checked_step 600 'tests: gateway, acme' cargo test --workspace --test gateway --locked --quiet -- --test-threads=8 \
+  checked_step 600 'tests: gateway, acme' cargo test --workspace --test gateway --locked --quiet -- --test-threads=16 \
     "${filters[@]:-acme::}"
 }
 

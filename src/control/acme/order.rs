@@ -81,9 +81,19 @@ async fn new_order(account: &Account, name: &str, former: Option<&Loaded>) -> Re
     with_fresh_nonce!(account.new_order(&NewOrder::new(&names)))
 }
 
+/// Fetches what the CA wants to have proved. The order keeps it: each is fetched once, also if this is repeated.
+async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        authorization?;
+    }
+    Ok(())
+}
+
 /// Proves that this gateway answers for `name`, and waits until the CA is convinced.
 async fn prove(setup: &Setup, order: &mut Order, name: &str) -> Result<(), Trouble> {
     let http = &setup.http;
+    with_fresh_nonce!(fetch_authorizations(order)).map_err(|error| failed("the challenges", &error, http))?;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(|error| failed("the challenges", &error, http))?;

@@ -13,8 +13,7 @@ fn a_refused_challenge_gives_a_clear_line_and_a_wait_that_outlives_a_restart() {
         &gateway,
         "no certificate issued: the CA checked edge.acme.test on port 443 and was not convinced",
     );
-    patiently("the state", || status_of(&gateway, NAME)["acme"]["state"] == "failed");
-    let status = status_of(&gateway, NAME);
+    let status = wait_for_state(&gateway, NAME, "failed");
     let acme = &status["acme"];
     assert!(acme["error"].as_str().unwrap().contains("the CA says: "), "{status}");
     let wait = acme["next_attempt"].as_i64().unwrap() - acme["error_at"].as_i64().unwrap();
@@ -24,15 +23,15 @@ fn a_refused_challenge_gives_a_clear_line_and_a_wait_that_outlives_a_restart() {
     gateway.terminate();
     gateway.wait_for_exit();
     let gateway = Gateway::start(&scene.workspace, &scene.config);
-    patiently("the state", || status_of(&gateway, NAME)["acme"]["state"] == "failed");
-    assert_eq!(status_of(&gateway, NAME)["acme"]["next_attempt"], acme["next_attempt"], "{status}");
+    let again = wait_for_state(&gateway, NAME, "failed");
+    assert_eq!(again["acme"]["next_attempt"], acme["next_attempt"], "{status}");
     assert_eq!(count(&gateway, "certificate ordered"), 0, "a restart is no attempt");
 
     // the operator repairs it, and asks for a reload
     scene.pebble.resolve_names_to(scene.workspace.ip(1));
     assert_eq!(gateway.reload().0, Some(0));
     wait_for_certificate(&scene, NAME);
-    assert_eq!(status_of(&gateway, NAME)["acme"]["error"], Value::Null);
+    assert_eq!(wait_for_state(&gateway, NAME, "issued")["acme"]["error"], Value::Null);
 }
 
 #[test]

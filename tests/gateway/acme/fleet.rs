@@ -27,7 +27,7 @@ fn gateways_that_share_a_storage_order_once() {
     assert_eq!(count(&one, "certificate issued") + count(&two, "certificate issued"), 1);
     assert_eq!(count(&one, "ACME account made") + count(&two, "ACME account made"), 1);
     for gateway in [&one, &two] {
-        assert_eq!(status_of(gateway, NAME)["acme"]["state"], "issued");
+        wait_for_state(gateway, NAME, "issued");
     }
 }
 

@@ -22,8 +22,7 @@ fn a_gateway_without_a_certificate_has_one_for_each_name_within_seconds() {
         let builder = ClientBuilder::to(scene.workspace.gateway()).sni(NAME).with(trust.clone());
         assert_eq!(builder.connect_tls().get("/nowhere").status(), 404);
     }
-    let status = status_of(&gateway, NAME);
-    assert_eq!(status["acme"]["state"], "issued", "{status}");
+    let status = wait_for_state(&gateway, NAME, "issued");
     assert_eq!(status["acme"]["error"], Value::Null, "{status}");
     let (from, to, renewal) = (&status["not_before"], &status["not_after"], &status["acme"]["renew_at"]);
     let [from, to, renewal] = [from, to, renewal].map(|seconds| seconds.as_i64().unwrap());
@@ -56,8 +55,7 @@ fn a_client_gets_the_alert_for_unknown_names_until_there_is_a_certificate() {
         }
     }
     wait_for_log(&gateway, "clients that ask for this name get the TLS alert unrecognized_name");
-    patiently("the reason", || status_of(&gateway, NAME)["acme"]["state"] == "failed");
-    let status = status_of(&gateway, NAME);
+    let status = wait_for_state(&gateway, NAME, "failed");
     assert_eq!((&status["not_after"], &status["days_left"]), (&Value::Null, &Value::Null));
     let error = status["acme"]["error"].as_str().unwrap();
     assert!(error.contains("can't be reached (Connection refused"), "{status}");

@@ -113,13 +113,24 @@ fn wait_for_log(gateway: &Gateway, text: &str) {
     patiently(text, || gateway.stderr().contains(text));
 }
 
-/// What the status page says of a name: its entry among the certificates.
+/// What the status page says of a name: its entry among the certificates. It comes with the first look of the gateway.
 #[track_caller]
 fn status_of(gateway: &Gateway, name: &str) -> Value {
-    let status = gateway.admin_get("/api/status").json();
-    let entries = status["certificates"].as_array().expect("a list");
-    let entry = entries.iter().find(|entry| entry["names"] == serde_json::json!([name]));
-    entry.unwrap_or_else(|| panic!("no entry for {name}: {status}")).clone()
+    let mut found = None;
+    eventually(&format!("an entry for {name}"), || {
+        let status = gateway.admin_get("/api/status").json();
+        let entries = status["certificates"].as_array().expect("a list");
+        found = entries.iter().find(|entry| entry["names"] == serde_json::json!([name])).cloned();
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+/// Waits until the orders for a name are in this state.
+#[track_caller]
+fn wait_for_state(gateway: &Gateway, name: &str, state: &str) -> Value {
+    patiently(state, || status_of(gateway, name)["acme"]["state"] == state);
+    status_of(gateway, name)
 }
 
 /// How often the log says so.

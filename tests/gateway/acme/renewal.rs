@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_renewal_under_traffic_fails_no_handshake() {
-    let behaviour = Behaviour { validity: 24, ..Behaviour::default() };
+    let behaviour = Behaviour { validity: 15, ..Behaviour::default() };
     let Some(scene) = scene("renewal", &[NAME], &behaviour) else { return };
     let mut gateway = Gateway::start(&scene.workspace, &scene.config);
     let first = wait_for_certificate(&scene, NAME);
@@ -31,7 +31,7 @@ fn a_renewal_under_traffic_fails_no_handshake() {
 
 #[test]
 fn a_refused_renewal_leaves_the_old_certificate_in_use() {
-    let behaviour = Behaviour { validity: 36, ..Behaviour::default() };
+    let behaviour = Behaviour { validity: 24, ..Behaviour::default() };
     let Some(scene) = scene("old_one_stays", &[NAME], &behaviour) else { return };
     let gateway = Gateway::start(&scene.workspace, &scene.config);
     let first = wait_for_certificate(&scene, NAME);
@@ -40,8 +40,8 @@ fn a_refused_renewal_leaves_the_old_certificate_in_use() {
     wait_for_log(&gateway, "certificate not renewed, the served one is valid until ");
     let trust = scene.pebble.client_config();
     assert_eq!(shown(&scene.workspace, NAME, &trust).unwrap(), first);
-    let status = status_of(&gateway, NAME);
-    assert!(status["days_left"] == 0 && status["acme"]["state"] == "failed", "{status}");
+    let status = wait_for_state(&gateway, NAME, "failed");
+    assert_eq!(status["days_left"], 0, "{status}");
     assert!(status["acme"]["error"].as_str().unwrap().contains("was not convinced"), "{status}");
 }
 
@@ -59,7 +59,7 @@ fn a_restart_serves_what_is_stored_and_does_not_ask_the_ca() {
     assert_eq!(shown(&scene.workspace, NAME, &trust).unwrap(), first, "from the first connection on");
     // longer than one round
     std::thread::sleep(Duration::from_secs(5));
-    assert_eq!(status_of(&gateway, NAME)["acme"]["state"], "issued");
+    wait_for_state(&gateway, NAME, "issued");
     for asked in ["certificate ordered", "can't be reached", "no certificate"] {
         assert_eq!(count(&gateway, asked), 0, "{asked}: {}", gateway.stderr());
     }
