@@ -15,7 +15,7 @@ use crate::control::reload::reloader::Reloader;
 use crate::control::signals;
 use crate::control::start::inherited::{self, Inherited};
 use crate::control::start::listeners::{self, Opened};
-use crate::control::start::load::{self, Loaded};
+use crate::control::start::load::{self, Carried, Loaded};
 use crate::control::start::program::Program;
 use crate::control::start::{control_thread, host};
 use crate::control::supervise::{self, report};
@@ -60,8 +60,8 @@ fn serve(
     let (event_sender, events) =
         signals::listen().map_err(|error| ExitError::os(format!("can't listen to signals ({error})")))?;
     handover.watch_predecessor().map_err(thread_error)?;
-    let challenges = Arc::default();
-    let loaded = load::load(path, &challenges).map_err(|failure| exit::failure(path, &failure))?;
+    let carried = Carried::default();
+    let loaded = load::load(path, &carried).map_err(|failure| exit::failure(path, &failure))?;
     let logs = open_logs(path, &loaded)?;
 
     // take from the machine: open files, cores, listeners
@@ -70,7 +70,7 @@ fn serve(
     let abandoned = lifecycle::abandoned(&loaded.config.admin.listen, inherited.admin.as_ref());
     let (admin, opened) = bind(&loaded, cores.len(), inherited)?;
     let mut state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
-    state.challenges = challenges;
+    state.challenges = carried.challenges;
     let state = Arc::new(state);
     // set once: the process runs this function once
     let _ = state.events.set(event_sender);

@@ -44,14 +44,14 @@ pub(crate) fn start(control: &Handle, state: &Arc<ProcessState>) {
 async fn answer_challenges(state: Arc<ProcessState>) {
     loop {
         let acme = state.served().config.acme.clone();
-        let challenges = match acme.names.is_empty() {
-            true => Vec::new(),
-            false => beside(move || Storage::new(&acme).read_challenges()).await,
+        let (challenges, wait) = match acme.names.is_empty() {
+            true => (Vec::new(), IDLE_INTERVAL),
+            false => (beside(move || Storage::new(&acme).read_challenges()).await, CHALLENGE_INTERVAL),
         };
         if let Err(error) = state.challenges.set(&challenges) {
             tracing::error!(%error, "no answer can be made for a challenge of the CA");
         }
-        tokio::time::sleep(CHALLENGE_INTERVAL).await;
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -186,9 +186,8 @@ impl Issuer {
     async fn act(&mut self, acme: &Acme, name: &str, dues: &[(&Look, Due)]) -> Result<bool, Trouble> {
         let storage = Storage::new(acme);
         let (locking, ca) = (storage.clone(), acme.ca.clone());
-        let (lock, http) =
-            beside(move || locking.try_lock().and_then(|lock| Ok((lock, Http::new(ca.as_deref())?)))).await?;
-        let Some(lock) = lock else { return Ok(false) };
+        let Some(lock) = beside(move || locking.try_lock()).await? else { return Ok(false) };
+        let http = beside(move || Http::new(ca.as_deref())).await?;
         let challenges = Arc::clone(&self.state.challenges);
         let setup = Setup { acme: acme.clone(), http, storage, lock: Arc::new(lock), challenges };
         let file = name.to_owned();
@@ -263,9 +262,14 @@ impl Issuer {
 
     /// Logs once for each name that it has no certificate.
     fn say_what_is_missing(&mut self, looks: &[Look]) {
+        let served = self.state.served();
+        // from before a reload
+        let is_served = |name: &String| {
+            served.certificates.iter().any(|facts| facts.by_acme && facts.names.contains(name))
+        };
         for Look { name, stored, .. } in looks {
             match stored {
-                Stored::Missing if self.missed.insert(name.clone()) => tracing::info!(
+                Stored::Missing if !is_served(name) && self.missed.insert(name.clone()) => tracing::info!(
                     name,
                     "no certificate is stored; until one is issued, clients that ask for this name get the TLS alert \
                      unrecognized_name"
@@ -273,6 +277,8 @@ impl Issuer {
                 Stored::Unreadable(found) => {
                     self.note_trouble(name, &Trouble::new(Kind::Storage, found.as_str()));
                 }
+                // what was wrong with it is over
+                Stored::Good(_) => drop(self.troubles.remove(name)),
                 _ => {}
             }
         }
@@ -286,11 +292,12 @@ impl Issuer {
             let state = match due {
                 _ if ordering == Some(look.name.as_str()) => NameState::Ordering,
                 Due::Certificate(..) if record.is_failing() => NameState::Failed,
-                _ if trouble.is_some() => NameState::Failed,
+                Due::Certificate(..) if trouble.is_some() => NameState::Failed,
                 Due::Certificate(..) => NameState::Waiting,
-                Due::Nothing | Due::RenewalInfo => NameState::Issued,
+                _ if look.loaded().is_none() => NameState::Failed,
+                _ => NameState::Issued,
             };
-            let needed = !matches!(state, NameState::Issued);
+            let needed = state != NameState::Issued;
             let own = record.error.as_ref().map(|error| (error.clone(), record.error_at.unwrap_or_default()));
             let error = trouble.cloned().or(own).filter(|_| needed);
             NameStatus {

@@ -49,7 +49,7 @@ impl Trouble {
     pub(super) fn of(step: &str, error: &Error, retry_after: Option<i64>) -> Self {
         let kind = match error {
             Error::Api(problem) => kind_of(problem, retry_after),
-            Error::Other(_) | Error::Json(_) | Error::Timeout(_) | Error::Str(_) => match retry_after {
+            Error::Other(_) | Error::Json(_) | Error::Timeout(_) => match retry_after {
                 Some(seconds) => Kind::Limited(seconds),
                 None => Kind::Server,
             },

@@ -4,7 +4,7 @@ use crate::config::{self, AdminListen, Problem};
 use crate::control::cli::output::print;
 use crate::control::cli::{reload, sessions, status};
 use crate::control::exit::{self, CONFIG, ExitError, USAGE};
-use crate::control::start::load::{self, Failure, Loaded};
+use crate::control::start::load::{self, Carried, Failure, Loaded};
 use crate::control::stream_manager::dns::{self, Unresolved};
 use crate::proto::admission::{AdmissionRules, admit_configured};
 use clap::error::ErrorKind;
@@ -12,7 +12,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// TLS gateway for Red5 Pro clusters: clients connect by TLS, nodes are dialled without it
 #[derive(Debug, Parser)]
@@ -151,7 +150,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 /// Loads the configuration at `path` and prints what it serves, or with `effective` all values. Warnings go to stderr. Fails with
 /// exit code 78 for a configuration with problems, and 71 for one that can't be read.
 fn check(path: &Path, effective: bool) -> Result<(), ExitError> {
-    let loaded = load::load(path, &Arc::default()).map_err(|failure| {
+    let loaded = load::load(path, &Carried::default()).map_err(|failure| {
         let error = exit::failure(path, &failure);
         // `run` ends with another code if only files are missing; for `check` that is a wrong configuration too
         if matches!(failure, Failure::Problems { .. }) { ExitError { code: CONFIG, ..error } } else { error }

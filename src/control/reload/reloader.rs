@@ -12,7 +12,7 @@ use crate::control::process::state::{Phase, ProcessState, Served};
 use crate::control::reload::cert_watch::CertWatcher;
 use crate::control::start::certs;
 use crate::control::start::host;
-use crate::control::start::load::{self, Failure, Loaded};
+use crate::control::start::load::{self, Carried, Failure, Loaded};
 use crate::control::stream_manager::dns::{self, Resolved};
 use crate::control::systemd;
 use crate::control::workers::interface::Revise;
@@ -113,8 +113,9 @@ impl Reloader {
     /// First everything that can fail, then everything that can't: a reload is either complete or changes nothing.
     fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let served = self.state.served();
-        let mut loaded =
-            load::load(&self.path, &self.state.challenges).map_err(|failure| self.load_error(&failure))?;
+        let (challenges, by_acme) = (Arc::clone(&self.state.challenges), self.cert_watcher.by_acme());
+        let loaded = load::load(&self.path, &Carried { challenges, by_acme });
+        let mut loaded = loaded.map_err(|failure| self.load_error(&failure))?;
         let needs_restart = config::keep_restart_only(&served.config, &mut loaded.config);
         let (resolved, unresolved) = self.resolve(&loaded, &served.config)?;
         let opened = log::open(&loaded.config.log).map_err(|error| {

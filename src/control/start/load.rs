@@ -10,6 +10,7 @@ use crate::control::start::stored_certs::{self, Stored};
 use rustix::fs::{Access, AtFlags, CWD};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
@@ -101,9 +102,18 @@ impl Findings<'_> {
     }
 }
 
-/// Reads the configuration file at `path` and every file that it names. The TLS settings answer `challenges`, those of the
-/// process. The error has all problems, not only the first.
-pub fn load(path: &Path, challenges: &Arc<Challenges>) -> Result<Loaded, Failure> {
+/// What a process that serves brings into a load; empty for one that does not.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// The answers of this process to challenges, which its TLS settings give.
+    pub challenges: Arc<Challenges>,
+    /// Certificates by ACME that are served now, by name. They are served on where none is stored: after a change of the CA, or
+    /// while a damaged file waits for another one.
+    pub by_acme: HashMap<String, certs::Loaded>,
+}
+
+/// Reads the configuration file at `path` and every file that it names. The error has all problems, not only the first.
+pub fn load(path: &Path, carried: &Carried) -> Result<Loaded, Failure> {
     let text =
         fs::read_to_string(path).map_err(|error| Failure::Unreadable { path: path.to_owned(), error })?;
     let Reading { config: written, problems, mut warnings } =
@@ -111,7 +121,7 @@ pub fn load(path: &Path, challenges: &Arc<Challenges>) -> Result<Loaded, Failure
     // files are looked at also if values are wrong, so that one check finds everything
     let mut findings = Findings { text: &text, only_missing: problems.is_empty(), problems };
     let loaded = certificates(&written, &mut findings);
-    let stored = stored_certificates(&written.acme, &mut findings, &mut warnings);
+    let stored = stored_certificates(&written.acme, carried, &mut findings, &mut warnings);
     let roots = ca(written.stream_manager.ca.as_deref(), "stream_manager.ca", &mut findings);
     acme(&written.acme, &mut findings);
     access_log(&written, &mut findings);
@@ -121,7 +131,7 @@ pub fn load(path: &Path, challenges: &Arc<Challenges>) -> Result<Loaded, Failure
     warnings.extend(certificate_warnings(&loaded, &findings));
     warnings.sort_by_key(|warning| warning.line);
     let all = loaded.iter().chain(stored.iter().flatten()).cloned().collect();
-    let tls = certs::server_config(&written.tls, all, AcmeNames::of(&written.acme, challenges));
+    let tls = certs::server_config(&written.tls, all, AcmeNames::of(&written.acme, &carried.challenges));
     let tls = tls
         .map_err(|error| findings.add("tls", error.to_string(), "other settings in [tls]".to_owned(), false));
     match tls {
@@ -218,18 +228,19 @@ fn certificate_warnings(certificates: &[certs::Loaded], findings: &Findings<'_>)
 /// What is stored for each name. A file that can't be used is a warning: the gateway orders another certificate.
 fn stored_certificates(
     acme: &Acme,
+    carried: &Carried,
     findings: &mut Findings<'_>,
     warnings: &mut Vec<Problem>,
 ) -> Vec<Option<certs::Loaded>> {
     let mut read = |(index, name): (usize, &String)| {
         let (found, expected) = match stored_certs::read(acme, name) {
             Stored::Good(loaded) => return Some(loaded),
-            Stored::Missing => return None,
+            Stored::Missing => return carried.by_acme.get(name).cloned(),
             Stored::Damaged(found) => (found, "a stored certificate with its key (another one is ordered)"),
             Stored::Unreadable(found) => (found, "a file that tidegate's user may read"),
         };
         warnings.push(findings.problem(&format!("tls.acme.names.{index}"), found, expected.to_owned()));
-        None
+        carried.by_acme.get(name).cloned()
     };
     acme.names.iter().enumerate().map(&mut read).collect()
 }

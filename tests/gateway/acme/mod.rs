@@ -57,10 +57,15 @@ fn configuration(workspace: &Workspace, names: &[&str]) -> Config {
 
 /// Orders certificates for these names from the CA in this workspace.
 fn order(config: &mut Config, workspace: &Workspace, names: &[&str]) {
+    order_from(config, workspace, names, &Pebble::directory(workspace), "ops@acme.test");
+}
+
+/// The same from the CA with this directory, for this mail address.
+fn order_from(config: &mut Config, workspace: &Workspace, names: &[&str], directory: &str, contact: &str) {
     let mut acme = toml::Table::new();
     acme.insert("names".to_owned(), names.iter().map(|name| name.to_string()).collect::<Vec<_>>().into());
-    acme.insert("contact".to_owned(), "ops@acme.test".into());
-    acme.insert("directory".to_owned(), Pebble::directory(workspace).into());
+    acme.insert("contact".to_owned(), contact.into());
+    acme.insert("directory".to_owned(), directory.into());
     acme.insert("ca".to_owned(), workspace.file("ca.pem").to_str().unwrap().into());
     acme.insert("storage".to_owned(), workspace.file("acme").to_str().unwrap().into());
     config.set("tls.acme", acme);

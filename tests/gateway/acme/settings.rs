@@ -38,10 +38,15 @@ fn a_reload_adds_and_removes_names() {
     let Some(mut scene) = scene("reload", &[NAME], &Behaviour::default()) else { return };
     let gateway = Gateway::start(&scene.workspace, &scene.config);
     let first = wait_for_certificate(&scene, NAME);
-    order(&mut scene.config, &scene.workspace, &[NAME, OTHER]);
+    let directory = Pebble::directory(&scene.workspace);
+    order_from(&mut scene.config, &scene.workspace, &[NAME, OTHER], &directory, "new@acme.test");
     scene.config.write(&scene.workspace);
     assert_eq!(gateway.reload().0, Some(0));
     wait_for_certificate(&scene, OTHER);
+    let account = std::fs::read(folder(&scene.workspace).join("account.json")).unwrap();
+    let account: Value = serde_json::from_slice(&account).unwrap();
+    assert_eq!(account["contact"], "new@acme.test");
+    assert_eq!(count(&gateway, "tls.acme.contact"), 0, "the CA took it: {}", gateway.stderr());
     let trust = scene.pebble.client_config();
     assert_eq!(shown(&scene.workspace, NAME, &trust).unwrap(), first);
     order(&mut scene.config, &scene.workspace, &[OTHER]);
@@ -59,4 +64,29 @@ fn a_reload_adds_and_removes_names() {
     patiently("no more names", || {
         gateway.admin_get("/api/status").json()["certificates"].as_array().unwrap().len() == 2
     });
+}
+
+#[test]
+fn another_ca_or_a_damaged_file_takes_no_certificate_away() {
+    let Some(mut scene) = scene("other_ca", &[NAME], &Behaviour::default()) else { return };
+    let gateway = Gateway::start(&scene.workspace, &scene.config);
+    let first = wait_for_certificate(&scene, NAME);
+    wait_for_log(&gateway, "changed certificates are served");
+    let trust = scene.pebble.client_config();
+    scene.pebble.stop();
+    // nothing listens there, and nothing is stored of it
+    let gone = format!("https://{}:14000/dir", scene.workspace.ip(78));
+    order_from(&mut scene.config, &scene.workspace, &[NAME], &gone, "");
+    scene.config.write(&scene.workspace);
+    assert_eq!(gateway.reload().0, Some(0));
+    assert_eq!(shown(&scene.workspace, NAME, &trust).unwrap(), first);
+    wait_for_state(&gateway, NAME, "failed");
+    // back, but the file is garbage
+    std::fs::write(certificate_file(&scene.workspace, NAME), "garbage").unwrap();
+    order(&mut scene.config, &scene.workspace, &[NAME]);
+    scene.config.write(&scene.workspace);
+    assert_eq!(gateway.reload().0, Some(0));
+    assert_eq!(shown(&scene.workspace, NAME, &trust).unwrap(), first);
+    scene.restart_ca();
+    wait_for_certificate(&scene, NAME);
 }

@@ -14,6 +14,7 @@
 use crate::config::{Acme, Certificate, Config};
 use crate::control::start::certs::{self, Loaded};
 use crate::control::start::stored_certs::{self, Stored};
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -83,6 +84,12 @@ impl CertWatcher {
     /// The certificates to serve, in the order of the configuration.
     pub(crate) fn served(&self) -> Vec<Loaded> {
         self.pairs.iter().filter_map(|pair| pair.served.clone()).collect()
+    }
+
+    /// The certificates by ACME among them, by name.
+    pub(crate) fn by_acme(&self) -> HashMap<String, Loaded> {
+        let by_name = |pair: &Pair| Some((pair.name.clone()?, pair.served.clone()?));
+        self.pairs.iter().filter_map(by_name).collect()
     }
 
     /// Looks at all files, and reads the pairs that changed before the last poll and not since.
