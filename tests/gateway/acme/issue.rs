@@ -37,8 +37,35 @@ fn a_gateway_without_a_certificate_has_one_for_each_name_within_seconds() {
     }
     let left = std::fs::read_dir(folder(&scene.workspace).join("challenges")).unwrap().count();
     assert_eq!(left, 0, "challenges are taken back");
-    assert!(!gateway.stderr().contains("PRIVATE KEY"));
     gateway.assert_healthy();
+}
+
+#[test]
+fn no_key_leaves_the_storage() {
+    let Some(mut scene) = scene("keys", &[NAME], &Behaviour::default()) else { return };
+    scene.config.set("log.level", "trace");
+    let gateway = Gateway::start(&scene.workspace, &scene.config);
+    wait_for_certificate(&scene, NAME);
+    wait_for_state(&gateway, NAME, "issued");
+    let pem = std::fs::read_to_string(certificate_file(&scene.workspace, NAME)).unwrap();
+    let key = pem.split_once("-----END PRIVATE KEY").unwrap().0;
+    let account = std::fs::read(folder(&scene.workspace).join("account.json")).unwrap();
+    let account: Value = serde_json::from_slice(&account).unwrap();
+    let account = account["credentials"]["key_pkcs8"].as_str().expect("a key");
+    let mut said =
+        gateway.stderr() + &gateway.admin_get("/api/status").text() + &gateway.admin_get("/").text();
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["check", "--effective", "--config"])
+        .arg(scene.workspace.file("tidegate.toml"))
+        .output()
+        .unwrap();
+    said += &String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
+    assert!(said.contains(NAME) && said.contains("certificate issued"), "{said}");
+    // in pieces, whatever stands around them; the first line is the same for all keys of this kind
+    let pieces = key.lines().skip(2).chain([&account[60..100], &account[100..140]]);
+    for piece in pieces {
+        assert!(piece.len() >= 20 && !said.contains(piece), "a key is shown");
+    }
 }
 
 #[test]
