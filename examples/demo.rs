@@ -161,7 +161,8 @@ fn configuration(flags: &Flags, dir: &Path, cluster: &Cluster) -> String {
          [origins]\nport = {}\napps = [\"live\"]\nnetworks = {:?}\n\n\
          [cors]\nallow_origins = {:?}\n\n\
          [limits]\nsessions = 1000\n\n\
-         [admin]\nlisten = \"127.0.0.1:{}\"\n",
+         [monitoring]\nlisten = \"127.0.0.1:{}\"\n\n\
+         [admin]\nlisten = \"unix:{}\"\n",
         dir.join("chain.pem"),
         dir.join("key.pem"),
         cluster.manager_url(),
@@ -169,6 +170,7 @@ fn configuration(flags: &Flags, dir: &Path, cluster: &Cluster) -> String {
         cluster.node_addresses().iter().map(IpAddr::to_string).collect::<Vec<_>>(),
         flags.allow_origin,
         flags.admin_port,
+        dir.join("admin.sock").display(),
     )
 }
 

@@ -15,7 +15,11 @@ impl Folder {
         fs::create_dir_all(&path).expect("a directory");
         let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).expect("a certificate");
         fs::write(path.join("c.pem"), made.cert.pem()).expect("written");
-        fs::write(path.join("k.pem"), made.signing_key.serialize_pem()).expect("written");
+        let key = path.join("k.pem");
+        fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+        // a key that other users may read gives a warning
+        fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .expect("its owner may");
         Self(path)
     }
 
@@ -358,10 +362,10 @@ fn a_file_that_this_user_may_not_read_gives_advice_about_rights() {
     mode(&closed, 0);
     let socket = format!("unix:{}", closed.join("admin.sock").display());
     let status = without_rights(&["status", "--admin", &socket]).expect("as before");
-    assert_exit(&status, 71, "run the command as root, or as a user that may write to the socket");
+    assert_exit(&status, 71, "only its owner and its group");
     assert!(!stderr(&status).contains("no gateway answers"), "{}", stderr(&status));
     mode(&config, 0o600);
-    let keys = "[gateway]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten =";
+    let keys = "[gateway]\nlisten = [\"127.0.0.1:0\"]\n[monitoring]\nlisten = \"off\"\n[admin]\nlisten =";
     for path in [folder.path("k.pem"), folder.path("c.pem")] {
         mode(&path, 0o600);
     }
@@ -397,24 +401,67 @@ fn a_secret_is_read_from_the_variable_or_file_that_the_key_names() {
 }
 
 #[test]
+fn secrets_and_keys_are_read_from_credentials_of_systemd() {
+    let folder = Folder::new("credentials");
+    let config = folder.config("[admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"credential:token\"");
+    let text = fs::read_to_string(&config).expect("readable");
+    let key = folder.path("k.pem");
+    let text = text
+        .replace("hunter2", "credential:manager")
+        .replace(key.to_str().expect("UTF-8"), "credential:tls.key");
+    fs::write(&config, &text).expect("written");
+    let credentials = folder.path("credentials");
+    fs::create_dir(&credentials).expect("a folder");
+    let check = |change: &dyn Fn(&mut Command)| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["check", "--config"]).arg(&config);
+        change(&mut command);
+        command.output().expect("the program starts")
+    };
+    let by_systemd = |command: &mut Command| {
+        command.env("CREDENTIALS_DIRECTORY", &credentials).arg("--effective");
+    };
+    let none = check(&|command| {
+        command.env_remove("CREDENTIALS_DIRECTORY");
+    });
+    assert_exit(&none, 78, "has 3 problems, listed above");
+    assert!(stderr(&none).contains("LoadCredential=token:PATH in the unit"), "{}", stderr(&none));
+    assert_exit(&check(&by_systemd), 78, "which can't be read");
+    for (name, content) in [("token", "0123456789abcdef"), ("manager", "Basic hunter2")] {
+        fs::write(credentials.join(name), format!("{content}\n")).expect("written");
+    }
+    fs::copy(&key, credentials.join("tls.key")).expect("copied");
+    let good = check(&by_systemd);
+    assert_exit(&good, 0, "");
+    for reference in ["credential:token", "credential:manager", "credential:tls.key"] {
+        assert!(stdout(&good).contains(reference), "{}", stdout(&good));
+    }
+    assert!(!stdout(&good).contains("hunter2") && !stdout(&good).contains("0123456789abcdef"));
+
+    // a key may be in a variable too
+    fs::write(&config, text.replace("credential:tls.key", "env:KEY_OF_TEST")).expect("written");
+    let pem = fs::read_to_string(&key).expect("readable");
+    let with_key = |pem: &str| {
+        check(&|command| {
+            by_systemd(command);
+            command.env("KEY_OF_TEST", pem);
+        })
+    };
+    assert_exit(&with_key(&pem), 0, "");
+    assert_exit(&with_key("hunter3"), 78, "env:KEY_OF_TEST, which holds no private key");
+}
+
+#[test]
 fn a_port_in_use_exits_71() {
     let folder = Folder::new("port");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound");
-    let admin_off = "[admin]\nlisten = \"off\"";
+    let admin_off = "[monitoring]\nlisten = \"off\"\n[admin]\nlisten = \"off\"";
     let config = folder.config(&format!("[gateway]\nlisten = [\"{address}\"]\n{admin_off}"));
     assert_exit(&with_config("run", &config, &[]), 71, "another program listens there");
-    let config =
-        folder.config(&format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"{address}\""));
-    assert_exit(&with_config("run", &config, &[]), 71, "choose another one in [admin].listen");
+    let config = folder
+        .config(&format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\n[monitoring]\nlisten = \"{address}\""));
+    assert_exit(&with_config("run", &config, &[]), 71, "choose another one in [monitoring].listen");
     let status = tidegate(&["status", "--admin", "unix:/nonexistent/admin.sock"]);
     assert_exit(&status, 71, "no gateway answers on unix:/nonexistent/admin.sock");
-}
-
-#[test]
-fn completions_and_the_manual_page_are_printed() {
-    let completions = tidegate(&["completions", "bash"]);
-    assert!(completions.status.success() && stdout(&completions).contains("_tidegate"));
-    let manual = tidegate(&["man"]);
-    assert!(manual.status.success() && stdout(&manual).contains(".TH tidegate 1"));
 }

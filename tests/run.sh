@@ -2,7 +2,7 @@
 # Runs the checks of this repository, from a clean clone on Debian 12 that has cargo.
 #
 #   tests/run.sh                     everything
-#   tests/run.sh --fast              everything but sanitizer, foreign suites and browser
+#   tests/run.sh --fast              everything but sanitizer, foreign suites, Prometheus and browser
 #   tests/run.sh quick               format, check, clippy of the library and unit tests
 #   tests/run.sh SUITE [FILTER...]   one suite, or the part of it that the FILTERs name, such as tests
 #   tests/run.sh --list              the suites, with what each of them takes
@@ -90,6 +90,7 @@ everything() {
     export TIDEGATE_PROGRAM=$target/debug/tidegate
     in_background 0 suite_autobahn
     in_background 0 suite_testssl
+    in_background 0 suite_prometheus
     run browser
   fi
   heading 'What ran beside that'

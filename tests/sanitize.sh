@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the code around every `unsafe` block under AddressSanitizer: the descriptors that monoio's sockets lend, the descriptors
-# that a process inherits from its starter, and the signal masks; with them whatever they call in monoio and io_uring.
+# that a process inherits from its starter, the signal masks, and the state of the clock; with them whatever they call in
+# monoio and io_uring.
 # (`git grep -n 'allow(unsafe_code'` lists the places.)
 #
 #   tests/sanitize.sh               unit tests, and those tests of the gateway that go through this code

@@ -1,5 +1,5 @@
 //! Checks that the shipped files agree with the program: the example configuration loads and has every key, and the pages
-//! in `docs` mention every key and every metric.
+//! in `docs` mention every key and every metric. Dashboard and alert rules use metrics that there are.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -58,14 +58,122 @@ fn the_page_on_configuration_has_a_row_for_every_key_with_its_default() {
     }
 }
 
+/// The names of all families on the page of `/metrics`.
+fn families() -> BTreeSet<String> {
+    let page = page::write(&[], &Facts::default(), Dialect::Prometheus);
+    let names = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let names: BTreeSet<_> = names.map(str::to_owned).collect();
+    assert!(names.len() > 20, "{names:?}");
+    names
+}
+
 #[test]
 fn the_page_on_operations_mentions_every_metric() {
-    let metrics = page::write(&[], &Facts::default(), Dialect::Prometheus);
-    let names: Vec<_> =
-        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    assert!(names.len() > 20, "{names:?}");
     let operations = shipped("docs/operations.md");
-    for name in names {
+    for name in families() {
         assert!(operations.contains(&format!("`{name}`")), "docs/operations.md does not mention {name}");
+    }
+}
+
+const RULES: &str = "packaging/prometheus/tidegate.rules.yml";
+const DASHBOARD: &str = "packaging/grafana/tidegate.json";
+
+/// The names of series in the text of a query, recorded ones included.
+fn series(query: &str) -> impl Iterator<Item = &str> {
+    let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    words.filter(|word| word.contains("tidegate_") || word.starts_with("process_"))
+}
+
+/// The text behind this key in each line that has it.
+fn values<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
+    text.lines().filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix(key)).collect()
+}
+
+#[test]
+fn dashboard_and_rules_use_metrics_that_there_are() {
+    let rules = shipped(RULES);
+    let rules = &rules[rules.find("groups:").expect("groups")..];
+    let recorded: BTreeSet<_> = values(rules, "record: ").into_iter().map(str::to_owned).collect();
+    let known: BTreeSet<_> = families().into_iter().chain(recorded).collect();
+    let without_suffix = |name: &str| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).map(str::to_owned)
+    };
+    let is_known =
+        |name: &str| known.contains(name) || without_suffix(name).is_some_and(|n| known.contains(&n));
+    let dashboard: serde_json::Value = serde_json::from_str(&shipped(DASHBOARD)).expect("JSON");
+    let mut queries: Vec<String> = vec![rules.to_owned()];
+    queries_of(&dashboard, &mut queries);
+    assert!(queries.len() > 50, "{} queries", queries.len());
+    for query in &queries {
+        for name in series(query) {
+            assert!(is_known(name), "no metric has the name {name}, in {query}");
+        }
+    }
+}
+
+/// Collects every query of a dashboard.
+fn queries_of(value: &serde_json::Value, queries: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Array(values) => values.iter().for_each(|value| queries_of(value, queries)),
+        serde_json::Value::Object(fields) => {
+            queries.extend(fields.get("expr").and_then(|expr| expr.as_str()).map(str::to_owned));
+            fields.values().for_each(|value| queries_of(value, queries));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_dashboard_fits_any_grafana_and_places_its_panels_side_by_side() {
+    let dashboard: serde_json::Value = serde_json::from_str(&shipped(DASHBOARD)).expect("JSON");
+    assert!(dashboard["schemaVersion"].as_u64().is_some_and(|version| version >= 39));
+    assert!(dashboard["id"].is_null() && dashboard["uid"].is_null(), "Grafana gives it its own");
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    assert!(
+        variables.iter().any(|variable| variable["type"] == "datasource" && variable["name"] == "datasource")
+    );
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let mut ids = BTreeSet::new();
+    let mut cells = BTreeSet::new();
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64()), "two panels have the id {}", panel["id"]);
+        let place = |name: &str| panel["gridPos"][name].as_u64().expect("a number");
+        for (x, y) in (0..place("w")).flat_map(|x| (0..place("h")).map(move |y| (x, y))) {
+            assert!(
+                place("x") + x < 24 && cells.insert((place("x") + x, place("y") + y)),
+                "{}",
+                panel["title"]
+            );
+        }
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        for sources in targets
+            .map(|target| &target["datasource"])
+            .chain((panel["type"] != "row").then_some(&panel["datasource"]))
+        {
+            assert_eq!(sources["uid"], "${datasource}", "{}", panel["title"]);
+        }
+    }
+}
+
+#[test]
+fn each_alert_has_what_an_operator_needs_and_a_paragraph_on_it() {
+    let (rules, operations) = (shipped(RULES), shipped("docs/operations.md"));
+    let alerts: Vec<_> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() >= 20, "{} alerts", alerts.len());
+    for alert in alerts {
+        let name = alert.lines().next().expect("a name");
+        for key in ["expr:", "summary:", "description:"] {
+            assert_eq!(values(alert, key).len(), 1, "{name} has one {key}");
+        }
+        let severity = values(alert, "labels: { severity: ");
+        assert!(severity == ["warning }"] || severity == ["critical }"], "{name}: {severity:?}");
+        let runbook = values(alert, "runbook_url: ");
+        assert_eq!(runbook, [format!("docs/operations.md#{}", name.to_lowercase())], "{name}");
+        let paragraph = operations.split(&format!("\n### {name}\n")).nth(1).unwrap_or_default();
+        let paragraph = paragraph.split("\n#").next().unwrap_or_default();
+        assert!(paragraph.len() > 200, "docs/operations.md has no paragraph on {name}");
+    }
+    for heading in operations.lines().filter_map(|line| line.strip_prefix("### Tidegate")) {
+        assert!(rules.contains(&format!("- alert: Tidegate{heading}\n")), "no alert Tidegate{heading}");
     }
 }

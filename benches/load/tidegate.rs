@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Request target of a question to the stream manager; `{name}` is the stream.
 pub const QUESTION: &str = "/streammanager/api/4.0/event/live/{name}?action=broadcast";
@@ -44,7 +45,13 @@ impl Build<'_> {
             self.node.ip(),
             self.message_max,
         );
-        fs::write(config, text)?;
+        // a build before 0.2 has no [monitoring]
+        fs::write(config, format!("{text}\n[monitoring]\nlisten = \"off\"\n"))?;
+        let mut check = Command::new(self.binary);
+        check.arg("check").arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+        if !check.status()?.success() {
+            fs::write(config, text)?;
+        }
         Ok(Target {
             name: name.to_owned(),
             // the environment of the systemd unit

@@ -101,6 +101,26 @@ impl Scalar for Name {
     }
 }
 
+/// A host name of this gateway, such as monitoring asks by.
+pub(crate) struct HostName;
+
+impl Scalar for HostName {
+    type Value = String;
+
+    fn parse(value: &DeValue<'_>) -> Result<String, String> {
+        let expected = || "a host name without a port, such as \"gateway1.example.com\"".to_owned();
+        let name = text(value, expected)?;
+        if name.parse::<IpAddr>().is_ok() {
+            return Err("a host name (addresses may be asked in any case)".to_owned());
+        }
+        host_name(name).ok_or_else(expected)
+    }
+
+    fn print(value: &String) -> String {
+        quote(value)
+    }
+}
+
 /// First path segment of a node that clients may name.
 pub(crate) struct App;
 
@@ -350,7 +370,7 @@ impl Kind for Pages {
     }
 }
 
-/// The address of the admin listener: `ADDRESS:PORT`, `unix:/PATH` or `off`.
+/// The address of the admin listener: `auto`, `unix:/PATH`, `ADDRESS:PORT` or `off`.
 pub(crate) struct AdminAddress;
 
 impl Scalar for AdminAddress {
@@ -358,12 +378,14 @@ impl Scalar for AdminAddress {
 
     fn parse(value: &DeValue<'_>) -> Result<AdminListen, String> {
         let expected = || {
-            "an address with its port such as \"127.0.0.1:9180\", \"unix:/run/tidegate/admin.sock\" or \"off\""
+            "\"auto\", \"unix:/run/tidegate/admin.sock\", an address with its port such as \"127.0.0.1:9181\" or \"off\""
                 .to_owned()
         };
         let address = text(value, expected)?;
-        if address == "off" {
-            return Ok(AdminListen::Off);
+        match address {
+            "auto" => return Ok(AdminListen::Auto),
+            "off" => return Ok(AdminListen::Off),
+            _ => {}
         }
         if let Some(path) = address.strip_prefix("unix:") {
             // the kernel takes paths of at most 107 bytes
@@ -375,6 +397,7 @@ impl Scalar for AdminAddress {
 
     fn print(value: &AdminListen) -> String {
         match value {
+            AdminListen::Auto => quote("auto"),
             AdminListen::Off => quote("off"),
             AdminListen::Tcp(address) => quote(&address.to_string()),
             AdminListen::Unix(path) => quote(&format!("unix:{}", path.display())),

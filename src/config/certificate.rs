@@ -1,9 +1,9 @@
 //! The kind of `tls.certificates`: a list of tables, each with the paths of two files.
 
-use crate::config::choice::File;
+use crate::config::choice::{File, KeySource};
 use crate::config::model::Certificate;
 use crate::config::problem::Report;
-use crate::config::value::{Kind, quote};
+use crate::config::value::{Kind, Scalar, quote};
 use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -26,16 +26,26 @@ impl Certificates {
         for name in table.keys().filter(|name| !CERTIFICATE_KEYS.contains(&name.get_ref().as_ref())) {
             report.add_unknown(&format!("{key}.{}", name.get_ref()), &name.span());
         }
-        let mut path = |name: &str| {
-            let key = format!("{key}.{name}");
-            let Some(value) = table.get(name) else {
-                report.add(&key, &item.span(), "nothing", "the path of a PEM file");
-                return None;
-            };
-            File::read(value, &key, report)
-        };
-        let (chain, key) = (path("chain").unwrap_or_default(), path("key").unwrap_or_default());
+        let chain = Self::path::<File>(item, table.get("chain"), &format!("{key}.chain"), report);
+        let key = Self::path::<KeySource>(item, table.get("key"), &format!("{key}.key"), report);
         Certificate { chain, key }
+    }
+
+    /// One path of the entry `item`; empty if it is wrong or missing, which is in the report then.
+    fn path<S: Scalar<Value = PathBuf>>(
+        item: &Spanned<DeValue<'_>>,
+        value: Option<&Spanned<DeValue<'_>>>,
+        key: &str,
+        report: &mut Report<'_>,
+    ) -> PathBuf {
+        match value {
+            Some(value) => S::read(value, key, report),
+            None => {
+                report.add(key, &item.span(), "nothing", "the path of a PEM file");
+                None
+            }
+        }
+        .unwrap_or_default()
     }
 }
 

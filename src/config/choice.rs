@@ -1,7 +1,7 @@
 //! Kinds of values that are a choice or a word: flags, closed sets, close codes, paths, tokens, secrets.
 
 use crate::config::model::{
-    AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, TlsVersion, Workers,
+    AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, ShowSessions, TlsVersion, Workers,
 };
 use crate::config::value::{Count, Scalar, integer, quote, text};
 use crate::proto::proxy_protocol::Versions;
@@ -89,6 +89,11 @@ impl Words for LogLevel {
 
 impl Words for LogFormat {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Words for ShowSessions {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
 }
 
 /// `"cores"` or a number of workers.
@@ -259,16 +264,74 @@ impl Scalar for Group {
     }
 }
 
-/// A secret, which no problem and no print shows. `control` reads what `env:NAME` and `file:PATH` refer to; only their
-/// spelling is checked here.
-pub(crate) struct Hidden;
+/// What the text of a reference to a secret begins with.
+const SCHEMES: [&str; 3] = ["env:", "file:", "credential:"];
+
+/// Whether a text begins as a reference to a secret does.
+fn looks_like_reference(text: &str) -> bool {
+    SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+}
 
 /// Whether a text only says where the secret is, so that it may be shown.
 fn is_reference(text: &str) -> bool {
-    text.strip_prefix("env:").is_some_and(|name| {
+    let is_variable = |name: &str| {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    }) || text.strip_prefix("file:").is_some_and(|path| !path.is_empty())
+    };
+    // systemd.exec(5): a credential has the name of a file
+    let is_credential = |name: &str| {
+        let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+        (1..=255).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(fits)
+    };
+    text.strip_prefix("env:").is_some_and(is_variable)
+        || text.strip_prefix("file:").is_some_and(|path| !path.is_empty() && !path.contains('\0'))
+        || text.strip_prefix("credential:").is_some_and(is_credential)
 }
+
+/// A secret of which the file only says where it is: `env:NAME`, `file:PATH` or `credential:NAME`. `control` reads it; only the
+/// spelling is checked here.
+pub(crate) struct Reference;
+
+impl Scalar for Reference {
+    type Value = Secret;
+
+    /// Not shown, because the secret itself may stand there by mistake.
+    fn may_show(_text: &str) -> bool {
+        false
+    }
+
+    fn parse(value: &DeValue<'_>) -> Result<Secret, String> {
+        let expected =
+            || "where the secret is: \"env:NAME\", \"file:PATH\" or \"credential:NAME\"".to_owned();
+        let reference = text(value, expected)?;
+        if is_reference(reference) { Ok(Secret(reference.to_owned())) } else { Err(expected()) }
+    }
+
+    fn print(value: &Secret) -> String {
+        Hidden::print(value)
+    }
+}
+
+/// The private key of a certificate: the path of a file, or where the secret is.
+pub(crate) struct KeySource;
+
+impl Scalar for KeySource {
+    type Value = PathBuf;
+
+    fn parse(value: &DeValue<'_>) -> Result<PathBuf, String> {
+        let expected = || "the path of a file, \"env:NAME\", \"file:PATH\" or \"credential:NAME\"".to_owned();
+        let path = File::parse(value).map_err(|_| expected())?;
+        let is_wrong = path.to_str().is_some_and(|text| looks_like_reference(text) && !is_reference(text));
+        if is_wrong { Err(expected()) } else { Ok(path) }
+    }
+
+    fn print(value: &PathBuf) -> String {
+        File::print(value)
+    }
+}
+
+/// A secret, which no problem and no print shows. `control` reads what `env:NAME`, `file:PATH` and `credential:NAME` refer to;
+/// only their spelling is checked here.
+pub(crate) struct Hidden;
 
 impl Scalar for Hidden {
     type Value = Secret;
@@ -278,9 +341,11 @@ impl Scalar for Hidden {
     }
 
     fn parse(value: &DeValue<'_>) -> Result<Secret, String> {
-        let expected = || "a text without control characters, \"env:NAME\" or \"file:PATH\"".to_owned();
+        let expected = || {
+            "a text without control characters, \"env:NAME\", \"file:PATH\" or \"credential:NAME\"".to_owned()
+        };
         let secret = text(value, expected)?;
-        let plain = !secret.starts_with("env:") && !secret.starts_with("file:");
+        let plain = !looks_like_reference(secret);
         let printable = !secret.is_empty() && secret.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if printable && (plain || is_reference(secret)) {
             Ok(Secret(secret.to_owned()))

@@ -1,7 +1,7 @@
 //! Concerns: values that are allowed, but have no effect or not the one that was probably wanted. They give warnings and
 //! prevent no start.
 
-use crate::config::model::Config;
+use crate::config::model::{AdminListen, Config};
 use crate::config::problem::Problem;
 use crate::config::value::{Scalar, Span};
 use crate::proto::admission::is_never_dialled;
@@ -46,6 +46,26 @@ pub(crate) fn find(config: &Config, is_written: impl Fn(&str) -> bool) -> Vec<Pr
         );
         add("origins.connect_timeout".to_owned(), found, "\"1100ms\" or more");
     }
+    match &config.admin.listen {
+        AdminListen::Tcp(address) if !address.ip().is_loopback() => {
+            let found = format!("{address}, over which the token goes without encryption");
+            add(
+                "admin.listen".to_owned(),
+                found,
+                "\"auto\" or \"unix:PATH\", or a loopback address behind a tunnel",
+            );
+        }
+        AdminListen::Tcp(_) => {}
+        _ if config.admin.token.is_some() => {
+            let found = "a token beside an admin.listen that is no TCP address, so that it has no effect";
+            add(
+                "admin.token".to_owned(),
+                found.to_owned(),
+                "\"\", or an address with its port in admin.listen",
+            );
+        }
+        _ => {}
+    }
     concerns
 }
 
@@ -78,6 +98,12 @@ mod tests {
         assert_eq!(networks.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [9, 11, 12]);
         assert!(networks[0].1.ends_with("found 169.254.0.0/16, which is never dialled"), "{networks:?}");
         assert!(networks[1].1.contains("as an entry of its own"), "{networks:?}");
+
+        let plain = of("admin", "listen = \"10.0.0.5:9181\"\ntoken = \"env:T\"");
+        assert!(plain.len() == 1 && plain[0].1.contains("without encryption"), "{plain:?}");
+        assert_eq!(of("admin", "listen = \"127.0.0.1:9181\"\ntoken = \"env:T\""), []);
+        let useless = of("admin", "token = \"env:T\"");
+        assert!(useless.len() == 1 && useless[0].1.contains("no effect"), "{useless:?}");
 
         let short = of("origins", "connect_timeout = \"1s\"");
         assert!(short.len() == 1 && short[0].1.contains("\"1100ms\" or more"), "{short:?}");

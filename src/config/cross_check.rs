@@ -13,6 +13,7 @@ const ACME_NAMES_MAX: usize = 100;
 pub(crate) fn check(config: &Config, report: &mut Report<'_>) {
     listeners(config, report);
     certificates(config, report);
+    admin(config, report);
     proxies(config, report);
     nodes(config, report);
     answers(config, report);
@@ -50,7 +51,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 fn listeners(config: &Config, report: &mut Report<'_>) {
-    if report.is_wrong(&["gateway.listen", "admin.listen"]) {
+    if report.is_wrong(&["gateway.listen", "monitoring.listen", "admin.listen"]) {
         return;
     }
     let listen = &config.gateway.listen;
@@ -66,10 +67,31 @@ fn listeners(config: &Config, report: &mut Report<'_>) {
             report.add_at_key("gateway.listen", found, "the wildcard alone, or addresses without it");
         }
     }
-    let AdminListen::Tcp(admin) = config.admin.listen else { return };
-    if let Some(taken) = listen.iter().find(|address| overlap(**address, admin)) {
-        let found = format!("{admin}, which gateway.listen has as {taken}");
-        report.add_at_key("admin.listen", found, "a port of its own");
+    let mut taken: Vec<_> = listen.iter().map(|address| ("gateway.listen", *address)).collect();
+    let admin = match config.admin.listen {
+        AdminListen::Tcp(address) => Some(address),
+        _ => None,
+    };
+    for (key, address) in [("monitoring.listen", config.monitoring.listen), ("admin.listen", admin)] {
+        let Some(address) = address else { continue };
+        if let Some((other, its)) = taken.iter().find(|(_, its)| overlap(*its, address)) {
+            let found = format!("{address}, which {other} has as {its}");
+            report.add_at_key(key, found, "a port of its own");
+        }
+        taken.push((key, address));
+    }
+}
+
+/// Every local user reaches a TCP address, so that a listener there may change something for clients with a token only.
+fn admin(config: &Config, report: &mut Report<'_>) {
+    if report.is_wrong(&["admin.listen", "admin.token"]) {
+        return;
+    }
+    if let (AdminListen::Tcp(address), None) = (&config.admin.listen, &config.admin.token) {
+        let found = format!("{address} without admin.token, so that every local user could change something");
+        let expected = "\"auto\" or \"unix:PATH\", or admin.token beside the address (what only reads has the address \
+                        of monitoring.listen)";
+        report.add_at_key("admin.listen", found, expected);
     }
 }
 

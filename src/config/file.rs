@@ -87,10 +87,15 @@ pub fn locate(text: &str, key: &str) -> usize {
     report.line(&found.span())
 }
 
-/// Reads the address of an admin listener as `[admin].listen` has it. Fails with a sentence that says what was expected.
-pub fn admin_address(text: &str) -> Result<AdminListen, String> {
-    AdminAddress::parse(&toml::de::DeValue::String(text.into()))
-        .map_err(|expected| format!("expected {expected}"))
+/// Reads the address of a listener of the gateway as a command gets it: `ADDRESS:PORT` or `unix:/PATH`. Fails with a sentence
+/// that says what was expected.
+pub fn listener_address(text: &str) -> Result<AdminListen, String> {
+    match AdminAddress::parse(&toml::de::DeValue::String(text.into())) {
+        Ok(address @ (AdminListen::Tcp(_) | AdminListen::Unix(_))) => Ok(address),
+        _ => {
+            Err("expected an address with its port such as \"127.0.0.1:9180\", or \"unix:/PATH\"".to_owned())
+        }
+    }
 }
 
 /// Prints a configuration as used, as TOML: every key, defaults included, secrets masked. [`read`] makes the same values of

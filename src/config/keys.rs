@@ -1,14 +1,14 @@
 //! The table of all keys: name, kind and default of each. Reading, printing and the tests of the shipped files use it.
 
 use crate::config::acme::{Contact, Directory, PublicName};
-use crate::config::address::{Address, AdminAddress, App, Name, NodeOrigin, Pages, Prefix, Url};
+use crate::config::address::{Address, AdminAddress, App, HostName, Name, NodeOrigin, Pages, Prefix, Url};
 use crate::config::certificate::{CERTIFICATE_KEYS, Certificates};
 use crate::config::choice::{
-    Access, CloseCode, File, Flag, FreePath, Group, Hidden, OrEmpty, Token, WorkerCount,
+    Access, CloseCode, File, Flag, FreePath, Group, Hidden, OrEmpty, Reference, Token, WorkerCount,
 };
 use crate::config::model::{
     Acme, Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat,
-    LogLevel, Origins, StreamManager, Tls, TlsVersion, WebSocket,
+    LogLevel, Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket,
 };
 use crate::config::problem::{KnownKeys, Report};
 use crate::config::value::{Count, Kind, List, OrOff, PerTime, Size, Span};
@@ -181,8 +181,15 @@ keys! {
         redact: List<Token> = default
             r#"["password", "token", "username", "user", "accessToken", "ice-credential", "ice-username"]"#,
     }
+    monitoring: Monitoring {
+        listen: OrOff<Address> = default r#""127.0.0.1:9180""#,
+        names: List<HostName> = default "[]",
+        sessions: ShowSessions = default r#""auto""#,
+        ready_without_manager: OrOff<Span> = default r#""off""#,
+    }
     admin: Admin {
-        listen: AdminAddress = default r#""127.0.0.1:9180""#,
+        listen: AdminAddress = default r#""auto""#,
+        token: OrEmpty<Reference> = default r#""""#,
     }
 }
 

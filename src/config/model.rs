@@ -33,7 +33,9 @@ pub struct Config {
     pub cors: Cors,
     /// `[log]`: the log and the access log.
     pub log: Log,
-    /// `[admin]`: the admin listener.
+    /// `[monitoring]`: the listener that only shows.
+    pub monitoring: Monitoring,
+    /// `[admin]`: the listener that changes something.
     pub admin: Admin,
 }
 
@@ -127,7 +129,7 @@ pub enum TlsVersion {
 pub struct Certificate {
     /// The server's certificate, then the ones that lead to a root.
     pub chain: PathBuf,
-    /// The private key of the first certificate in `chain`.
+    /// The private key of the first certificate in `chain`: a path, or `env:NAME`, `file:PATH` or `credential:NAME`.
     pub key: PathBuf,
 }
 
@@ -387,19 +389,47 @@ pub enum AccessLog {
     File(PathBuf),
 }
 
-/// `[admin]`: the listener of the admin API and of `/metrics`.
+/// `[monitoring]`: the listener that only shows: metrics, health, the status page and its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitoring {
+    /// Its address; `None` ("off"): there is none. Changes with a restart only.
+    pub listen: Option<SocketAddr>,
+    /// Host names in lower case that it may be asked by, besides addresses and localhost.
+    pub names: Vec<String>,
+    /// Whether it shows the table of sessions and the addresses of clients.
+    pub sessions: ShowSessions,
+    /// For how long `/readyz` answers 200 while no stream manager answers; `None` ("off"): for as long as that takes.
+    pub ready_without_manager: Option<Duration>,
+}
+
+/// Whether the monitoring listener shows the table of sessions and the addresses of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShowSessions {
+    /// Only if it listens on a loopback address.
+    Auto,
+    /// In any case.
+    On,
+    /// Never.
+    Off,
+}
+
+/// `[admin]`: the listener that has everything of `[monitoring]` and all that changes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// Its address. Changes with a restart only.
     pub listen: AdminListen,
+    /// What clients of a TCP address send as `Authorization: Bearer`; a socket file needs none.
+    pub token: Option<Secret>,
 }
 
 /// The address of the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminListen {
+    /// A Unix socket `admin.sock` in the runtime directory of the service, if that can be had.
+    Auto,
     /// There is no admin listener.
     Off,
-    /// A TCP address.
+    /// A TCP address, with a token.
     Tcp(SocketAddr),
     /// The path of a Unix socket, at most 107 bytes.
     Unix(PathBuf),

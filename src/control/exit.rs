@@ -1,6 +1,7 @@
 //! How a command ends: texts of errors, and exit codes (sysexits.h).
 
 use crate::config::Problem;
+use crate::control::journal::{self, Prefix};
 use crate::control::start::load::{self, Failure};
 use std::io;
 use std::path::Path;
@@ -33,7 +34,7 @@ impl ExitError {
 
     /// Prints the text to stderr; returns the exit code.
     pub fn print(&self) -> ExitCode {
-        eprintln!("tidegate: {}", self.text);
+        print_lines(&format!("tidegate: {}", self.text));
         ExitCode::from(self.code)
     }
 }
@@ -41,6 +42,17 @@ impl ExitError {
 /// The problems of the file at `path` as lines `PATH:LINE: PROBLEM`, the form that compilers use.
 pub fn lines(path: &Path, problems: &[Problem]) -> String {
     problems.iter().map(|problem| format!("{}:{}: {problem}\n", path.display(), problem.line)).collect()
+}
+
+/// Prints lines to stderr; in the journal they are errors.
+fn print_lines(text: &str) {
+    let journal = journal::is_stderr();
+    for line in text.lines() {
+        match journal {
+            true => eprintln!("{}{line}", Prefix::ERROR),
+            false => eprintln!("{line}"),
+        }
+    }
 }
 
 /// Prints every problem of a configuration that could not be loaded to stderr; returns the error to end with.
@@ -56,7 +68,7 @@ pub fn failure(path: &Path, failure: &Failure) -> ExitError {
             ExitError::os(format!("can't read the configuration {path} ({error}); {next}"))
         }
         Failure::Problems { problems, only_missing } => {
-            eprint!("{}", lines(path, problems));
+            print_lines(&lines(path, problems));
             let (count, path) = (load::count(problems.len()), path.display());
             let text = format!(
                 "{path} has {count}, listed above; correct them and check again with `tidegate check --config {path}`"

@@ -2,23 +2,21 @@
 //! disk. Level, format and the file of the access log can change while lines are written.
 
 use crate::config::{AccessLog, Log, LogFormat, LogLevel};
+use crate::control::journal;
+use crate::control::log_format::LineFormat;
 use crate::control::log_queue::{self, QueueWriter};
 use arc_swap::ArcSwap;
-use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::panic;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Level, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -38,13 +36,22 @@ pub struct Opened {
     file: Option<(QueueWriter, WorkerGuard)>,
 }
 
-/// The writers of both logs, their format and their filters.
+/// The writers of both logs, their formats and their filters.
 struct LogWriters {
     stderr: QueueWriter,
+    /// Whether stderr is the journal.
+    journal: bool,
     access: SwapWriter,
-    format: SwapFormat,
+    formats: Formats,
     set_filters: SetFilters,
     guards: Mutex<Guards>,
+}
+
+/// The format of the log, and that of the access log.
+#[derive(Clone, Default)]
+struct Formats {
+    all: LineFormat,
+    access: LineFormat,
 }
 
 /// Sets which lines go to the log, and which to the access log.
@@ -74,10 +81,11 @@ pub fn open(log: &Log) -> io::Result<Opened> {
 pub fn start(log: &Log) -> io::Result<Logs> {
     let opened = open(log)?;
     let (stderr, guard) = log_queue::start("stderr", io::stderr());
-    let (access, format) = (SwapWriter::new(stderr.clone()), SwapFormat::default());
-    let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), format.clone());
+    let (access, formats) = (SwapWriter::new(stderr.clone()), Formats::default());
+    let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), formats.clone());
     let guards = Mutex::new(Guards { _stderr: Some(guard), access_file: None });
-    let writers = Arc::new(LogWriters { stderr, access, format, set_filters, guards });
+    let journal = journal::is_stderr();
+    let writers = Arc::new(LogWriters { stderr, journal, access, formats, set_filters, guards });
     // before the subscriber is installed, or its first lines would be filtered out
     writers.change(opened);
     let _ = subscriber.try_init();
@@ -117,7 +125,9 @@ impl LogWriters {
         let (writer, guard) =
             file.map_or((self.stderr.clone(), None), |(writer, guard)| (writer, Some(guard)));
         self.access.0.store(Arc::new(writer));
-        self.format.json.store(log.format == LogFormat::Json, Relaxed);
+        let json = log.format == LogFormat::Json;
+        self.formats.all.change(json, self.journal);
+        self.formats.access.change(json, self.journal && log.access == AccessLog::Stderr);
         let (others, access) = filters(&log);
         (self.set_filters)(others, access);
         // lines that wait for the former file are written there
@@ -168,7 +178,7 @@ impl<W: io::Write> io::Write for LossyWriter<W> {
             Ok(()) => {
                 let lost = std::mem::take(&mut self.dropped);
                 if lost > 0 {
-                    tracing::warn!(lost, "the access log is written again");
+                    tracing::warn!("the access log is written again; {lost} lines were lost");
                 }
             }
             Err(error) => {
@@ -206,12 +216,13 @@ fn filters(log: &Log) -> (Targets, Targets) {
 fn subscriber(
     all: QueueWriter,
     access: SwapWriter,
-    format: SwapFormat,
+    formats: Formats,
 ) -> (impl Subscriber + Send + Sync + use<>, SetFilters) {
     let (others, set_others) = reload::Layer::new(Targets::new());
     let (only_access, set_access) = reload::Layer::new(Targets::new());
-    let all = tracing_subscriber::fmt::layer().with_ansi(false).event_format(format.clone()).with_writer(all);
-    let own = tracing_subscriber::fmt::layer().with_ansi(false).event_format(format).with_writer(access);
+    let all = tracing_subscriber::fmt::layer().with_ansi(false).event_format(formats.all).with_writer(all);
+    let own =
+        tracing_subscriber::fmt::layer().with_ansi(false).event_format(formats.access).with_writer(access);
     let subscriber =
         tracing_subscriber::registry().with(all.with_filter(others)).with(own.with_filter(only_access));
     let set_filters = Box::new(move |others, access| {
@@ -236,39 +247,6 @@ impl MakeWriter<'_> for SwapWriter {
 
     fn make_writer(&self) -> QueueWriter {
         QueueWriter::clone(&self.0.load())
-    }
-}
-
-/// The format of lines, text or JSON, which can change while lines are written.
-#[derive(Clone)]
-struct SwapFormat {
-    json: Arc<AtomicBool>,
-    as_text: Format<Full>,
-    as_json: Format<Json>,
-}
-
-impl Default for SwapFormat {
-    fn default() -> Self {
-        let as_json = Format::default().json().flatten_event(true);
-        Self { json: Arc::default(), as_text: Format::default(), as_json }
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for SwapFormat
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-    N: for<'writer> FormatFields<'writer> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        match self.json.load(Relaxed) {
-            true => self.as_json.format_event(context, writer, event),
-            false => self.as_text.format_event(context, writer, event),
-        }
     }
 }
 
@@ -338,9 +316,10 @@ mod tests {
         let files = [MemoryFile::default(), MemoryFile::default()];
         let (stderr, all_guard) = log_queue::start("stderr", files[0].clone());
         let (own, own_guard) = log_queue::start("access", files[1].clone());
-        let (access, format) = (SwapWriter::new(stderr.clone()), SwapFormat::default());
-        let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), format.clone());
-        let writers = LogWriters { stderr, access, format, set_filters, guards: Mutex::default() };
+        let (access, formats) = (SwapWriter::new(stderr.clone()), Formats::default());
+        let (subscriber, set_filters) = subscriber(stderr.clone(), access.clone(), formats.clone());
+        let writers =
+            LogWriters { stderr, journal: true, access, formats, set_filters, guards: Mutex::default() };
         tracing::subscriber::with_default(subscriber, || {
             for (level, format, access) in configured {
                 let access = if *access { AccessLog::File("a file".into()) } else { AccessLog::Off };
@@ -364,9 +343,10 @@ mod tests {
             "{all}"
         );
         assert!(access.contains("a request") && access.lines().count() == 1, "{access}");
+        assert!(all.starts_with("<6>") && access.starts_with("20"), "only stderr is the journal: {access}");
         let [all, access] = logged(&[(LogLevel::Debug, LogFormat::Json, false)]);
         let lines: Vec<serde_json::Value> =
-            all.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            all.lines().map(|line| serde_json::from_str(&line[3..]).expect("JSON behind a prefix")).collect();
         assert_eq!(
             (lines.len(), &lines[0]["number"], &lines[1]["message"]),
             (2, &7.into(), &"a detail".into())
@@ -380,7 +360,10 @@ mod tests {
         let [all, access] = logged(&[quiet, (LogLevel::Debug, LogFormat::Json, true), quiet]);
         let lines: Vec<_> = all.lines().collect();
         assert_eq!(lines.len(), 2, "{all}");
-        assert!(lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{all}");
+        assert!(
+            lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(&line[3..]).is_ok()),
+            "{all}"
+        );
         assert_eq!(access.lines().count(), 1, "{access}");
     }
 }

@@ -47,7 +47,7 @@ struct Queue {
     name: &'static str,
     /// What the lines that wait cost.
     bytes: AtomicUsize,
-    /// Lines that found no room and are not reported yet.
+    /// Lines that found no room or could not be written, and are not reported yet.
     unreported: AtomicU64,
     /// When lost lines were last reported.
     reported: Mutex<Option<Instant>>,
@@ -108,7 +108,10 @@ impl Queue {
         *reported = Some(Instant::now());
         drop(reported);
         let lost = self.unreported.swap(0, Relaxed);
-        tracing::warn!(log = self.name, lost, "log lines lost: they came faster than they could be written");
+        tracing::warn!(
+            log = self.name,
+            "{lost} lines were lost: they came faster than they could be written, or could not be written"
+        );
     }
 }
 
@@ -121,6 +124,7 @@ struct DequeuingWriter<W> {
 impl<W: io::Write> io::Write for DequeuingWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.file.write_all(line).is_err() {
+            self.queue.unreported.fetch_add(1, Relaxed);
             count_lost();
         }
         self.queue.bytes.fetch_sub(line.len() + LINE_OVERHEAD, Relaxed);

@@ -5,8 +5,7 @@
 //! next step.
 
 use crate::control::acme;
-use crate::control::admin::lifecycle::{self, Origin};
-use crate::control::admin::listener;
+use crate::control::admin::operator_listeners::OperatorSockets;
 use crate::control::exit::{self, ExitError};
 use crate::control::log::{self, Logs};
 use crate::control::process::state::ProcessState;
@@ -67,18 +66,17 @@ fn serve(
     // take from the machine: open files, cores, listeners
     host::raise_file_limit(loaded.config.limits.sessions);
     let cores = assign_cores(&loaded);
-    let abandoned = lifecycle::abandoned(&loaded.config.admin.listen, inherited.admin.as_ref());
-    let (admin, opened) = bind(&loaded, cores.len(), inherited)?;
+    let (operator_sockets, opened) = bind(&loaded, cores.len(), inherited)?;
     let mut state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
     state.challenges = carried.challenges;
     let state = Arc::new(state);
     // set once: the process runs this function once
     let _ = state.events.set(event_sender);
 
-    // start: the control thread with the admin listener, the workers, the reloader
+    // start: the control thread with the listeners for operators, the workers, the reloader
     let control = control_thread::start().map_err(thread_error)?;
-    let admin = admin.map(|admin| lifecycle::prepare(admin, Arc::clone(&state), &control)).transpose();
-    handover.hold(opened.ports, admin.map_err(thread_error)?, abandoned);
+    let operator_listeners = operator_sockets.prepare(&state, &control).map_err(thread_error)?;
+    handover.hold(opened.ports, operator_listeners);
     let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
     let specs =
         launch::specs(parts.config.gateway.driver, cores, opened.per_worker, opened.draining_listeners);
@@ -130,23 +128,18 @@ fn assign_cores(loaded: &Loaded) -> Vec<Option<usize>> {
     assigned.cores
 }
 
-/// Takes over inherited listeners and binds the missing ones: the admin listener, if there is one, and those of the workers.
+/// Takes over inherited listeners and binds the missing ones: those for operators and those of the workers.
 fn bind(
     loaded: &Loaded,
     workers: usize,
     mut inherited: Inherited,
-) -> Result<(Option<(listener::Bound, Origin)>, Opened), ExitError> {
+) -> Result<(OperatorSockets, Opened), ExitError> {
     let config = &loaded.config;
-    let admin = match lifecycle::take(&config.admin.listen, inherited.admin, &mut inherited.sockets) {
-        Ok(Some(taken)) => Some(taken),
-        _ => {
-            let bound = listener::bind(&config.admin.listen).map_err(ExitError::os)?;
-            bound.map(|bound| (bound, Origin::Bound))
-        }
-    };
+    let operator_sockets = OperatorSockets::open(config, inherited.operator_sockets, &mut inherited.sockets)
+        .map_err(ExitError::os)?;
     let opened = listeners::open(&config.gateway.listen, workers, inherited.sockets)
         .map_err(|error| ExitError::os(error.to_string()))?;
-    Ok((admin, opened))
+    Ok((operator_sockets, opened))
 }
 
 fn thread_error(error: io::Error) -> ExitError {

@@ -56,12 +56,25 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// How many durations were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(Counter::get).sum()
+    }
+
     /// Counts one duration in its bucket.
     pub fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_MICROS.partition_point(|bound| *bound < micros);
         self.buckets[bucket].add(1);
         self.sum_micros.add(micros);
+    }
+
+    /// Adds everything that was counted in `other`.
+    pub fn absorb(&self, other: &Self) {
+        for (sum, bucket) in self.buckets.iter().zip(&other.buckets) {
+            sum.add(bucket.get());
+        }
+        self.sum_micros.add(other.sum_micros.get());
     }
 }
 

@@ -69,13 +69,44 @@ impl Families<'_, '_> {
         help: &str,
         of: fn(&WorkerMetrics) -> &Histogram,
     ) -> Result<(), Error> {
-        let bounds = BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
-        let all =
-            |index: usize| self.workers.iter().map(|worker| of(worker).buckets[index].get()).sum::<u64>();
-        let buckets: Vec<_> = bounds.enumerate().map(|(index, bound)| (bound, all(index))).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = self.sum(|worker| &of(worker).sum_micros) as f64 / 1e6;
+        let (sum, count, buckets) = samples(self.workers.iter().map(|worker| of(worker)));
         let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         family.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
     }
+
+    /// Writes a family of histograms, in seconds. `of` gives each worker's histogram for a row; rows that no worker has are
+    /// left out.
+    pub(crate) fn histograms<const N: usize, V: EncodeLabelValue, R>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = ([(&'static str, V); N], R)>,
+        of: impl for<'w> Fn(&'w WorkerMetrics, &R) -> Option<&'w Histogram>,
+    ) -> Result<(), Error> {
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, row) in rows {
+            let mut all = self.workers.iter().filter_map(|worker| of(worker, &row)).peekable();
+            if all.peek().is_some() {
+                let (sum, count, buckets) = samples(all);
+                family
+                    .encode_family(&labels)?
+                    .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The samples of several histograms together: the sum in seconds, the count, and the buckets with their bounds in seconds.
+fn samples<'h>(all: impl Iterator<Item = &'h Histogram>) -> (f64, u64, Vec<(f64, u64)>) {
+    let bounds = BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+    let mut buckets: Vec<_> = bounds.map(|bound| (bound, 0)).collect();
+    let mut micros = 0;
+    for histogram in all {
+        micros += histogram.sum_micros.get();
+        for (bucket, counter) in buckets.iter_mut().zip(&histogram.buckets) {
+            bucket.1 += counter.get();
+        }
+    }
+    (micros as f64 / 1e6, buckets.iter().map(|(_, count)| count).sum(), buckets)
 }

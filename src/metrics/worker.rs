@@ -1,7 +1,9 @@
 //! The block of numbers of one worker.
 
+use crate::metrics::close_codes::CloseCodes;
 use crate::metrics::counters::{Counter, Gauge, Histogram};
-use crate::metrics::labels::{AnswerOutcome, DialOutcome, ProxyFailure, Route, TlsFailure, Version};
+use crate::metrics::labels::{AnswerOutcome, DialOutcome, ProxyFailure, Route, TlsFailure, Version, WhipEnd};
+use crate::metrics::requests::Requests;
 use crate::proto::red5::role::Role;
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::Side;
@@ -21,6 +23,16 @@ pub struct WorkerMetrics {
     pub refusals: RefusalCounters,
     /// Relays that ended, by side ([`By`]), then by how ([`How`]).
     pub ends: [[Counter; How::ALL.len()]; By::ALL.len()],
+    /// Requests with their durations, by route, method and status.
+    pub requests: Requests,
+    /// Codes of Close frames, by the party that sent them.
+    pub close_codes: CloseCodes,
+    /// From the request of a session to the first description of media by its node, by route, then by [`Role`].
+    pub first_answer: [[Histogram; Role::COUNT]; Route::COUNT],
+    /// From the 101 to the first frame of the node, by route, then by [`Role`].
+    pub first_frame: [[Histogram; Role::COUNT]; Route::COUNT],
+    /// WHIP and WHEP sessions that ended, by how.
+    pub whip_ends: [Counter; WhipEnd::COUNT],
     /// Completed TLS handshakes, by version, then by whether they resumed an earlier one (0 no, 1 yes).
     pub handshakes: [[Counter; 2]; Version::COUNT],
     /// TLS handshakes that failed, by reason.

@@ -114,6 +114,43 @@ pub fn may_learn(rules: &AdmissionRules, address: IpAddr) -> bool {
     rules.learned && !rules.denies(address)
 }
 
+/// Which rule keeps an address from being dialled, for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// Its class is denied whatever is configured.
+    Class,
+    /// It is a loopback address, and not listed as a single address.
+    Loopback,
+    /// It is the gateway's own or the stream manager's, and not listed as a single address.
+    Own,
+    /// It is neither inside `networks` nor learned.
+    Unknown,
+    /// It is not inside `networks`, and learned nodes are not admitted.
+    Unlisted,
+    /// With `strict`: it is not inside `networks`.
+    Outside,
+    /// With `strict`: it is inside `networks` but not learned.
+    Unlearned,
+}
+
+/// Why [`admit`] refuses an address; `None` if it admits it.
+pub fn denial(rules: &AdmissionRules, address: IpAddr, is_learned: bool) -> Option<Denial> {
+    match Class::of(address) {
+        Class::Denied => return Some(Denial::Class),
+        Class::Loopback if !rules.lists(address) => return Some(Denial::Loopback),
+        Class::Ordinary if rules.denies(address) => return Some(Denial::Own),
+        Class::Loopback | Class::Ordinary => {}
+    }
+    let inside = rules.networks.iter().any(|network| network.contains(&address));
+    match (inside, rules.learned, rules.strict) {
+        (true, true, true) if !is_learned => Some(Denial::Unlearned),
+        (true, ..) => None,
+        (false, false, _) => Some(Denial::Unlisted),
+        (false, true, true) => Some(Denial::Outside),
+        (false, true, false) => (!is_learned).then_some(Denial::Unknown),
+    }
+}
+
 /// Networks all of whose addresses are denied; the loopback ones only where they are not listed one by one.
 const DENIED_NETWORKS: [IpNet; 13] = {
     const fn v4(first: u8, second: u8, prefix: u8) -> IpNet {
@@ -274,6 +311,23 @@ mod tests {
         assert!(named(&strict, "10.0.0.5", true));
         assert!(!named(&strict, "10.0.0.5", false) && !named(&strict, "192.168.1.1", true));
         assert!(!named(&strict, "169.254.169.254", true));
+    }
+
+    #[test]
+    fn every_refused_address_has_the_rule_that_refuses_it() {
+        let addresses = ["10.0.0.5", "192.168.1.1", "127.0.0.1", "10.0.0.1", "169.254.169.254", "::1"];
+        let mut seen = std::collections::HashSet::new();
+        for networks in [&["192.168.1.0/24"][..], &["10.0.0.0/8", "127.0.0.1"]] {
+            for (learned, strict) in [(true, false), (true, true), (false, false), (false, true)] {
+                let rules = AdmissionRules { learned, strict, ..rules(networks) };
+                for (address, is_learned) in addresses.iter().flat_map(|a| [(a, false), (a, true)]) {
+                    let denial = denial(&rules, address.parse().unwrap(), is_learned);
+                    assert_eq!(denial.is_none(), admits(&rules, address, is_learned), "{address} {rules:?}");
+                    seen.extend(denial.map(|denial| format!("{denial:?}")));
+                }
+            }
+        }
+        assert_eq!(seen.len(), 7, "{seen:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// Why a request is refused before a relay begins, as the client, the log and the metrics name it. [`Refusal::row`] has the
 /// status, the code and the sentence of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {
     /// A head, body or WebSocket handshake against its grammar.
     BadRequest,

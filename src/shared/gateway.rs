@@ -3,8 +3,11 @@
 use crate::metrics::WorkerMetrics;
 use crate::shared::answers::Answers;
 use crate::shared::limits::Limiter;
+use crate::shared::node_faults::NodeFaults;
+use crate::shared::node_metrics::NodeTable;
 use crate::shared::nodes::{ManagerId, Nodes};
 use crate::shared::questions::{Question, Questions};
+use crate::shared::refusal_throttle::SharedThrottle;
 use crate::shared::revision::Revision;
 use crate::shared::whip_sessions::WhipSessions;
 use arc_swap::ArcSwap;
@@ -30,8 +33,14 @@ pub struct Gateway {
     pub answers: Answers,
     /// Learned nodes, and nodes that failed.
     pub nodes: Arc<Nodes>,
+    /// What is counted of each node.
+    pub node_metrics: NodeTable,
     /// Takes questions to the control thread.
     pub questions: Questions,
+    /// Nodes that fail, for the log.
+    pub(crate) node_faults: NodeFaults,
+    /// How often refusals become log lines.
+    pub(crate) refusal_throttle: SharedThrottle,
     /// WHIP sessions, by handle and by name.
     pub(crate) whip_sessions: WhipSessions,
     /// Limits that hold for all workers together.
@@ -59,7 +68,10 @@ impl Gateway {
         let gateway = Self {
             answers,
             nodes,
+            node_metrics: NodeTable::default(),
             questions,
+            node_faults: NodeFaults::default(),
+            refusal_throttle: SharedThrottle::default(),
             whip_sessions: WhipSessions::default(),
             limiter: Arc::new(Limiter::new(&config.limits)),
             metrics,

@@ -233,6 +233,12 @@ impl Nodes {
         self.failed.get(&node).is_some_and(|failed| self.clock.now().saturating_sub(failed) < quarantine)
     }
 
+    /// All nodes that are in quarantine now.
+    pub fn quarantined(&self) -> Vec<IpAddr> {
+        let all = self.failed.iter().map(|(node, _)| *node);
+        all.filter(|node| self.is_quarantined(*node)).collect()
+    }
+
     /// Whether some learned node is not in quarantine. If there is none, asking for another node would not help.
     pub fn knows_healthy(&self) -> bool {
         self.learned.iter().any(|(node, learned)| self.counts(&learned) && !self.is_quarantined(*node))

@@ -6,6 +6,7 @@
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::{Answer, Key};
+pub use crate::shared::cache_status::CacheStatus;
 use futures_channel::{mpsc, oneshot};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,19 +16,6 @@ pub type Outcome = Result<Arc<Answer>, Refusal>;
 
 /// The outcome of a question, and where it came from.
 pub type Reply = (CacheStatus, Outcome);
-
-/// Where an answer came from, in the words of `Cache-Status` (RFC 9211).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheStatus {
-    /// It was stored.
-    Hit,
-    /// A flight of its own brought it.
-    Miss,
-    /// A flight that was already under way brought it.
-    Collapsed,
-    /// A flight brought it that may not be shared.
-    Bypass,
-}
 
 /// A question on its way to the control thread.
 #[derive(Debug)]

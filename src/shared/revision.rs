@@ -5,7 +5,7 @@
 //! needs and holds no revision, so an old one is dropped after the last request that began under it.
 
 use crate::config::Config;
-use crate::proto::admission::{self, AdmissionRules, Admitted};
+use crate::proto::admission::{self, AdmissionRules, Admitted, Denial};
 use crate::proto::http::head::HeadLimits;
 use crate::proto::millis::millis;
 use crate::proto::red5::rules::ParamRules;
@@ -93,6 +93,15 @@ impl Revision {
     pub fn admit_configured(&self, address: IpAddr) -> Result<Admitted, Refusal> {
         self.refuse_denied(address)?;
         admission::admit_configured(self.admission(), address)
+    }
+
+    /// Why [`Revision::admit`] refuses an address; `None` if it admits it.
+    pub(crate) fn denial(&self, address: IpAddr, is_learned: bool) -> Option<Denial> {
+        let denial = admission::denial(self.admission(), address, is_learned);
+        if denial != Some(Denial::Class) && self.refuse_denied(address).is_err() {
+            return Some(Denial::Own);
+        }
+        denial
     }
 
     /// Whether an address that the stream manager named may be learned.

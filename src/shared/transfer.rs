@@ -6,9 +6,12 @@
 use crate::proto::millis::millis;
 use crate::proto::red5::whip::{AffinityKey, Handle};
 use crate::shared::gateway::Gateway;
-use crate::shared::whip_sessions::WhipSession;
+use crate::shared::session_id::SessionId;
+use crate::shared::whip_sessions::{Identity, WhipSession};
 use serde::{Deserialize, Serialize};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest line that is exported, in bytes. No record comes near it.
@@ -38,6 +41,11 @@ enum StateRecord<'l> {
         /// The address of the client that created it. Older versions neither write nor read it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         client: Option<IpAddr>,
+        /// Its id, by which lists and logs name it, and its age. Older versions neither write nor read them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        #[serde(default)]
+        age_millis: u64,
     },
 }
 
@@ -57,6 +65,8 @@ pub fn export(gateway: &Gateway) -> Vec<String> {
         at_node: session.at_node.as_str().into(),
         key: session.key.text().into(),
         client: Some(session.client),
+        id: Some(session.id.to_string()),
+        age_millis: millis(session.created.elapsed()),
     });
     let lines = learned.chain(sessions).filter_map(|record| serde_json::to_string(&record).ok());
     lines.filter(|line| line.len() <= LINE_MAX).collect()
@@ -75,18 +85,32 @@ pub fn import(gateway: &Gateway, line: &str) {
         {
             gateway.nodes.learn_for(node, Duration::from_millis(millis_left));
         }
-        Ok(StateRecord::Whip { node, handle, at_node, key, client }) => {
+        Ok(StateRecord::Whip { node, handle, at_node, key, client, id, age_millis }) => {
             // the mark stands behind the name of a stream
             let ("s", Some(handle)) = Handle::split(&format!("s{handle}")) else { return };
             let (at_node, key) = (at_node.into_owned(), AffinityKey::from_text(&key));
             let client = client.unwrap_or(CLIENT_UNKNOWN);
-            gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client });
+            if gateway.whip_sessions.by_handle(handle, &key).is_some() {
+                return;
+            }
+            let id = id.and_then(|id| id.parse().ok()).unwrap_or_else(|| id_of(handle));
+            let counted = gateway.node_metrics.session(node);
+            let identity = Identity { node, at_node, handle, key, client, counted };
+            let session = WhipSession::restored(id, Duration::from_millis(age_millis), identity);
+            gateway.whip_sessions.remember(Arc::new(session));
         }
         Ok(StateRecord::Learned { .. }) => {
             tracing::debug!("a node that another stream manager named is not taken over");
         }
         Err(_) => tracing::debug!("unknown record of the predecessor skipped"),
     }
+}
+
+/// An id for a session whose predecessor has given it none: the same each time. It does not give the handle away.
+fn id_of(handle: Handle) -> SessionId {
+    let mut hasher = DefaultHasher::new();
+    handle.hash(&mut hasher);
+    SessionId(hasher.finish())
 }
 
 #[cfg(test)]
@@ -112,6 +136,8 @@ mod tests {
             at_node: "/live/whip/resource/s".into(),
             key: "whip/live/s\n".into(),
             client: Some(node),
+            id: Some("00000000000000ff".to_owned()),
+            age_millis: 5,
         };
         let read = |record| serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
         let FirstRecord::Learned { node: its_node, millis_left } = read(learned) else { panic!("Learned") };

@@ -10,6 +10,7 @@ use crate::worker::io::runtime;
 use crate::worker::io::socket::{Listener, Sock};
 use crate::worker::local::state::Worker;
 use crate::worker::local::task;
+use crate::worker::session::refusal_line::Refused;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -192,7 +193,8 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         Ok(permit) => permit,
         Err(refusal) => {
             // closed without TLS: an answer would cost the handshake that the limit saves
-            worker.metrics.refusals.of(refusal).add(1);
+            let refused = Refused { refusal, session: None, client: Some(peer), asked: None };
+            refused.note(worker, &worker.newest());
             return;
         }
     };

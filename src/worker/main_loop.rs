@@ -2,13 +2,18 @@
 
 use crate::proto::refusal::Refusal;
 use crate::shared::evictions::Eviction;
+use crate::shared::record::archive::Archived;
 use crate::shared::revision::Revision;
 use crate::shared::session_id::SessionId;
+use crate::shared::whip_sessions::WhipSession;
+use crate::worker::http::whip;
 use crate::worker::io::{fairness, runtime};
 
-use crate::worker::local::info::SessionSnapshot;
+use crate::worker::local::filter::SessionFilter;
+use crate::worker::local::registry::{Found, Page, PageQuery};
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::Wake;
+use crate::worker::session::refusal_line::{self, Refused};
 use crate::worker::{drain, listener};
 use futures_channel::mpsc;
 use futures_util::StreamExt;
@@ -30,11 +35,21 @@ pub enum Command {
     Drain(Duration),
     /// End the sessions that are left at once, then end the worker.
     Stop,
-    /// List at most `limit` sessions whose ids are above `after`, in the order of their ids.
-    List { after: Option<SessionId>, limit: usize, reply: mpsc::UnboundedSender<Vec<SessionSnapshot>> },
+    /// List a part of the sessions.
+    List { query: PageQuery, reply: mpsc::UnboundedSender<Page> },
+    /// Say what is known of a session; replies only if it is this worker's.
+    Find { id: SessionId, reply: mpsc::UnboundedSender<Found> },
+    /// List at most `limit` ended sessions, the newest first.
+    Ended { filter: SessionFilter, limit: usize, reply: mpsc::UnboundedSender<Vec<Archived>> },
+    /// Delete a WHIP session, which no table has any more, at its node; replies with the node's status if it answers.
+    EndWhip { session: EndedWhip, reply: mpsc::UnboundedSender<Option<u16>> },
     /// End one session with a Close; replies whether the worker has it.
     Kick { id: SessionId, reply: mpsc::UnboundedSender<bool> },
 }
+
+/// A WHIP session that an operator ends.
+#[derive(Debug, Clone)]
+pub struct EndedWhip(pub(crate) Arc<WhipSession>);
 
 /// Runs a worker until it is told to stop: takes commands, and sees to its deadlines and its shares meanwhile. Accepts from
 /// `listeners` once [`Command::Accept`] has come; empties the queues of `draining_listeners` and closes them.
@@ -72,9 +87,17 @@ pub(crate) async fn run(
                 worker.closing.set();
                 runtime::spawn(drain::drain(worker.clone(), window));
             }
-            Command::List { after, limit, reply } => {
-                let _ = reply.unbounded_send(worker.sessions.page(after, limit, index, worker.now()));
+            Command::List { query, reply } => {
+                let _ = reply.unbounded_send(worker.sessions.page(&query, index, worker.now()));
             }
+            Command::Find { id, reply } => {
+                let found = worker.sessions.find(id, index, worker.now());
+                let _ = found.map(|found| reply.unbounded_send(found));
+            }
+            Command::Ended { filter, limit, reply } => {
+                let _ = reply.unbounded_send(worker.sessions.ended(&filter, limit));
+            }
+            Command::EndWhip { session, reply } => whip::kick(&worker, session.0, reply),
             Command::Kick { id, reply } => {
                 let _ = reply.unbounded_send(worker.sessions.wake(id, Wake::Kick));
             }
@@ -100,7 +123,9 @@ async fn evict(worker: Rc<Worker>) {
     while let Some(eviction) = evicted.next().await {
         match eviction {
             Eviction::Handshake(id) if worker.sessions.evict_handshake(id) => {
-                worker.metrics.refusals.of(Refusal::Overloaded).add(1);
+                let refusal = Refusal::Overloaded;
+                let refused = Refused { refusal, session: Some(id), client: None, asked: None };
+                refused.note(&worker, &worker.newest());
             }
             // its head came meanwhile, or it has ended
             Eviction::Handshake(_) => {}
@@ -124,5 +149,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker.metrics.loop_lag_micros.set(i64::try_from(late.as_micros()).unwrap_or(i64::MAX));
         worker.metrics.heartbeat.add(1);
         worker.sessions.wake_due(worker.now());
+        refusal_line::write_waiting(&worker);
+        worker.gateway.node_faults.write_due();
     }
 }

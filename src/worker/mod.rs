@@ -17,7 +17,11 @@ mod relay;
 mod session;
 mod thread;
 
+pub use io::fd_budget::descriptors_for;
+pub use io::ring_probe::{RingFeatures, probe_ring};
 pub use io::runtime::DriverChoice;
+pub use local::filter::SessionFilter;
 pub use local::info::{Activity, SessionSnapshot, State};
-pub use main_loop::Command;
+pub use local::registry::{Found, Page, PageQuery};
+pub use main_loop::{Command, EndedWhip};
 pub use thread::{Handle, Mailbox, WorkerSpec, start};

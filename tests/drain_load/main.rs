@@ -59,7 +59,7 @@ struct Gateway {
     room: Room,
     certificate: CertificateDer<'static>,
     address: SocketAddr,
-    admin: SocketAddr,
+    monitoring: SocketAddr,
 }
 
 impl Gateway {
@@ -70,7 +70,7 @@ impl Gateway {
         let [chain, key, config] = ["chain.pem", "key.pem", "tidegate.toml"].map(|name| room.0.join(name));
         fs::write(&chain, made.cert.pem())?;
         fs::write(&key, made.signing_key.serialize_pem())?;
-        let (address, admin) = (free_address()?, free_address()?);
+        let (address, monitoring) = (free_address()?, free_address()?);
         let driver = std::env::var("TIDEGATE_TEST_DRIVER").unwrap_or_else(|_| "auto".to_owned());
         let (window, close_timeout) = (plan.window, plan.close_timeout);
         // a busy machine may need long to accept all clients; that is not under test here
@@ -80,7 +80,8 @@ impl Gateway {
              stream_manager.url = \"http://{}\"\n\
              origins = {{ port = {}, networks = [\"{}\"], connect_timeout = \"20s\", upgrade_timeout = \"20s\" }}\n\
              websocket.close_timeout = \"{close_timeout}s\"\n\
-             limits = {{ sessions_per_ip = \"off\", head_timeout = \"60s\" }}\nadmin.listen = \"{admin}\"\n",
+             limits = {{ sessions_per_ip = \"off\", head_timeout = \"60s\" }}\nmonitoring.listen = \"{monitoring}\"\n\
+             admin.listen = \"off\"\n",
             Manager::start(Duration::ZERO)?.address,
             node.port(),
             node.ip(),
@@ -93,7 +94,7 @@ impl Gateway {
             .stdin(Stdio::null())
             .stderr(File::create(room.0.join("log"))?)
             .spawn()?;
-        let mut gateway = Self { child, room, certificate: made.cert.der().clone(), address, admin };
+        let mut gateway = Self { child, room, certificate: made.cert.der().clone(), address, monitoring };
         let deadline = Instant::now() + Duration::from_secs(15);
         while TcpStream::connect(address).is_err() {
             let ended = gateway.child.try_wait()?;
@@ -113,11 +114,13 @@ impl Gateway {
 
     /// Runs `tidegate sessions` on a thread of its own and returns the listed session ids.
     fn list(&self) -> JoinHandle<Vec<String>> {
-        let admin = self.admin.to_string();
+        let monitoring = self.monitoring.to_string();
         std::thread::spawn(move || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-            let listed =
-                command.args(["sessions", "--json", "--admin", &admin]).output().expect("the command starts");
+            let listed = command
+                .args(["sessions", "--json", "--admin", &monitoring])
+                .output()
+                .expect("the command starts");
             let mut listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
             let Value::Array(rows) = listed["sessions"].take() else {
                 panic!("no list of sessions: {listed}")

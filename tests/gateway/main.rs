@@ -14,6 +14,7 @@ mod harness;
 mod http;
 mod limits;
 mod liveness;
+mod logs;
 mod placement;
 mod process;
 mod proxy_protocol;

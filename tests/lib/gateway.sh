@@ -54,7 +54,7 @@ start_gateway() {
   [ -n "${TIDEGATE_PROGRAM:-}" ] || cargo build --locked --quiet --bin tidegate
   {
     printf '# made by a script below tests/\n[gateway]\nlisten = ["%s:8443"]\npin = false\n' "$address"
-    printf '[stream_manager]\nurl = "http://%s:5080"\n[admin]\nlisten = "off"\n' "$manager"
+    printf '[stream_manager]\nurl = "http://%s:5080"\n[monitoring]\nlisten = "off"\n[admin]\nlisten = "off"\n' "$manager"
     for name in "$@"; do
       printf '[[tls.certificates]]\nchain = "%s.pem"\nkey = "%s.key"\n' "$work/$name" "$work/$name"
     done

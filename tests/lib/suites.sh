@@ -31,6 +31,9 @@ for file in tests/*.rs tests/*/main.rs; do
     # network namespaces that cut links, and a clock that jumps
     gateway) suite gateway 205 yes "$c ip=iproute2 faketime=faketime unshare=util-linux mount=mount" \
       'the program from outside, on io_uring and then on epoll' ;;
+    manual) suite manual 5 yes "$c mandoc=mandoc groff=groff-base zsh=zsh fish=fish" \
+      'manual pages and completions that their readers accept' ;;
+    rights) suite rights 5 yes "$c setpriv=util-linux" 'check as the user of the service, and keys that others may read' ;;
     drain_load) suite "$name" 10 yes "$c" 'a drain of 1500 sessions under traffic' ;;
     interleavings) suite "$name" 30 yes "$c" 'what workers share without locks, in every interleaving' ;;
     properties) suite "$name" 20 yes "$c" 'properties over generated inputs' ;;
@@ -47,6 +50,9 @@ suite autobahn 65 yes "$c node=nodejs npm=npm python3=python3 pip3=python3-pip o
   'the Autobahn test suite, directly and through the gateway'
 suite testssl 40 yes "$c python3=python3 openssl=openssl testssl=testssl.sh hexdump=bsdextrautils" \
   'testssl.sh judges TLS'
+suite prometheus 35 no "$c python3=python3 openssl=openssl curl=curl prometheus=prometheus promtool=prometheus
+  /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client" \
+  'a real Prometheus scrapes a gateway and answers dashboard and rules'
 suite browser 160 no "$c node=nodejs npm=npm ${CHROMIUM:-chromium}=chromium" \
   'Chromium publishes and plays through the gateway'
 
@@ -144,6 +150,7 @@ build_sanitize() { step 3600 'tests/sanitize.sh --build' tests/sanitize.sh --bui
 suite_counts() { step 3600 'benches/counts.sh: no case over 3 % more' benches/counts.sh "$@"; }
 suite_supply_chain() { step 3600 'tests/supply_chain.sh: licences, sources, advisories' tests/supply_chain.sh; }
 suite_autobahn() { step 900 'tests/autobahn/run.sh' tests/autobahn/run.sh "$@"; }
+suite_prometheus() { step 600 'tests/prometheus/run.sh' tests/prometheus/run.sh; }
 suite_testssl() { step 600 'tests/testssl/run.sh' tests/testssl/run.sh "$@"; }
 
 # The program is not where the unit expects it, so a copy of the unit names the one that was built here.

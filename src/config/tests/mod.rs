@@ -48,7 +48,9 @@ fn two_required_keys_give_the_documented_defaults() {
     assert_eq!((config.limits.head_size, config.limits.target_size), (16384, 6144));
     assert_eq!((config.cors.allow_origins, config.cors.allow_missing), (AllowOrigins::SameHost, true));
     assert_eq!(config.log.redact.len(), 7);
-    assert_eq!(config.admin.listen, AdminListen::Tcp("127.0.0.1:9180".parse().expect("address")));
+    let monitoring = "127.0.0.1:9180".parse().expect("address");
+    assert_eq!((config.admin.listen, config.monitoring.listen), (AdminListen::Auto, Some(monitoring)));
+    assert_eq!((config.monitoring.sessions, config.admin.token), (ShowSessions::Auto, None));
     assert_eq!((config.stream_manager.ca, config.stream_manager.authorization), (None, None));
 }
 
@@ -166,7 +168,17 @@ fn a_wrong_value_of_each_kind_says_what_was_expected() {
         ("cors", "allow_credentials = true\nallow_headers = [\"*\"]", "the names of the fields"),
         ("log", "access = \"\"", "\"stderr\""),
         ("admin", "listen = \"unix:relative\"", "\"off\""),
-        ("admin", "listen = \"127.0.0.1:443\"", "a port of its own"),
+        ("admin", "listen = \"127.0.0.1:443\"\ntoken = \"env:T\"", "a port of its own"),
+        ("admin", "listen = \"127.0.0.1:9180\"\ntoken = \"env:T\"", "a port of its own"),
+        ("admin", "listen = \"127.0.0.1:9181\"", "admin.token beside the address"),
+        ("admin", "token = \"hunter2\"", "where the secret is"),
+        ("admin", "token = \"credential:../x\"", "credential:NAME"),
+        ("monitoring", "listen = \"127.0.0.1:443\"", "a port of its own"),
+        ("monitoring", "listen = \"unix:/run/a\"", "or \"off\""),
+        ("monitoring", "names = [\"10.0.0.1\"]", "addresses may be asked in any case"),
+        ("monitoring", "names = [\"gateway:9180\"]", "without a port"),
+        ("monitoring", "sessions = true", "one of \"auto\", \"on\", \"off\""),
+        ("stream_manager", "authorization = \"credential:\"", "credential:NAME"),
         ("stream_manager", "authorization = \"env:\"", "env:NAME"),
         ("stream_manager", "node_group = \"..\"", "a name of letters"),
         ("stream_manager", "node_group = \"default\"", "a name of letters"),

@@ -1,11 +1,13 @@
-//! The life of the admin listener: found among inherited sockets, served, handed over to a successor, and replaced by another
-//! listener while this process drains.
+//! The life of one listener for operators: found among inherited sockets, served, handed over to a successor, and replaced by
+//! another listener while this process drains.
 //!
 //! It does not know what the pages and the API do.
 
-use crate::config::AdminListen;
 use crate::control::admin::connections::Connections;
-use crate::control::admin::listener::{Bound, ClosableListener, Closed, bind_tcp, bind_unix};
+use crate::control::admin::guard::Guard;
+use crate::control::admin::listener::{
+    Bound, ClosableListener, Closed, Kind, ListenAddress, bind_tcp, bind_unix,
+};
 use crate::control::admin::pages::router;
 use crate::control::process::state::ProcessState;
 use crate::control::start::inherited::InheritedSocket;
@@ -25,14 +27,24 @@ use tokio::sync::oneshot;
 /// How long a connection that was accepted before the hand-over may take to send its request.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How the main thread controls the admin listener, which is served on the control thread.
+/// A listener for operators, ready to be served.
+#[derive(Debug)]
+pub struct Taken {
+    pub kind: Kind,
+    /// As the configuration has it.
+    pub address: ListenAddress,
+    pub bound: Bound,
+    pub origin: Origin,
+}
+
+/// How the main thread controls a listener for operators, which is served on the control thread.
 #[derive(Debug)]
 pub struct AdminHandle {
+    /// As the configuration has it.
+    pub address: ListenAddress,
     /// A copy of the listening socket, for a successor.
     pub socket: OwnedFd,
     pub origin: Origin,
-    /// The path of the listening socket, if it is a socket file.
-    pub path: Option<PathBuf>,
     /// Begins to answer requests; `None` once it has begun.
     pub start: Option<oneshot::Sender<()>>,
     /// Ends serving at this listener.
@@ -41,7 +53,7 @@ pub struct AdminHandle {
     pub finished: Receiver<()>,
 }
 
-/// Why a process stops serving its admin listener.
+/// Why a process stops serving a listener for operators.
 #[derive(Debug)]
 pub enum AdminExit {
     /// A successor serves it now. This process goes on at the given listener, if there is one, until it ends.
@@ -50,7 +62,7 @@ pub enum AdminExit {
     End,
 }
 
-/// Where an admin listener comes from.
+/// Where a listener for operators comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// This process bound it.
@@ -94,100 +106,84 @@ impl Drop for SocketFile {
     }
 }
 
-/// Finds the admin listener of the configuration among inherited sockets: `handed_over` is the one of a predecessor, `sockets`
-/// are all others; the one that is found is removed from them. `None` if none of them listens there. Fails if the socket can't
-/// be made non-blocking.
+/// Finds the listener at `address` among inherited sockets: `handed_over` are those of a predecessor, `sockets` are all others;
+/// the one that is found is removed from them. `None` if none of them listens there. Fails if the socket can't be made
+/// non-blocking.
 pub fn take(
-    listen: &AdminListen,
-    handed_over: Option<Socket>,
+    address: &ListenAddress,
+    handed_over: &mut Vec<Socket>,
     sockets: &mut Vec<InheritedSocket>,
 ) -> io::Result<Option<(Bound, Origin)>> {
-    let handed_over = handed_over.filter(|socket| is_at(listen, socket));
-    let inherited = || {
-        let index = sockets.iter().position(|inherited| is_at(listen, &inherited.socket))?;
-        Some((sockets.swap_remove(index).socket, Origin::Unit))
+    let (socket, origin) = if let Some(index) = handed_over.iter().position(|socket| is_at(address, socket)) {
+        (handed_over.swap_remove(index), Origin::Predecessor)
+    } else if let Some(index) = sockets.iter().position(|inherited| is_at(address, &inherited.socket)) {
+        (sockets.swap_remove(index).socket, Origin::Unit)
+    } else {
+        return Ok(None);
     };
-    let handed_over = handed_over.map(|socket| (socket, Origin::Predecessor));
-    let Some((socket, origin)) = handed_over.or_else(inherited) else { return Ok(None) };
     socket.set_nonblocking(true)?;
-    let bound = match listen {
-        AdminListen::Unix(_) => Bound::Unix(socket.into()),
-        _ => Bound::Tcp(socket.into()),
+    let bound = match address {
+        ListenAddress::Unix(_) => Bound::Unix(socket.into()),
+        ListenAddress::Tcp(_) => Bound::Tcp(socket.into()),
     };
     Ok(Some((bound, origin)))
 }
 
-/// The path of a predecessor's admin listener that the configuration does not name any more.
-pub fn abandoned(listen: &AdminListen, handed_over: Option<&Socket>) -> Option<PathBuf> {
-    let socket = handed_over.filter(|socket| !is_at(listen, socket))?;
-    socket.local_addr().ok()?.as_pathname().map(Path::to_owned)
-}
-
-/// Binds an admin listener for a process that handed its own over: at the same address with a port that the kernel chooses, or
-/// as a socket file with the same name and this process's id appended. `None` if `admin.listen` is off. Fails as bind does.
-pub fn bind_beside(listen: &AdminListen) -> io::Result<Option<(Bound, Option<SocketFile>)>> {
-    match listen {
-        AdminListen::Off => Ok(None),
-        AdminListen::Tcp(address) => {
-            Ok(Some((Bound::Tcp(bind_tcp(SocketAddr::new(address.ip(), 0))?), None)))
-        }
-        AdminListen::Unix(path) => {
+/// Binds a listener for a process that handed its own over: at the same address with a port that the kernel chooses, or as a
+/// socket file with the same name and this process's id appended. Fails as bind does.
+pub fn bind_beside(address: &ListenAddress) -> io::Result<(Bound, Option<SocketFile>)> {
+    match address {
+        ListenAddress::Tcp(address) => Ok((Bound::Tcp(bind_tcp(SocketAddr::new(address.ip(), 0))?), None)),
+        ListenAddress::Unix(path) => {
             let mut name = path.clone().into_os_string();
             name.push(format!(".{}", std::process::id()));
             let path = PathBuf::from(name);
             let bound = Bound::Unix(bind_unix(&path)?);
-            Ok(Some((bound, Some(SocketFile::at(path)))))
+            Ok((bound, Some(SocketFile::at(path))))
         }
     }
 }
 
-/// Whether a socket listens at the configured address or path.
-fn is_at(listen: &AdminListen, socket: &Socket) -> bool {
+/// Whether a socket listens at an address.
+fn is_at(address: &ListenAddress, socket: &Socket) -> bool {
     let Ok(local) = socket.local_addr() else { return false };
-    let same = match listen {
-        AdminListen::Off => false,
-        AdminListen::Tcp(address) => local.as_socket().is_some_and(|local| is_meant(*address, local)),
-        AdminListen::Unix(path) => local.as_pathname() == Some(path),
+    let same = match address {
+        ListenAddress::Tcp(address) => local.as_socket().is_some_and(|local| is_meant(*address, local)),
+        ListenAddress::Unix(path) => local.as_pathname() == Some(path),
     };
     same && socket.is_listener().unwrap_or(false)
 }
 
-/// Prepares to serve `bound` on the control thread's runtime. It answers from the moment at which the handle's `start` is sent.
-/// Fails if the socket can't be copied.
-pub fn prepare(
-    (bound, origin): (Bound, Origin),
-    state: Arc<ProcessState>,
-    control: &Handle,
-) -> io::Result<AdminHandle> {
+/// Prepares to serve a listener on the control thread's runtime. It answers from the moment at which the handle's `start` is
+/// sent. Fails if the socket can't be copied.
+pub fn prepare(taken: Taken, state: Arc<ProcessState>, control: &Handle) -> io::Result<AdminHandle> {
+    let Taken { kind, address, bound, origin } = taken;
     let socket = bound.descriptor().try_clone_to_owned()?;
-    let path = match &bound {
-        Bound::Unix(listener) => listener.local_addr()?.as_pathname().map(Path::to_owned),
-        Bound::Tcp(_) => None,
-    };
     let (start, started) = oneshot::channel();
     let (exit, exited) = oneshot::channel();
     let (finish, finished) = sync_channel(0);
     control.spawn(async move {
         if started.await.is_ok() {
-            serve_until_exit(bound, state, exited, finish).await;
+            serve_until_exit(kind, bound, state, exited, finish).await;
         }
     });
-    Ok(AdminHandle { socket, origin, path, start: Some(start), exit, finished })
+    Ok(AdminHandle { address, socket, origin, start: Some(start), exit, finished })
 }
 
 /// Serves until `exited` arrives. After a hand-over it serves the other listener for as long as the process lives. `finish` is
 /// dropped when the last connection of the first listener is closed.
 async fn serve_until_exit(
+    kind: Kind,
     bound: Bound,
     state: Arc<ProcessState>,
     exited: oneshot::Receiver<AdminExit>,
     finish: SyncSender<()>,
 ) {
     let ((close, closed), (end, ended)) = (oneshot::channel(), oneshot::channel());
-    let first = serve(bound, state.clone(), closed, ended);
+    let first = serve(kind, bound, state.clone(), closed, ended);
     tokio::spawn(async move {
         if let Err(error) = first.await {
-            tracing::error!("the admin listener failed: {error}");
+            tracing::error!("the {} listener failed: {error}", kind.word());
         }
         drop(finish);
     });
@@ -206,8 +202,8 @@ async fn serve_until_exit(
         // dropping a sender closes or ends the listener, so both live as long as it
         let (_close, closed) = oneshot::channel();
         let (_end, ended) = oneshot::channel();
-        if let Err(error) = serve(other, state, closed, ended).await {
-            tracing::error!("the admin listener failed: {error}");
+        if let Err(error) = serve(kind, other, state, closed, ended).await {
+            tracing::error!("the {} listener failed: {error}", kind.word());
         }
     }
 }
@@ -216,6 +212,7 @@ async fn serve_until_exit(
 /// requests that have arrived are still answered, and then it returns. Fails if the socket can't be used. Call it on the control
 /// thread's runtime.
 pub(crate) async fn serve(
+    kind: Kind,
     bound: Bound,
     state: Arc<ProcessState>,
     close: Closed,
@@ -226,15 +223,19 @@ pub(crate) async fn serve(
     match bound {
         Bound::Tcp(listener) => {
             let address = listener.local_addr()?;
-            tracing::info!("admin page on http://{address}/");
+            tracing::info!("{} listener on http://{address}/", kind.word());
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let listener = ClosableListener::new(listener, close, connections);
-            axum::serve(listener, router(state, Some(address))).with_graceful_shutdown(end).await
+            let router = router(Guard::new(state, kind, Some(address)));
+            axum::serve(listener, router).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {
+            if let Some(path) = listener.local_addr()?.as_pathname() {
+                tracing::info!("{} listener on unix:{}", kind.word(), path.display());
+            }
             let listener = tokio::net::UnixListener::from_std(listener)?;
             let listener = ClosableListener::new(listener, close, connections);
-            axum::serve(listener, router(state, None)).with_graceful_shutdown(end).await
+            axum::serve(listener, router(Guard::new(state, kind, None))).with_graceful_shutdown(end).await
         }
     }
 }

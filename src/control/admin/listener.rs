@@ -1,58 +1,109 @@
-//! The socket of the admin listener: bound to a TCP address or a socket file, and closed at a given moment.
+//! The socket of a listener for operators: bound to a TCP address or a socket file, and closed at a given moment.
 
 use crate::config::AdminListen;
 use crate::control::admin::connections::{BoundedIo, Connections};
 use futures_util::future::{Either, select};
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::sync::oneshot;
 
-/// A bound admin listener that does not accept connections yet.
+/// Which of the two listeners for operators it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `[monitoring]`: it only shows.
+    Monitoring,
+    /// `[admin]`: it also changes something.
+    Admin,
+}
+
+/// Where a listener for operators is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    /// The path of a socket file.
+    Unix(PathBuf),
+}
+
+/// The folder of the admin socket if systemd names no other one.
+const RUNTIME_FOLDER: &str = "/run/tidegate";
+
+impl ListenAddress {
+    /// The address that `admin.listen` means; `None` if it is off. `auto` is a socket file in the first folder of
+    /// `$RUNTIME_DIRECTORY`, or in `/run/tidegate`.
+    pub fn of_admin(listen: &AdminListen) -> Option<Self> {
+        match listen {
+            AdminListen::Off => None,
+            AdminListen::Tcp(address) => Some(Self::Tcp(*address)),
+            AdminListen::Unix(path) => Some(Self::Unix(path.clone())),
+            AdminListen::Auto => {
+                let folders = std::env::var("RUNTIME_DIRECTORY").unwrap_or_default();
+                let folder = folders.split(':').next().filter(|folder| folder.starts_with('/'));
+                Some(Self::Unix(Path::new(folder.unwrap_or(RUNTIME_FOLDER)).join("admin.sock")))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A bound listener for operators that does not accept connections yet.
 #[derive(Debug)]
 pub enum Bound {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// Binds the admin listener of `admin.listen`; `None` if that is off. The error is a whole sentence with the next step.
-pub fn bind(listen: &AdminListen) -> Result<Option<Bound>, String> {
-    match listen {
-        AdminListen::Off => Ok(None),
-        AdminListen::Tcp(address) => {
-            bind_tcp(*address).map(|listener| Some(Bound::Tcp(listener))).map_err(|error| {
-                let next = next_step(listen, &error);
-                format!("can't open the admin listener {address} ({error}); {next}")
-            })
-        }
-        AdminListen::Unix(path) => {
-            bind_unix(path).map(|listener| Some(Bound::Unix(listener))).map_err(|error| {
-                let (path, next) = (path.display(), next_step(listen, &error));
-                format!("can't open the admin listener unix:{path} ({error}); {next}")
-            })
+/// Binds a listener for operators. The error is a whole sentence with the next step.
+pub fn bind(kind: Kind, address: &ListenAddress) -> Result<Bound, String> {
+    let bound = match address {
+        ListenAddress::Tcp(address) => bind_tcp(*address).map(Bound::Tcp),
+        ListenAddress::Unix(path) => bind_unix(path).map(Bound::Unix),
+    };
+    bound.map_err(|error| {
+        let next = next_step(kind, address, &error);
+        format!("can't open the {} listener {address} ({error}); {next}", kind.word())
+    })
+}
+
+impl Kind {
+    /// The table of the configuration, without brackets.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Monitoring => "monitoring",
+            Self::Admin => "admin",
         }
     }
 }
 
-/// What to do about an admin listener that can't be had.
-fn next_step(listen: &AdminListen, error: &io::Error) -> &'static str {
-    match (error.kind(), listen) {
-        (io::ErrorKind::PermissionDenied, AdminListen::Unix(_)) => {
-            "let tidegate's user write to its folder, or choose another one in [admin].listen"
+/// What to do about a listener that can't be had.
+fn next_step(kind: Kind, address: &ListenAddress, error: &io::Error) -> String {
+    let or_another = format!("choose another one in [{}].listen", kind.word());
+    match (error.kind(), address) {
+        (io::ErrorKind::PermissionDenied, ListenAddress::Unix(_)) => {
+            format!("let tidegate's user write to its folder, or {or_another}")
         }
-        (io::ErrorKind::NotFound, AdminListen::Unix(_)) => {
-            "make its folder, or choose another one in [admin].listen"
-        }
+        (io::ErrorKind::NotFound, ListenAddress::Unix(_)) => format!(
+            "make its folder (RuntimeDirectory=tidegate in the unit, or `install -d -m 0750 FOLDER`), or {or_another}"
+        ),
         (io::ErrorKind::PermissionDenied, _) => {
-            "a rule of this system forbids it (a low port, SELinux, the unit): choose another one in [admin].listen"
+            format!("a rule of this system forbids it (a low port, SELinux, the unit): {or_another}")
         }
         (io::ErrorKind::AddrNotAvailable, _) => {
-            "this machine does not have that address: choose another one in [admin].listen"
+            format!("this machine does not have that address: {or_another}")
         }
-        _ => "choose another one in [admin].listen",
+        _ => or_another,
     }
 }
 

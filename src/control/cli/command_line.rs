@@ -1,16 +1,12 @@
-//! The command line: `run`, `check`, the commands for a running gateway, and what packagers need.
+//! The command line: which commands and options there are, and which code does each.
 
-use crate::config::{self, AdminListen, Problem};
 use crate::control::cli::output::print;
-use crate::control::cli::{reload, sessions, status};
-use crate::control::exit::{self, CONFIG, ExitError, USAGE};
-use crate::control::start::load::{self, Carried, Failure, Loaded};
-use crate::control::stream_manager::dns::{self, Unresolved};
-use crate::proto::admission::{AdmissionRules, admit_configured};
+use crate::control::cli::target::{CONFIG_FILE, Target, TargetOptions};
+use crate::control::cli::{check, doctor, manual, reload, sessions, status};
+use crate::control::exit::USAGE;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// TLS gateway for Red5 Pro clusters: clients connect by TLS, nodes are dialled without it
@@ -35,16 +31,27 @@ enum Command {
         /// Print the configuration with all defaults and with masked secrets
         #[arg(long)]
         effective: bool,
+        /// Check as this user, whose rights to files then count; only root may
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Look at this machine and at what the configuration needs of it, and say what to do about each finding
+    Doctor {
+        #[command(flatten)]
+        file: File,
+        /// Print JSON for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Show the state of the running gateway: phase, sessions, workers, certificates
     Status {
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// List the sessions of the running gateway
     Sessions {
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// End one session of the running gateway; a WebSocket gets a Close
     Kick {
@@ -52,48 +59,36 @@ enum Command {
         #[arg(value_parser = sessions::session_id)]
         id: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// Tell the running gateway to close its sessions one after the other and to exit; does not wait for that
     Drain {
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// Tell the running gateway to read its configuration and certificates again; waits for the result
     Reload {
         #[command(flatten)]
-        target: Target,
+        target: TargetOptions,
     },
     /// Print the completion script for a shell
-    Completions { shell: clap_complete::Shell },
-    /// Print the manual page
-    Man,
+    Completions {
+        /// The shell that reads the script
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page, in the form that man reads
+    Man {
+        /// The command whose page is printed; without one it is the page of tidegate itself
+        #[arg(value_name = "COMMAND")]
+        of: Option<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
 struct File {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     config: PathBuf,
-}
-
-/// Which running gateway, and in which form its answer is printed.
-#[derive(Debug, clap::Args)]
-struct Target {
-    /// The gateway's admin listener: ADDRESS:PORT or unix:/PATH
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_address)]
-    admin: AdminListen,
-    /// Print JSON for scripts
-    #[arg(long)]
-    json: bool,
-}
-
-/// Reads the value of `--admin`.
-fn admin_address(text: &str) -> Result<AdminListen, String> {
-    match config::admin_address(text)? {
-        AdminListen::Off => Err("expected an address with its port, or unix:/PATH".to_owned()),
-        address => Ok(address),
-    }
 }
 
 /// What is left to do after the command line was read.
@@ -113,24 +108,29 @@ pub fn main() -> Action {
     };
     let done = match arguments.command {
         Command::Run { file } => return Action::Run(file.config),
-        Command::Check { file, effective } => check(&file.config, effective),
-        Command::Status { target } => status::show(&target.admin, target.json),
-        Command::Sessions { target } => sessions::sessions(&target.admin, target.json),
-        Command::Kick { id, target } => sessions::kick(&target.admin, &id, target.json),
-        Command::Drain { target } => sessions::drain(&target.admin, target.json),
-        Command::Reload { target } => reload::reload(&target.admin, target.json),
+        Command::Check { file, effective, user } => check::check(&file.config, effective, user.as_deref()),
+        Command::Doctor { file, json } => doctor::doctor(&file.config, json),
+        Command::Status { target } => {
+            Target::find(&target).and_then(|found| status::show(&found, target.json))
+        }
+        Command::Sessions { target } => {
+            Target::find(&target).and_then(|found| sessions::sessions(&found, target.json))
+        }
+        Command::Kick { id, target } => {
+            Target::find(&target).and_then(|found| sessions::kick(&found, &id, target.json))
+        }
+        Command::Drain { target } => {
+            Target::find(&target).and_then(|found| sessions::drain(&found, target.json))
+        }
+        Command::Reload { target } => {
+            Target::find(&target).and_then(|found| reload::reload(&found, target.json))
+        }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut text);
             print(&text)
         }
-        Command::Man => {
-            let mut text = Vec::new();
-            match clap_mangen::Man::new(Arguments::command()).render(&mut text) {
-                Ok(()) => print(&text),
-                Err(error) => Err(ExitError::os(format!("can't write the manual page ({error})"))),
-            }
-        }
+        Command::Man { of } => manual::print_page(Arguments::command(), of.as_deref()),
     };
     Action::Exit(match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,72 +147,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Loads the configuration at `path` and prints what it serves, or with `effective` all values. Warnings go to stderr. Fails with
-/// exit code 78 for a configuration with problems, and 71 for one that can't be read.
-fn check(path: &Path, effective: bool) -> Result<(), ExitError> {
-    let loaded = load::load(path, &Carried::default()).map_err(|failure| {
-        let error = exit::failure(path, &failure);
-        // `run` ends with another code if only files are missing; for `check` that is a wrong configuration too
-        if matches!(failure, Failure::Problems { .. }) { ExitError { code: CONFIG, ..error } } else { error }
-    })?;
-    let mut warnings: Vec<_> = loaded.warnings.iter().cloned().chain(name_warnings(&loaded)).collect();
-    warnings.sort_by_key(|warning| warning.line);
-    for warning in &warnings {
-        eprintln!("{}:{}: warning: {warning}", path.display(), warning.line);
-    }
-    if effective {
-        return print(config::to_toml(&loaded.written).as_bytes());
-    }
-    let mut names = loaded.facts().into_iter().flat_map(|facts| facts.names).collect::<Vec<_>>();
-    // those without a certificate yet
-    names.extend(loaded.config.acme.names.iter().cloned());
-    let mut seen = HashSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    let listen = loaded.config.gateway.listen.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let (names, listen) = (names.join(", "), listen.join(", "));
-    let result = match warnings.len() {
-        0 => "good".to_owned(),
-        1 => "can start, with the warning above".to_owned(),
-        count => format!("can start, with the {count} warnings above"),
-    };
-    print(format!("{}: {result}: serves {names} on {listen}\n", path.display()).as_bytes())
-}
-
-/// A warning for each configured name that does not resolve now, or only to addresses that are never dialled. It may resolve
-/// otherwise later, so a start does not depend on it.
-fn name_warnings(loaded: &Loaded) -> Vec<Problem> {
-    let config = &loaded.config;
-    let origins = &config.origins;
-    let resolved = dns::resolve(config);
-    // a node name is an entry of a list, which may have a line of its own
-    let key = |key: &str, name: &str| {
-        let index = origins.names.iter().position(|node| key == dns::NODES_KEY && node == name);
-        index.map_or_else(|| key.to_owned(), |index| format!("{key}.{index}"))
-    };
-    let mut warnings = Vec::new();
-    for Unresolved { key: table, name, error } in &resolved.unresolved {
-        let found = format!("{name}, which does not resolve now ({error})");
-        warnings.push(loaded.problem(&key(table, name), found, "a name that DNS knows".to_owned()));
-    }
-    let rules = AdmissionRules {
-        networks: origins.networks.clone(),
-        learned: origins.learned,
-        strict: origins.strict,
-        own: resolved.self_addresses,
-        port: origins.port,
-    };
-    for (name, addresses) in &resolved.names {
-        let denied = addresses.iter().all(|address| admit_configured(&rules, *address).is_err());
-        if let (true, Some(address)) = (denied, addresses.first()) {
-            let found = format!("{name}, which resolves to {address}, and that is never dialled");
-            let expected =
-                "a name of a node (an address of this machine has to be an entry of origins.networks too)";
-            warnings.push(loaded.problem(&key(dns::NODES_KEY, name), found, expected.to_owned()));
-        }
-    }
-    warnings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,5 +154,15 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page_with_text() {
+        let mut commands = Arguments::command();
+        commands.build();
+        let names =
+            commands.get_subcommands().map(|command| command.get_name()).filter(|name| *name != "help");
+        let without: Vec<_> = names.filter(|name| manual::page(name).is_none()).collect();
+        assert_eq!(without, [""; 0], "write their pages in src/control/cli/manual/pages.rs");
     }
 }

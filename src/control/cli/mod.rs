@@ -1,8 +1,13 @@
-//! The command line, and the commands that talk to a running gateway through its admin listener.
+//! The command line, and the commands that talk to a running gateway through its listeners for operators.
 
+pub mod check;
 pub mod client;
 pub mod command_line;
+pub mod doctor;
+pub mod manual;
 pub mod output;
 pub mod reload;
 pub mod sessions;
 pub mod status;
+pub mod target;
+pub mod user;

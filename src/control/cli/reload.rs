@@ -1,8 +1,8 @@
 //! `tidegate reload`: the running gateway reads its configuration and certificates again; the command prints the result.
 
-use crate::config::AdminListen;
 use crate::control::cli::client::{self, Method};
 use crate::control::cli::output::print;
+use crate::control::cli::target::Target;
 use crate::control::exit::{CONFIG, ExitError};
 use hyper::StatusCode;
 use serde_json::Value;
@@ -13,9 +13,13 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reloads and prints the result. Fails unless a newer revision is served: exit code 78 for a configuration with problems, 71
 /// otherwise.
-pub(crate) fn reload(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
-    let (status, body) = client::send(admin, Method::POST, "/api/reload", RELOAD_TIMEOUT)?;
-    let answer = client::json(admin, &body)?;
+pub(crate) fn reload(target: &Target, json: bool) -> Result<(), ExitError> {
+    let (status, body) = client::send(target, Method::POST, "/api/reload", RELOAD_TIMEOUT)?;
+    if !matches!(status, StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::SERVICE_UNAVAILABLE)
+    {
+        return Err(client::refused(status, &body));
+    }
+    let answer = client::json(&body)?;
     if json {
         print(&[&body[..], b"\n"].concat())?;
     }

@@ -1,19 +1,19 @@
 //! `tidegate sessions`, `kick` and `drain`: requests of an operator to the running gateway.
 
-use crate::config::AdminListen;
 use crate::control::cli::client::{self, Method};
 use crate::control::cli::output::print;
+use crate::control::cli::target::Target;
 use crate::control::exit::ExitError;
 use crate::shared::session_id::{InvalidSessionId, SessionId};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Prints every session, as a table or as JSON. Reads the list page by page.
-pub(crate) fn sessions(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
+pub(crate) fn sessions(target: &Target, json: bool) -> Result<(), ExitError> {
     let mut all = Vec::new();
     let mut path = "/api/sessions".to_owned();
     loop {
-        let mut page = client::json(admin, &client::request(admin, Method::GET, &path)?)?;
+        let mut page = client::json(&client::request(target, Method::GET, &path)?)?;
         if let Value::Array(sessions) = page["sessions"].take() {
             all.extend(sessions);
         }
@@ -30,18 +30,18 @@ pub(crate) fn sessions(admin: &AdminListen, json: bool) -> Result<(), ExitError>
 }
 
 /// Ends one session: a WebSocket by a Close on both legs, another connection after its answer.
-pub(crate) fn kick(admin: &AdminListen, id: &str, json: bool) -> Result<(), ExitError> {
-    let answer = client::request(admin, Method::DELETE, &format!("/api/sessions/{id}"))?;
+pub(crate) fn kick(target: &Target, id: &str, json: bool) -> Result<(), ExitError> {
+    let answer = client::request(target, Method::DELETE, &format!("/api/sessions/{id}"))?;
     if json { print(&[&answer[..], b"\n"].concat()) } else { print(format!("kicked {id}\n").as_bytes()) }
 }
 
 /// Begins a drain and prints how many sessions it has to end. Does not wait for its end.
-pub(crate) fn drain(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
-    let answer = client::request(admin, Method::POST, "/api/drain")?;
+pub(crate) fn drain(target: &Target, json: bool) -> Result<(), ExitError> {
+    let answer = client::request(target, Method::POST, "/api/drain")?;
     if json {
         return print(&[&answer[..], b"\n"].concat());
     }
-    let drain = client::json(admin, &answer)?;
+    let drain = client::json(&answer)?;
     let (sessions, window) = (&drain["sessions"], &drain["window_seconds"]);
     print(format!("draining: {sessions} sessions, for at most {window} s\n").as_bytes())
 }

@@ -1,20 +1,20 @@
 //! `tidegate status`: the state of the running gateway.
 
-use crate::config::AdminListen;
 use crate::control::cli::client::{self, Method};
 use crate::control::cli::output::print;
+use crate::control::cli::target::Target;
 use crate::control::exit::ExitError;
 use crate::control::start::certs;
 use serde_json::Value;
 use std::fmt::Write;
 
 /// Prints the state of the gateway, as lines or as JSON. Fails if no gateway answers.
-pub fn show(admin: &AdminListen, json: bool) -> Result<(), ExitError> {
-    let answer = client::request(admin, Method::GET, "/api/status")?;
+pub(crate) fn show(target: &Target, json: bool) -> Result<(), ExitError> {
+    let answer = client::request(target, Method::GET, "/api/status")?;
     if json {
         print(&[&answer[..], b"\n"].concat())
     } else {
-        print(lines(&client::json(admin, &answer)?).as_bytes())
+        print(lines(&client::json(&answer)?).as_bytes())
     }
 }
 
@@ -83,7 +83,8 @@ fn certificate_state(certificate: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::admin::{lifecycle, listener};
+    use crate::control::admin::lifecycle;
+    use crate::control::admin::listener::{Bound, Kind, ListenAddress, bind_tcp};
     use crate::control::process::state::{Phase, ProcessState};
     use crate::control::start::certs::Facts;
     use std::sync::Arc;
@@ -92,21 +93,21 @@ mod tests {
     const CONFIG: &str =
         "stream_manager.url = \"http://10.0.0.2\"\ntls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
 
-    /// Serves the admin listener on a thread of its own, as the control thread does.
-    fn serve(state: Arc<ProcessState>) -> AdminListen {
-        let tcp = listener::bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
+    /// Serves the monitoring listener on a thread of its own, as the control thread does.
+    fn serve(state: Arc<ProcessState>) -> Target {
+        let tcp = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = tcp.local_addr().expect("bound");
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
             let ((_close, closed), (_end, ended)) = (oneshot::channel(), oneshot::channel());
-            let served = lifecycle::serve(listener::Bound::Tcp(tcp), state, closed, ended);
+            let served = lifecycle::serve(Kind::Monitoring, Bound::Tcp(tcp), state, closed, ended);
             runtime.expect("a runtime").block_on(served)
         });
-        AdminListen::Tcp(address)
+        Target::at(ListenAddress::Tcp(address))
     }
 
     #[test]
-    fn the_command_prints_what_the_admin_listener_answers() {
+    fn the_command_prints_what_the_listener_answers() {
         let names = vec!["a.example".to_owned()];
         let facts =
             Facts { chain: "c.pem".into(), names, not_before: 0, not_after: 4_000_000_000, by_acme: false };

@@ -9,13 +9,16 @@ use crate::control::process::reload_report::{ReloadReport, ReloadRequest};
 use crate::control::process::worker_query::WorkerQueries;
 use crate::control::signals::ControlEvent;
 use crate::control::start::certs::{Challenges, Facts};
+use crate::control::stream_manager::health::Managers;
 use crate::metrics::WorkerMetrics;
+use crate::metrics::nodes::NodeRow;
+use crate::proto::millis::millis;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The phases of a process. It only goes forward through them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +34,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 4] = [Self::Starting, Self::Serving, Self::Draining, Self::Stopped];
+    /// All phases, in their order.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Serving, Self::Draining, Self::Stopped];
 
     /// The phase as one lower-case word, for pages and logs.
     pub const fn word(self) -> &'static str {
@@ -79,6 +83,20 @@ impl SuccessorCell {
 /// Counts the answers of the stream manager that are stored now.
 pub type StoredAnswers = Box<dyn Fn() -> u64 + Send + Sync>;
 
+/// What the gateway counts outside of its workers, for `/metrics`.
+#[derive(Debug, Clone, Default)]
+pub struct GatewayCounts {
+    /// The nodes.
+    pub nodes: Vec<NodeRow>,
+    /// Sessions that count against `limits.sessions`.
+    pub sessions: usize,
+    /// Pending handshakes, which count against `limits.handshakes`.
+    pub handshakes: usize,
+}
+
+/// Reads what the gateway counts outside of its workers.
+pub type ReadGatewayCounts = Box<dyn Fn() -> GatewayCounts + Send + Sync>;
+
 /// The state of the process that several of its threads use.
 pub struct ProcessState {
     served: ArcSwap<Served>,
@@ -97,6 +115,8 @@ pub struct ProcessState {
     pub listening: Vec<SocketAddr>,
     /// Set when the workers are started.
     pub stored_answers: OnceLock<StoredAnswers>,
+    /// Set when the workers are started.
+    pub gateway_counts: OnceLock<ReadGatewayCounts>,
     /// Set when the workers run.
     pub worker_queries: OnceLock<WorkerQueries>,
     /// Sends events to the supervisor. Set once, by `control::run`.
@@ -106,6 +126,10 @@ pub struct ProcessState {
     /// The report of the last attempt to serve a newer revision. Empty while there was none, and again after a certificate
     /// that could not be used has recovered.
     pub last_reload: ArcSwapOption<ReloadReport>,
+    /// Whether the stream managers answer.
+    pub(crate) managers: Arc<Managers>,
+    /// When a configuration or certificates were loaded successfully last, in milliseconds since 1970.
+    loaded_at: AtomicU64,
     /// Connections to the admin listener that the gateway ended.
     pub admin_cuts: Arc<AdminCuts>,
     /// Answers to challenges of a CA. Every revision's TLS settings hold the same ones; `control::run` sets it before anything is
@@ -150,10 +174,13 @@ impl ProcessState {
             driver_name: OnceLock::new(),
             listening,
             stored_answers: OnceLock::new(),
+            gateway_counts: OnceLock::new(),
             worker_queries: OnceLock::new(),
             events: OnceLock::new(),
             reload_requests: OnceLock::new(),
             last_reload: ArcSwapOption::empty(),
+            managers: Arc::default(),
+            loaded_at: AtomicU64::new(unix_millis(SystemTime::now())),
             admin_cuts: Arc::default(),
             challenges: Arc::default(),
             acme: AcmeStatus::default(),
@@ -168,6 +195,19 @@ impl ProcessState {
     /// Records what is served from now on. Only the reloader calls it.
     pub fn set_served(&self, served: Served) {
         self.served.store(Arc::new(served));
+    }
+
+    /// Records the result of an attempt to serve a newer revision.
+    pub fn set_last_reload(&self, report: Arc<ReloadReport>) {
+        if report.outcome.is_ok() {
+            self.loaded_at.store(unix_millis(report.at), Ordering::Relaxed);
+        }
+        self.last_reload.store(Some(report));
+    }
+
+    /// When a configuration or certificates were loaded successfully last, in seconds since 1970; at first, that is the start.
+    pub fn loaded_at(&self) -> f64 {
+        self.loaded_at.load(Ordering::Relaxed) as f64 / 1e3
     }
 
     /// Passes a request on to the reloader. It is lost with a warning while there is no reloader: before the workers run,
@@ -207,6 +247,10 @@ impl ProcessState {
     pub fn driver(&self) -> &'static str {
         self.driver_name.get().copied().unwrap_or("none")
     }
+}
+
+fn unix_millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
 impl std::fmt::Debug for ProcessState {

@@ -3,9 +3,9 @@
 //! Each worker replies for its own sessions, one page at a time, so that no query stops a core for long.
 
 use crate::shared::gateway::Gateway;
+use crate::shared::record::archive::Archived;
 use crate::shared::session_id::SessionId;
-use crate::worker::SessionSnapshot;
-use crate::worker::{Command, Mailbox};
+use crate::worker::{Command, EndedWhip, Found, Mailbox, Page, PageQuery, SessionFilter, SessionSnapshot};
 use futures_channel::mpsc::{UnboundedSender, unbounded};
 use futures_util::StreamExt;
 use std::sync::Arc;
@@ -23,6 +23,20 @@ pub struct WorkerQueries {
     gateway: Arc<Gateway>,
 }
 
+/// How long a node may take to answer the DELETE of a WHIP session that an operator ends. It goes on behind that.
+const NODE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What became of the order to end a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kicked {
+    /// There is no such session.
+    Unknown,
+    /// It gets a Close.
+    Closed,
+    /// It is a WHIP session, which was deleted at its node, with this status if the node has answered.
+    Deleted(Option<u16>),
+}
+
 /// A worker did not reply within 2 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerTimeout;
@@ -33,23 +47,72 @@ impl WorkerQueries {
         Self { mailboxes, gateway }
     }
 
-    /// The first sessions of all workers whose ids follow `after`, ordered by id: at most `limit`, and at most [`PAGE_MAX`].
-    pub async fn sessions(
-        &self,
-        after: Option<SessionId>,
-        limit: usize,
-    ) -> Result<Vec<SessionSnapshot>, WorkerTimeout> {
-        let limit = limit.min(PAGE_MAX);
-        let pages = self.query(|reply| Command::List { after, limit, reply }).await?;
-        let mut rows: Vec<SessionSnapshot> = pages.into_iter().flatten().collect();
+    /// The first sessions of all workers, and WHIP sessions, that the query accepts, ordered by id: at most [`PAGE_MAX`].
+    pub async fn sessions(&self, query: PageQuery) -> Result<Page, WorkerTimeout> {
+        let limit = query.limit.min(PAGE_MAX);
+        let query = PageQuery { limit, ..query };
+        let mut pages = self.query(|reply| Command::List { query: query.clone(), reply }).await?;
+        pages.push(self.whip_page(&query));
+        // what lies behind the first end of a worker's part may be incomplete
+        let mut seen_to = pages.iter().filter_map(|page| page.seen_to).min();
+        let mut rows: Vec<SessionSnapshot> = pages.into_iter().flat_map(|page| page.rows).collect();
+        rows.retain(|row| seen_to.is_none_or(|seen_to| row.id <= seen_to));
         rows.sort_unstable_by_key(|row| row.id);
-        rows.truncate(limit);
-        Ok(rows)
+        if rows.len() > limit {
+            rows.truncate(limit);
+            seen_to = rows.last().map(|row| row.id);
+        }
+        Ok(Page { rows, seen_to })
     }
 
-    /// Ends one session in an orderly way. Returns whether it existed.
-    pub async fn kick(&self, id: SessionId) -> Result<bool, WorkerTimeout> {
-        Ok(self.query(|reply| Command::Kick { id, reply }).await?.contains(&true))
+    /// The part of a list that WHIP and WHEP sessions have.
+    fn whip_page(&self, query: &PageQuery) -> Page {
+        let mut above = self.gateway.whip_sessions.above(query.after);
+        above.sort_unstable_by_key(|(session, _)| session.id);
+        let rows = above
+            .iter()
+            .filter_map(|(session, newest)| SessionSnapshot::of_whip(session, *newest, &query.filter));
+        let rows: Vec<_> = rows.take(query.limit).collect();
+        let seen_to = rows.last().filter(|_| rows.len() == query.limit).map(|row| row.id);
+        Page { rows, seen_to }
+    }
+
+    /// What is known of a session that is open, or is one of the last tens of thousands that have ended.
+    pub async fn find(&self, id: SessionId) -> Result<Option<Found>, WorkerTimeout> {
+        if let Some(session) = self.gateway.whip_sessions.by_id(id) {
+            let any = SessionFilter::default();
+            let archived = Archived { id, began: session.began(), record: session.record().clone() };
+            return Ok(Some(Found { archived, open: SessionSnapshot::of_whip(&session, true, &any) }));
+        }
+        Ok(self.query(|reply| Command::Find { id, reply }).await?.pop())
+    }
+
+    /// Sessions that have ended, the last ones first: at most `limit`, and at most [`PAGE_MAX`].
+    pub async fn ended(&self, filter: SessionFilter, limit: usize) -> Result<Vec<Archived>, WorkerTimeout> {
+        let limit = limit.min(PAGE_MAX);
+        let command = |reply| Command::Ended { filter: filter.clone(), limit, reply };
+        let mut all: Vec<_> = self.query(command).await?.into_iter().flatten().collect();
+        all.sort_by_key(|archived| std::cmp::Reverse(archived.ended()));
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// Ends one session in an orderly way.
+    pub async fn kick(&self, id: SessionId) -> Result<Kicked, WorkerTimeout> {
+        if self.query(|reply| Command::Kick { id, reply }).await?.contains(&true) {
+            return Ok(Kicked::Closed);
+        }
+        let session = self.gateway.whip_sessions.by_id(id);
+        let Some(session) = session.filter(|session| self.gateway.whip_sessions.forget(session)) else {
+            return Ok(Kicked::Unknown);
+        };
+        let worker = usize::try_from(id.0).unwrap_or_default() % self.mailboxes.len().max(1);
+        let (reply, mut replies) = unbounded();
+        if let Some(mailbox) = self.mailboxes.get(worker) {
+            mailbox.send(Command::EndWhip { session: EndedWhip(session), reply });
+        }
+        let status = tokio::time::timeout(NODE_TIMEOUT, replies.next()).await;
+        Ok(Kicked::Deleted(status.ok().flatten().flatten()))
     }
 
     /// How many WHIP and WHEP sessions are remembered, in this order.

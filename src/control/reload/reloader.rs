@@ -106,7 +106,7 @@ impl Reloader {
 
     fn record(&self, by: &'static str, outcome: Result<Reloaded, ReloadError>) -> Arc<ReloadReport> {
         let report = Arc::new(ReloadReport { at: SystemTime::now(), by, outcome });
-        self.state.last_reload.store(Some(Arc::clone(&report)));
+        self.state.set_last_reload(Arc::clone(&report));
         report
     }
 

@@ -26,7 +26,8 @@ pub struct Inherited {
     pub sockets: Vec<InheritedSocket>,
     /// systemd certainly keeps some of the sockets too.
     pub kept: bool,
-    pub admin: Option<Socket>,
+    /// The listeners for operators of a predecessor.
+    pub operator_sockets: Vec<Socket>,
     /// The gateway that waits until this process is ready.
     pub predecessor: Option<Predecessor>,
     /// Older gateways that still drained when this process was started.
@@ -80,7 +81,7 @@ fn from_predecessor(note: Note<'_>) -> io::Result<Inherited> {
                 inherited.sockets.push(InheritedSocket { socket: descriptor.into(), own: kind == "own" });
                 inherited.kept |= kind == "unit";
             }
-            ("admin", _) => inherited.admin = Some(descriptor.into()),
+            ("admin", _) => inherited.operator_sockets.push(descriptor.into()),
             ("report", Some(pid)) => {
                 let pipe = ControlPipe::over(descriptor.into())?;
                 inherited.predecessor = Some(Predecessor { pid, pipe, format: note.format });

@@ -6,6 +6,7 @@ use crate::config;
 use crate::config::{AccessLog, Acme, AdminListen, Config, Problem, Reading, Secret};
 use crate::control::start::certs::{self, AcmeNames, Challenges};
 use crate::control::start::host::{self, Ipv6};
+use crate::control::start::secret::{self, Missing};
 use crate::control::start::stored_certs::{self, Stored};
 use rustix::fs::{Access, AtFlags, CWD};
 use rustls::ServerConfig;
@@ -126,9 +127,11 @@ pub fn load(path: &Path, carried: &Carried) -> Result<Loaded, Failure> {
     acme(&written.acme, &mut findings);
     access_log(&written, &mut findings);
     let authorization = authorization(&written, &mut findings);
+    let token = token(&written, &mut findings);
     let mut config = written.clone();
     ipv6(&mut config, &host::ipv6(), &mut findings, &mut warnings);
     warnings.extend(certificate_warnings(&loaded, &findings));
+    warnings.extend(key_warnings(&written, &findings));
     warnings.sort_by_key(|warning| warning.line);
     let all = loaded.iter().chain(stored.iter().flatten()).cloned().collect();
     let tls = certs::server_config(&written.tls, all, AcmeNames::of(&written.acme, &carried.challenges));
@@ -137,6 +140,7 @@ pub fn load(path: &Path, carried: &Carried) -> Result<Loaded, Failure> {
     match tls {
         Ok(tls) if findings.problems.is_empty() => {
             config.stream_manager.authorization = authorization;
+            config.admin.token = token;
             let text = Secret(text);
             Ok(Loaded { written, config, certificates: loaded, stored, tls, roots, warnings, text })
         }
@@ -176,8 +180,14 @@ fn ipv6(config: &mut Config, found: &Ipv6, findings: &mut Findings<'_>, warnings
                     findings.add(key, format!("{address}, {without}"), right.clone(), true);
                 }
             }
-            if let AdminListen::Tcp(address @ SocketAddr::V6(_)) = config.admin.listen {
-                findings.add("admin.listen", format!("{address}, {without}"), right, true);
+            let admin = match config.admin.listen {
+                AdminListen::Tcp(address) => Some(address),
+                _ => None,
+            };
+            for (key, address) in [("monitoring.listen", config.monitoring.listen), ("admin.listen", admin)] {
+                if let Some(address @ SocketAddr::V6(_)) = address {
+                    findings.add(key, format!("{address}, {without}"), right.clone(), true);
+                }
             }
         }
     }
@@ -223,6 +233,20 @@ fn certificate_warnings(certificates: &[certs::Loaded], findings: &Findings<'_>)
         }
     }
     warnings
+}
+
+/// Warnings about keys that other users of this machine may read. A key that can't be read at all is a problem already.
+fn key_warnings(config: &Config, findings: &Findings<'_>) -> Vec<Problem> {
+    if !config::writes(findings.text, "tls.certificates") {
+        return Vec::new();
+    }
+    let warning = |(index, certificate): (usize, &config::Certificate)| {
+        let (path, readers) = (&certificate.key, certs::exposure(&certificate.key)?);
+        let found = format!("{}, which can be read by {readers}", path.display());
+        let expected = format!("a key that only tidegate's user may read ({})", certs::close_key(path));
+        Some(findings.problem(&format!("tls.certificates.{index}.key"), found, expected))
+    };
+    config.tls.certificates.iter().enumerate().filter_map(warning).collect()
 }
 
 /// What is stored for each name. A file that can't be used is a warning: the gateway orders another certificate.
@@ -292,30 +316,30 @@ fn access_log(config: &Config, findings: &mut Findings<'_>) {
     }
 }
 
-/// The value that `env:NAME` or `file:PATH` refers to. A problem never quotes it, because it is a secret.
+/// The value of `stream_manager.authorization`. A problem never quotes it, because it is a secret.
 fn authorization(config: &Config, findings: &mut Findings<'_>) -> Option<Secret> {
-    let Secret(text) = config.stream_manager.authorization.as_ref()?;
     let key = "stream_manager.authorization";
-    let value = if let Some(name) = text.strip_prefix("env:") {
-        std::env::var(name)
-            .map_err(|_| (format!("env:{name}, which is not set"), "a variable that is set", false))
-    } else if let Some(path) = text.strip_prefix("file:") {
-        fs::read_to_string(path).map_err(|error| {
-            (format!("file:{path}, which can't be read ({error})"), certs::readable(&error), true)
-        })
-    } else {
-        Ok(text.clone())
-    };
-    match value {
-        Ok(value) => {
-            let value = value.trim_end_matches(['\r', '\n']);
-            if !value.is_empty() && value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-                return Some(Secret(value.to_owned()));
-            }
-            let right = "one line of printable characters".to_owned();
-            findings.add(key, "a value that no HTTP field can hold".to_owned(), right, false);
+    let value = secret::read(&config.stream_manager.authorization.as_ref()?.0);
+    let value = value.and_then(|value| {
+        if !value.is_empty() && value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Ok(value);
         }
-        Err((found, right, missing)) => findings.add(key, found, right.to_owned(), missing),
-    }
-    None
+        let (found, expected) = ("a value that no HTTP field can hold", "one line of printable characters");
+        Err(Missing { found: found.to_owned(), expected: expected.to_owned(), is_file: false })
+    });
+    found_or_problem(key, value, findings)
+}
+
+/// The value of `admin.token`.
+fn token(config: &Config, findings: &mut Findings<'_>) -> Option<Secret> {
+    found_or_problem("admin.token", secret::read_token(&config.admin.token.as_ref()?.0), findings)
+}
+
+fn found_or_problem(
+    key: &str,
+    value: Result<String, Missing>,
+    findings: &mut Findings<'_>,
+) -> Option<Secret> {
+    let problem = |Missing { found, expected, is_file }| findings.add(key, found, expected, is_file);
+    value.map_err(problem).ok().map(Secret)
 }

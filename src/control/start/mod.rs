@@ -9,4 +9,5 @@ pub mod listeners;
 pub mod load;
 pub mod note;
 pub mod program;
+pub(crate) mod secret;
 pub(crate) mod stored_certs;

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `own=7` | a listening socket that a gateway opened |
 //! | `unit=8` | a listening socket of a socket unit, which systemd keeps as well |
-//! | `admin=5` | the admin listener |
+//! | `admin=5` | a listener for operators: the one of `[monitoring]` or of `[admin]`, which the address tells |
 //! | `report=9:4711` | the control pipe to the predecessor, and the predecessor's process id |
 //! | `past=10:4242` | the control pipe to an older process that still drains, and its process id |
 //!

@@ -80,7 +80,7 @@ impl CircuitBreaker {
     pub(crate) fn on_answer(&self, probe: Option<&str>, now: Instant) {
         let mut state = self.state();
         if state.silent {
-            tracing::info!("the stream manager answers again");
+            tracing::debug!("the stream manager is asked again");
         }
         state.timeouts = 0;
         state.probe_failed = false;
@@ -116,6 +116,11 @@ impl CircuitBreaker {
         Some(known.cloned().map_or(Probe::Unknown, Probe::Answered))
     }
 
+    /// Whether a task asks probes.
+    pub(crate) fn is_probing(&self) -> bool {
+        self.state().probing
+    }
+
     /// A probe that was asked at `asked` ran into its timeout.
     pub(crate) fn on_probe_timeout(&self, probe: &Probe, asked: Instant) {
         let key = if let Probe::Answered(key) = probe { &**key } else { "" };
@@ -143,7 +148,7 @@ impl State {
     fn look(&mut self) {
         if !self.silent && self.timeouts >= TIMEOUTS_MAX && self.probe_failed {
             self.silent = true;
-            tracing::error!(
+            tracing::debug!(
                 "the stream manager is silent: questions fail at once, except one each second, until it answers"
             );
         }

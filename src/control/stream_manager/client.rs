@@ -5,6 +5,9 @@
 
 use crate::config::Config;
 use crate::control::stream_manager::breaker::{CircuitBreaker, PROBE_INTERVAL, Probe};
+use crate::control::stream_manager::fault::Fault;
+use crate::control::stream_manager::health::{ManagerHealth, Managers};
+use crate::metrics::ManagerOutcome;
 use crate::proto::red5::answer::{self, FreshnessRules};
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
@@ -14,7 +17,7 @@ use crate::shared::gateway::Gateway;
 use crate::shared::nodes::ManagerId;
 use crate::shared::questions::Outcome;
 use crate::shared::revision::Revision;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, Response, Uri};
@@ -22,6 +25,8 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
+use std::fmt;
+use std::slice;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -38,6 +43,9 @@ const PROBE_STREAM: &str = "tidegate-probe";
 /// A timer of tokio may end so much too early by another clock.
 const TIMER_PRECISION: Duration = Duration::from_millis(2);
 
+/// Status, fields and body of an answer.
+type Exchanged = (u16, HeaderMap, Bytes);
+
 type Http = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
 /// Asks questions under one revision. A question that began with one manager client also ends with it.
@@ -51,18 +59,16 @@ pub(crate) struct ManagerClient {
     authorization: Option<HeaderValue>,
     freshness: FreshnessRules,
     breaker: CircuitBreaker,
+    health: Arc<ManagerHealth>,
 }
 
 impl ManagerClient {
-    /// Makes the client of `revision`. It stores nodes that it learns in `gateway`.
-    pub(crate) fn new(gateway: Arc<Gateway>, revision: Arc<Revision>) -> Self {
+    /// Makes the client of `revision`. It stores nodes that it learns in `gateway`, and tells `managers` how questions end.
+    pub(crate) fn new(gateway: Arc<Gateway>, revision: Arc<Revision>, managers: &Managers) -> Self {
         let config = &revision.config;
         let manager = &config.stream_manager;
-        let authorization = manager.authorization.as_ref().and_then(|secret| {
-            let mut value = HeaderValue::from_str(&secret.0).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
+        let health = managers.configure(slice::from_ref(&manager.url)).remove(0);
+        let authorization = authorization(config);
         Self {
             http: http_client(config, &revision.roots),
             base: manager.url.to_string(),
@@ -75,6 +81,7 @@ impl ManagerClient {
                 missing: config.answers.missing_ttl,
             },
             breaker: CircuitBreaker::default(),
+            health,
             gateway,
             revision,
         }
@@ -94,7 +101,7 @@ impl ManagerClient {
         let mut outcome = self.ask_once(target, kind, keep, deadline).await;
         // a later one has less time, so that its timeout says nothing about the stream manager
         if matches!(outcome, Err(Refusal::ManagerTimeout))
-            && asked.elapsed() + TIMER_PRECISION >= self.revision.config.stream_manager.timeout
+            && self.had_its_time(asked)
             && self.breaker.on_timeout(target, asked)
         {
             tokio::task::spawn(Self::probe(Arc::downgrade(self)));
@@ -115,6 +122,50 @@ impl ManagerClient {
         outcome
     }
 
+    /// Whether a question that was asked at `asked` had all of `stream_manager.timeout`.
+    fn had_its_time(&self, asked: Instant) -> bool {
+        asked.elapsed() + TIMER_PRECISION >= self.revision.config.stream_manager.timeout
+    }
+
+    /// Reads what was exchanged, and notes how a question ended that was asked at `asked`. `probe`: it was the gateway's own.
+    fn read(
+        &self,
+        exchanged: &Result<Exchanged, Fault>,
+        kind: EventKind,
+        asked: Instant,
+        probe: bool,
+    ) -> answer::Answer {
+        let mut read = answer::Answer::Other;
+        let fault = match exchanged {
+            Err(fault) => Some(fault.clone()),
+            Ok((status, headers, body)) => {
+                let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                read = answer::read(*status, content_type, body);
+                match status {
+                    500.. => Some(Fault::new(ManagerOutcome::ServerError, format_args!("status {status}"))),
+                    // of other questions it is not known what their answers look like
+                    200 if read == answer::Answer::Other && kind != EventKind::Other => {
+                        let found = content_type.unwrap_or("no Content-Type");
+                        Some(Fault::new(ManagerOutcome::Json, format_args!("{found}, {} bytes", body.len())))
+                    }
+                    _ => None,
+                }
+            }
+        };
+        match fault {
+            Some(fault) => self.health.on_fault(fault, asked.elapsed(), probe),
+            None => self.health.on_answer(asked.elapsed()),
+        }
+        read
+    }
+
+    /// Writes what is due in the log, and asks a probe if questions fail and no other task asks one.
+    pub(crate) async fn watch(&self) {
+        if self.health.tick() && !self.breaker.is_probing() {
+            self.ask_probe(&Probe::Unknown).await;
+        }
+    }
+
     async fn ask_once(
         &self,
         target: &str,
@@ -125,21 +176,26 @@ impl ManagerClient {
         // what may be shared shows no credentials and has no effect
         let repeatable = keep != Keep::Never;
         if !self.breaker.allows(target, repeatable, Instant::now()) {
+            self.health.on_not_asked();
             return Err(Refusal::ManagerTimeout);
         }
-        let exchanged = tokio::time::timeout_at(deadline, self.exchange(target, kind)).await;
+        let (uri, began) = (self.uri(target)?, Instant::now());
+        let exchanged = tokio::time::timeout_at(deadline, self.exchange(&uri, kind)).await;
         if let Ok(answered) = &exchanged {
             let probe = (repeatable && answered.is_ok()).then_some(target);
             self.breaker.on_answer(probe, Instant::now());
         }
-        let (status, headers, body) =
-            exchanged.unwrap_or(Err(Refusal::ManagerTimeout)).inspect_err(|refusal| {
-                tracing::warn!(code = refusal.code(), "a question to the stream manager failed");
-            })?;
+        let Ok(exchanged) = exchanged else {
+            if self.had_its_time(began) {
+                self.health.on_fault(Fault::new(ManagerOutcome::Timeout, ""), began.elapsed(), false);
+            }
+            return Err(Refusal::ManagerTimeout);
+        };
+        let read = self.read(&exchanged, kind, began, false);
+        let (status, headers, body) = exchanged.map_err(|_| Refusal::ManagerFailed)?;
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let content_type = text(header::CONTENT_TYPE);
         let cache_control = all_values(&headers, header::CACHE_CONTROL);
-        let read = answer::read(status, content_type, &body);
         let fresh = read.freshness(&self.freshness, kind, keep, cache_control.as_deref());
         let nodes = match read {
             answer::Answer::Found { nodes } => nodes,
@@ -174,77 +230,106 @@ impl ManagerClient {
             && let Some(probe) = client.breaker.next_probe()
         {
             let next = tokio::time::Instant::now() + PROBE_INTERVAL;
-            let config = &client.revision.config;
-            let target = match &probe {
-                Probe::Answered(target) => target.to_string(),
-                Probe::Unknown => {
-                    let app = config.origins.apps.first().map_or("live", String::as_str);
-                    let api = config.stream_manager.api.text();
-                    format!("/streammanager/api/{api}/event/{app}/{PROBE_STREAM}?action=subscribe")
-                }
-            };
-            let asked = Instant::now();
-            let exchange = client.exchange(&target, EventKind::Subscribe);
-            match tokio::time::timeout(config.stream_manager.timeout, exchange).await {
-                Ok(_) => client.breaker.on_answer(None, Instant::now()),
-                Err(_) => client.breaker.on_probe_timeout(&probe, asked),
-            }
+            client.ask_probe(&probe).await;
             drop(client);
             tokio::time::sleep_until(next).await;
         }
     }
 
+    /// Asks one question of the gateway's own, and notes how it ended.
+    async fn ask_probe(&self, probe: &Probe) {
+        let config = &self.revision.config;
+        let target = match probe {
+            Probe::Answered(target) => target.to_string(),
+            Probe::Unknown => probe_target(config),
+        };
+        let Ok(uri) = self.uri(&target) else { return };
+        let asked = Instant::now();
+        let exchange = self.exchange(&uri, EventKind::Subscribe);
+        match tokio::time::timeout(config.stream_manager.timeout, exchange).await {
+            Ok(exchanged) => {
+                self.breaker.on_answer(None, Instant::now());
+                self.read(&exchanged, EventKind::Subscribe, asked, true);
+            }
+            Err(_) => {
+                self.breaker.on_probe_timeout(probe, asked);
+                self.health.on_fault(Fault::new(ManagerOutcome::Timeout, ""), asked.elapsed(), true);
+            }
+        }
+    }
+
     /// Sends one request and reads the answer. If the stream manager closed a kept-alive connection while the question was on
     /// its way, the question is sent once more.
-    async fn exchange(&self, target: &str, kind: EventKind) -> Result<(u16, HeaderMap, Bytes), Refusal> {
-        let uri: Uri = format!("{}{target}", self.base).parse().map_err(|_| Refusal::BadTarget)?;
+    async fn exchange(&self, uri: &Uri, kind: EventKind) -> Result<Exchanged, Fault> {
         // a question that may have an effect, such as a publish, is never sent twice
         let mut may_retry = kind != EventKind::Other;
         let response = loop {
-            match self.http.request(self.request(&uri)).await {
+            match self.http.request(request(uri, self.authorization.as_ref())).await {
                 Ok(response) => break response,
                 Err(e) if may_retry && was_closed(&e) => may_retry = false,
-                Err(e) => {
-                    tracing::debug!(error = %e, "request to the stream manager failed");
-                    return Err(Refusal::ManagerFailed);
-                }
+                Err(e) => return Err(Fault::of(&e)),
             }
         };
         self.body(response).await
     }
 
-    fn request(&self, uri: &Uri) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = uri.clone();
-        let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(
-            header::USER_AGENT,
-            HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
-        );
-        if let Some(value) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, value.clone());
-        }
-        request
+    fn uri(&self, target: &str) -> Result<Uri, Refusal> {
+        format!("{}{target}", self.base).parse().map_err(|_| Refusal::BadTarget)
     }
 
     /// Reads the whole answer. Refused are a body that is truncated, longer than `answers.body_max` or in a coding that was
     /// not asked for, and a redirect, which would lead clients past the gateway.
-    async fn body(&self, response: Response<Incoming>) -> Result<(u16, HeaderMap, Bytes), Refusal> {
+    async fn body(&self, response: Response<Incoming>) -> Result<Exchanged, Fault> {
         let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
         let coded = all_values(&parts.headers, header::CONTENT_ENCODING)
             .is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
-        if coded || !matches!(status, 200..=299 | 400..=599) {
-            return Err(Refusal::ManagerFailed);
+        let unusable = |why: fmt::Arguments<'_>| Err(Fault::new(ManagerOutcome::Unusable, why));
+        if coded {
+            return unusable(format_args!("a content coding that was not asked for"));
         }
-        let body = Limited::new(body, self.revision.config.answers.body_max).collect().await.map_err(|e| {
-            tracing::debug!(error = %e, "the stream manager's answer is truncated or longer than answers.body_max");
-            Refusal::ManagerFailed
+        if !matches!(status, 200..=299 | 400..=599) {
+            return unusable(format_args!("status {status}"));
+        }
+        let limited = Limited::new(body, self.revision.config.answers.body_max);
+        let body = limited.collect().await.map_err(|e| match e.is::<LengthLimitError>() {
+            true => Fault::new(ManagerOutcome::Unusable, "longer than answers.body_max"),
+            false => Fault::new(ManagerOutcome::Closed, "truncated"),
         })?;
         Ok((status, parts.headers, body.to_bytes()))
     }
+}
+
+/// The target of a question of the gateway's own, which only shows whether the stream manager answers.
+pub(crate) fn probe_target(config: &Config) -> String {
+    let app = config.origins.apps.first().map_or("live", String::as_str);
+    let api = config.stream_manager.api.text();
+    format!("/streammanager/api/{api}/event/{app}/{PROBE_STREAM}?action=subscribe")
+}
+
+/// The value of `stream_manager.authorization`, marked as one that nothing prints.
+pub(crate) fn authorization(config: &Config) -> Option<HeaderValue> {
+    let secret = config.stream_manager.authorization.as_ref()?;
+    let mut value = HeaderValue::from_str(&secret.0).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A question with the fields that every question has.
+pub(crate) fn request(uri: &Uri, authorization: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = uri.clone();
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
+    );
+    if let Some(value) = authorization {
+        headers.insert(header::AUTHORIZATION, value.clone());
+    }
+    request
 }
 
 /// All values of a field, joined by commas (RFC 9110, 5.3); `None` without the field.
@@ -272,14 +357,8 @@ fn http_client(config: &Config, extra_roots: &[CertificateDer<'static>]) -> Http
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(config.stream_manager.timeout));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has suites for the default versions")
-        .with_root_certificates(roots(config, extra_roots))
-        .with_no_client_auth();
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
+        .with_tls_config(tls_config(config, extra_roots))
         .https_or_http()
         .enable_http1()
         .wrap_connector(connector);
@@ -287,6 +366,16 @@ fn http_client(config: &Config, extra_roots: &[CertificateDer<'static>]) -> Http
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .build(connector)
+}
+
+/// The TLS of questions to a stream manager on https.
+pub(crate) fn tls_config(config: &Config, extra_roots: &[CertificateDer<'static>]) -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites for the default versions")
+        .with_root_certificates(roots(config, extra_roots))
+        .with_no_client_auth()
 }
 
 /// The machine's root certificates and `extra`; none of either if the stream manager is asked over plain HTTP.

@@ -101,7 +101,7 @@ pub(crate) fn resolve(config: &Config) -> Resolved {
 }
 
 /// The addresses of `gateway.listen`, and those of all interfaces of this machine.
-fn own_addresses(config: &Config) -> Vec<IpAddr> {
+pub(crate) fn own_addresses(config: &Config) -> Vec<IpAddr> {
     let mut addresses: Vec<IpAddr> = config.gateway.listen.iter().map(|address| address.ip()).collect();
     match if_addrs::get_if_addrs() {
         Ok(interfaces) => addresses.extend(interfaces.into_iter().map(|interface| interface.ip())),

@@ -4,6 +4,7 @@
 //! `ManagerClient` decides how a question is asked. A reload replaces it; flights that are under way keep the one they
 //! began with, and answer no question that is asked after a reload has replaced the stream manager.
 
+use crate::control::stream_manager::breaker::PROBE_INTERVAL;
 use crate::control::stream_manager::client::ManagerClient;
 use crate::control::stream_manager::shares::{QuestionPermit, Shares};
 use crate::proto::red5::route::{self, EventKind, Keep, Priority};
@@ -37,6 +38,15 @@ pub(crate) struct Flights {
 pub(crate) async fn serve(flights: Arc<Flights>, mut questions: mpsc::UnboundedReceiver<Question>) {
     while let Some(question) = questions.next().await {
         flights.clone().take(question);
+    }
+}
+
+/// Watches whether the stream manager answers. While questions to it fail, it is asked one of the gateway's own each second: its
+/// return must not wait for a client. Runs until the process ends.
+pub(crate) async fn watch(flights: Arc<Flights>) {
+    loop {
+        tokio::time::sleep(PROBE_INTERVAL).await;
+        flights.client.load_full().watch().await;
     }
 }
 

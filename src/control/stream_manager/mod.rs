@@ -4,5 +4,7 @@
 pub mod breaker;
 pub mod client;
 pub mod dns;
+mod fault;
 pub mod flights;
+pub(crate) mod health;
 mod shares;

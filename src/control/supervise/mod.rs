@@ -67,7 +67,7 @@ fn serve(
         return Ok(End::Signal);
     }
     state.phase.advance(Phase::Serving);
-    handover.open_admin();
+    handover.open_operator_listeners();
     for address in &state.listening {
         tracing::info!("listening on {address}");
     }

@@ -5,7 +5,7 @@
 //! does; until then the old process serves too. Only then it is in charge, and the old process stops accepting. So a failure of
 //! the new process before that leaves the old one serving. This file does not know what is served.
 
-use crate::control::admin::lifecycle::{self, AdminExit, AdminHandle, Origin, SocketFile};
+use crate::control::admin::operator_listeners::OperatorListeners;
 use crate::control::process::state::{Phase, ProcessState};
 use crate::control::signals::ControlEvent;
 use crate::control::start::control_pipe::{ControlPipe, DrainingPredecessor, Message};
@@ -20,7 +20,6 @@ use crate::control::workers::interface::Workers;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -36,10 +35,7 @@ const HANDED_OVER_HANDSHAKES_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a condition is checked while it is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long the answers of the admin listener may take at the end of the process.
-const ADMIN_END_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long the answers of the admin listener may take after a hand-over.
+/// How long the answers of the listeners for operators may take after a hand-over.
 const ADMIN_LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// This process between its predecessor and its successor.
@@ -50,7 +46,7 @@ pub struct Handover {
     ports: Ports,
     /// systemd keeps the listening sockets too, so their queues outlast this process.
     kept: bool,
-    admin: Option<AdminHandle>,
+    operator_listeners: OperatorListeners,
     /// The wait for the predecessor.
     turn: Turn,
     /// Older processes that still drain, the predecessor of this one among them once it handed over.
@@ -65,10 +61,6 @@ pub struct Handover {
     exported: HashSet<String>,
     /// Held until this process ends: the successor sees the end by its end of this pipe.
     pipe_to_successor: Option<ControlPipe>,
-    /// Removed at the end of this process: the socket file of its admin listener.
-    socket_file: Option<SocketFile>,
-    /// Removed once this process is in charge: the socket file of a predecessor's admin listener at another path.
-    abandoned: Option<PathBuf>,
 }
 
 impl Handover {
@@ -80,33 +72,18 @@ impl Handover {
         Self { program, turn, kept, draining, ..Self::default() }
     }
 
-    /// Takes what will be passed on. The admin listener begins to answer at once, unless a predecessor still does. `abandoned` is
-    /// the socket file of the predecessor's admin listener if this process has another one.
-    pub fn hold(&mut self, ports: Ports, admin: Option<AdminHandle>, abandoned: Option<PathBuf>) {
-        (self.ports, self.admin, self.abandoned) = (ports, admin, abandoned);
-        self.own_socket_file(Origin::Bound);
+    /// Takes what will be passed on. The listeners for operators begin to answer at once, unless a predecessor still does.
+    pub fn hold(&mut self, ports: Ports, operator_listeners: OperatorListeners) {
+        (self.ports, self.operator_listeners) = (ports, operator_listeners);
         if !self.turn.is_awaited() {
-            self.open_admin();
+            self.operator_listeners.open();
         }
     }
 
-    /// From now on this process removes the socket file of its admin listener at its end, if the listener comes from `origin`.
-    fn own_socket_file(&mut self, origin: Origin) {
-        let admin = self.admin.as_ref().filter(|admin| admin.origin == origin);
-        if let Some(path) = admin.and_then(|admin| admin.path.clone()) {
-            self.socket_file = Some(SocketFile::at(path));
-        }
-    }
-
-    /// Lets the admin listener begin to answer, if it has not. After a hand-over this process has to be in charge first:
-    /// monitoring that heard so from the predecessor must not hear otherwise.
-    pub fn open_admin(&mut self) {
-        self.own_socket_file(Origin::Predecessor);
-        drop(self.abandoned.take().map(SocketFile::at));
-        if let Some(start) = self.admin.as_mut().and_then(|admin| admin.start.take()) {
-            // the control thread lasts as long as the process
-            let _ = start.send(());
-        }
+    /// Lets the listeners for operators begin to answer, if they have not. After a hand-over this process has to be in charge
+    /// first: monitoring that heard so from the predecessor must not hear otherwise.
+    pub fn open_operator_listeners(&mut self) {
+        self.operator_listeners.open();
     }
 
     /// Ends this process when the predecessor ends before this process is ready. Call it after [`signals::listen`]: threads inherit
@@ -199,13 +176,12 @@ impl Handover {
         let (ours, theirs) = ControlPipe::pair()?;
         let kind = |own| if own { "own" } else { "unit" };
         let sockets = self.ports.sockets().map(|(socket, own)| (kind(own), socket, None));
-        let admin = self.admin.iter().map(|admin| {
-            let kind = if admin.origin == Origin::Unit { "unit" } else { "admin" };
-            (kind, admin.socket.as_fd(), None)
-        });
+        let operators = self.operator_listeners.sockets();
+        let operators =
+            operators.map(|(socket, of_unit)| (if of_unit { "unit" } else { "admin" }, socket, None));
         let draining = self.draining.iter().map(|process| ("past", process.as_fd(), Some(process.pid)));
         let report = ("report", theirs.as_fd(), Some(std::process::id()));
-        let all: Vec<Lent<'_>> = sockets.chain(admin).chain(draining).chain([report]).collect();
+        let all: Vec<Lent<'_>> = sockets.chain(operators).chain(draining).chain([report]).collect();
         Ok(Successor::new(spawn(program, &all)?, ours))
     }
 
@@ -272,7 +248,7 @@ impl Handover {
         true
     }
 
-    /// After [`Handover::step_down`]: stops accepting, and leaves the admin listener to the successor. Returns whether a signal to
+    /// After [`Handover::step_down`]: stops accepting, and leaves the listeners for operators to the successor. Returns whether a signal to
     /// end came.
     pub fn leave_to_successor(
         &mut self,
@@ -280,12 +256,13 @@ impl Handover {
         workers: &dyn Workers,
         events: &Receiver<ControlEvent>,
     ) -> bool {
-        let admin_left = self.hand_over_admin(state);
+        let answering = self.operator_listeners.hand_over();
         let timeout = HANDED_OVER_HANDSHAKES_TIMEOUT.min(state.served().config.gateway.upgrade_drain);
         let signalled = self.leave(state, workers, events, timeout);
         // until then requests that were meant for the successor may still be answered here
-        if let Some(admin_left) = admin_left {
-            let _ = admin_left.recv_timeout(ADMIN_LEAVE_TIMEOUT);
+        let deadline = Instant::now() + ADMIN_LEAVE_TIMEOUT;
+        for last_answer in answering {
+            let _ = last_answer.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
         signalled
     }
@@ -352,34 +329,13 @@ impl Handover {
         false
     }
 
-    /// Leaves the admin listener to the successor and opens another one beside it, so that the drain can be watched.
-    /// Connections that were accepted before are still answered; the receiver fails when the last one is closed.
-    fn hand_over_admin(&mut self, state: &ProcessState) -> Option<Receiver<()>> {
-        let admin = self.admin.take()?;
-        let beside = lifecycle::bind_beside(&state.served().config.admin.listen);
-        let beside =
-            beside.inspect_err(|error| tracing::warn!("no admin listener during the drain: {error}"));
-        let (bound, file) = beside.ok().flatten().unzip();
-        if let Some(handed_over) = std::mem::replace(&mut self.socket_file, file.flatten()) {
-            handed_over.keep();
-        }
-        admin.exit.send(AdminExit::HandedOver(bound)).is_ok().then_some(admin.finished)
-    }
-
-    /// At the end of the process: kills a successor that was told to end and did not. Ends the admin listener after its last
-    /// answers, for 1 s at most: the client that requested a drain reads that it began even if there was nothing to drain.
+    /// At the end of the process: kills a successor that was told to end and did not, and ends the listeners for operators after
+    /// their last answers.
     pub fn end(&mut self) {
         if let Some(mut successor) = self.dismissed.take() {
             successor.kill();
         }
-        // first: the next process may bind the path as soon as this one does not serve it
-        self.socket_file = None;
-        let Some(AdminHandle { start, exit, finished, .. }) = self.admin.take() else { return };
-        // a listener that has not begun to answer ends by this
-        drop(start);
-        if exit.send(AdminExit::End).is_ok() {
-            let _ = finished.recv_timeout(ADMIN_END_TIMEOUT);
-        }
+        self.operator_listeners.end();
     }
 
     /// Whether this process is the service: no predecessor is.

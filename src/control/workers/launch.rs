@@ -1,12 +1,13 @@
 //! Starts the workers with what they share, and passes on to them what the supervisor and the reloader want.
 
 use crate::config::Driver;
-use crate::control::process::state::ProcessState;
+use crate::control::process::state::{GatewayCounts, ProcessState};
 use crate::control::process::worker_query::WorkerQueries;
 use crate::control::start::listeners::PerWorker;
 use crate::control::stream_manager::client::ManagerClient;
 use crate::control::stream_manager::dns;
 use crate::control::stream_manager::flights::{self, Flights};
+use crate::control::stream_manager::health::Managers;
 use crate::control::workers::interface::{Revise, Workers};
 use crate::control::workers::parts::RevisionParts;
 use crate::shared::gateway::{Fallback, Gateway};
@@ -57,11 +58,14 @@ pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Work
     let config = &revision.config;
     let (gateway, questions) = Gateway::new(revision.clone(), state.metrics.clone(), fallback);
     let gateway = Arc::new(gateway);
-    let manager =
-        Arc::new(Flights::new(gateway.clone(), ManagerClient::new(gateway.clone(), revision.clone())));
+    let managers = Arc::clone(&state.managers);
+    let client = ManagerClient::new(gateway.clone(), revision.clone(), &managers);
+    let manager = Arc::new(Flights::new(gateway.clone(), client));
     control.spawn(dns::re_resolve(gateway.clone()));
     control.spawn(flights::serve(manager.clone(), questions));
-    let mut workers = RunningWorkers { handles: Vec::with_capacity(specs.len()), gateway, manager };
+    control.spawn(flights::watch(manager.clone()));
+    let handles = Vec::with_capacity(specs.len());
+    let mut workers = RunningWorkers { handles, gateway, manager, managers };
     for spec in specs {
         let index = spec.index;
         let worker = worker::start(spec, workers.gateway.clone());
@@ -88,6 +92,7 @@ struct RunningWorkers {
     handles: Vec<Handle>,
     gateway: Arc<Gateway>,
     manager: Arc<Flights>,
+    managers: Arc<Managers>,
 }
 
 impl RunningWorkers {
@@ -103,6 +108,13 @@ impl RunningWorkers {
     fn publish(&self, state: &ProcessState) {
         let gateway = self.gateway.clone();
         let _ = state.stored_answers.set(Box::new(move || gateway.answers.count()));
+        let gateway = self.gateway.clone();
+        let counts = move || GatewayCounts {
+            nodes: gateway.node_metrics.rows(&gateway.nodes.quarantined(), Instant::now()),
+            sessions: gateway.limiter.sessions(),
+            handshakes: gateway.limiter.pending_handshakes(),
+        };
+        let _ = state.gateway_counts.set(Box::new(counts));
         let _ = state.worker_queries.set(WorkerQueries::new(self.mailboxes(), self.gateway.clone()));
         if let Some(worker) = self.handles.first() {
             let _ = state.driver_name.set(worker.driver.name);
@@ -146,7 +158,7 @@ impl Workers for RunningWorkers {
 
     fn reviser(&self) -> Box<dyn Revise> {
         let (mailboxes, gateway, manager) = (self.mailboxes(), self.gateway.clone(), self.manager.clone());
-        Box::new(Reviser { mailboxes, gateway, manager })
+        Box::new(Reviser { mailboxes, gateway, manager, managers: Arc::clone(&self.managers) })
     }
 }
 
@@ -164,6 +176,7 @@ struct Reviser {
     mailboxes: Vec<Mailbox>,
     gateway: Arc<Gateway>,
     manager: Arc<Flights>,
+    managers: Arc<Managers>,
 }
 
 impl Revise for Reviser {
@@ -177,7 +190,7 @@ impl Revise for Reviser {
         revision.extra_denied.store(self.gateway.newest().extra_denied.load_full());
         let revision = Arc::new(revision);
         self.gateway.revise(&revision);
-        self.manager.revise(ManagerClient::new(self.gateway.clone(), revision.clone()));
+        self.manager.revise(ManagerClient::new(self.gateway.clone(), revision.clone(), &self.managers));
         let (taken_over, indexes) = channel();
         for mailbox in &self.mailboxes {
             mailbox.send(Command::Revise(revision.clone(), taken_over.clone()));

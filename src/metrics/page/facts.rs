@@ -1,6 +1,9 @@
 //! What a page of `/metrics` is made of.
 
 use crate::metrics::labels::Route;
+use crate::metrics::managers::ManagerMetrics;
+use crate::metrics::nodes::NodeRow;
+use crate::metrics::state::ProcessFacts;
 use crate::metrics::worker::WorkerMetrics;
 use crate::proto::red5::role::Role;
 use std::sync::Arc;
@@ -18,8 +21,14 @@ pub struct Facts {
     pub process: Process,
     /// Log lines that were lost since the start.
     pub log_lines_lost: u64,
+    /// The stream managers that are configured now.
+    pub managers: Vec<Arc<ManagerMetrics>>,
     /// Connections to the admin listener that the gateway ended, since the start.
     pub admin_cuts: AdminCuts,
+    /// What is known of the process as a whole.
+    pub state: ProcessFacts,
+    /// The nodes.
+    pub nodes: Vec<NodeRow>,
 }
 
 /// Connections to the admin listener that the gateway ended, by reason.

@@ -5,41 +5,22 @@
 
 mod facts;
 mod process;
+mod requests;
 mod sessions;
 
+pub use crate::metrics::dialect::Dialect;
 pub use facts::{AdminCuts, Facts, Page, Process, session_kinds};
 
+use crate::metrics::dialect::prometheus_text;
 use crate::metrics::families::Families;
+use crate::metrics::managers;
 use crate::metrics::worker::WorkerMetrics;
+use crate::metrics::{nodes, state};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 use std::fmt::Error;
 use std::sync::Arc;
-
-/// The text formats in which the page can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// OpenMetrics, version 1.0.0.
-    OpenMetrics,
-    /// The text format of Prometheus, version 0.0.4.
-    Prometheus,
-}
-
-impl Dialect {
-    /// The format for a scraper with this `Accept` field: OpenMetrics if it is named there, else that of Prometheus.
-    pub fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Prometheus }
-    }
-
-    /// The value of `Content-Type` for this format.
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-        }
-    }
-}
 
 /// Writes the page: all families, summed over `workers`, with the given facts.
 pub fn write(workers: &[Arc<WorkerMetrics>], facts: &Facts, dialect: Dialect) -> String {
@@ -53,40 +34,18 @@ pub fn write(workers: &[Arc<WorkerMetrics>], facts: &Facts, dialect: Dialect) ->
     }
 }
 
-/// Rewrites a page of OpenMetrics in the format of Prometheus, where the family of a counter has the name of its samples, and
-/// an info is a gauge.
-fn prometheus_text(page: &str) -> String {
-    let mut out = String::with_capacity(page.len() + 256);
-    let mut help = None;
-    for line in page.lines().filter(|line| *line != "# EOF") {
-        if let Some(words) = line.strip_prefix("# HELP ") {
-            help = words.split_once(' ').map(|(_, text)| text);
-        } else if let Some((name, kind)) =
-            line.strip_prefix("# TYPE ").and_then(|words| words.split_once(' '))
-        {
-            let (suffix, kind) = match kind {
-                "counter" => ("_total", kind),
-                "info" => ("_info", "gauge"),
-                _ => ("", kind),
-            };
-            let help = help.take().unwrap_or_default();
-            out += &format!("# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n");
-        } else {
-            out += line;
-            out.push('\n');
-        }
-    }
-    out
-}
-
 impl Collector for Page {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut families = Families { encoder, workers: &self.workers };
         self.sessions(&mut families)?;
         self.outcomes(&mut families)?;
+        self.requests(&mut families)?;
         self.tls(&mut families)?;
         self.traffic(&mut families)?;
         self.nodes(&mut families)?;
+        managers::write(&mut families, &self.facts.managers)?;
+        nodes::write(&mut families, &self.facts.nodes)?;
+        state::write(&mut families, &self.facts.state)?;
         self.times(&mut families)?;
         self.workers(&mut families)?;
         self.process(&mut families)
@@ -96,7 +55,9 @@ impl Collector for Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::labels::{Route, Version};
+    use crate::metrics::labels::{DialOutcome, Route, Version};
+    use crate::metrics::nodes::{NodeMetrics, NodeRow};
+    use crate::metrics::state::{Limit, ProcessFacts};
     use crate::proto::red5::role::Role;
     use crate::proto::refusal::Refusal;
     use std::time::Duration;
@@ -111,7 +72,24 @@ mod tests {
         workers[1].setup.observe(Duration::from_secs(60));
         workers[1].loop_lag_micros.set(1500);
         workers[0].handshakes[Version::Tls13 as usize][1].add(9);
-        let facts = Facts { driver: "io_uring".into(), revision: 1, ..Facts::default() };
+        let node: Arc<NodeMetrics> = Arc::default();
+        node.count_dial(DialOutcome::Refused, Some(Duration::from_millis(2)));
+        let state = ProcessFacts {
+            phases: vec![("serving", true), ("draining", false)],
+            limits: vec![
+                Limit { key: "sessions", most: Some(100.0), used: Some(7.0) },
+                Limit { key: "new_per_ip", most: None, used: None },
+            ],
+            certificates: vec![("example.com".to_owned(), 1_800_000_000)],
+            ..ProcessFacts::default()
+        };
+        let facts = Facts {
+            driver: "io_uring".into(),
+            revision: 1,
+            state,
+            nodes: vec![NodeRow { node: "10.0.0.1".to_owned(), quarantined: 1, metrics: node }],
+            ..Facts::default()
+        };
         write(&workers, &facts, dialect)
     }
 
@@ -139,6 +117,18 @@ mod tests {
                 "tidegate_setup_seconds_count 2",
                 "tidegate_worker_loop_lag_seconds{worker=\"1\"} 0.0015",
                 "tidegate_log_lines_dropped_total 0",
+                "tidegate_node_dials_total{cluster=\"default\",node=\"10.0.0.1\"} 1",
+                "tidegate_node_failures_total{cluster=\"default\",node=\"10.0.0.1\",outcome=\"refused\"} 1",
+                "tidegate_node_quarantined{cluster=\"default\",node=\"10.0.0.1\"} 1",
+                "tidegate_node_dial_seconds_bucket{le=\"0.001\",cluster=\"default\",node=\"10.0.0.1\"} 0",
+                "tidegate_node_dial_seconds_bucket{le=\"0.005\",cluster=\"default\",node=\"10.0.0.1\"} 1",
+                "tidegate_phase{phase=\"serving\"} 1",
+                "tidegate_limit{limit=\"sessions\"} 100",
+                "tidegate_limit{limit=\"new_per_ip\"} inf",
+                "tidegate_limit_used{limit=\"sessions\"} 7",
+                "tidegate_certificate_not_after_seconds{name=\"example.com\"} 1800000000",
+                "tidegate_config_last_reload_successful 0",
+                "tidegate_worker_unresponsive{worker=\"1\"} 0",
                 "tidegate_admin_connections_cut_total{how=\"limit\"} 0",
                 "process_cpu_seconds_total 0",
                 &info,
@@ -169,14 +159,5 @@ mod tests {
                 if family.1 == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
             assert!(suffixes.contains(&suffix) && value.parse::<f64>().is_ok(), "{line}");
         }
-    }
-
-    #[test]
-    fn the_accept_field_chooses_the_format() {
-        assert_eq!(
-            Dialect::accepted("application/openmetrics-text;version=1.0.0,*/*;q=0.1"),
-            Dialect::OpenMetrics
-        );
-        assert_eq!(Dialect::accepted("*/*"), Dialect::Prometheus);
     }
 }

@@ -46,6 +46,9 @@ impl Page {
             "Seconds that the last sweep of the worker ran late",
             lag,
         )?;
+        let unresponsive = each().map(|(labels, worker)| (labels, worker.unresponsive.get()));
+        let help = "1 while a worker's main loop stands still";
+        families.gauges("tidegate_worker_unresponsive", help, unresponsive)?;
         let lent = each().map(|(labels, worker)| (labels, worker.buffers_lent_bytes.get()));
         families.gauges(
             "tidegate_worker_buffers_lent_bytes",

@@ -1,7 +1,7 @@
 //! The families about sessions: how many there are, how they began and ended, what they carry.
 
 use crate::metrics::families::{Families, NO_LABELS};
-use crate::metrics::labels::{ProxyFailure, Route, TlsFailure, Version};
+use crate::metrics::labels::{ProxyFailure, Route, TlsFailure, Version, WhipEnd};
 use crate::metrics::page::facts::{Page, session_kinds};
 use crate::proto::red5::role::Role;
 use crate::proto::refusal::Refusal;
@@ -47,10 +47,14 @@ impl Page {
                 let sum = families.sum(|w| &w.ends[*by as usize][*how as usize]);
                 ([("by", by.word()), ("how", how.word())], sum)
             })
+            .chain(WhipEnd::ALL.iter().map(|how| {
+                let sum = families.sum(|w| &w.whip_ends[*how as usize]);
+                ([("by", how.by().word()), ("how", how.word())], sum)
+            }))
             .collect();
         families.counters(
             "tidegate_ends",
-            "Relayed sessions that ended, by the side that ended them and how",
+            "Sessions that ended, by the side that ended them and how",
             ends,
         )?;
         let panics = [(NO_LABELS, families.sum(|w| &w.panics))];
@@ -69,7 +73,7 @@ impl Page {
         )?;
         let open = self.workers.iter().map(|worker| worker.connections.get()).sum::<i64>();
         families.gauges(
-            "tidegate_connections",
+            "tidegate_connections_active",
             "Accepted connections of any kind that are open now, and requests to nodes that may outlive them",
             [(NO_LABELS, open)],
         )

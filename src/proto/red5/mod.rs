@@ -8,5 +8,6 @@ pub(crate) mod query;
 pub mod role;
 pub mod route;
 pub mod rules;
+pub mod signal;
 pub(crate) mod text;
 pub mod whip;

@@ -3,7 +3,7 @@
 use crate::proto::red5::route::{Action, Kind};
 
 /// Whether the client of a session sends a stream or receives one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Role {
     /// It sends a stream.
     Publisher,

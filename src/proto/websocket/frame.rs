@@ -16,6 +16,7 @@
 //! ```
 
 use crate::proto::websocket::close::{CONTROL_MAX, SentClose};
+pub use crate::proto::websocket::side::Side;
 use std::ops::Range;
 
 /// Longest header: 2 bytes, 8 of length, 4 of mask. A Pong to the gateway's Ping fits too, payload included.
@@ -23,36 +24,6 @@ const HEADER_MAX: usize = 14;
 
 /// Payload of the gateway's own Pings. The client's Pong with this payload is for the gateway and is not forwarded.
 pub const PING_PAYLOAD: &[u8; 8] = b"tidegate";
-
-/// The two sides of a relay, as sender or as receiver of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The client; its frames are masked.
-    Client,
-    /// The node; frames to it are masked, since the gateway is its client.
-    Node,
-}
-
-impl Side {
-    /// Both sides, in the order of their numbers (`as usize`).
-    pub const ALL: [Self; 2] = [Self::Client, Self::Node];
-
-    /// The label in metrics and logs. A node is called `origin` there: that label is a fixed name.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Node => "origin",
-        }
-    }
-
-    /// The side opposite to this one.
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Node,
-            Self::Node => Self::Client,
-        }
-    }
-}
 
 /// Which rule of RFC 6455 a frame breaks, or which limit it exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +156,11 @@ impl Scanner {
     /// Whether the bytes forwarded so far end at a frame boundary.
     pub const fn at_boundary(&self) -> bool {
         self.left == 0
+    }
+
+    /// Whether the next byte begins a frame.
+    pub const fn begins_frame(&self) -> bool {
+        self.left == 0 && self.held.len == 0
     }
 
     /// Tells the scanner that the gateway sent a Ping with [`PING_PAYLOAD`], so that it removes one Pong with this payload.

@@ -2,5 +2,7 @@
 
 pub mod close;
 pub mod frame;
+pub mod peek;
 pub mod relay;
+mod side;
 pub mod upgrade;

@@ -1,6 +1,7 @@
 //! The TLS handshake of a connection.
 
 use crate::metrics::{TlsFailure, Version};
+use crate::shared::record::Event;
 use crate::worker::connection::linger;
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::socket::Sock;
@@ -60,6 +61,7 @@ pub(crate) async fn perform(
     let version = if version == Some(ProtocolVersion::TLSv1_2) { Version::Tls12 } else { Version::Tls13 };
     metrics.handshakes[version as usize][usize::from(resumed)].add(1);
     metrics.tls.observe(session.accepted.elapsed());
+    session.note(&Event::Secured { tls: version, resumed });
     if !conn.tls.is_http() {
         tracing::debug!(peer = %session.peer, "a CA has seen the answer to its challenge");
         linger::linger(session, &mut conn).await;

@@ -11,6 +11,7 @@ mod linger;
 mod proxy_header;
 
 use crate::shared::limits::{HandshakePermit, SessionPermit};
+use crate::shared::record::Event;
 use crate::worker::http::exchange::{Next, Requests};
 use crate::worker::io::client::Conn;
 use crate::worker::io::socket::Sock;
@@ -19,7 +20,7 @@ use crate::worker::local::state::Worker;
 use crate::worker::relay::pump::{self, RelayStart};
 use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -31,12 +32,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
     let held = worker.clone();
     // the number that the permit knows the session by is its id, unless the worker has such a session already
     let ids = std::iter::once(permit.id().0).chain(std::iter::repeat_with(|| held.random()));
-    let registration = held.sessions.register(SessionInfo::new(peer, worker.now()), ids);
+    let accepted = Instant::now();
+    let registration = held.sessions.register(SessionInfo::new(peer, accepted, worker.now()), ids);
     let mut session = Session {
         id: registration.id,
         wake_handle: registration.wake_handle.clone(),
-        accepted: Instant::now(),
+        accepted,
+        current: Cell::default(),
         request: RefCell::default(),
+        hints: RefCell::default(),
         worker,
         peer,
     };
@@ -56,7 +60,9 @@ async fn before_relay(
 ) -> Option<(Conn, Option<Rc<SessionPermit>>, Box<RelayStart>)> {
     let deadline = session.accepted + session.worker.newest().config.tls.handshake_timeout;
     let announced = proxy_header::read(session, &sock, deadline).await?;
+    let through = (announced.client != session.peer).then_some(session.peer);
     session.set_peer(announced.client);
+    session.note(&Event::Accepted { client: session.peer, through });
     if let Err(refusal) = permit.charge_to(announced.client.ip()) {
         // no TLS: an answer would cost what the limit protects
         session.count_refusal(refusal);

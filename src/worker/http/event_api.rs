@@ -2,7 +2,7 @@
 
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::shared::questions::{CacheStatus, Outcome};
-use crate::worker::http::response::{self, Shape};
+use crate::worker::http::response::{self, Answer, Shape};
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::node::lookup;
 use crate::worker::session::client::Client;
@@ -20,16 +20,17 @@ pub(crate) async fn ask(
     until_disconnect(client.conn, CloseNotify::StillWaits, |cx| question.as_mut().poll(cx)).await
 }
 
-/// The HTTP status and the whole answer to a question. A refusal is counted.
-pub(crate) fn answer(session: &Session, shape: &Shape, by: CacheStatus, outcome: Outcome) -> (u16, Vec<u8>) {
+/// The answer to a question. A refusal is counted.
+pub(crate) fn answer(session: &Session, shape: &Shape, by: CacheStatus, outcome: Outcome) -> Answer {
     match outcome {
         Ok(answer) => {
             let now = session.worker.gateway.answers.now();
-            (answer.status, response::answer(shape, &answer, by, now))
+            Answer::new(answer.status, response::answer(shape, &answer, by, now))
         }
         Err(refusal) => {
             session.count_refusal(refusal);
-            (refusal.status(), response::refusal(shape, refusal, ""))
+            let bytes = response::refusal(shape, refusal, "");
+            Answer { status: refusal.status(), refusal: Some(refusal), bytes }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::shared::gateway::FallbackAnswer;
 use crate::shared::limits::{HandshakePermit, Idle, SessionPermit};
 use crate::worker::http::body::BodyReading;
 use crate::worker::http::plan::{Plan, Planned, Standing};
-use crate::worker::http::response::{self, Shape};
+use crate::worker::http::response::{self, Answer, Shape};
 use crate::worker::http::websocket::{self, WebSocketRequest};
 use crate::worker::http::{body, event_api, plan, whip};
 use crate::worker::io::client::Received;
@@ -17,7 +17,6 @@ use crate::worker::local::info::Activity;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::placement::Unserved;
 use crate::worker::relay::pump::RelayStart;
-use crate::worker::session::access_log::{RequestLine, STATUS_CLIENT_LEFT};
 use crate::worker::session::client::Client;
 use crate::worker::session::context::{HEAD_RECEIVE_MAX, Session, Woke};
 use std::cell::OnceCell;
@@ -110,12 +109,7 @@ impl<'c> Requests<'c> {
         let reading = BodyReading { length: planned.body, wanted, send_continue };
         match body::read(&mut self.client, reading).await {
             Ok(body) => self.answer(planned, &body).await,
-            Err(Some(refusal)) => {
-                if let Some(line) = planned.access {
-                    line.write(refusal.status());
-                }
-                self.refuse(&Shape { close: true, ..planned.shape }, refusal).await
-            }
+            Err(Some(refusal)) => self.refuse(&Shape { close: true, ..planned.shape }, refusal).await,
             Err(None) => Next::Drop,
         }
     }
@@ -193,24 +187,24 @@ impl<'c> Requests<'c> {
 
     /// Does what was planned, writes the access-log line and sends the answer.
     async fn answer(&mut self, planned: Planned, body: &[u8]) -> Next {
-        let Planned { plan, mut shape, access, .. } = planned;
+        let Planned { plan, mut shape, .. } = planned;
         let session = self.client.session;
-        let (status, bytes) = match plan {
-            Plan::Refuse(refusal, allow) => {
-                session.count_refusal(refusal);
-                (refusal.status(), response::refusal(&shape, refusal, allow))
-            }
+        let answer = match plan {
+            Plan::Refuse(refusal, allow) => refused(session, &shape, refusal, allow),
             Plan::Preflight(methods) => {
                 let allow_headers = &session.revision().config.cors.allow_headers;
-                (204, response::preflight(&shape, methods, allow_headers))
+                Answer::new(204, response::preflight(&shape, methods, allow_headers))
             }
-            Plan::Health => response::health(&shape, session.worker.draining.is_set()),
+            Plan::Health => {
+                let (status, bytes) = response::health(&shape, session.worker.draining.is_set());
+                Answer::new(status, bytes)
+            }
             Plan::Fallback(FallbackAnswer { content_type, body }) => {
-                (200, response::write(&shape, 200, &[("Content-Type", &content_type)], &body))
+                Answer::new(200, response::write(&shape, 200, &[("Content-Type", &content_type)], &body))
             }
             Plan::Event { key, kind, keep } => {
                 let asked = event_api::ask(&mut self.client, &key, kind, keep).await;
-                let Some((cache, outcome)) = asked else { return client_left(access) };
+                let Some((cache, outcome)) = asked else { return client_left(session) };
                 shape.close |= session.is_leaving();
                 event_api::answer(session, &shape, cache, outcome)
             }
@@ -219,26 +213,32 @@ impl<'c> Requests<'c> {
                 let forwarding = whip::Forwarding { permit, shape: &shape, whip: &whip, body };
                 let forwarded = forwarding.run(&mut self.client).await;
                 shape.close |= session.is_leaving();
-                match forwarded {
-                    Ok(answer) => answer,
-                    Err(Unserved::ClientLeft) => return client_left(access),
+                if let Some(id) = whip.session_id() {
+                    shape.session = id.to_string();
+                }
+                let answer = match forwarded {
+                    Ok((status, bytes)) => Answer::new(status, bytes),
+                    Err(Unserved::ClientLeft) => return client_left(session),
                     Err(Unserved::Answered(cache, answer)) => {
                         event_api::answer(session, &shape, cache, Ok(answer))
                     }
-                    Err(Unserved::Refused(refusal)) => {
-                        session.count_refusal(refusal);
-                        (refusal.status(), response::refusal(&shape, refusal, ""))
-                    }
-                }
+                    Err(Unserved::Refused(refusal)) => refused(session, &shape, refusal, ""),
+                };
+                session.note_answer(&answer);
+                whip.note(session);
+                return self.send(&answer, shape.close).await;
             }
             Plan::WebSocket(_) => unreachable!("`exchange` handles WebSocket requests"),
         };
-        if let Some(line) = access {
-            line.write(status);
-        }
-        match self.client.send_answer(&bytes).await {
+        session.note_answer(&answer);
+        self.send(&answer, shape.close).await
+    }
+
+    /// Sends an answer that is not the last one of the connection unless `close` says so, or the session is leaving.
+    async fn send(&mut self, answer: &Answer, close: bool) -> Next {
+        match self.client.send_answer(&answer.bytes).await {
             false => Next::Drop,
-            true if shape.close || session.is_leaving() => Next::Linger,
+            true if close || self.client.session.is_leaving() => Next::Linger,
             true => Next::Request,
         }
     }
@@ -252,23 +252,23 @@ impl<'c> Requests<'c> {
         let shape = Shape { close: true, ..shape };
         match websocket::open(&mut self.client, request, active).await {
             Ok(start) => Next::Relay(Box::new(start)),
-            Err(Unserved::ClientLeft) => Next::Drop,
+            Err(Unserved::ClientLeft) => client_left(session),
             Err(Unserved::Refused(refusal)) => self.refuse(&shape, refusal).await,
             Err(Unserved::Answered(cache, answer)) => {
-                let (_, bytes) = event_api::answer(session, &shape, cache, Ok(answer));
-                self.send_last(&bytes).await
+                let answer = event_api::answer(session, &shape, cache, Ok(answer));
+                self.send_last(answer).await
             }
         }
     }
 
     /// Answers a refusal after which the connection ends.
     async fn refuse(&mut self, shape: &Shape, refusal: Refusal) -> Next {
-        self.client.session.count_refusal(refusal);
-        self.send_last(&response::refusal(shape, refusal, "")).await
+        self.send_last(refused(self.client.session, shape, refusal, "")).await
     }
 
-    async fn send_last(&mut self, answer: &[u8]) -> Next {
-        if self.client.send_answer(answer).await { Next::Linger } else { Next::Drop }
+    async fn send_last(&mut self, answer: Answer) -> Next {
+        self.client.session.note_answer(&answer);
+        if self.client.send_answer(&answer.bytes).await { Next::Linger } else { Next::Drop }
     }
 }
 
@@ -284,9 +284,17 @@ fn begin_idle<'r>(
 }
 
 /// The client left before its answer.
-fn client_left(access: Option<RequestLine>) -> Next {
-    if let Some(line) = access {
-        line.write(STATUS_CLIENT_LEFT);
-    }
+fn client_left(session: &Session) -> Next {
+    session.note_left();
     Next::Drop
+}
+
+/// The answer for a refusal, which is counted. `allow` lists the methods for a 405.
+fn refused(session: &Session, shape: &Shape, refusal: Refusal, allow: &str) -> Answer {
+    session.count_refusal(refusal);
+    Answer {
+        status: refusal.status(),
+        refusal: Some(refusal),
+        bytes: response::refusal(shape, refusal, allow),
+    }
 }

@@ -4,13 +4,14 @@
 
 use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::head::{BodyLength, Request};
+use crate::proto::http::redact::redact_target;
 use crate::proto::red5::route::{EventKind, Keep, Route};
 use crate::proto::refusal::Refusal;
 use crate::shared::gateway::FallbackAnswer;
+use crate::worker::http::about::about;
 use crate::worker::http::response::Shape;
 use crate::worker::http::websocket::{self, WebSocketRequest};
 use crate::worker::http::whip::{self, WhipRequest};
-use crate::worker::session::access_log::RequestLine;
 use crate::worker::session::context::Session;
 
 /// What has to be done for a request.
@@ -38,7 +39,6 @@ pub(crate) struct Planned {
     pub body: BodyLength,
     /// The client waits for `100 Continue` before it sends the body (RFC 9110, 10.1.1).
     pub expects_continue: bool,
-    pub access: Option<RequestLine>,
 }
 
 /// What a plan has to know of the connection.
@@ -60,6 +60,7 @@ pub(crate) fn plan(
     route: Result<Route<'_>, Refusal>,
     standing: &Standing,
 ) -> Planned {
+    note_limit(session, standing);
     let revision = session.revision();
     let cors = &revision.config.cors;
     let page = cors.allow_origins.judge(request.origin, request.host);
@@ -74,14 +75,15 @@ pub(crate) fn plan(
         close: !request.keep_alive || leaving || moved_on || standing.ended || standing.permitted.is_err(),
         bodiless: request.method == "HEAD",
     };
+    let health = is_health_check(request.target, revision.config.gateway.health_path.as_deref());
+    let target = redact_target(request.target, &revision.config.log.redact);
+    session.note_request(request, &target, about(&route, &target, health));
     let plan = match standing.permitted.and(standing.within_rate) {
         // also over a limit and in a drain: then the connection ends with the answer
-        _ if is_health_check(request.target, revision.config.gateway.health_path.as_deref()) => {
-            match request.method {
-                "GET" | "HEAD" => Plan::Health,
-                _ => Plan::Refuse(Refusal::MethodNotAllowed, "GET, HEAD"),
-            }
-        }
+        _ if health => match request.method {
+            "GET" | "HEAD" => Plan::Health,
+            _ => Plan::Refuse(Refusal::MethodNotAllowed, "GET, HEAD"),
+        },
         Err(refusal) => Plan::Refuse(refusal, ""),
         Ok(()) if leaving && is_refused_when_leaving(request.method, standing.served_before) => {
             Plan::Refuse(Refusal::Draining, "")
@@ -93,8 +95,21 @@ pub(crate) fn plan(
         Ok(()) => plan_route(session, request, route, page)
             .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
     };
-    let access = RequestLine::of(session, request);
-    Planned { plan, shape, body: request.body, expects_continue: request.expect_continue, access }
+    Planned { plan, shape, body: request.body, expects_continue: request.expect_continue }
+}
+
+/// Notes, for the log, which limit refuses a request before it is read.
+fn note_limit(session: &Session, standing: &Standing) {
+    let limits = &session.revision().config.limits;
+    match (standing.permitted, standing.within_rate) {
+        (Err(Refusal::Overloaded), _) => session.note_limit("limits.sessions is reached"),
+        (Err(_), _) if limits.new_per_ip.is_some() => {
+            session.note_limit("its address is over limits.sessions_per_ip or limits.new_per_ip");
+        }
+        (Err(_), _) => session.note_limit("its address is over limits.sessions_per_ip"),
+        (Ok(()), Err(_)) => session.note_limit("its address is over limits.requests_per_ip"),
+        (Ok(()), Ok(())) => {}
+    }
 }
 
 /// Whether a target is that of `gateway.health_path`, with any query.

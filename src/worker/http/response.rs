@@ -3,11 +3,12 @@
 use crate::proto::http::forward_fields;
 use crate::proto::http::reply::{self, Field, StatusLine};
 use crate::proto::refusal::Refusal;
-use crate::shared::answers::Answer;
+use crate::shared::answers;
 use crate::shared::questions::CacheStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use crate::proto::http::reply::Shape;
+pub(crate) use crate::worker::session::answer::Answer;
 
 /// `Retry-After` of a refusal for load or for a drain, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 2;
@@ -48,7 +49,7 @@ pub(crate) fn health(shape: &Shape, draining: bool) -> (u16, Vec<u8>) {
 
 /// An answer of the stream manager: status, content type and body unchanged, with a `Cache-Status` field (RFC 9211).
 /// `now` is on the clock of `Answers::now`.
-pub(crate) fn answer(shape: &Shape, answer: &Answer, by: CacheStatus, now: u64) -> Vec<u8> {
+pub(crate) fn answer(shape: &Shape, answer: &answers::Answer, by: CacheStatus, now: u64) -> Vec<u8> {
     let stored = if answer.fresh.is_some() { "; stored" } else { "" };
     let status = match by {
         CacheStatus::Hit => format!("tidegate; hit; ttl={}", answer.ttl_left(now).as_millis().div_ceil(1000)),

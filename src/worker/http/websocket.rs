@@ -17,15 +17,16 @@ use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::{self, Side};
 use crate::proto::websocket::relay::RelayRules;
 use crate::proto::websocket::upgrade::{Upgrade, UpgradeOptions, is_key};
+use crate::shared::node_metrics::NodeSession;
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
-use crate::worker::local::info::{Activity, Names};
+use crate::worker::local::info::Activity;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::node::connect;
-use crate::worker::node::placement::{self, DialCount, Failed, NodeChoice, Retry, TryLimits, Unserved};
+use crate::worker::node::dial_count::Attempt;
+use crate::worker::node::placement::{self, Failed, NodeChoice, Retry, TryLimits, Unserved};
 use crate::worker::node::upgrade::{self, Opened};
 use crate::worker::relay::pump::RelayStart;
-use crate::worker::session::access_log::{RequestLine, STATUS_CLIENT_LEFT};
 use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use std::time::{Duration, Instant};
@@ -40,14 +41,12 @@ pub(crate) struct WebSocketRequest {
     node: NodeChoice,
     role: Role,
     upgrade: Upgrade,
-    names: Names,
-    access: Option<RequestLine>,
 }
 
 impl WebSocketRequest {
     /// What its session does.
     pub(crate) const fn activity(&self) -> Activity {
-        Activity::WebSocket(self.route, self.role)
+        Activity::Session(self.route, self.role)
     }
 }
 
@@ -62,12 +61,10 @@ pub(crate) fn plan_two_step(
     let key = check(session, request, page)?;
     let params = ConnectionParams::read(suffix, query, &session.revision().rules().params)?;
     let admitted = placement::admit(session, &params.host)?;
-    let id = params.id().unwrap_or_default();
-    let (names, role) = (Names::new(&params.scope, id), Role::of_id(id));
+    let role = Role::of_id(params.id().unwrap_or_default());
     let upgrade = upgrade_for_node(session, request, key, params.node_target);
-    let access = RequestLine::of(session, request);
     let node = NodeChoice::Named(admitted);
-    Ok(WebSocketRequest { route: Route::TwoStep, node, role, upgrade, names, access })
+    Ok(WebSocketRequest { route: Route::TwoStep, node, role, upgrade })
 }
 
 /// Checks a one-step request, for which the gateway finds the node unless the client names one. Dials nothing.
@@ -85,10 +82,8 @@ pub(crate) fn plan_one_step(
         Some(host) => NodeChoice::Named(placement::admit(session, host)?),
         None => NodeChoice::Search(step.question().ok_or(Refusal::BadParams)?),
     };
-    let names = Names::new(&step.scope, &step.stream);
     let upgrade = upgrade_for_node(session, request, key, step.node_target);
-    let access = RequestLine::of(session, request);
-    Ok(WebSocketRequest { route: Route::OneStep, node, role: step.action.into(), upgrade, names, access })
+    Ok(WebSocketRequest { route: Route::OneStep, node, role: step.action.into(), upgrade })
 }
 
 /// Checks what every WebSocket request needs (RFC 6455, 4.2.1), its web origin, and that the gateway is not draining. The
@@ -127,24 +122,15 @@ fn upgrade_for_node(session: &Session, request: &Request<'_>, key: &str, target:
     Upgrade::new(request, key, target, options)
 }
 
-/// Opens the WebSocket at a node, writes the access-log line, and answers the client 101.
+/// Opens the WebSocket at a node, and answers the client 101.
 pub(crate) async fn open(
     client: &mut Client<'_>,
     request: WebSocketRequest,
     active: ActiveGuard,
 ) -> Result<RelayStart, Unserved> {
     let session = client.session;
-    let opened = open_at_node(client, &request).await;
-    let status = match &opened {
-        Ok(_) => 101,
-        Err(Unserved::ClientLeft) => STATUS_CLIENT_LEFT,
-        Err(Unserved::Refused(refusal)) => refusal.status(),
-        Err(Unserved::Answered(_, answer)) => answer.status,
-    };
-    if let Some(line) = request.access {
-        line.write(status);
-    }
-    let opened = opened?;
+    let (opened, at_node) = open_at_node(client, &request).await?;
+    session.note_upgrade();
     let response = request.upgrade.response(&opened.agreed, &session.id.text());
     if client.conn.send(&response).is_err() {
         return Err(Unserved::ClientLeft);
@@ -153,19 +139,23 @@ pub(crate) async fn open(
     Ok(RelayStart {
         node_sock: opened.sock,
         node: opened.node,
-        names: request.names,
+        kind: (request.route, request.role),
         from_node: opened.early,
         rules: RelayRules {
             extensions: opened.agreed.extensions.is_some(),
             ..session.revision().rules().relay.clone()
         },
         active,
+        at_node,
     })
 }
 
 /// Opens the WebSocket at the named node or at one that a search finds. A publish is not tried at another node once bytes
 /// of it may have reached one: that node may have taken the stream's name.
-async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Result<Opened, Unserved> {
+async fn open_at_node(
+    client: &mut Client<'_>,
+    request: &WebSocketRequest,
+) -> Result<(Opened, NodeSession), Unserved> {
     let session = client.session;
     let upgrade = &request.upgrade;
     let opened = match &request.node {
@@ -188,9 +178,10 @@ async fn open_at_node(client: &mut Client<'_>, request: &WebSocketRequest) -> Re
             placement::search(client, question, HANDSHAKE_TIMEOUT, retry, dial).await
         }
     };
-    opened.and_then(
-        |opened| if session.is_leaving() { Err(refuse_opened(session, &opened)) } else { Ok(opened) },
-    )
+    match opened {
+        Ok((opened, _)) if session.is_leaving() => Err(refuse_opened(session, &opened)),
+        opened => opened,
+    }
 }
 
 /// Refuses a WebSocket that a node opened while a drain began. The client tries a refused handshake elsewhere, but loses a
@@ -213,7 +204,7 @@ async fn dial(
     admitted: Admitted,
     upgrade: &Upgrade,
     limits: TryLimits,
-) -> Result<Opened, Failed> {
+) -> Result<(Opened, NodeSession), Failed> {
     let started = Instant::now();
     let refuse = |refusal: Refusal, reached: bool| Failed { why: Unserved::Refused(refusal), reached };
     let upgrade_timeout = session.revision().config.origins.upgrade_timeout;
@@ -222,23 +213,23 @@ async fn dial(
     if !connect::takes_head(request.len()) {
         return Err(refuse(Refusal::HeadTooLarge, true));
     }
-    let mut count = DialCount { metrics: &session.worker.metrics, outcome: DialOutcome::Cancelled };
+    let mut attempt = Attempt::begin(session, &admitted);
     let work = upgrade::open(&admitted, upgrade, &key, &request, limits.connect_timeout, upgrade_timeout);
     let dialled = runtime::timeout_at(limits.deadline, work).await;
-    session.worker.metrics.dial.observe(started.elapsed());
     let Ok(dialled) = dialled else {
         // the time of the handshake is up, which tells nothing about the node
-        count.outcome = DialOutcome::UpgradeTimeout;
+        attempt.end(DialOutcome::UpgradeTimeout);
         return Err(refuse(Refusal::OriginTimeout, true));
     };
     match dialled {
         Ok(opened) => {
-            count.outcome = DialOutcome::Connected;
+            attempt.end(DialOutcome::Connected);
             session.worker.gateway.nodes.mark_answered(admitted.address().ip());
-            Ok(opened)
+            session.worker.gateway.node_faults.served(admitted.address());
+            Ok((opened, attempt.count_session()))
         }
         Err(fault) => {
-            count.outcome = fault.outcome();
+            attempt.fault(fault);
             Err(refuse(placement::blame(session, &admitted, fault, started), fault.reached()))
         }
     }

@@ -101,14 +101,18 @@ impl ReadSize {
 pub(crate) struct Backlog(Millis);
 
 impl Backlog {
-    /// Notes whether bytes wait for the leg at `now`. True if the last of them were taken now, after a stall.
-    pub(crate) fn ends_stall(&mut self, waits: bool, now: Millis) -> bool {
+    /// Notes whether bytes wait for the leg at `now`. If the last of them were taken now, after a stall, the result is how long
+    /// that lasted.
+    pub(crate) fn ended_stall(&mut self, waits: bool, now: Millis) -> Option<Millis> {
         match (self.0, waits) {
             (0, true) => self.0 = now.max(1),
-            (1.., false) => return now.saturating_sub(std::mem::take(&mut self.0)) > STALL_MIN,
+            (1.., false) => {
+                let lasted = now.saturating_sub(std::mem::take(&mut self.0));
+                return (lasted > STALL_MIN).then_some(lasted);
+            }
             _ => {}
         }
-        false
+        None
     }
 }
 
@@ -291,8 +295,8 @@ mod tests {
         let mut backlog = Backlog::default();
         let noted =
             [(false, 0), (true, 0), (true, 200), (false, 252), (false, 900), (true, 900), (false, 1150)];
-        let ended = noted.map(|(waits, now)| backlog.ends_stall(waits, now));
-        assert_eq!(ended, [false, false, false, true, false, false, false]);
+        let ended = noted.map(|(waits, now)| backlog.ended_stall(waits, now));
+        assert_eq!(ended, [None, None, None, Some(251), None, None, None]);
     }
 
     #[test]

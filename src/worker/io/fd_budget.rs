@@ -32,9 +32,26 @@ fn share(most: u64, connections: u64, workers: u64) -> usize {
     usize::try_from(free).unwrap_or(usize::MAX)
 }
 
+/// The least limit of open files under which so many clients fit, each with a node, on so many workers: the reverse of what
+/// a worker computes before it accepts.
+pub fn descriptors_for(clients: u64, workers: u64) -> u64 {
+    let used = clients.saturating_mul(2).saturating_add(PROCESS + PER_WORKER * workers);
+    used.saturating_mul(RESERVE_ONE_IN).div_ceil(RESERVE_ONE_IN - 1)
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::worker::io::fd_budget::share;
+    use crate::worker::io::fd_budget::{descriptors_for, share};
+
+    #[test]
+    fn the_least_limit_for_clients_has_room_for_them_and_a_lower_one_has_not() {
+        for (clients, workers) in [(1, 1), (9_351, 2), (102_000, 2), (102_000, 64), (500_000, 8)] {
+            let least = descriptors_for(clients, workers);
+            assert_eq!(share(least, clients - 1, workers), 1, "{clients} clients with {least}");
+            assert_eq!(share(least - 2, clients - 1, workers), 0, "{clients} clients with {least} less 2");
+        }
+        assert!(descriptors_for(u64::MAX, 1) > 1_000_000, "no overflow");
+    }
 
     #[test]
     fn each_client_has_two_descriptors() {

@@ -8,6 +8,7 @@ pub(crate) mod fd_budget;
 pub(crate) mod keepalive;
 pub(crate) mod latch;
 pub(crate) mod outbox;
+pub(crate) mod ring_probe;
 pub(crate) mod runtime;
 pub(crate) mod socket;
 pub(crate) mod tls;

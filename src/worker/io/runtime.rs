@@ -37,7 +37,7 @@ pub struct DriverChoice {
 }
 
 /// Entries of the submission queue. One wake of a busy worker submits fewer.
-const RING_ENTRIES: u32 = 4096;
+pub(crate) const RING_ENTRIES: u32 = 4096;
 
 impl Runtime {
     /// Builds the runtime that the configuration asks for: the ring, epoll, or (`auto`) epoll where there is no ring. Has to
@@ -87,9 +87,14 @@ fn build_ring() -> io::Result<monoio::Runtime<monoio::time::TimeDriver<monoio::I
             .enable_timer()
             .build()
     };
+    build(deferred_ring()).or_else(|_| build(io_uring::IoUring::builder()))
+}
+
+/// A ring with the flags that suit one thread (since Linux 6.1).
+pub(crate) fn deferred_ring() -> io_uring::Builder {
     let mut ring = io_uring::IoUring::builder();
     ring.setup_single_issuer().setup_defer_taskrun();
-    build(ring).or_else(|_| build(io_uring::IoUring::builder()))
+    ring
 }
 
 fn ring_advice(error: &io::Error) -> &'static str {

@@ -3,37 +3,22 @@
 //! Nothing here is secret: of a request target only the app and the stream, never the other parameters.
 
 use crate::metrics::Route;
-use crate::proto::millis::Millis;
+use crate::proto::millis::{Millis, millis};
 use crate::proto::red5::role::Role;
+use crate::shared::record::{Event, Record, Summary};
 use crate::shared::session_id::SessionId;
-use std::cell::{Cell, OnceCell};
+use crate::shared::whip_sessions::WhipSession;
+use crate::worker::local::filter::{HTTP, SessionFilter};
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::time::Instant;
 
-/// Longest name of an app or a stream that is kept, in bytes. Longer names are cut: they are shown to people only.
-const NAME_MAX: usize = 80;
-
-/// The node of a relay, and what the client asked it for.
-#[derive(Debug)]
+/// Where a relay leads, and since when.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Relayed {
     pub(crate) node: SocketAddr,
-    pub(crate) names: Names,
     /// When the relay began, on the worker's clock.
     pub(crate) since: Millis,
-}
-
-/// App and stream as the client wrote them, cut to 80 bytes each.
-#[derive(Debug, Clone)]
-pub(crate) struct Names {
-    pub(crate) app: Box<str>,
-    pub(crate) stream: Box<str>,
-}
-
-impl Names {
-    /// Keeps an app and a stream of a request target, which is ASCII.
-    pub(crate) fn new(app: &str, stream: &str) -> Self {
-        let short = |name: &str| name.get(..NAME_MAX).unwrap_or(name).into();
-        Self { app: short(app), stream: short(stream) }
-    }
 }
 
 /// What a connection does, from its first request on.
@@ -41,24 +26,24 @@ impl Names {
 pub enum Activity {
     /// It sends HTTP requests.
     Requests,
-    /// It is a WebSocket session, or asks for one.
-    WebSocket(Route, Role),
+    /// It is a session, or asks for one.
+    Session(Route, Role),
 }
 
 impl Activity {
     /// The word for its route in the API and in logs.
     pub const fn word(self) -> &'static str {
         match self {
-            Self::Requests => "http",
-            Self::WebSocket(route, _) => route.word(),
+            Self::Requests => HTTP,
+            Self::Session(route, _) => route.word(),
         }
     }
 
-    /// The role of a WebSocket session.
+    /// The role of a session.
     pub const fn role(self) -> Option<Role> {
         match self {
             Self::Requests => None,
-            Self::WebSocket(_, role) => Some(role),
+            Self::Session(_, role) => Some(role),
         }
     }
 }
@@ -68,11 +53,13 @@ impl Activity {
 pub(crate) struct SessionInfo {
     /// The client's address. Behind a load balancer it is the balancer's until the PROXY header has been read.
     pub(crate) peer: Cell<SocketAddr>,
-    /// When the connection was accepted, on the worker's clock.
-    pub(crate) began: Millis,
+    /// When the connection was accepted.
+    pub(crate) accepted: Instant,
     /// What the session does; `None` before its first request.
     pub(crate) activity: Cell<Option<Activity>>,
-    pub(crate) relayed: OnceCell<Box<Relayed>>,
+    pub(crate) relayed: Cell<Option<Relayed>>,
+    /// What happened in the session.
+    pub(crate) record: RefCell<Record>,
     /// When it carried something last that was no Ping or Pong.
     pub(crate) moved: Cell<Millis>,
     /// Whether the relay is ending.
@@ -85,12 +72,13 @@ pub(crate) struct SessionInfo {
 
 impl SessionInfo {
     /// The info of a connection that was accepted just now.
-    pub(crate) const fn new(peer: SocketAddr, now: Millis) -> Self {
+    pub(crate) fn new(peer: SocketAddr, accepted: Instant, now: Millis) -> Self {
         Self {
             peer: Cell::new(peer),
-            began: now,
+            accepted,
+            record: RefCell::default(),
             activity: Cell::new(None),
-            relayed: OnceCell::new(),
+            relayed: Cell::new(None),
             moved: Cell::new(now),
             closing: Cell::new(false),
             frames: Cell::new([0; 2]),
@@ -106,11 +94,16 @@ impl SessionInfo {
         self.closing.set(closing);
     }
 
-    /// Notes that the session began to relay.
-    pub(crate) fn begin_relay(&self, node: SocketAddr, names: Names, since: Millis) {
+    /// Notes that the session began to relay. Its record grows slowly from now on, so it gives back what it does not need.
+    pub(crate) fn begin_relay(&self, node: SocketAddr, since: Millis) {
         self.moved.set(since);
-        // the first and only call: a connection relays once
-        let _ = self.relayed.set(Box::new(Relayed { node, names, since }));
+        self.relayed.set(Some(Relayed { node, since }));
+        self.record.borrow_mut().shrink();
+    }
+
+    /// Notes an event of the session that happens now.
+    pub(crate) fn note(&self, event: &Event<'_>) {
+        self.record.borrow_mut().note(self.accepted.elapsed(), event);
     }
 }
 
@@ -118,22 +111,26 @@ impl SessionInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSnapshot {
     pub id: SessionId,
-    /// Index of its worker.
-    pub worker: usize,
+    /// Index of its worker; `None` for a WHIP or WHEP session, which belongs to no connection.
+    pub worker: Option<usize>,
     /// What the session does.
     pub activity: Activity,
     pub state: State,
     /// The client's address.
     pub peer: SocketAddr,
-    /// The node of its relay.
+    /// The node that serves it, or was tried last.
     pub node: Option<SocketAddr>,
-    /// App and stream of its relay, as the client named them.
+    /// App and stream, as the client named them.
     pub app: Option<String>,
     pub stream: Option<String>,
-    /// Time since the connection was accepted.
+    /// Time since the connection was accepted, or since the WHIP session was created.
     pub age: Millis,
-    /// Time since it carried something that was no Ping or Pong.
+    /// Time since it carried something that was no Ping or Pong; of a WHIP session, since its last request.
     pub idle: Millis,
+    /// Time from the request to its answer.
+    pub answer: Option<Millis>,
+    /// Requests of a WHIP session after the first one.
+    pub requests: Option<u32>,
     /// Frames from the client and from the node.
     pub frames: [u64; 2],
     /// Bytes from the client and from the node.
@@ -149,6 +146,8 @@ pub enum State {
     Open,
     /// A WebSocket that is ending.
     Closing,
+    /// A WHIP session whose client has published the same stream again since.
+    Superseded,
 }
 
 impl State {
@@ -158,19 +157,30 @@ impl State {
             Self::Opening => "opening",
             Self::Open => "open",
             Self::Closing => "closing",
+            Self::Superseded => "superseded",
         }
     }
 }
 
 impl SessionSnapshot {
-    /// A snapshot of a session at `now`; `None` if the session has had no request yet.
-    pub(crate) fn of(id: SessionId, worker: usize, info: &SessionInfo, now: Millis) -> Option<Self> {
+    /// A snapshot of a connection at `now`; `None` if it has had no request yet, or `filter` does not accept it.
+    pub(crate) fn of(
+        id: SessionId,
+        worker: usize,
+        info: &SessionInfo,
+        now: Millis,
+        filter: &SessionFilter,
+    ) -> Option<Self> {
         let activity = info.activity.get()?;
         let relayed = info.relayed.get();
-        let name = |of: fn(&Names) -> &str| relayed.map(|relayed| of(&relayed.names).to_owned());
+        let record = info.record.borrow();
+        let summary = Summary::of(record.last_request());
+        if !filter.accepts(activity.word(), &summary) {
+            return None;
+        }
         Some(Self {
             id,
-            worker,
+            worker: Some(worker),
             activity,
             state: match relayed {
                 Some(_) if info.closing.get() => State::Closing,
@@ -178,36 +188,74 @@ impl SessionSnapshot {
                 _ => State::Open,
             },
             peer: info.peer.get(),
-            node: relayed.map(|relayed| relayed.node),
-            app: name(|names| &names.app),
-            stream: name(|names| &names.stream),
-            age: now.saturating_sub(info.began),
+            node: relayed.map(|relayed| relayed.node).or(summary.node),
+            app: text(summary.app),
+            stream: text(summary.stream),
+            age: millis(info.accepted.elapsed()),
             idle: now.saturating_sub(info.moved.get()),
+            answer: answer_time(&summary),
+            requests: None,
             frames: info.frames.get(),
             bytes: info.bytes.get(),
         })
     }
+
+    /// A snapshot of a WHIP session; `None` if `filter` does not accept it. `is_newest`: its client has published no other one
+    /// of its name since.
+    pub(crate) fn of_whip(session: &WhipSession, is_newest: bool, filter: &SessionFilter) -> Option<Self> {
+        let (route, role) = session.kind();
+        let record = session.record();
+        let summary = Summary { role: Some(role), ..Summary::of(record.events()) };
+        if !filter.accepts(route.word(), &summary) {
+            return None;
+        }
+        Some(Self {
+            id: session.id,
+            worker: None,
+            activity: Activity::Session(route, role),
+            state: if is_newest { State::Open } else { State::Superseded },
+            peer: summary.client.unwrap_or_else(|| SocketAddr::from((session.client, 0))),
+            node: Some(summary.node.unwrap_or_else(|| SocketAddr::from((session.node, 0)))),
+            app: text(summary.app),
+            stream: text(summary.stream),
+            age: millis(session.created.elapsed()),
+            idle: millis(session.epoch.elapsed().saturating_sub(summary.last)),
+            answer: answer_time(&summary),
+            requests: Some(session.requests()),
+            frames: [0; 2],
+            bytes: [0; 2],
+        })
+    }
+}
+
+fn text(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+fn answer_time(summary: &Summary<'_>) -> Option<Millis> {
+    summary.answered.map(|at| millis(at.saturating_sub(summary.requested)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::RequestRoute;
 
     #[test]
     fn a_snapshot_shows_how_far_a_session_has_come() {
-        let info = SessionInfo::new(SocketAddr::from(([127, 0, 0, 1], 5)), 10);
-        let snapshot = || SessionSnapshot::of(SessionId(7), 0, &info, 100);
+        let info = SessionInfo::new(SocketAddr::from(([127, 0, 0, 1], 5)), Instant::now(), 10);
+        let snapshot = || SessionSnapshot::of(SessionId(7), 0, &info, 100, &SessionFilter::default());
         assert_eq!(snapshot(), None, "it has had no request");
-        info.activity.set(Some(Activity::WebSocket(Route::TwoStep, Role::Publisher)));
-        assert_eq!(
-            snapshot().map(|snapshot| (snapshot.state, snapshot.node, snapshot.age)),
-            Some((State::Opening, None, 90))
-        );
+        info.activity.set(Some(Activity::Session(Route::TwoStep, Role::Publisher)));
+        let (route, role, target) = (RequestRoute::TwoStep, Some(Role::Publisher), "/live?id=s");
+        info.record.borrow_mut().begin_request();
+        info.note(&Event::Requested { route, role, method: "GET", target, app: "live", stream: "s" });
+        let opening = snapshot().map(|snapshot| (snapshot.state, snapshot.node, snapshot.stream));
+        assert_eq!(opening, Some((State::Opening, None, Some("s".to_owned()))));
         let node = SocketAddr::from(([10, 0, 0, 1], 5080));
-        info.begin_relay(node, Names::new("live", &"s".repeat(200)), 40);
+        info.begin_relay(node, 40);
         let open = snapshot().expect("it relays now");
         assert_eq!((open.state, open.node, open.idle), (State::Open, Some(node), 60));
-        assert_eq!(open.stream.map(|stream| stream.len()), Some(NAME_MAX));
         info.closing.set(true);
         assert_eq!(snapshot().map(|snapshot| snapshot.state), Some(State::Closing));
     }

@@ -4,9 +4,11 @@ use crate::metrics::WorkerMetrics;
 use crate::proto::millis::{Millis, millis};
 use crate::shared::evictions::{Eviction, Evictions};
 use crate::shared::gateway::Gateway;
+use crate::shared::refusal_throttle::Throttle;
 use crate::shared::revision::Held;
 use crate::worker::io::{fairness, latch};
 use crate::worker::local::flights::Flights;
+use crate::worker::local::phrases::Phrases;
 use crate::worker::local::registry::Registry;
 use futures_channel::mpsc;
 use std::cell::{Cell, RefCell};
@@ -22,7 +24,11 @@ pub(crate) struct Worker {
     pub(crate) newest: RefCell<Held>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) sessions: Registry,
+    /// What clients call themselves, each text once.
+    pub(crate) phrases: Phrases,
     pub(crate) flights: Flights,
+    /// Counts refusals until the log has a line of them.
+    pub(crate) refusal_throttle: RefCell<Throttle>,
     pub(crate) draining: latch::Latch,
     pub(crate) budget: Rc<fairness::TurnBudget>,
     /// Set when the worker has to stop accepting: in a drain, and when it leaves its queues to another process.
@@ -43,8 +49,10 @@ impl Worker {
         let (evictions, evicted) = gateway.limiter.add_worker();
         Self {
             metrics: gateway.metrics[index].clone(),
-            sessions: Registry::default(),
+            sessions: Registry::new(gateway.metrics.len()),
+            phrases: Phrases::default(),
             flights: Flights::default(),
+            refusal_throttle: RefCell::new(Throttle::of_worker()),
             draining: latch::Latch::default(),
             budget: Rc::default(),
             closing: latch::Latch::default(),

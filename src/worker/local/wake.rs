@@ -34,7 +34,7 @@ pub(crate) struct WakeHandle {
 
 impl WakeHandle {
     /// A session that has not been woken yet and has no deadline.
-    pub(crate) const fn new(info: SessionInfo) -> Self {
+    pub(crate) fn new(info: SessionInfo) -> Self {
         Self {
             due: Cell::new(Millis::MAX),
             rung: Cell::new(false),

@@ -8,10 +8,11 @@ use crate::worker::io::buffers;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::runtime;
 use crate::worker::io::socket::{ConnectError, Sock};
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Limits for the heads of nodes. These are small; 8 KiB is also the limit of Tomcat, which runs a node's HTTP.
 pub(crate) const HEAD_LIMITS: HeadLimits =
@@ -60,6 +61,18 @@ impl DialFault {
         }
     }
 
+    /// The fault in words if it is the node's or that of the way to it. An answer that is of no use may be the client's: players
+    /// ask for streams that have not begun.
+    pub(crate) const fn of_node(self) -> Option<&'static str> {
+        match self {
+            Self::Refused => Some("connection refused, or the node is unreachable"),
+            Self::Broken => Some("the connection broke before an answer"),
+            Self::ConnectTimeout => Some("no connection in time"),
+            Self::UpgradeTimeout => Some("connected, but no answer in time"),
+            Self::BadHandshake(_) | Self::Exhausted | Self::Local { .. } => None,
+        }
+    }
+
     /// Whether bytes of the request may have reached the node.
     pub(crate) const fn reached(self) -> bool {
         !matches!(
@@ -83,17 +96,34 @@ fn connect_fault(error: &ConnectError) -> DialFault {
     let sent = matches!(error, ConnectError::Sent(_));
     match e.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
-            tracing::warn!(error = %e, "no descriptor, port or memory left to dial a node");
+            if warns_now() {
+                tracing::warn!(error = %e, "no descriptor, port or memory left to dial a node");
+            }
             DialFault::Exhausted
         }
         Some(libc::ECONNREFUSED | libc::ECONNRESET) => DialFault::Refused,
         // no answer to any SYN, or a router or the neighbour table says that no such host is there
         Some(libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::EHOSTDOWN) if sent => DialFault::Refused,
         _ => {
-            tracing::warn!(error = %e, "this machine can't dial a node: look at its routes and its firewall");
+            if warns_now() {
+                tracing::warn!(error = %e, "this machine can't dial a node: look at its routes and its firewall");
+            }
             DialFault::Local { reached: false }
         }
     }
+}
+
+/// Time between two warnings of one worker about dials that fail on this machine: there may be one for each session.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Whether the worker may warn now. The answer counts as a warning.
+fn warns_now() -> bool {
+    thread_local!(static WARNED: Cell<Option<Instant>> = const { Cell::new(None) });
+    let due = WARNED.get().is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL);
+    if due {
+        WARNED.set(Some(Instant::now()));
+    }
+    due
 }
 
 /// What an error of a connection says about the node.

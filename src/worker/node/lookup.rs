@@ -6,6 +6,7 @@ use crate::proto::refusal::Refusal;
 use crate::shared::answers::CacheLookup;
 use crate::shared::answers::Key;
 use crate::shared::questions::{CacheStatus, Outcome, Reply};
+use crate::shared::record::Event;
 use crate::worker::io::runtime;
 use crate::worker::local::flights::FlightKey;
 use crate::worker::local::state::Worker;
@@ -22,6 +23,16 @@ pub(crate) async fn ask(session: &Session, key: &str, kind: EventKind, keep: Kee
     let worker = &session.worker;
     let (by, outcome) = find(session, key, kind, keep).await;
     let count = |outcome: AnswerOutcome| worker.metrics.answers[outcome as usize].add(1);
+    match outcome {
+        // the bound of `answers.waiters` has its own sentence
+        Err(Refusal::Overloaded) if by != CacheStatus::Collapsed => session
+            .note_limit("no key changes that: as many questions to the stream manager as there may be are under way"),
+        Err(Refusal::TooMany) => session.note_limit(
+            "its address has its share of the questions to the stream manager under way; limits.sessions_per_ip = \"off\" \
+             lifts it",
+        ),
+        _ => {}
+    }
     match (&outcome, by) {
         (Err(_), _) => count(AnswerOutcome::Failed),
         (Ok(answer), CacheStatus::Hit) if answer.is_missing() => count(AnswerOutcome::MissingHit),
@@ -30,9 +41,16 @@ pub(crate) async fn ask(session: &Session, key: &str, kind: EventKind, keep: Kee
         (Ok(_), CacheStatus::Collapsed) => count(AnswerOutcome::Collapsed),
         (Ok(_), CacheStatus::Bypass) => count(AnswerOutcome::Bypass),
     }
+    let took = started.elapsed();
     if by != CacheStatus::Hit {
-        worker.metrics.lookup.observe(started.elapsed());
+        worker.metrics.lookup.observe(took);
     }
+    let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let (status, nodes) = match &outcome {
+        Ok(answer) => (answer.status, u16::try_from(answer.nodes.len()).unwrap_or(u16::MAX)),
+        Err(_) => (0, 0),
+    };
+    session.note(&Event::Asked { by, status, nodes, took });
     (by, outcome)
 }
 
@@ -52,7 +70,10 @@ async fn find(session: &Session, key: &str, kind: EventKind, keep: Keep) -> (Cac
     // a flight of an earlier generation may ask a stream manager that a reload has replaced
     let flight = (answers.generation(), Key::from(key));
     let by = match join(worker, &flight, mine) {
-        Err(refusal) => return (CacheStatus::Collapsed, Err(refusal)),
+        Err(refusal) => {
+            session.note_limit("answers.waiters sessions wait for this question");
+            return (CacheStatus::Collapsed, Err(refusal));
+        }
         Ok(CacheStatus::Miss) => {
             runtime::spawn(fly(worker.clone(), flight, kind, keep, client));
             CacheStatus::Miss

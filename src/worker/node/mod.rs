@@ -2,6 +2,7 @@
 //! WebSocket, and one HTTP exchange over it.
 
 pub(crate) mod connect;
+pub(crate) mod dial_count;
 pub(crate) mod exchange;
 pub(crate) mod lookup;
 pub(crate) mod placement;

@@ -2,7 +2,6 @@
 //! nodes, a healthy one is preferred to one that failed lately.
 
 use crate::config::OriginHeader;
-use crate::metrics::{DialOutcome, WorkerMetrics};
 use crate::proto::admission::Admitted;
 use crate::proto::http::forward_fields::NodeOrigin;
 use crate::proto::http::head::Request;
@@ -52,18 +51,6 @@ pub(crate) struct Failed {
     pub why: Unserved,
     /// Whether bytes of the request may have reached the node.
     pub reached: bool,
-}
-
-/// Counts the outcome of a dial when it is over.
-pub(crate) struct DialCount<'m> {
-    pub metrics: &'m WorkerMetrics,
-    pub outcome: DialOutcome,
-}
-
-impl Drop for DialCount<'_> {
-    fn drop(&mut self) {
-        self.metrics.dials[self.outcome as usize].add(1);
-    }
 }
 
 /// When a search tries another node after one that failed.
@@ -282,6 +269,7 @@ impl<'q> Search<'q> {
         let (gateway, revision) = (&session.worker.gateway, session.revision());
         let admit = |node: &IpAddr| revision.admit(*node, true);
         if !nodes.iter().any(|node| admit(node).is_ok()) {
+            session.note_node(nodes[0]);
             return Err(Refusal::OriginNotAdmitted);
         }
         let untried = || nodes.iter().filter(|node| !self.tried.contains(node)).filter_map(|n| admit(n).ok());
@@ -296,12 +284,16 @@ pub(crate) fn admit(session: &Session, host: &Host) -> Result<Admitted, Refusal>
     let revision = session.revision();
     let nodes = &session.worker.gateway.nodes;
     match host {
-        Host::Address(address) => revision.admit(*address, nodes.is_learned(*address)),
+        Host::Address(address) => {
+            revision.admit(*address, nodes.is_learned(*address)).inspect_err(|_| session.note_node(*address))
+        }
         Host::Name(name) => {
             let names = revision.names.load();
             let addresses = names.get(name).map(Vec::as_slice).unwrap_or_default();
             let mut admitted = addresses.iter().map(|ip| revision.admit_named(*ip, nodes.is_learned(*ip)));
-            admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted)
+            admitted.find_map(Result::ok).ok_or(Refusal::OriginNotAdmitted).inspect_err(|_| {
+                addresses.first().into_iter().for_each(|node| session.note_node(*node));
+            })
         }
     }
 }
@@ -321,10 +313,14 @@ pub(crate) fn origin_header_for_node(session: &Session, request: &Request<'_>) -
 /// only when several clients saw that, because the request of one client may be the reason. A node that answered, even
 /// wrongly, has not failed, nor has one that this machine could not dial. The result is the refusal for the client.
 pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault, asked: Instant) -> Refusal {
-    tracing::warn!(
+    tracing::debug!(
         session = &*session.id.text(), node = %admitted.address(), ?fault,
         "a node did not take a request"
     );
+    session.note_node(admitted.address().ip());
+    if let Some(text) = fault.of_node() {
+        session.worker.gateway.node_faults.failed(admitted.address(), text);
+    }
     let (nodes, node) = (&session.worker.gateway.nodes, admitted.address().ip());
     match fault {
         DialFault::Refused | DialFault::ConnectTimeout => nodes.mark_failed(node),
@@ -334,7 +330,11 @@ pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault, as
     }
     match fault {
         DialFault::Refused | DialFault::Broken | DialFault::Local { .. } => Refusal::OriginRefused,
-        DialFault::Exhausted => Refusal::Overloaded,
+        DialFault::Exhausted => {
+            session
+                .note_limit("this machine has no descriptor, port or memory left for a connection to a node");
+            Refusal::Overloaded
+        }
         DialFault::BadHandshake(_) => Refusal::OriginBadHandshake,
         DialFault::ConnectTimeout | DialFault::UpgradeTimeout => Refusal::OriginTimeout,
     }

@@ -18,6 +18,14 @@ pub(crate) struct Leg {
     pub(crate) backlog: Backlog,
 }
 
+/// The waits that are needed now.
+pub(crate) struct Wants {
+    pub(crate) client_in: bool,
+    pub(crate) node_in: bool,
+    pub(crate) client_out: bool,
+    pub(crate) node_out: bool,
+}
+
 /// The wait for a node to end its connection, as RFC 6455 (7.1.1) asks of a server. The side that ends a connection first keeps
 /// its port for a minute (TIME_WAIT), and a gateway has only some 28,000 ports for each node.
 #[derive(Debug, Default)]

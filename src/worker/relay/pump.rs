@@ -5,22 +5,26 @@
 //! ([`fairness`](crate::worker::io::fairness)). [`Relay`] decides which bytes may pass, which frames the gateway sends itself,
 //! and when the session is over. This file only moves bytes.
 
+use crate::metrics::Route;
 use crate::proto::millis::Millis;
+use crate::proto::red5::role::Role;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, End, How, Relay, RelayRules, Tick};
+use crate::shared::node_faults;
+use crate::shared::node_metrics::NodeSession;
+use crate::shared::record::Event;
 use crate::worker::io::buffers;
 use crate::worker::io::client::{Conn, Received};
 use crate::worker::io::fairness::{ReadSize, STEPS_MAX};
 use crate::worker::io::keepalive;
 use crate::worker::io::outbox::Outbox;
 use crate::worker::io::socket::Sock;
-use crate::worker::local::info::Names;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::wake::Wake;
-use crate::worker::relay::leg::{Leg, NodeEnd, poll};
+use crate::worker::relay::closes;
+use crate::worker::relay::leg::{Leg, NodeEnd, Wants, poll};
+use crate::worker::relay::milestones::Milestones;
 use crate::worker::relay::splice::Splicer;
-use crate::worker::session::access_log;
-use crate::worker::session::access_log::Carried;
 use crate::worker::session::context::Session;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -32,23 +36,25 @@ use std::task::Poll;
 pub(crate) struct RelayStart {
     pub node_sock: Sock,
     pub node: SocketAddr,
-    /// App and stream, for the admin API.
-    pub names: Names,
+    /// How the session came about, and what its client does.
+    pub kind: (Route, Role),
     /// Bytes that came together with the node's 101.
     pub from_node: Vec<u8>,
     /// The rules as configured when the session began, and whether extensions were agreed on end to end.
     pub rules: RelayRules,
     pub active: ActiveGuard,
+    /// Counts the session at its node.
+    pub at_node: NodeSession,
 }
 
 /// Relays frames in both directions until both legs are closed.
 pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelayStart>) {
     // boxed: a future keeps its arguments for as long as it lives
-    let RelayStart { node_sock, node, names, from_node, rules, active } = *ready;
-    session.wake_handle.info.begin_relay(node, names, session.worker.now());
+    let RelayStart { node_sock, node, kind, from_node, rules, active, at_node } = *ready;
+    session.wake_handle.info.begin_relay(node, session.worker.now());
     let (client_sock, node_sock) = (conn.sock.clone(), Rc::new(node_sock));
     keepalive::configure(node_sock.descriptor(), &session.revision().config.websocket);
-    let mut pump = Pump::new(session, conn, node_sock.clone(), rules);
+    let mut pump = Pump::new(session, conn, node_sock.clone(), rules, kind);
     pump.begin(from_node);
     let (mut client_in, mut client_out) = (pin!(None), pin!(None));
     let (mut node_in, mut node_out) = (pin!(None), pin!(None));
@@ -83,14 +89,7 @@ pub(crate) async fn relay(session: &Session, conn: &mut Conn, ready: Box<RelaySt
         .await;
     }
     pump.report(&active);
-}
-
-/// The waits that are needed now.
-struct Wants {
-    client_in: bool,
-    node_in: bool,
-    client_out: bool,
-    node_out: bool,
+    drop(at_node);
 }
 
 /// A running relay: its state machine, both sockets, and what they are ready for.
@@ -117,10 +116,17 @@ struct Pump<'s> {
     counted: ([u64; 2], [u64; 2]),
     /// The wait for the node to end its connection.
     node_end: NodeEnd,
+    milestones: Option<Box<Milestones>>,
 }
 
 impl<'s> Pump<'s> {
-    fn new(session: &'s Session, conn: &'s mut Conn, node_sock: Rc<Sock>, rules: RelayRules) -> Self {
+    fn new(
+        session: &'s Session,
+        conn: &'s mut Conn,
+        node_sock: Rc<Sock>,
+        rules: RelayRules,
+        kind: (Route, Role),
+    ) -> Self {
         Self {
             relay: Relay::new(&rules, session.worker.now()),
             session,
@@ -139,6 +145,7 @@ impl<'s> Pump<'s> {
             bytes: [0; 2],
             counted: ([0; 2], [0; 2]),
             node_end: NodeEnd::default(),
+            milestones: Some(Box::new(Milestones::begin(kind))),
         }
     }
 
@@ -162,6 +169,7 @@ impl<'s> Pump<'s> {
             relay: &mut self.relay,
             frames: &mut self.frames,
             bytes: &mut self.bytes,
+            milestones: &mut self.milestones,
             now,
         }
     }
@@ -209,11 +217,13 @@ impl<'s> Pump<'s> {
 
     /// Notes when a leg begins and ends to keep bytes. One that kept them for long is sent small pieces again.
     fn note_stalls(&mut self, now: Millis) {
-        if self.client.backlog.ends_stall(!self.conn.out.is_empty(), now) {
+        if let Some(millis) = self.client.backlog.ended_stall(!self.conn.out.is_empty(), now) {
             self.node_read_size.stalled();
+            self.session.note(&Event::Flowing { to: Side::Client, millis });
         }
-        if self.node.backlog.ends_stall(!self.node_outbox.is_empty(), now) {
+        if let Some(millis) = self.node.backlog.ended_stall(!self.node_outbox.is_empty(), now) {
             self.conn.read_size().stalled();
+            self.session.note(&Event::Flowing { to: Side::Node, millis });
         }
     }
 
@@ -228,12 +238,12 @@ impl<'s> Pump<'s> {
 
     fn read_client(&mut self, now: Millis) {
         let (received, passed) = buffers::with(|scratch| {
-            let Self { session, relay, frames, bytes, conn, node_outbox, node_sock, .. } = self;
+            let Self { session, relay, frames, bytes, milestones, conn, node_outbox, node_sock, .. } = self;
             let (budget, had) = (&session.worker.budget, bytes[Side::Client as usize]);
             let mut passed = Ok(());
             let kept = session.worker.metrics.buffers_lent_bytes.get();
             let received = conn.receive(budget.piece(kept), scratch, |plain, more, gather| {
-                let mut splicer = Splicer { session, relay, frames, bytes, now };
+                let mut splicer = Splicer { session, relay, frames, bytes, milestones, now };
                 if let Some(whole) = splicer.splice(Side::Client, plain, gather, more)
                     && passed.is_ok()
                 {
@@ -285,10 +295,10 @@ impl<'s> Pump<'s> {
             (Ok(taken), sent)
         });
         match taken {
-            Ok(0) => self.relay.eof(Side::Node, now),
+            Ok(0) => self.node_ended(None, now),
             Ok(_) => {}
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => self.lose(Side::Node, now),
+            Err(e) => self.node_ended(Some(&e), now),
         }
         self.note_failed_writes(now, sent.is_err(), false);
     }
@@ -309,7 +319,7 @@ impl<'s> Pump<'s> {
             self.lose(Side::Client, now);
         }
         if !self.conn.out.is_empty() && !self.relay.is_eof(Side::Node) && self.node_sock.is_broken() {
-            self.lose(Side::Node, now);
+            self.node_ended(Some(&ErrorKind::ConnectionReset.into()), now);
         }
         self.cut |= self.relay.tick(&self.rules, now, listening) == Tick::Cut;
     }
@@ -386,6 +396,19 @@ impl<'s> Pump<'s> {
         self.write_failed(side, now);
     }
 
+    /// Notes that the node's connection ended, by this error or without one, and that the session ended thereby.
+    fn node_ended(&mut self, error: Option<&std::io::Error>, now: Millis) {
+        let had_end = self.relay.end().is_some();
+        match error {
+            None => self.relay.eof(Side::Node, now),
+            Some(_) => self.lose(Side::Node, now),
+        }
+        let is_cause = !had_end && self.relay.end().is_some_and(|end| end.by == By::Node);
+        if is_cause && let Some(relayed) = self.session.wake_handle.info.relayed.get() {
+            self.session.worker.gateway.node_faults.ended(relayed.node, node_faults::ending(error));
+        }
+    }
+
     fn is_over(&self) -> bool {
         // a stream that ended inside a frame must not look complete, so the client gets no close_notify
         let truncated = self.relay.is_truncated() && self.conn.out.is_empty();
@@ -419,6 +442,9 @@ impl<'s> Pump<'s> {
         }
         let End { by, how } = self.relay.end().unwrap_or(End { by: By::Gateway, how: How::Close });
         metrics.ends[by as usize][how as usize].add(1);
-        access_log::write_end(self.session, by, how, &Carried { frames: self.frames, bytes: self.bytes });
+        let waiting = [self.conn.out.len(), self.node_outbox.len()];
+        closes::note(self.session, &self.relay, waiting);
+        let (frames, bytes, pings) = (self.frames, self.bytes, self.relay.pings());
+        closes::end(self.session, &Event::Ended { by, how, frames, bytes, pings });
     }
 }

@@ -3,6 +3,7 @@
 use crate::proto::millis::Millis;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::Relay;
+use crate::worker::relay::milestones::Milestones;
 use crate::worker::session::context::Session;
 
 /// What splicing bytes needs of a relay, apart from its sockets.
@@ -11,6 +12,8 @@ pub(crate) struct Splicer<'p> {
     pub relay: &'p mut Relay,
     pub frames: &'p mut [u64; 2],
     pub bytes: &'p mut [u64; 2],
+    /// What is still to be seen of the first messages.
+    pub milestones: &'p mut Option<Box<Milestones>>,
     pub now: Millis,
 }
 
@@ -25,6 +28,14 @@ impl Splicer<'_> {
         gather: &mut Vec<u8>,
         more: bool,
     ) -> Option<&'b [u8]> {
+        if let Some(milestones) = self.milestones
+            && self.relay.begins_frame(from)
+        {
+            milestones.look(self.session, from, bytes);
+            if milestones.is_over() {
+                *self.milestones = None;
+            }
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             let scan = self.relay.scan(from, rest, self.now);

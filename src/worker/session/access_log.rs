@@ -1,63 +1,73 @@
-//! The access log: one line for each request, and one for the end of each relay.
+//! The access log: one line for each request and one for each session, at its end.
 
 use crate::config::AccessLog;
-use crate::proto::http::head::Request;
-use crate::proto::http::redact::redact_target;
-use crate::proto::websocket::relay::{By, How};
+use crate::proto::millis::millis;
+use crate::shared::record::{Record, Summary};
+use crate::shared::revision::Revision;
 use crate::shared::session_id::SessionId;
+use crate::worker::local::state::Worker;
 use crate::worker::session::context::Session;
-use std::net::SocketAddr;
 
 /// Status in the access log of a request whose client left before it got an answer; nginx uses the same number.
 pub(crate) const STATUS_CLIENT_LEFT: u16 = 499;
 
-/// What the line of a request contains besides its status. Secrets in the target are redacted.
-pub(crate) struct RequestLine {
-    session: SessionId,
-    client: SocketAddr,
-    method: String,
-    uri: String,
-}
-
-impl RequestLine {
-    /// The line of a request; `None` when `log.access` is off.
-    pub(crate) fn of(session: &Session, request: &Request<'_>) -> Option<Self> {
-        let revision = session.revision();
-        let log = &revision.config.log;
-        (log.access != AccessLog::Off).then(|| Self {
-            session: session.id,
-            client: session.peer,
-            method: request.method.to_owned(),
-            uri: redact_target(request.target, &log.redact).into_owned(),
-        })
-    }
-
-    /// Writes the line with the status that the client got.
-    pub(crate) fn write(self, status: u16) {
-        let Self { session, client, method, uri } = self;
-        tracing::info!(target: "access", session = &*session.text(), %client, method, uri, status, "request");
+/// Writes the line of the newest request of a session, unless `log.access` is off.
+pub(crate) fn write_request(session: &Session) {
+    if is_on(&session.revision()) {
+        let record = session.wake_handle.info.record.borrow();
+        write("request", session.id, &record, &Summary::of(record.last_request()));
     }
 }
 
-/// What a relay carried: of the client, of the node.
-pub(crate) struct Carried {
-    pub frames: [u64; 2],
-    pub bytes: [u64; 2],
+/// Writes the line of a session that has ended, unless `log.access` is off.
+pub(crate) fn write_session(worker: &Worker, id: SessionId, record: &Record) {
+    if is_on(&worker.newest()) {
+        write("session", id, record, &Summary::of(record.last_request()));
+    }
 }
 
-/// Writes the line of a relay's end, unless `log.access` is off.
-pub(crate) fn write_end(session: &Session, by: By, how: How, carried: &Carried) {
-    if session.revision().config.log.access == AccessLog::Off {
-        return;
-    }
-    let (by, how) = (by.word(), how.word());
-    let [client_frames, node_frames] = carried.frames;
-    let [client_bytes, node_bytes] = carried.bytes;
-    let seconds = session.accepted.elapsed().as_secs_f64();
+fn is_on(revision: &Revision) -> bool {
+    revision.config.log.access != AccessLog::Off
+}
+
+/// Writes a line. Fields of what did not happen are left out.
+fn write(kind: &'static str, id: SessionId, record: &Record, summary: &Summary<'_>) {
+    let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+    let [client_close, node_close] = summary.closes;
+    let [sent_close, _] = summary.sent_closes;
+    let status = summary.status.or_else(|| summary.cause.map(|_| STATUS_CLIENT_LEFT));
+    let relayed = summary.frames != [0; 2];
     tracing::info!(
         target: "access",
-        session = &*session.id.text(), client = %session.peer, by, how, seconds,
-        client_frames, client_bytes, node_frames, node_bytes,
-        "end"
+        session = &*id.text(),
+        client = summary.client.map(tracing::field::display),
+        route = summary.route.map(|route| route.word()),
+        role = summary.role.map(|role| role.word()),
+        app = some(summary.app),
+        stream = some(summary.stream),
+        method = summary.method,
+        uri = summary.target,
+        status,
+        code = summary.refusal.map(|refusal| refusal.code()),
+        cache = summary.cache.map(|cache| cache.word()),
+        node = summary.node.map(tracing::field::display),
+        tries = (summary.tries > 1).then_some(summary.tries),
+        by = summary.cause.map(|cause| cause.words().0),
+        how = summary.cause.map(|cause| cause.words().1),
+        client_close,
+        node_close,
+        sent_close,
+        ask_ms = summary.cache.map(|_| millis(summary.asking)),
+        answer_ms = summary.answered.map(|at| millis(at.saturating_sub(summary.requested))),
+        first_frame_ms = summary.first_frame.map(|at| millis(at.saturating_sub(summary.requested))),
+        seconds = summary.last.as_secs_f64(),
+        bytes = (!relayed).then_some(summary.answer_bytes),
+        client_frames = relayed.then_some(summary.frames[0]),
+        client_bytes = relayed.then_some(summary.bytes[0]),
+        node_frames = relayed.then_some(summary.frames[1]),
+        node_bytes = relayed.then_some(summary.bytes[1]),
+        agent = record.agent.as_deref(),
+        origin = record.origin.as_deref(),
+        "{kind}"
     );
 }

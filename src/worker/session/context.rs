@@ -10,8 +10,11 @@ use crate::worker::local::info::Activity;
 use crate::worker::local::registry::ActiveGuard;
 use crate::worker::local::state::Worker;
 use crate::worker::local::wake::{Wake, WakeHandle};
-use std::cell::RefCell;
-use std::net::SocketAddr;
+use crate::worker::session::asked::{Asked, Hints};
+use crate::worker::session::current::Current;
+use crate::worker::session::refusal_line::Refused;
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -28,8 +31,12 @@ pub(crate) struct Session {
     /// The client's address. Behind a load balancer it is the balancer's until the PROXY header was read.
     pub peer: SocketAddr,
     pub accepted: Instant,
+    /// The request that the connection deals with at present, or dealt with last.
+    pub current: Cell<Option<Current>>,
     /// The revision that the present request goes by, from its head to its end.
     pub request: RefCell<Option<Held>>,
+    /// What the log may say of the reason for a refusal of the present request. Most requests have none.
+    pub hints: RefCell<Option<Box<Hints>>>,
 }
 
 /// Why a wait before the relay ended.
@@ -55,9 +62,26 @@ impl Session {
         ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.wake_handle), activity)
     }
 
-    /// Counts a refusal in the metrics.
+    /// Counts a refusal in the metrics, and in the log if a line is due for it.
     pub(crate) fn count_refusal(&self, refusal: Refusal) {
-        self.worker.metrics.refusals.of(refusal).add(1);
+        let record = self.wake_handle.info.record.borrow();
+        let hints = self.hints.borrow().as_deref().copied().unwrap_or_default();
+        // a head that can't be read is no request
+        let is_request = self.request.borrow().is_some();
+        let asked = is_request.then(|| Asked::of(&record, hints));
+        let (session, client) = (Some(self.id), Some(self.peer));
+        let refused = Refused { refusal, session, client, asked: asked.as_ref() };
+        refused.note(&self.worker, &self.revision());
+    }
+
+    /// Notes, for the log, which node was not admitted or did not take the request.
+    pub(crate) fn note_node(&self, node: IpAddr) {
+        self.hints.borrow_mut().get_or_insert_default().node = Some(node);
+    }
+
+    /// Notes, for the log, which limit was reached: the sentence after "refused: ".
+    pub(crate) fn note_limit(&self, limit: &'static str) {
+        self.hints.borrow_mut().get_or_insert_default().limit = Some(limit);
     }
 
     /// A new mask for a frame that the gateway itself sends to a node (RFC 6455, 5.3).
@@ -89,6 +113,7 @@ impl Session {
     /// Ends a request.
     pub(crate) fn end_request(&self) {
         self.request.replace(None);
+        self.hints.replace(None);
     }
 
     /// Waits until the socket is readable, until `deadline`, or until the session is asked to end. [`Woke::Ending`] comes

@@ -2,6 +2,13 @@
 //! lines of the access log.
 
 pub(crate) mod access_log;
+pub(crate) mod answer;
+pub(crate) mod asked;
 pub(crate) mod client;
 pub(crate) mod context;
+pub(crate) mod current;
+pub(crate) mod recording;
+pub(crate) mod refusal_line;
+mod remedy;
 mod slow_reader;
+pub(crate) mod whip_end;

@@ -2,3 +2,4 @@
 
 mod commands;
 mod monitoring;
+mod rights;

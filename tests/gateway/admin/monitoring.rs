@@ -48,30 +48,30 @@ fn every_answer_has_a_session_id_of_its_own() {
 }
 
 #[test]
-fn the_admin_listener_answers_monitoring() {
+fn the_monitoring_listener_answers_monitoring() {
     let bed = TestBed::start();
-    assert_eq!(bed.gateway.admin_get("/livez").status(), 200);
-    assert_eq!(bed.gateway.admin_get("/readyz").status(), 200);
-    assert_eq!(bed.gateway.admin_get("/nowhere").status(), 404);
-    let status = bed.gateway.admin_get("/api/status");
+    assert_eq!(bed.gateway.monitoring_get("/livez").status(), 200);
+    assert_eq!(bed.gateway.monitoring_get("/readyz").status(), 200);
+    assert_eq!(bed.gateway.monitoring_get("/nowhere").status(), 404);
+    let status = bed.gateway.monitoring_get("/api/status");
     assert_eq!(status.status(), 200);
     assert!(status.json().is_object());
     bed.get("/nowhere").assert_refusal(404, "no_such_route");
-    let page = bed.gateway.admin_get("/metrics");
+    let page = bed.gateway.monitoring_get("/metrics");
     assert!(page.field("content-type").is_some_and(|t| t.contains("text")));
     assert_eq!(bed.gateway.metric("tidegate_refusals_total", &[("code", "no_such_route")]), 1.0);
 }
 
 #[test]
-fn idle_connections_to_the_admin_listener_are_bounded_and_keep_no_other_out() {
+fn idle_connections_to_the_monitoring_listener_are_bounded_and_keep_no_other_out() {
     let bed = TestBed::start();
     let open_files = || bed.gateway.metric("process_open_fds", &[]);
     let before = open_files();
-    let idle: Vec<_> = (0..300).map(|_| TcpStream::connect(bed.workspace.admin()).unwrap()).collect();
+    let idle: Vec<_> = (0..300).map(|_| TcpStream::connect(bed.workspace.monitoring()).unwrap()).collect();
     eventually("the oldest connections make room", || {
         bed.gateway.metric("tidegate_admin_connections_cut_total", &[("how", "limit")]) >= 230.0
     });
-    assert_eq!(bed.gateway.admin_get("/readyz").status(), 200);
+    assert_eq!(bed.gateway.monitoring_get("/readyz").status(), 200);
     let grown = open_files() - before;
     assert!(grown < 100.0, "{grown} descriptors for 300 connections");
     drop(idle);
@@ -82,29 +82,32 @@ fn log_lines_that_wait_for_a_slow_reader_are_bounded_in_bytes_and_lost_ones_are_
     // a pipe that is not read takes 64 KiB
     let (mut reader, writer) = std::io::pipe().unwrap();
     let bed = TestBed::with(|config, _| {
-        config.set("limits.target_size", "60KiB");
-        config.set("limits.head_size", "64KiB");
         config.set("log.access", format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd()));
     });
     drop(writer);
-    let request = Request::get(&format!("/{}", "x".repeat(60_000))).bytes();
+    // a line of about a kilobyte
+    let request = Request::get(&format!("/{}", "x".repeat(500)));
+    let request = request.with("User-Agent", &"y".repeat(160)).with("Origin", "https://app.example").bytes();
+    let pipelined = request.repeat(8);
     let mut client = bed.client();
     let mut ask = |n: usize| {
-        for _ in 0..n {
-            client.send(&request);
-            assert_eq!(client.read_response().status(), 404);
+        for _ in 0..n / 8 {
+            client.send(&pipelined);
+            for _ in 0..8 {
+                assert_eq!(client.read_response().status(), 404);
+            }
         }
     };
     let dropped = || bed.gateway.metric("tidegate_log_lines_dropped_total", &[]);
-    ask(20);
+    ask(40);
     assert_eq!(dropped(), 0.0);
     let before = bed.gateway.memory();
-    ask(1200);
+    ask(40_000);
     let grown = bed.gateway.memory().saturating_sub(before);
-    assert!(grown < 32 << 20, "memory grew by {grown} bytes for 72 MB of lines");
+    assert!(grown < 32 << 20, "memory grew by {grown} bytes for 40 MB of lines");
     assert!(dropped() > 800.0, "{} lines", dropped());
     let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
-    let reports = || bed.gateway.stderr().matches("log lines lost").count();
+    let reports = || bed.gateway.stderr().matches(" lines were lost").count();
     eventually("the loss is reported", || reports() > 0);
     assert_eq!(bed.get("/nowhere").status(), 404);
     assert_eq!(reports(), 1, "it is said once");
@@ -159,4 +162,78 @@ fn failed_requests_are_in_the_access_log_too() {
         });
     }
     gate.open();
+}
+
+#[test]
+fn what_happens_at_each_node_is_counted() {
+    let bed = TestBed::with(|config, _| config.set("origins.quarantine", "1h"));
+    let node = bed.workspace.node(1).ip().to_string();
+    let node = [("cluster", "default"), ("node", node.as_str())];
+    bed.get(&bed.websocket_target(1)).assert_refusal(426, "upgrade_required");
+    bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(502, "origin_refused");
+    let metric = |name| bed.gateway.metric(name, &node);
+    assert_eq!(metric("tidegate_node_dials_total"), 1.0);
+    let refused = [node[0], node[1], ("outcome", "refused")];
+    assert_eq!(bed.gateway.metric("tidegate_node_failures_total", &refused), 1.0);
+    assert_eq!(metric("tidegate_node_failures_total"), 1.0, "of all outcomes");
+    assert_eq!(metric("tidegate_node_quarantined"), 1.0);
+
+    let listener = bed.node(1);
+    let (client, _node) = bed.relay(&listener);
+    bed.gateway.wait_for_metric("tidegate_node_sessions_active", &node, 1.0);
+    assert_eq!(metric("tidegate_node_dials_total"), 2.0);
+    assert_eq!(metric("tidegate_node_dial_seconds_count"), 2.0);
+    assert_eq!(bed.gateway.metric("tidegate_node_dials_total", &[("node", "other")]), 0.0);
+    drop(client);
+    bed.gateway.wait_for_metric("tidegate_node_sessions_active", &node, 0.0);
+}
+
+#[test]
+fn whip_requests_are_counted_at_their_node() {
+    let bed = TestBed::start();
+    let _node = bed.whip_node(1);
+    assert_eq!(bed.exchange(&post("/as/v1/proxy/whip/live/s?nodeGroup=ng1")).status(), 201);
+    let name = bed.workspace.node(1).ip().to_string();
+    assert_eq!(bed.gateway.metric("tidegate_node_dials_total", &[("node", &name)]), 1.0);
+    assert_eq!(bed.gateway.metric("tidegate_node_failures_total", &[("node", &name)]), 0.0);
+    assert_eq!(bed.gateway.metric("tidegate_node_sessions_active", &[("node", &name)]), 1.0);
+}
+
+#[test]
+fn metrics_tell_the_limits_the_phase_the_certificates_and_the_last_reload() {
+    let mut kept = None;
+    let bed = TestBed::with(|config, _| {
+        config.set("limits.sessions", 500);
+        config.set("limits.new_per_ip", "120/m");
+        kept = Some(config.clone());
+    });
+    let mut config = kept.expect("the closure was called");
+    let metric = |name, labels: &[(&str, &str)]| bed.gateway.metric(name, labels);
+    assert_eq!(metric("tidegate_limit", &[("limit", "sessions")]), 500.0);
+    assert_eq!(metric("tidegate_limit", &[("limit", "new_per_ip")]), 2.0);
+    assert_eq!(metric("tidegate_limit", &[("limit", "requests_per_ip")]), f64::INFINITY);
+    assert_eq!(metric("tidegate_phase", &[("phase", "serving")]), 1.0);
+    assert_eq!(metric("tidegate_phase", &[]), 1.0, "no other phase");
+    assert!(metric("tidegate_certificate_not_after_seconds", &[("name", "gateway.test")]) > 1e9);
+    let mut client = bed.client();
+    client.send_request(&Request::get("/nowhere"));
+    client.read_response();
+    assert_eq!(metric("tidegate_limit_used", &[("limit", "sessions")]), 1.0);
+
+    let (good, at) =
+        ("tidegate_config_last_reload_successful", "tidegate_config_last_reload_success_timestamp_seconds");
+    let started = metric(at, &[]);
+    assert_eq!(metric(good, &[]), 1.0, "the start");
+    assert!((started - metric("process_start_time_seconds", &[])).abs() < 30.0);
+    config.set("limits.headers", "many");
+    config.write(&bed.workspace);
+    assert_eq!(bed.gateway.reload().0, Some(78));
+    assert_eq!((metric(good, &[]), metric(at, &[])), (0.0, started));
+    config.set("limits.headers", 50);
+    config.set("limits.sessions", 600);
+    config.write(&bed.workspace);
+    assert_eq!(bed.gateway.reload().0, Some(0));
+    assert_eq!(metric(good, &[]), 1.0);
+    assert!(metric(at, &[]) > started);
+    assert_eq!(metric("tidegate_limit", &[("limit", "sessions")]), 600.0);
 }

@@ -1,12 +1,16 @@
-//! The program under test: its configuration, its start and stop, its admin listener and its log.
+//! The program under test: its configuration, its start and stop, its listeners for operators and its log.
 
 use super::certs::{ECDSA, Identity, RSA};
 use super::connection::{Connection, Side};
 use super::http_message::Response;
 use super::{DEADLINE, Request, Workspace, eventually};
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -42,7 +46,8 @@ impl Config {
         config.set("origins.connect_timeout", "3s");
         config.set("origins.upgrade_timeout", "3s");
         config.set("websocket.close_timeout", "1s");
-        config.set("admin.listen", workspace.admin().to_string());
+        config.set("monitoring.listen", workspace.monitoring().to_string());
+        config.set("admin.listen", format!("unix:{}", workspace.admin_socket().display()));
         let certificates: [(&str, &Identity); 2] = [("ecdsa", &ECDSA), ("rsa", &RSA)];
         let certificates =
             certificates.map(|(name, identity)| Value::Table(write_pair(workspace, name, identity)));
@@ -87,6 +92,10 @@ pub fn write_pair(workspace: &Workspace, name: &str, identity: &Identity) -> Tab
         let path = workspace.file(&format!("{name}.{kind}.pem"));
         let next = workspace.file("next.pem");
         std::fs::write(&next, pem).unwrap();
+        if kind == "key" {
+            // a key that other users may read gives a warning
+            std::fs::set_permissions(&next, Permissions::from_mode(0o600)).unwrap();
+        }
         std::fs::rename(&next, &path).unwrap();
         (kind.to_owned(), Value::from(path.to_str().unwrap()))
     });
@@ -96,7 +105,8 @@ pub fn write_pair(workspace: &Workspace, name: &str, identity: &Identity) -> Tab
 /// A running gateway. Dropping it kills it.
 pub struct Gateway {
     child: Child,
-    admin: SocketAddr,
+    monitoring: SocketAddr,
+    admin: PathBuf,
     stderr: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -151,42 +161,64 @@ impl Gateway {
                 }
             }
         });
-        Self { child, admin: workspace.admin(), stderr, reader: Some(reader) }
+        let (monitoring, admin) = (workspace.monitoring(), workspace.admin_socket());
+        Self { child, monitoring, admin, stderr, reader: Some(reader) }
     }
 
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// Sends a request to the admin listener; `None` if it does not listen.
-    fn try_send_admin(&self, request: &Request) -> Option<Response> {
-        let tcp = TcpStream::connect_timeout(&self.admin, DEADLINE).ok()?;
-        let mut connection = Connection::new(Box::new(tcp), Side::Client);
-        connection.try_send(&request.clone().with("Connection", "close").bytes()).ok()?;
-        Some(connection.read_response())
+    /// Sends a request to the monitoring listener; `None` if it does not listen.
+    fn try_send_monitoring(&self, request: &Request) -> Option<Response> {
+        try_exchange(TcpStream::connect_timeout(&self.monitoring, DEADLINE).ok()?, request)
     }
 
-    /// A request to the admin listener, with its address in `Host`.
+    #[track_caller]
+    pub fn send_monitoring(&self, request: &Request) -> Response {
+        self.try_send_monitoring(request).expect("the monitoring listener answers")
+    }
+
+    /// A request to the monitoring listener, with its address in `Host`.
+    pub fn monitoring_request(&self, method: &str, target: &str) -> Request {
+        Request::new(method, target).instead("Host", &self.monitoring.to_string())
+    }
+
+    #[track_caller]
+    pub fn monitoring_get(&self, target: &str) -> Response {
+        self.send_monitoring(&self.monitoring_request("GET", target))
+    }
+
+    /// A request to the admin listener.
     pub fn admin_request(&self, method: &str, target: &str) -> Request {
-        Request::new(method, target).instead("Host", &self.admin.to_string())
+        Request::new(method, target).instead("Host", "localhost")
     }
 
     #[track_caller]
     pub fn send_admin(&self, request: &Request) -> Response {
-        self.try_send_admin(request).expect("the admin listener answers")
-    }
-
-    /// Runs a command of the program against this gateway and returns its output.
-    pub fn command(&self, words: &[&str]) -> Output {
-        let admin = self.admin.to_string();
-        let command =
-            Command::new(env!("CARGO_BIN_EXE_tidegate")).args(words).args(["--admin", &admin]).output();
-        command.expect("the program starts")
+        let socket = UnixStream::connect(&self.admin).expect("the admin listener listens");
+        // what the test needs of a connection is the same for every stream socket
+        let stream = TcpStream::from(OwnedFd::from(socket));
+        try_exchange(stream, request).expect("the admin listener answers")
     }
 
     #[track_caller]
     pub fn admin_get(&self, target: &str) -> Response {
         self.send_admin(&self.admin_request("GET", target))
+    }
+
+    /// The admin listener, as commands name it.
+    pub fn admin(&self) -> String {
+        format!("unix:{}", self.admin.display())
+    }
+
+    /// Runs a command of the program against this gateway and returns its output.
+    pub fn command(&self, words: &[&str]) -> Output {
+        let command = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(words)
+            .args(["--admin", &self.admin()])
+            .output();
+        command.expect("the program starts")
     }
 
     /// Runs `tidegate reload`; returns its exit code and its output.
@@ -203,6 +235,13 @@ impl Gateway {
         self.admin_get("/api/status").json()["revision"].as_u64().expect("a number")
     }
 
+    /// Waits for a revision where the admin listener asks for a token.
+    #[track_caller]
+    pub fn wait_for_revision_at_monitoring(&self, revision: u64) {
+        let now = || self.monitoring_get("/api/status").json()["revision"].as_u64();
+        eventually(&format!("revision {revision}"), || now() >= Some(revision));
+    }
+
     #[track_caller]
     pub fn wait_for_revision(&self, revision: u64) {
         eventually(&format!("revision {revision}"), || self.revision() >= revision);
@@ -210,13 +249,13 @@ impl Gateway {
 
     /// The status of `/readyz`.
     pub fn ready(&self) -> Option<u16> {
-        Some(self.try_send_admin(&self.admin_request("GET", "/readyz"))?.status())
+        Some(self.try_send_monitoring(&self.monitoring_request("GET", "/readyz"))?.status())
     }
 
     /// The sum of all series of this metric that have these labels; 0 if there are none.
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let page = self.admin_get("/metrics").text();
+        let page = self.monitoring_get("/metrics").text();
         let series = page.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let (found, rest) = series.split_once('{').unwrap_or((series, ""));
@@ -329,6 +368,13 @@ impl Gateway {
         // the text that the gateway's panic hook logs
         assert!(!self.stderr().contains("panic at "), "{}", self.stderr());
     }
+}
+
+/// Sends a request on a new connection; `None` if it can't be sent.
+fn try_exchange(stream: TcpStream, request: &Request) -> Option<Response> {
+    let mut connection = Connection::new(Box::new(stream), Side::Client);
+    connection.try_send(&request.clone().with("Connection", "close").bytes()).ok()?;
+    Some(connection.read_response())
 }
 
 impl Drop for Gateway {

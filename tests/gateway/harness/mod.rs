@@ -12,6 +12,7 @@ pub mod frame;
 pub mod gateway;
 pub mod http_message;
 pub mod http_peer;
+pub mod journal;
 pub mod netns_link;
 pub mod node;
 pub mod pebble;

@@ -47,8 +47,13 @@ impl Workspace {
         self.host(3, 8443)
     }
 
-    pub fn admin(&self) -> SocketAddr {
+    pub fn monitoring(&self) -> SocketAddr {
         self.host(1, 9180)
+    }
+
+    /// The socket file of the admin listener.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.file("admin.sock")
     }
 
     pub fn manager(&self) -> SocketAddr {

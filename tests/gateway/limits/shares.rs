@@ -50,7 +50,7 @@ fn the_oldest_handshake_of_the_address_with_most_makes_room() {
     // accepted one after the other, so that it is known which of them is the oldest
     let connect = |n: u8, pending: f64| {
         let tcp = silent(&bed, n, 1);
-        bed.gateway.wait_for_metric("tidegate_connections", &[], pending);
+        bed.gateway.wait_for_metric("tidegate_connections_active", &[], pending);
         tcp
     };
     let others: Vec<_> = (1..=30).flat_map(|n| connect(10 + n, f64::from(n))).collect();
@@ -90,7 +90,7 @@ fn addresses_have_no_share_where_they_are_not_counted() {
         config.set("tls.handshake_timeout", "60s");
     });
     let silent = silent(&bed, 1, 32);
-    bed.gateway.wait_for_metric("tidegate_connections", &[], 32.0);
+    bed.gateway.wait_for_metric("tidegate_connections_active", &[], 32.0);
     assert_eq!(ended(&silent), 0);
     assert_eq!(client(&bed, 1).get("/nowhere").status(), 404);
     eventually("one makes room", || ended(&silent) == 1);

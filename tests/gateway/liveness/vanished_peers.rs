@@ -92,7 +92,7 @@ fn a_client_with_a_cut_link_is_gone_in_time_on_both_legs() {
     // no Close can be sent to this node, because a frame to it is unfinished
     node_of_stuck.expect_end();
     scene.wait_for_metric("tidegate_worker_sessions", &[], 0.0);
-    scene.wait_for_metric("tidegate_connections", &[], 0.0);
+    scene.wait_for_metric("tidegate_connections_active", &[], 0.0);
     scene.wait_for_metric("tidegate_ends_total", &[("how", "torn")], 0.0);
 }
 
@@ -121,7 +121,7 @@ fn a_node_with_a_cut_link_is_gone_in_time_on_both_legs() {
     });
     scene.wait_for_metric("tidegate_ends_total", &[("by", "origin"), ("how", "lost")], 2.0);
     scene.wait_for_metric("tidegate_ends_total", &[("by", "origin"), ("how", "torn")], 1.0);
-    scene.wait_for_metric("tidegate_connections", &[], 0.0);
+    scene.wait_for_metric("tidegate_connections_active", &[], 0.0);
 }
 
 fn bed_with_short_timeouts() -> TestBed {
@@ -178,5 +178,5 @@ fn a_node_that_never_reads_is_given_up() {
     // the test itself cut the last frame: what counts is that the client is closed and the session is over
     client.expect_close(1014);
     bed.gateway.wait_for_metric("tidegate_ends_total", &[("by", "origin"), ("how", "lost")], 1.0);
-    eventually("no connection is left", || bed.gateway.metric("tidegate_connections", &[]) == 0.0);
+    eventually("no connection is left", || bed.gateway.metric("tidegate_connections_active", &[]) == 0.0);
 }

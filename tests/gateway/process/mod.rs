@@ -1,5 +1,6 @@
-//! The process and its machine: start, the choice of the IO driver, and faults of the environment.
+//! The process and its machine: start, the choice of the IO driver, what `tidegate doctor` finds, and faults of the environment.
 
+mod doctor;
 mod drivers;
 mod faults;
 mod machine;

@@ -27,7 +27,7 @@ fn an_invalid_configuration_ends_the_start_with_78_and_its_reason() {
 #[test]
 fn a_taken_port_ends_the_start_with_71_and_its_address() {
     let workspace = Workspace::claim();
-    for address in [workspace.gateway(), workspace.admin()] {
+    for address in [workspace.gateway(), workspace.monitoring()] {
         let _taken = TcpListener::bind(address).unwrap();
         let (code, output) = failed_start(&workspace, |_| {});
         assert_eq!(code, Some(71), "{output}");

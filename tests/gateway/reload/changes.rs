@@ -44,39 +44,6 @@ fn every_way_to_reload_serves_a_new_revision() {
     assert_eq!(bed.gateway.admin_get("/api/reload").status(), 405, "GET reloads nothing");
 }
 
-#[test]
-fn a_reload_works_through_an_admin_socket_file() {
-    let workspace = Workspace::claim();
-    let mut config = Config::new(&workspace);
-    let socket = format!("unix:{}", workspace.file("admin.sock").display());
-    config.set("admin.listen", socket.as_str());
-    let _gateway = Gateway::spawn(&workspace, &config);
-    let reload = || {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["reload", "--admin", &socket]).output().expect("the command starts")
-    };
-    eventually("a reload", || reload().status.success());
-    assert_eq!(reload().stdout, b"serves revision 3\n");
-}
-
-#[test]
-fn pages_of_other_sites_cannot_reload() {
-    let (bed, _) = bed_with_config(|_| {});
-    let reload = bed.gateway.admin_request("POST", "/api/reload");
-    for (name, value) in
-        [("Origin", "https://evil.example"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")]
-    {
-        assert_eq!(
-            bed.gateway.send_admin(&reload.clone().with(name, value)).status(),
-            403,
-            "{name}: {value}"
-        );
-    }
-    assert_eq!(bed.gateway.revision(), 1);
-    let own = format!("http://{}", bed.workspace.admin());
-    assert_eq!(bed.gateway.send_admin(&reload.with("Origin", &own)).status(), 200);
-}
-
 /// One mistake in a configuration, and the text that must report it.
 type Mistake = (&'static str, fn(&mut Config, &Workspace), &'static str);
 
@@ -338,20 +305,28 @@ fn a_question_after_a_change_of_manager_gets_no_answer_of_the_former_one() {
 fn keys_that_need_a_restart_are_reported_and_all_others_change() {
     let (bed, mut config) = bed_with_config(|_| {});
     config.set("gateway.workers", 5);
-    config.set("admin.listen", "127.0.0.1:1");
+    config.set("monitoring.listen", "127.0.0.1:1");
+    config.set("admin.listen", "auto");
     config.set("origins.apps", vec!["other"]);
     config.write(&bed.workspace);
     let (code, output) = bed.gateway.reload();
     assert_eq!(code, Some(0));
     assert!(output.contains("gateway.workers differs: it needs a restart"), "{output}");
     let status = bed.gateway.admin_get("/api/status").json();
-    assert_eq!(status["needs_restart"], serde_json::json!(["gateway.workers", "admin.listen"]));
+    assert_eq!(
+        status["needs_restart"],
+        serde_json::json!(["gateway.workers", "monitoring.listen", "admin.listen"])
+    );
     assert_eq!(status["workers"].as_array().map(Vec::len), Some(2));
     let shown = String::from_utf8(bed.gateway.command(&["status"]).stdout).unwrap();
-    assert!(shown.contains("restart     needed for gateway.workers, admin.listen\n"), "{shown}");
+    assert!(
+        shown.contains("restart     needed for gateway.workers, monitoring.listen, admin.listen\n"),
+        "{shown}"
+    );
     bed.exchange(&Request::upgrade(&bed.websocket_target(1))).assert_refusal(403, "app_not_allowed");
     config.set("gateway.workers", 2);
-    config.set("admin.listen", bed.workspace.admin().to_string());
+    config.set("monitoring.listen", bed.workspace.monitoring().to_string());
+    config.set("admin.listen", bed.gateway.admin());
     bed.reload(&config);
     assert_eq!(bed.gateway.admin_get("/api/status").json()["needs_restart"], serde_json::json!([]));
 }

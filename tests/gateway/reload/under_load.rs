@@ -115,7 +115,7 @@ fn reloads_under_load_disturb_no_client() {
 
 /// Without load every leaked page is visible.
 fn reloads_without_load(bed: &TestBed) {
-    bed.gateway.wait_for_metric("tidegate_connections", &[], 0.0);
+    bed.gateway.wait_for_metric("tidegate_connections_active", &[], 0.0);
     let reload = || {
         assert_eq!(bed.gateway.send_admin(&bed.gateway.admin_request("POST", "/api/reload")).status(), 200)
     };

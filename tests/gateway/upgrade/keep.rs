@@ -122,9 +122,7 @@ fn a_websocket_that_is_just_being_opened_is_not_refused_for_an_upgrade() {
 #[test]
 fn the_socket_file_of_the_admin_listener_goes_with_the_service() {
     let takeover = start("5s", "5s");
-    let file = takeover.bed.workspace.file("admin.sock");
-    let setting = format!("unix:{}", file.display());
-    takeover.configure(|config| config.set("admin.listen", setting));
+    let file = takeover.bed.workspace.admin_socket();
     takeover.request_successor();
     let serving =
         |times: usize| takeover.bed.gateway.stderr().matches("took over the listeners").count() == times;
@@ -149,16 +147,14 @@ fn the_socket_file_of_the_admin_listener_goes_with_the_service() {
 #[test]
 fn a_socket_file_that_is_not_configured_any_more_is_removed() {
     let takeover = start("5s", "5s");
-    let file = takeover.bed.workspace.file("admin.sock");
-    let (setting, tcp) = (format!("unix:{}", file.display()), takeover.bed.workspace.admin().to_string());
-    takeover.configure(|config| config.set("admin.listen", setting));
+    let file = takeover.bed.workspace.admin_socket();
     takeover.request_successor();
     let first = takeover.bed.gateway.pid();
     takeover.wait_for_log("took over the listeners");
     eventually("the first process has ended", || !is_running(first));
     let second = takeover.running_pids().into_iter().find(|pid| is_running(*pid)).unwrap();
     assert!(file.exists());
-    takeover.configure(|config| config.set("admin.listen", tcp));
+    takeover.configure(|config| config.set("admin.listen", "off"));
     takeover::signal(second, Signal::USR2);
     eventually("the third process serves", || takeover.bed.gateway.ready() == Some(200));
     eventually("the file is removed", || !file.exists());

@@ -55,7 +55,7 @@ fn a_client_accepted_before_an_upgrade_is_served_through_its_first_request() {
     let mut fresh = takeover.bed.client();
     fresh.send(b"GET /");
     let mut asks_later = takeover.bed.client();
-    let mut monitor = plain(takeover.bed.workspace.admin());
+    let mut monitor = plain(takeover.bed.workspace.monitoring());
     assert_eq!(monitor.exchange(&Request::get("/livez").instead("Host", "localhost")).status(), 200);
     takeover.upgrade();
     // the old process waits for these clients only
@@ -132,7 +132,7 @@ fn the_old_process_holds_no_public_listener_any_more() {
     assert_eq!(listeners(first).len(), 5, "two workers with two addresses each, and the admin listener");
     let _held = takeover.bed.relay_mid_frame(&listener);
     let second = takeover.upgrade();
-    let separate_admin = separate_admin(&takeover);
+    let separate_admin = separate_monitoring(&takeover);
     eventually("only its own admin listener", || listeners(first) == [separate_admin]);
     assert_eq!(listeners(second).len(), 5);
 }
@@ -155,22 +155,22 @@ fn listeners(pid: u32) -> Vec<SocketAddr> {
     table.lines().skip(1).filter_map(listener).collect()
 }
 
-/// A connection without TLS, to an admin listener.
+/// A connection without TLS, to a monitoring listener.
 fn plain(address: SocketAddr) -> Connection {
     Connection::new(Box::new(TcpStream::connect(address).unwrap()), Side::Client)
 }
 
-/// The address of the old process's admin listener during its drain.
+/// The address of the old process's monitoring listener during its drain.
 #[track_caller]
-fn separate_admin(takeover: &Takeover) -> SocketAddr {
+fn separate_monitoring(takeover: &Takeover) -> SocketAddr {
     let find = || {
         let log = takeover.bed.gateway.stderr();
-        let addresses = log.lines().filter_map(|line| line.split_once("admin page on http://"));
+        let addresses = log.lines().filter_map(|line| line.split_once("monitoring listener on http://"));
         let mut addresses =
             addresses.map(|(_, rest)| rest.trim_end_matches('/').parse::<SocketAddr>().unwrap());
-        addresses.find(|address| *address != takeover.bed.workspace.admin())
+        addresses.find(|address| *address != takeover.bed.workspace.monitoring())
     };
-    eventually("a separate admin listener", || find().is_some());
+    eventually("a separate monitoring listener", || find().is_some());
     find().unwrap()
 }
 
@@ -196,7 +196,7 @@ fn monitoring_sees_no_gap_and_can_watch_the_drain() {
         done.store(true, std::sync::atomic::Ordering::SeqCst);
         assert!(looking.join().unwrap() > 0);
     });
-    let mut old = plain(separate_admin(&takeover));
+    let mut old = plain(separate_monitoring(&takeover));
     let request = Request::get("/readyz").instead("Host", "localhost");
     eventually("not ready any more", || old.exchange(&request).status() == 503);
     let request = Request::get("/api/status").instead("Host", "localhost");
@@ -208,10 +208,7 @@ fn monitoring_sees_no_gap_and_can_watch_the_drain() {
 fn the_socket_file_of_the_admin_listener_stays() {
     use std::io::{Read, Write};
     let takeover = Takeover::start(|config, _| config.set_drains("30s"));
-    let file = takeover.bed.workspace.file("admin.sock");
-    let setting = format!("unix:{}", file.display());
-    takeover.configure(|config| config.set("admin.listen", setting));
-    // the first process still has its TCP address; from the second one on it is the file
+    let file = takeover.bed.workspace.admin_socket();
     let listener = takeover.bed.node(1);
     let first = takeover.bed.gateway.pid();
     takeover.request_successor();

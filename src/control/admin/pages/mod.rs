@@ -1,17 +1,16 @@
-//! The pages of the admin listener: metrics for monitoring, health for load balancers and systemd, a status page for people.
+//! The pages of the listeners for operators: metrics for monitoring, health for load balancers and systemd, a status page for people.
 //!
 //! Every request passes `guard` first. The pages are served on the control thread, so a client that reads slowly here never
 //! delays a session.
 
-use crate::control::admin::{api, guard};
-use crate::control::log_queue;
+use crate::control::admin::api;
+use crate::control::admin::guard::{self, Guard};
 use crate::control::process::acme_status::NameStatus;
-use crate::control::process::process_stats::process_stats;
+use crate::control::process::facts;
 use crate::control::process::reload_report::ReloadReport;
 use crate::control::process::state::{Phase, ProcessState};
-use crate::control::process::worker_query::WorkerQueries;
 use crate::control::start::certs;
-use crate::metrics::page::{self, Dialect, Facts, Page, session_kinds};
+use crate::metrics::page::{self, Dialect, Page, session_kinds};
 use crate::metrics::{AnswerOutcome, Counter, WorkerMetrics};
 use crate::proto::websocket::relay::By;
 use axum::Router;
@@ -22,24 +21,23 @@ use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The status page; `{nonce}` stands where each answer has its own random number.
 const STATUS_PAGE: &str = include_str!("page.html");
 
-/// All routes of the admin listener. `address` is what it is bound to, for the guard; `None` for a socket file, which web pages
-/// can't reach.
-pub(crate) fn router(state: Arc<ProcessState>, address: Option<SocketAddr>) -> Router {
+/// All routes of a listener. `guard` knows which of the two it is, and refuses what is not for it.
+pub(crate) fn router(guard: Guard) -> Router {
+    let state = Arc::clone(&guard.state);
     Router::new()
         .route("/", get(status_page))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/api/status", get(status))
-        .merge(api::routes())
-        .layer(from_fn_with_state(address, guard::guard))
+        .merge(api::routes(&guard))
+        .layer(from_fn_with_state(guard, guard::guard))
         .layer(from_fn(add_security_fields))
         .with_state(state)
 }
@@ -83,20 +81,9 @@ async fn status_page() -> Response {
 async fn metrics(State(state): State<Arc<ProcessState>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let dialect = Dialect::accepted(accept);
-    let page = page::write(&state.metrics, &facts(&state), dialect);
+    let facts = facts::collect(&state);
+    let page = page::write(&state.metrics, &facts, dialect);
     ([(header::CONTENT_TYPE, dialect.content_type())], page).into_response()
-}
-
-/// What `/metrics` shows beside the counters of the workers.
-fn facts(state: &ProcessState) -> Facts {
-    Facts {
-        driver: state.driver().to_owned(),
-        whip_sessions: state.worker_queries.get().map(WorkerQueries::whip_sessions).unwrap_or_default(),
-        revision: state.served().revision,
-        process: process_stats(state.started_at),
-        log_lines_lost: log_queue::lost_lines(),
-        admin_cuts: state.admin_cuts.counted(),
-    }
 }
 
 /// `/livez`: 200 while all workers respond, 503 while one is unresponsive. Then only a restart helps.
@@ -107,9 +94,15 @@ async fn livez(State(state): State<Arc<ProcessState>>) -> (StatusCode, String) {
     }
 }
 
-/// `/readyz`: 200 while a load balancer may send clients here, 503 otherwise; the body is the phase.
+/// `/readyz`: 200 while a load balancer may send clients here, 503 otherwise; the body is the phase, or that no stream manager
+/// answers for longer than `monitoring.ready_without_manager`.
 async fn readyz(State(state): State<Arc<ProcessState>>) -> (StatusCode, String) {
     let phase = state.phase.get();
+    let limit = state.served().config.monitoring.ready_without_manager;
+    let is_over = limit.is_some_and(|limit| state.managers.gone_for().is_some_and(|gone| gone >= limit));
+    if phase == Phase::Serving && is_over {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no stream manager\n".to_owned());
+    }
     let code = if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, format!("{}\n", phase.word()))
 }
@@ -121,7 +114,7 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         state.metrics.iter().map(|worker| of(worker).get()).sum()
     };
     let mut sessions = json!({ "active": state.sessions() });
-    let page = Page { workers: state.metrics.clone(), facts: facts(&state) };
+    let page = Page { workers: state.metrics.clone(), facts: facts::collect(&state) };
     for (route, role) in session_kinds() {
         let total = sum(&|worker| &worker.sessions_total[route as usize][role as usize]);
         sessions[route.word()][role.word()] =
@@ -156,6 +149,7 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         "panics": sum(&|worker| &worker.panics),
         "workers": state.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
         "certificates": certificates(&served.certificates, &state.acme.names()),
+        "managers": state.managers.to_json(),
     }))
 }
 

@@ -1,10 +1,10 @@
-//! Tests of the admin listener, over real sockets.
+//! Tests of the listeners for operators, over real sockets.
 
 use super::*;
-use crate::config::AdminListen;
 use crate::control::admin::lifecycle::serve;
-use crate::control::admin::listener::bind;
+use crate::control::admin::listener::{Kind, ListenAddress, bind};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 const CONFIG: &str = "stream_manager.url = \"http://10.0.0.2\"\nstream_manager.authorization = \"hunter2\"\n\
                       tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
 
-/// Serves the admin listener on a thread of its own, as the control thread does.
-fn serve_in_thread(listen: &AdminListen) -> Arc<ProcessState> {
+/// Serves a listener on a thread of its own, as the control thread does.
+fn serve_in_thread(kind: Kind, address: &ListenAddress) -> Arc<ProcessState> {
     let facts = certs::Facts {
         chain: "secret-path/c.pem".into(),
         names: vec!["a.example".to_owned()],
@@ -26,12 +26,12 @@ fn serve_in_thread(listen: &AdminListen) -> Arc<ProcessState> {
     let config = crate::config::read(CONFIG).expect("a valid configuration");
     let listening = vec![SocketAddr::from(([127, 0, 0, 1], 443))];
     let state = Arc::new(ProcessState::new(config, 2, vec![facts], listening));
-    let bound = bind(listen).expect("the address is free").expect("the listener is on");
+    let bound = bind(kind, address).expect("the address is free");
     let served = Arc::clone(&state);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let ((_close, closed), (_end, ended)) = (oneshot::channel(), oneshot::channel());
-        runtime.expect("a runtime").block_on(serve(bound, served, closed, ended))
+        runtime.expect("a runtime").block_on(serve(kind, bound, served, closed, ended))
     });
     state
 }
@@ -55,7 +55,7 @@ fn get(address: SocketAddr, path: &str) -> String {
 #[test]
 fn readyz_is_200_only_while_the_process_serves() {
     let address = free_address();
-    let state = serve_in_thread(&AdminListen::Tcp(address));
+    let state = serve_in_thread(Kind::Monitoring, &ListenAddress::Tcp(address));
     assert!(get(address, "/readyz").starts_with("HTTP/1.1 503 "));
     state.phase.advance(Phase::Serving);
     assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
@@ -68,7 +68,7 @@ fn readyz_is_200_only_while_the_process_serves() {
 #[test]
 fn pages_show_the_numbers_and_no_secret() {
     let address = free_address();
-    let state = serve_in_thread(&AdminListen::Tcp(address));
+    let state = serve_in_thread(Kind::Monitoring, &ListenAddress::Tcp(address));
     state.metrics[0].sessions_total[0][0].add(2);
     state.metrics[1].sessions_total[0][0].add(3);
     state.metrics[1].sessions_active[0][0].add(1);
@@ -110,7 +110,7 @@ fn pages_show_the_numbers_and_no_secret() {
 #[test]
 fn foreign_names_are_not_answered() {
     let address = free_address();
-    serve_in_thread(&AdminListen::Tcp(address));
+    serve_in_thread(Kind::Monitoring, &ListenAddress::Tcp(address));
     let request = "GET /metrics HTTP/1.1\r\nHost: evil.example:9180";
     let answer = send(TcpStream::connect(address).expect("connected"), request);
     assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
@@ -120,16 +120,16 @@ fn foreign_names_are_not_answered() {
 fn a_socket_file_replaces_a_dead_one_but_not_a_live_one() {
     let path = std::env::temp_dir().join(format!("tidegate-admin-{}.sock", std::process::id()));
     drop(UnixListener::bind(&path).expect("a socket file that no process serves"));
-    let listen = AdminListen::Unix(path.clone());
-    serve_in_thread(&listen);
+    let listen = ListenAddress::Unix(path.clone());
+    serve_in_thread(Kind::Admin, &listen);
     let mode = std::fs::metadata(&path).expect("it exists").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     let stream = UnixStream::connect(&path).expect("connected");
     assert!(send(stream, "GET /livez HTTP/1.1\r\nHost: anything").starts_with("HTTP/1.1 200 "));
-    assert!(bind(&listen).expect_err("another process serves it").contains("another process"));
+    assert!(bind(Kind::Admin, &listen).expect_err("another process serves it").contains("another process"));
     std::fs::remove_file(&path).expect("removed");
 
     std::fs::write(&path, "no socket").expect("written");
-    assert!(bind(&listen).is_err() && path.exists(), "a file that is no socket is left alone");
+    assert!(bind(Kind::Admin, &listen).is_err() && path.exists(), "a file that is no socket is left alone");
     std::fs::remove_file(&path).expect("removed");
 }

@@ -13,6 +13,7 @@
 
 use crate::config::{Acme, Certificate, Config};
 use crate::control::start::certs::{self, Loaded};
+use crate::control::start::secret;
 use crate::control::start::stored_certs::{self, Stored};
 use std::collections::HashMap;
 use std::fs;
@@ -152,7 +153,8 @@ impl Pair {
 }
 
 fn stamps(files: &Certificate) -> PairStamp {
-    [&files.chain, &files.key].map(|path| stamp(path))
+    // a key in an environment variable does not change
+    [stamp(&files.chain), secret::key_file(&files.key).and_then(|path| stamp(&path))]
 }
 
 fn stamp(path: &Path) -> Option<FileStamp> {

@@ -4,10 +4,13 @@
 //! Nothing here knows a connection: `rustls` asks the [`Resolver`] during a handshake.
 
 mod challenges;
+mod exposure;
 
 pub use challenges::{AcmeNames, Challenges, Digest};
+pub(crate) use exposure::{close_key, exposure};
 
 use crate::config::{Certificate, Tls, TlsVersion};
+use crate::control::start::secret::{self, Missing, Source, readable};
 use challenges::ACME_TLS;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
@@ -18,7 +21,6 @@ use rustls::{CipherSuite, ServerConfig};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,18 +119,6 @@ fn pem_labels(text: &[u8]) -> Vec<String> {
     labels
 }
 
-/// What would be right instead of a file that can't be read for this reason.
-pub(crate) fn readable(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "a file that tidegate's user may read, in folders that it may enter"
-        }
-        io::ErrorKind::IsADirectory => "the path of a file, not of a folder",
-        io::ErrorKind::InvalidData => "a file of text in UTF-8",
-        _ => "the path of a file that is there",
-    }
-}
-
 /// A fault of a PEM file. It never quotes the content, which may be a key.
 pub(crate) fn pem_fault(entry: &'static str, path: &Path, error: &pem::Error, wanted: &str) -> Fault {
     let text = fs::read(path).unwrap_or_default();
@@ -187,17 +177,15 @@ pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
     let chain = read_chain(&certificate.chain)
         .map_err(|error| pem_fault("chain", &certificate.chain, &error, "certificate"))
         .and_then(|chain| facts(&certificate.chain, &chain[0]).map(|facts| (chain, facts)));
-    let key = PrivateKeyDer::from_pem_file(&certificate.key)
-        .map_err(|error| pem_fault("key", &certificate.key, &error, "private key"))
-        .and_then(|key| {
-            aws_lc_rs::sign::any_supported_type(&key).map_err(|_| Fault {
-                entry: "key",
-                found: format!("{}, a key of a type that can't be used", certificate.key.display()),
-                expected: "an RSA key of 2048 bits or more, an ECDSA key (P-256, P-384, P-521) or Ed25519"
-                    .to_owned(),
-                missing: false,
-            })
-        });
+    let key = read_key(&certificate.key).and_then(|key| {
+        aws_lc_rs::sign::any_supported_type(&key).map_err(|_| Fault {
+            entry: "key",
+            found: format!("{}, a key of a type that can't be used", certificate.key.display()),
+            expected: "an RSA key of 2048 bits or more, an ECDSA key (P-256, P-384, P-521) or Ed25519"
+                .to_owned(),
+            missing: false,
+        })
+    });
     let ((chain, facts), key) = match (chain, key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
@@ -222,6 +210,26 @@ pub fn load(certificate: &Certificate) -> Result<Loaded, Vec<Fault>> {
             missing: false,
         }]),
     }
+}
+
+/// Reads the private key that `tls.certificates` names: a file, or a secret from elsewhere.
+fn read_key(key: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
+    let missing =
+        |Missing { found, expected, is_file }| Fault { entry: "key", found, expected, missing: is_file };
+    let path = match key.to_str().map_or(Ok(None), secret::source).map_err(missing)? {
+        Some(Source::Variable(name)) => {
+            let text = secret::variable(&name).map_err(missing)?;
+            return PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| Fault {
+                entry: "key",
+                found: format!("env:{name}, which holds no private key"),
+                expected: "the text of a PEM file with a private key without a passphrase".to_owned(),
+                missing: false,
+            });
+        }
+        Some(Source::File(path)) => path,
+        None => key.to_owned(),
+    };
+    PrivateKeyDer::from_pem_file(&path).map_err(|error| pem_fault("key", &path, &error, "private key"))
 }
 
 /// What the first certificate of a chain has to be.

@@ -34,6 +34,13 @@ impl AffinityKey {
         self.0.starts_with(Kind::Whip.word()) && self.0.as_bytes().get(Kind::Whip.word().len()) == Some(&b'/')
     }
 
+    /// The app with its context, and the stream.
+    pub fn names(&self) -> (&str, &str) {
+        let name = self.0.split('\n').next().unwrap_or_default();
+        let (_, path) = name.split_once('/').unwrap_or_default();
+        path.rsplit_once('/').unwrap_or(("", path))
+    }
+
     /// The text by which another gateway process makes the same key, with [`AffinityKey::from_text`].
     pub fn text(&self) -> &str {
         &self.0

@@ -3,7 +3,7 @@
 use crate::proto::websocket::frame::Side;
 
 /// Which party caused the end of a relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum By {
     /// The client's connection.
     Client,
@@ -37,7 +37,7 @@ impl From<Side> for By {
 }
 
 /// The way in which a relay ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum How {
     /// A side sent a Close frame.
     Close,

@@ -27,6 +27,10 @@ pub struct Relay {
     /// A Ping is to be inserted at the next frame boundary.
     ping_wanted: bool,
     data_moved: Millis,
+    /// Pings that the gateway sent to the client.
+    pings: u32,
+    /// The code of the gateway's own Close to the client, and to the node; 0 for none.
+    sent_codes: [u16; 2],
 }
 
 /// What the worker has to do after a [`Relay::tick`].
@@ -53,6 +57,8 @@ impl Relay {
             pinged: None,
             ping_wanted: false,
             data_moved: now,
+            pings: 0,
+            sent_codes: [0; 2],
         }
     }
 
@@ -288,16 +294,20 @@ impl Relay {
         if let Some(close) = lane.pending_close.take() {
             lane.shut = true;
             self.closing_since.get_or_insert(now);
-            let own = |code, reason, out| write_close(to, code, &format!("{reason} {session}"), mask, out);
-            match close {
-                PendingClose::Own(GatewayClose { code, reason }) => own(code, reason, out),
+            let (code, reason) = match close {
+                PendingClose::Own(GatewayClose { code, reason }) => (code, reason),
                 PendingClose::Answer => match self.lane(to).scanner.close_payload() {
-                    Some(payload) if close::is_legal(&payload) => write_close_answer(to, &payload, mask, out),
-                    _ => own(code::PROTOCOL, "illegal close", out),
+                    Some(payload) if close::is_legal(&payload) => {
+                        return write_close_answer(to, &payload, mask, out);
+                    }
+                    _ => (code::PROTOCOL, "illegal close"),
                 },
-            }
+            };
+            self.sent_codes[to as usize] = code;
+            write_close(to, code, &format!("{reason} {session}"), mask, out);
         } else if to == Side::Client && std::mem::take(&mut self.ping_wanted) {
             write_ping(to, mask, out);
+            self.pings = self.pings.saturating_add(1);
             self.client.scanner.expect_pong();
             self.pinged = Some(now);
         }
@@ -327,6 +337,30 @@ impl Relay {
     /// Whether the side `from` has sent its Close, after which it sends nothing more.
     pub const fn has_closed(&self, from: Side) -> bool {
         self.lane(from).closed
+    }
+
+    /// The code of the Close that `from` sent: `None` without a whole one, `Some(None)` for one without a code.
+    pub fn close_code(&self, from: Side) -> Option<Option<u16>> {
+        let payload = self.lane(from).scanner.close_payload()?;
+        Some(payload.first_chunk().map(|code| u16::from_be_bytes(*code)))
+    }
+
+    /// The code of the Close that the gateway itself sent to `to`.
+    pub const fn sent_code(&self, to: Side) -> Option<u16> {
+        match self.sent_codes[to as usize] {
+            0 => None,
+            code => Some(code),
+        }
+    }
+
+    /// How many Pings the gateway sent to the client.
+    pub const fn pings(&self) -> u32 {
+        self.pings
+    }
+
+    /// Whether the next byte of `from` begins a frame.
+    pub const fn begins_frame(&self, from: Side) -> bool {
+        self.lane(from).scanner.begins_frame()
     }
 
     /// Whether the connection of `from` was read to its end.

@@ -1,13 +1,13 @@
 //! What a client gets of a node's answer, and the WHIP sessions that nodes create.
 
-use crate::metrics::Route;
+use crate::metrics::WhipEnd;
 use crate::proto::admission::Admitted;
 use crate::proto::red5::location;
-use crate::proto::red5::role::Role;
-use crate::proto::red5::route::{Kind, Step};
+use crate::proto::red5::route::Step;
 use crate::proto::red5::whip::{Handle, Method};
 use crate::proto::refusal::Refusal;
-use crate::shared::whip_sessions::WhipSession;
+use crate::shared::session_id::SessionId;
+use crate::shared::whip_sessions::{Identity, WhipSession};
 use crate::worker::http::response::{self, Shape};
 use crate::worker::http::whip::plan::{METHODS, WhipRequest};
 use crate::worker::http::whip::undo::{Undo, exchange_limits};
@@ -15,6 +15,7 @@ use crate::worker::io::runtime;
 use crate::worker::local::task::guarded;
 use crate::worker::node::exchange::Answered;
 use crate::worker::session::context::Session;
+use crate::worker::session::whip_end;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,7 +45,8 @@ pub(super) fn answer_for_client(
         fields.push(("Session-Host", &host));
     }
     // a drain may have begun meanwhile
-    let shape = Shape { close: shape.close || session.is_leaving(), ..shape.clone() };
+    let id = whip.session_id().map_or_else(|| shape.session.clone(), |id| id.to_string());
+    let shape = Shape { close: shape.close || session.is_leaving(), session: id, ..shape.clone() };
     Ok((answered.status, response::write(&shape, answered.status, &fields, &answered.body)))
 }
 
@@ -63,7 +65,7 @@ fn remember(
         .map_err(|_| Refusal::Overloaded)
         .and_then(|()| location::at_node(location, &whip.request).map_err(|unusable| unusable.refusal()));
     let at_node = at_node.inspect_err(|_| {
-        let undo = Undo::new(session.peer, whip, admitted);
+        let undo = Undo::new(session, whip, admitted);
         let (worker, admitted, limits) = (Rc::clone(&session.worker), *admitted, exchange_limits(session));
         let metrics = Arc::clone(&worker.metrics);
         let location = location.map(<[u8]>::to_vec);
@@ -74,17 +76,16 @@ fn remember(
     let key = whip.request.affinity_key();
     let at_node = whip.request.with_request_id(at_node);
     let (node, client) = (admitted.address().ip(), session.peer.ip());
-    gateway.whip_sessions.remember(WhipSession { node, at_node, handle, key, client });
-    let (route, role) = kind_of_session(whip.request.kind);
-    session.worker.metrics.sessions_total[route as usize][role as usize].add(1);
+    let id = SessionId(session.worker.random());
+    let counted = gateway.node_metrics.session(node);
+    let identity = Identity { node, at_node, handle, key, client, counted };
+    let made = Arc::new(WhipSession::new(id, session.accepted, identity));
+    let kind = made.kind();
+    session.worker.metrics.sessions_total[kind.0 as usize][kind.1 as usize].add(1);
+    session.note_description(kind);
+    let _ = whip.session.set(Arc::clone(&made));
+    for pushed_out in gateway.whip_sessions.remember(made) {
+        whip_end::end(&session.worker, &pushed_out, WhipEnd::Forgotten);
+    }
     Ok(location::for_client(&whip.request, handle))
-}
-
-/// How sessions of WHIP and WHEP are counted.
-fn kind_of_session(kind: Kind) -> (Route, Role) {
-    let route = match kind {
-        Kind::Whip => Route::Whip,
-        Kind::Whep => Route::Whep,
-    };
-    (route, kind.into())
 }

@@ -1,6 +1,6 @@
 //! Sends a request to its node and waits for the answer.
 
-use crate::metrics::DialOutcome;
+use crate::metrics::{DialOutcome, WhipEnd};
 use crate::proto::admission::Admitted;
 use crate::proto::http::forward_fields::NodeRequest;
 use crate::proto::http::head::BodyLength;
@@ -17,10 +17,12 @@ use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
 use crate::worker::local::task::guarded;
 use crate::worker::node::connect::{self, DialFault};
+use crate::worker::node::dial_count::Attempt;
 use crate::worker::node::exchange::{self, Answered, ExchangeFault, ExchangeLimits};
-use crate::worker::node::placement::{self, DialCount, Failed, Retry, TryLimits, Unserved};
+use crate::worker::node::placement::{self, Failed, Retry, TryLimits, Unserved};
 use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
+use crate::worker::session::whip_end;
 use futures_channel::oneshot;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -95,16 +97,19 @@ impl Forwarding<'_> {
     /// PATCH and DELETE, and OPTIONS on a resource, go only to the node that created the WHIP session.
     async fn to_resource(&self, client: &mut Client<'_>) -> Result<(u16, Vec<u8>), Unserved> {
         let session = client.session;
-        let gateway = &session.worker.gateway;
         let (request, named) = (&self.whip.request, self.whip.named);
         let is_there = |whip_session: &Arc<WhipSession>| {
             request.handle.is_some() || named.is_none_or(|named| named.address().ip() == whip_session.node)
         };
         let remembered = remembered(session, request).filter(is_there);
+        if let Some(whip_session) = &remembered {
+            let _ = self.whip.session.set(Arc::clone(whip_session));
+        }
         let (admitted, target) = match (&remembered, named) {
             (Some(whip_session), _) => {
                 // it was admitted when the WHIP session was created, by whatever rule
                 let admitted = session.revision().admit_configured(whip_session.node);
+                let admitted = admitted.inspect_err(|_| session.note_node(whip_session.node));
                 (admitted.map_err(Unserved::Refused)?, target_at_node(request, whip_session))
             }
             (None, Some(named)) => (named, request.node_target()),
@@ -119,9 +124,18 @@ impl Forwarding<'_> {
             && self.whip.method == Method::Delete
             && is_over
         {
-            gateway.whip_sessions.forget(&whip_session);
+            self.end(session, &whip_session, answer.as_ref().is_ok_and(|(status, _)| *status >= 300));
         }
         answer
+    }
+
+    /// Forgets a WHIP session that its client ended; `gone`: its node did not know it any more.
+    fn end(&self, session: &Session, whip_session: &WhipSession, gone: bool) {
+        let worker = &session.worker;
+        if worker.gateway.whip_sessions.forget(whip_session) {
+            let how = if gone { WhipEnd::Gone } else { WhipEnd::Deleted };
+            whip_end::end(worker, whip_session, how);
+        }
     }
 
     /// One exchange with the only node that the request can go to.
@@ -148,21 +162,20 @@ impl Forwarding<'_> {
         connect_timeout: Duration,
     ) -> Result<(u16, Vec<u8>), Failed> {
         let whip = self.whip;
-        let metrics = &session.worker.metrics;
         let started = Instant::now();
         let head = head_for_node(session.peer, whip, &admitted, target, self.body);
         if !connect::takes_head(head.len()) {
             return Err(Failed { why: Unserved::Refused(Refusal::HeadTooLarge), reached: true });
         }
         let limits = ExchangeLimits { connect_timeout, ..exchange_limits(session) };
-        let mut count = DialCount { metrics, outcome: DialOutcome::Cancelled };
+        let mut attempt = Attempt::begin(session, &admitted);
         let answered =
             start(session, self.permit, whip, &admitted, limits, [&head, self.body].concat()).await;
-        metrics.dial.observe(started.elapsed());
         let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
-                count.outcome = DialOutcome::Connected;
+                attempt.end(DialOutcome::Connected);
                 session.worker.gateway.nodes.mark_answered(admitted.address().ip());
+                session.worker.gateway.node_faults.served(admitted.address());
                 return answer_for_client(session, self.shape, whip, &admitted, answered)
                     .map_err(|refusal| Failed { why: Unserved::Refused(refusal), reached: true });
             }
@@ -170,7 +183,7 @@ impl Forwarding<'_> {
             Ok(_) => DialFault::BadHandshake(None),
             Err(fault) => fault,
         };
-        count.outcome = fault.outcome();
+        attempt.fault(fault);
         let refusal = placement::blame(session, &admitted, fault, started);
         Err(Failed { why: Unserved::Refused(refusal), reached: fault.reached() })
     }
@@ -188,7 +201,7 @@ fn start(
     request: Vec<u8>,
 ) -> oneshot::Receiver<Result<Answered, DialFault>> {
     let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
-    let undo = (whip.method == Method::Post).then(|| Undo::new(session.peer, whip, &admitted));
+    let undo = (whip.method == Method::Post).then(|| Undo::new(session, whip, &admitted));
     let (sender, answer) = oneshot::channel();
     let (metrics, permit) = (Arc::clone(&session.worker.metrics), permit.cloned());
     runtime::spawn(guarded(metrics, async move {

@@ -5,8 +5,10 @@
 
 mod answer;
 mod forward;
+mod kick;
 mod plan;
 mod undo;
 
 pub(crate) use forward::Forwarding;
+pub(crate) use kick::kick;
 pub(crate) use plan::{Planned, WhipRequest, plan};

@@ -8,9 +8,11 @@ use crate::proto::red5::params::Host;
 use crate::proto::red5::route::{Step, WhipRoute};
 use crate::proto::red5::whip::{Api, Method, Request, allowed, check_body};
 use crate::proto::refusal::Refusal;
+use crate::shared::session_id::SessionId;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::node::placement;
 use crate::worker::session::context::Session;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// The methods of a WHIP session, as the value of `Access-Control-Allow-Methods` in answers to an OPTIONS that is no preflight.
@@ -27,6 +29,26 @@ pub(crate) struct WhipRequest {
     pub(super) takes_body: Result<(), Refusal>,
     /// The node that the client named.
     pub(super) named: Option<Admitted>,
+    /// The WHIP session that the request is about, or that it created.
+    pub(super) session: OnceCell<Arc<WhipSession>>,
+}
+
+impl WhipRequest {
+    /// The id of the WHIP session that the request is about, once that is known.
+    pub(crate) fn session_id(&self) -> Option<SessionId> {
+        self.session.get().map(|session| session.id)
+    }
+
+    /// Adds the request, which is answered now, to the record of its WHIP session.
+    pub(crate) fn note(&self, session: &Session) {
+        let Some(whip_session) = self.session.get() else { return };
+        let info = &session.wake_handle.info;
+        let record = info.record.borrow();
+        match self.method {
+            Method::Post => whip_session.begin_record(&record),
+            _ => whip_session.note_request(&record, info.accepted),
+        }
+    }
 }
 
 /// What is to be done for a request.
@@ -66,7 +88,15 @@ pub(crate) fn plan(
     let named = admit_named(session, &whip).map_err(plain)?;
     let mut fields = Fields::of(request, whip.api == Api::Two);
     fields.origin_header = placement::origin_header_for_node(session, request);
-    let request = WhipRequest { request: whip, method, fields, takes_empty, takes_body, named };
+    let request = WhipRequest {
+        request: whip,
+        method,
+        fields,
+        takes_empty,
+        takes_body,
+        named,
+        session: OnceCell::new(),
+    };
     Ok(Planned::NodeRequest(Box::new(request)))
 }
 

@@ -1,0 +1,297 @@
+//! The texts of the manual pages. What stands between backticks is set in bold.
+
+/// What a page says besides name, synopsis and options. Lists are terms with their meanings.
+pub(crate) struct Page {
+    /// The name of the command; empty for the program itself.
+    pub(crate) command: &'static str,
+    /// Paragraphs of the description.
+    pub(crate) text: &'static [&'static str],
+    pub(crate) exits: &'static [(&'static str, &'static str)],
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    pub(crate) files: &'static [(&'static str, &'static str)],
+    pub(crate) signals: &'static [(&'static str, &'static str)],
+    /// What each example is for, and its command.
+    pub(crate) examples: &'static [(&'static str, &'static str)],
+    /// Other pages.
+    pub(crate) see: &'static [&'static str],
+}
+
+impl Page {
+    pub(crate) const EMPTY: Self = Self {
+        command: "",
+        text: &[],
+        exits: &[],
+        environment: &[],
+        files: &[],
+        signals: &[],
+        examples: &[],
+        see: &[],
+    };
+}
+
+/// The page of a command, of the program itself for the empty name.
+pub(crate) fn page(command: &str) -> Option<&'static Page> {
+    PAGES.iter().find(|page| page.command == command)
+}
+
+const USAGE: (&str, &str) = ("64", "The command line is wrong.");
+const CONFIGURATION: (&str, &str) =
+    ("78", "The configuration is wrong; every problem was printed with its line.");
+const NO_GATEWAY: (&str, &str) = ("71", "No gateway answers at the address.");
+const FILE: (&str, &str) =
+    ("/etc/tidegate/tidegate.toml", "The configuration, unless `--config` names another file.");
+
+/// Exit codes of a command that asks the running gateway.
+const ASKS: &[(&str, &str)] =
+    &[("0", "The gateway answered."), ("1", "The gateway refused; the message says why."), USAGE, NO_GATEWAY];
+
+const SIGNALS: &[(&str, &str)] = &[
+    ("SIGTERM, SIGINT", "Drain, then exit with code 0. A second one ends the process at once."),
+    (
+        "SIGHUP",
+        "Read the configuration and every file that it names again; a refused reload changes nothing and is logged.",
+    ),
+    (
+        "SIGUSR2",
+        "Start the program that is now at tidegate's path, hand it the listeners, and drain: an upgrade that refuses no client.",
+    ),
+];
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES",
+        "Listening sockets that systemd passes; each is matched to an address of the configuration.",
+    ),
+    ("NOTIFY_SOCKET, WATCHDOG_USEC", "Where and how often the gateway reports its state to systemd."),
+    ("FDSTORE", "How many sockets systemd keeps during a restart (FileDescriptorStoreMax=)."),
+    (
+        "MIMALLOC_PURGE_DELAY",
+        "With 0, as in the unit, freed memory goes back to the kernel at once; without it the allocator keeps it for a while.",
+    ),
+    ("any name", "Wherever the configuration says `env:NAME` for a secret, this variable holds it."),
+];
+
+const PAGES: &[Page] = &[
+    Page {
+        text: &[
+            "tidegate is the edge of a Red5 Pro cluster: browsers and apps connect to it by TLS, and it passes their signalling \
+             (WebSockets, WHIP and WHEP) on to the nodes, which it dials without TLS. Which node has a stream it learns from the \
+             stream manager. Media do not pass through it.",
+            "A configuration file says where it listens, which certificates it serves and where the stream manager is; \
+             `tidegate check` judges the file, `tidegate doctor` judges the machine, and `tidegate run` serves. All other \
+             commands ask the running gateway, or print what a package needs. Each command has a page of its own, such as \
+             `tidegate-run`(1).",
+        ],
+        exits: &[
+            ("0", "Success."),
+            ("1", "The gateway refused a request, or `tidegate doctor` found a problem."),
+            USAGE,
+            ("70", "An internal failure. Always report it."),
+            ("71", "A port, a file or a gateway is not available."),
+            ("78", "The configuration is wrong."),
+        ],
+        environment: ENVIRONMENT,
+        files: &[
+            FILE,
+            ("/run/tidegate", "Made by the unit, for the admin socket."),
+            ("/var/log/tidegate", "Made by the unit, for the access log."),
+        ],
+        signals: SIGNALS,
+        examples: &[
+            ("Before the first start:", "tidegate check && tidegate doctor"),
+            ("Serve:", "systemctl start tidegate"),
+            ("Look at the running gateway:", "tidegate status"),
+        ],
+        see: &[
+            "tidegate-run(1)",
+            "tidegate-check(1)",
+            "tidegate-doctor(1)",
+            "tidegate-status(1)",
+            "systemctl(1)",
+        ],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "run",
+        text: &[
+            "Reads the configuration, opens the listeners, starts one worker for each core and serves until it is told to end. \
+             Logs go to stderr. Nothing is served before everything that the configuration names was read and checked, and each \
+             failure is one sentence that names its cause and the next step.",
+            "At the end it drains: it accepts no new connections, closes sessions spread over the time of `gateway.drain`, and \
+             exits. WebSocket clients get a Close with the code of `gateway.drain_close_code` at the next boundary of a frame.",
+            "Under systemd use Type=notify: the unit is active once every worker listens.",
+        ],
+        exits: &[
+            ("0", "A clean drain."),
+            USAGE,
+            ("70", "A worker ended by itself, and the others were drained. Always report it."),
+            ("71", "A port or a file is not available: taken, missing, or closed to this user."),
+            CONFIGURATION,
+        ],
+        environment: ENVIRONMENT,
+        files: &[FILE],
+        signals: SIGNALS,
+        examples: &[
+            ("Serve with a configuration of one's own:", "tidegate run --config ./tidegate.toml"),
+            ("Read the configuration again:", "systemctl reload tidegate"),
+            (
+                "Upgrade to the binary that was just installed:",
+                "kill -USR2 \"$(systemctl show --property MainPID --value tidegate)\"",
+            ),
+        ],
+        see: &[
+            "tidegate(1)",
+            "tidegate-check(1)",
+            "tidegate-doctor(1)",
+            "tidegate-reload(1)",
+            "systemd.service(5)",
+        ],
+    },
+    Page {
+        command: "check",
+        text: &[
+            "Reads the configuration and every file that it names, as a start or a reload does: certificates with their keys, the \
+             CA bundle, secrets, the access log, names. It opens no port and changes nothing. Every problem is printed as \
+             FILE:LINE: KEY, with what was found and what was expected there, and so is every warning: what allows a start but \
+             is probably not meant, such as a certificate that expires soon or a key that other users may read.",
+            "Whether a file can be read depends on the user. Root can read all of them, and the service can not: use `--user` to \
+             check with the rights and groups of the service's user.",
+            "`--effective` prints the configuration as it is used, with every default and with masked secrets.",
+        ],
+        exits: &[
+            ("0", "A gateway can start, perhaps with warnings."),
+            USAGE,
+            ("71", "The configuration can't be read, or the process may not become the user of `--user`."),
+            CONFIGURATION,
+        ],
+        files: &[FILE],
+        examples: &[
+            ("Check as the service sees it:", "sudo tidegate check --user tidegate"),
+            ("See every default:", "tidegate check --effective"),
+        ],
+        see: &["tidegate(1)", "tidegate-doctor(1)", "tidegate-reload(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "doctor",
+        text: &[
+            "Looks at the machine and at everything that a gateway with this configuration needs of it, and prints one line for \
+             each finding; below a warning or a problem stands what to do about it. It looks at the kernel and at io_uring, at \
+             the limits of open files and memory against `limits.sessions`, at CPUs against workers, at ports and the processes \
+             that hold them, at settings of the kernel's network, at the clock, at certificates and their keys, and it asks the \
+             stream manager a harmless question and dials the nodes that the configuration names.",
+            "A problem keeps the gateway from starting, or from serving as configured. With a warning it serves, but not as \
+             well, as much or as long as it should. It changes nothing, and waits at most three seconds for any peer.",
+            "If a gateway runs with this configuration, its limits are judged; otherwise those of a process started from here, \
+             which may be others than the unit sets. Run it as root: other users do not see which process holds a port.",
+        ],
+        exits: &[("0", "Nothing stands in the way."), ("1", "There is at least one problem."), USAGE],
+        files: &[FILE, ("/proc, /sys/fs/cgroup", "What the kernel tells about itself and about processes.")],
+        examples: &[
+            ("Before the first start, and whenever something is odd:", "sudo tidegate doctor"),
+            (
+                "Only what needs attention, for a program:",
+                "tidegate doctor --json | jq '.findings[] | select(.level != \"ok\")'",
+            ),
+        ],
+        see: &["tidegate(1)", "tidegate-check(1)", "tidegate-status(1)", "sysctl(8)", "prlimit(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "status",
+        text: &[
+            "Prints the state of the running gateway: its phase and revision, where it listens, how many sessions and stored \
+                 answers it has, each worker, each certificate with the days that are left, and why the last reload was refused, \
+                 if it was.",
+        ],
+        exits: ASKS,
+        files: &[FILE],
+        examples: &[("For people and for programs:", "tidegate status\ntidegate status --json | jq .phase")],
+        see: &["tidegate(1)", "tidegate-sessions(1)", "tidegate-doctor(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "sessions",
+        text: &[
+            "Lists the open sessions of the running gateway: id, route, app and stream, the addresses of client and node, \
+                 age, idle time, frames and bytes. The id is the one in the log, in the field X-Tidegate-Session of each answer, \
+                 and at the end of the reason of each Close that the gateway wrote.",
+        ],
+        exits: ASKS,
+        files: &[FILE],
+        examples: &[("The sessions of one stream:", "tidegate sessions | grep live/stream1")],
+        see: &["tidegate(1)", "tidegate-kick(1)", "tidegate-status(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "kick",
+        text: &[
+            "Ends one session of the running gateway. Both sides of a WebSocket get a Close; any other connection ends after \
+                 the answer that is under way. The client may connect again.",
+        ],
+        exits: ASKS,
+        files: &[FILE],
+        examples: &[("End a session that `tidegate sessions` shows:", "tidegate kick 00000000000000ff")],
+        see: &["tidegate(1)", "tidegate-sessions(1)", "tidegate-drain(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "drain",
+        text: &[
+            "Begins a drain of the running gateway: from this moment `/readyz` answers 503, new sessions are refused, and \
+                 those that are open are closed one after the other in the time of `gateway.drain`.",
+        ],
+        exits: ASKS,
+        files: &[FILE],
+        examples: &[("Take a machine out of service:", "tidegate drain")],
+        see: &["tidegate(1)", "tidegate-run(1)", "tidegate-status(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "reload",
+        text: &[
+            "Tells the running gateway to read its configuration and every file that it names again, and waits for the \
+                 result. All or nothing: if anything is wrong, nothing changes, and every problem is printed with its line. Open \
+                 sessions are not touched. Listeners, workers, pinning and driver change only with a restart, which is said.",
+        ],
+        exits: &[
+            ("0", "The new configuration is served."),
+            USAGE,
+            ("71", "No gateway answers, or a file is not available."),
+            CONFIGURATION,
+        ],
+        files: &[FILE],
+        examples: &[("After an edit:", "tidegate check && tidegate reload")],
+        see: &["tidegate(1)", "tidegate-check(1)", "tidegate-run(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "completions",
+        text: &[
+            "Prints a script with which a shell completes tidegate's commands and options. The shells are bash, zsh, fish, \
+                 elvish and powershell.",
+        ],
+        exits: &[("0", "The script was printed."), USAGE],
+        examples: &[
+            ("bash:", "tidegate completions bash >/usr/share/bash-completion/completions/tidegate"),
+            ("zsh:", "tidegate completions zsh >/usr/share/zsh/vendor-completions/_tidegate"),
+            ("fish:", "tidegate completions fish >/usr/share/fish/vendor_completions.d/tidegate.fish"),
+        ],
+        see: &["tidegate(1)", "tidegate-man(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "man",
+        text: &[
+            "Prints a manual page, in the form that man(1) reads: that of a command, or without a name that of tidegate. \
+                 Packages install each as tidegate-COMMAND.1.",
+        ],
+        exits: &[("0", "The page was printed."), ("64", "There is no such command.")],
+        examples: &[
+            ("Read a page that is not installed:", "tidegate man doctor | man -l -"),
+            ("Install one:", "tidegate man run >/usr/share/man/man1/tidegate-run.1"),
+        ],
+        see: &["tidegate(1)", "tidegate-completions(1)", "man(1)"],
+        ..Page::EMPTY
+    },
+];

@@ -1,0 +1,100 @@
+//! What a session notes of its requests: in its record, in the metrics and in the access log.
+
+use crate::metrics::requests::method_number;
+use crate::metrics::{RequestRoute, Route};
+use crate::proto::http::head::Request;
+use crate::proto::red5::role::Role;
+use crate::shared::record::Event;
+use crate::worker::session::access_log::{self, STATUS_CLIENT_LEFT};
+use crate::worker::session::answer::Answer;
+use crate::worker::session::context::Session;
+use crate::worker::session::current::Current;
+use std::time::Instant;
+
+/// Longest target that a record keeps, in bytes.
+const TARGET_MAX: usize = 512;
+
+/// Longest name of an app or a stream that a record keeps, in bytes.
+const NAME_MAX: usize = 80;
+
+/// What a request is about, as the record of its session keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'r> {
+    pub route: RequestRoute,
+    pub role: Option<Role>,
+    pub app: &'r str,
+    pub stream: &'r str,
+}
+
+impl Session {
+    /// Notes that the head of a request is complete.
+    /// Its target has its parameters redacted.
+    pub(crate) fn note_request(&self, request: &Request<'_>, target: &str, about: About<'_>) {
+        let About { route, role, app, stream } = about;
+        let info = &self.wake_handle.info;
+        let phrases = &self.worker.phrases;
+        let mut record = info.record.borrow_mut();
+        record.begin_request();
+        record.agent = request.user_agent.and_then(|agent| phrases.share(agent));
+        record.origin = request.origin.and_then(|origin| phrases.share(origin.as_bytes()));
+        let since = Instant::now();
+        let event = Event::Requested {
+            route,
+            role,
+            method: cut(request.method, NAME_MAX),
+            target: cut(target, TARGET_MAX),
+            app: cut(app, NAME_MAX),
+            stream: cut(stream, NAME_MAX),
+        };
+        record.note(since.duration_since(info.accepted), &event);
+        self.current.set(Some(Current { route, method: method_number(request.method), since }));
+    }
+
+    /// Notes an event that happens now.
+    pub(crate) fn note(&self, event: &Event<'_>) {
+        self.wake_handle.info.note(event);
+    }
+
+    /// Notes that the request gets this answer: counts it, and writes its line to the access log.
+    pub(crate) fn note_answer(&self, answer: &Answer) {
+        let &Answer { status, refusal, ref bytes } = answer;
+        self.note(&Event::Answered { status, refusal, bytes: bytes.len() as u64 });
+        self.count_request(status);
+        access_log::write_request(self);
+    }
+
+    /// Notes that a node took the WebSocket, and the client gets its 101. The access log gets the session at its end.
+    pub(crate) fn note_upgrade(&self) {
+        self.note(&Event::Answered { status: 101, refusal: None, bytes: 0 });
+        self.count_request(101);
+    }
+
+    /// Notes that the client left before its request was answered.
+    pub(crate) fn note_left(&self) {
+        self.note(&Event::Left);
+        self.count_request(STATUS_CLIENT_LEFT);
+        access_log::write_request(self);
+    }
+
+    /// Counts the time from the request of a session of this kind to the first description of media by its node.
+    pub(crate) fn note_description(&self, (route, role): (Route, Role)) {
+        if let Some(Current { since, .. }) = self.current.get() {
+            self.worker.metrics.first_answer[route as usize][role as usize].observe(since.elapsed());
+        }
+    }
+
+    fn count_request(&self, status: u16) {
+        if let Some(Current { route, method, since }) = self.current.get() {
+            self.worker.metrics.requests.observe(route, method, status, since.elapsed());
+        }
+    }
+}
+
+/// The beginning of a text, at most `most` bytes.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
