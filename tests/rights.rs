@@ -97,6 +97,12 @@ fn a_key_that_other_users_may_read_gives_a_warning_with_its_line_and_a_command()
         0,
         &format!("found {key}, which can be read by every user of this machine (mode 0644)"),
     );
+    // the same file by a reference
+    let text = fs::read_to_string(folder.config()).expect("readable");
+    let reference = text.replace(&format!("key = \"{key}"), &format!("key = \"file:{key}"));
+    assert_ne!(reference, text);
+    fs::write(folder.config(), reference).expect("written");
+    assert_exit(&folder.check(&[]), 0, &line);
     // a folder that other users may not enter protects what is in it
     folder.set_mode("", 0o700);
     assert_exit(&folder.check(&[]), 0, "good: serves a.example");

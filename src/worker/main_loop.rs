@@ -91,8 +91,9 @@ pub(crate) async fn run(
                 let _ = reply.unbounded_send(worker.sessions.page(&query, index, worker.now()));
             }
             Command::Find { id, reply } => {
-                let found = worker.sessions.find(id, index, worker.now());
-                let _ = found.map(|found| reply.unbounded_send(found));
+                if let Some(found) = worker.sessions.find(id, index, worker.now()) {
+                    let _ = reply.unbounded_send(found);
+                }
             }
             Command::Ended { filter, limit, reply } => {
                 let _ = reply.unbounded_send(worker.sessions.ended(&filter, limit));

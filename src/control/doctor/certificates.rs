@@ -2,7 +2,8 @@
 
 use crate::control::doctor::finding::Finding;
 use crate::control::start::certs::{self, Facts};
-use std::path::PathBuf;
+use crate::control::start::secret;
+use std::path::{Path, PathBuf};
 
 const DAY: i64 = 86_400;
 
@@ -10,19 +11,22 @@ const DAY: i64 = 86_400;
 #[derive(Debug)]
 pub(crate) struct CertificateFacts {
     pub(crate) facts: Facts,
-    pub(crate) key: PathBuf,
+    /// The file of its key; `None` if an environment variable holds it.
+    pub(crate) key: Option<PathBuf>,
     /// Which other users may read the key, in words; `None` if only tidegate's may.
     pub(crate) exposed_to: Option<String>,
 }
 
-/// Looks at the key of a certificate that was loaded.
-pub(crate) fn read(facts: Facts, key: PathBuf) -> CertificateFacts {
-    CertificateFacts { exposed_to: certs::exposure(&key), facts, key }
+/// Looks at the key of a certificate that was loaded; `key` is what the configuration has there.
+pub(crate) fn read(facts: Facts, key: &Path) -> CertificateFacts {
+    let key = secret::key_file(key);
+    CertificateFacts { exposed_to: key.as_deref().and_then(certs::exposure), facts, key }
 }
 
 /// Judges each certificate at a time in seconds since 1970.
 pub(crate) fn judge(certificates: &[CertificateFacts], now: i64) -> Vec<Finding> {
-    certificates.iter().flat_map(|certificate| [dates(&certificate.facts, now), key(certificate)]).collect()
+    let both = |certificate: &CertificateFacts| [Some(dates(&certificate.facts, now)), key(certificate)];
+    certificates.iter().flat_map(both).flatten().collect()
 }
 
 fn dates(facts: &Facts, now: i64) -> Finding {
@@ -60,16 +64,15 @@ fn dates(facts: &Facts, now: i64) -> Finding {
     }
 }
 
-fn key(certificate: &CertificateFacts) -> Finding {
-    let (check, path) = ("private key", certificate.key.display());
-    match &certificate.exposed_to {
+fn key(certificate: &CertificateFacts) -> Option<Finding> {
+    let file = certificate.key.as_deref()?;
+    let (check, path) = ("private key", file.display());
+    Some(match &certificate.exposed_to {
         None => Finding::ok(check, format!("{path} is closed to other users")),
-        Some(readers) => Finding::warning(
-            check,
-            format!("{path} can be read by {readers}"),
-            certs::close_key(&certificate.key),
-        ),
-    }
+        Some(readers) => {
+            Finding::warning(check, format!("{path} can be read by {readers}"), certs::close_key(file))
+        }
+    })
 }
 
 #[cfg(test)]
@@ -108,12 +111,15 @@ mod tests {
     fn a_key_that_others_may_read_is_a_warning() {
         let facts = certificate(0, NOW + 30 * DAY);
         let readers = Some("every user of this machine (mode 0644)".to_owned());
-        let exposed = CertificateFacts { facts: facts.clone(), key: "k.pem".into(), exposed_to: readers };
-        let finding = key(&exposed);
+        let exposed =
+            CertificateFacts { facts: facts.clone(), key: Some("k.pem".into()), exposed_to: readers };
+        let finding = key(&exposed).expect("a finding");
         assert_eq!(finding.level, Level::Warning);
         assert_eq!(finding.found, "k.pem can be read by every user of this machine (mode 0644)");
         assert!(finding.remedy.is_some_and(|remedy| remedy.contains("chmod 600 k.pem")));
-        let closed = CertificateFacts { facts, key: "k.pem".into(), exposed_to: None };
+        let in_a_variable = read(facts.clone(), Path::new("env:KEY"));
+        assert_eq!(key(&in_a_variable), None);
+        let closed = CertificateFacts { facts, key: Some("k.pem".into()), exposed_to: None };
         assert_eq!(judge(&[closed], NOW).iter().map(|finding| finding.level).max(), Some(Level::Ok));
     }
 }

@@ -241,9 +241,10 @@ fn key_warnings(config: &Config, findings: &Findings<'_>) -> Vec<Problem> {
         return Vec::new();
     }
     let warning = |(index, certificate): (usize, &config::Certificate)| {
-        let (path, readers) = (&certificate.key, certs::exposure(&certificate.key)?);
+        let path = secret::key_file(&certificate.key)?;
+        let readers = certs::exposure(&path)?;
         let found = format!("{}, which can be read by {readers}", path.display());
-        let expected = format!("a key that only tidegate's user may read ({})", certs::close_key(path));
+        let expected = format!("a key that only tidegate's user may read ({})", certs::close_key(&path));
         Some(findings.problem(&format!("tls.certificates.{index}.key"), found, expected))
     };
     config.tls.certificates.iter().enumerate().filter_map(warning).collect()

@@ -45,6 +45,18 @@ const FILE: (&str, &str) =
 const ASKS: &[(&str, &str)] =
     &[("0", "The gateway answered."), ("1", "The gateway refused; the message says why."), USAGE, NO_GATEWAY];
 
+/// What leads a command to the running gateway.
+const FINDS: &[(&str, &str)] = &[
+    (
+        "TIDEGATE_ADMIN",
+        "The listener of the gateway, ADDRESS:PORT or unix:/PATH, unless `--admin` names one.",
+    ),
+    (
+        "TIDEGATE_ADMIN_TOKEN",
+        "The token for a TCP address of `admin.listen` that the configuration does not name.",
+    ),
+];
+
 const SIGNALS: &[(&str, &str)] = &[
     ("SIGTERM, SIGINT", "Drain, then exit with code 0. A second one ends the process at once."),
     (
@@ -64,6 +76,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ),
     ("NOTIFY_SOCKET, WATCHDOG_USEC", "Where and how often the gateway reports its state to systemd."),
     ("FDSTORE", "How many sockets systemd keeps during a restart (FileDescriptorStoreMax=)."),
+    ("RUNTIME_DIRECTORY", "Where the admin socket is made (RuntimeDirectory=); without it in /run/tidegate."),
+    ("CREDENTIALS_DIRECTORY", "Where the files of `credential:NAME` are (LoadCredential=)."),
     (
         "MIMALLOC_PURGE_DELAY",
         "With 0, as in the unit, freed memory goes back to the kernel at once; without it the allocator keeps it for a while.",
@@ -205,6 +219,7 @@ const PAGES: &[Page] = &[
                  if it was.",
         ],
         exits: ASKS,
+        environment: FINDS,
         files: &[FILE],
         examples: &[("For people and for programs:", "tidegate status\ntidegate status --json | jq .phase")],
         see: &["tidegate(1)", "tidegate-sessions(1)", "tidegate-doctor(1)"],
@@ -218,6 +233,7 @@ const PAGES: &[Page] = &[
                  and at the end of the reason of each Close that the gateway wrote.",
         ],
         exits: ASKS,
+        environment: FINDS,
         files: &[FILE],
         examples: &[("The sessions of one stream:", "tidegate sessions | grep live/stream1")],
         see: &["tidegate(1)", "tidegate-kick(1)", "tidegate-status(1)"],
@@ -230,6 +246,7 @@ const PAGES: &[Page] = &[
                  the answer that is under way. The client may connect again.",
         ],
         exits: ASKS,
+        environment: FINDS,
         files: &[FILE],
         examples: &[("End a session that `tidegate sessions` shows:", "tidegate kick 00000000000000ff")],
         see: &["tidegate(1)", "tidegate-sessions(1)", "tidegate-drain(1)"],
@@ -242,6 +259,7 @@ const PAGES: &[Page] = &[
                  those that are open are closed one after the other in the time of `gateway.drain`.",
         ],
         exits: ASKS,
+        environment: FINDS,
         files: &[FILE],
         examples: &[("Take a machine out of service:", "tidegate drain")],
         see: &["tidegate(1)", "tidegate-run(1)", "tidegate-status(1)"],
@@ -260,6 +278,7 @@ const PAGES: &[Page] = &[
             ("71", "No gateway answers, or a file is not available."),
             CONFIGURATION,
         ],
+        environment: FINDS,
         files: &[FILE],
         examples: &[("After an edit:", "tidegate check && tidegate reload")],
         see: &["tidegate(1)", "tidegate-check(1)", "tidegate-run(1)"],
