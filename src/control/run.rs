@@ -4,15 +4,17 @@
 //! Everything that can fail before the first client is served fails here, with one sentence that names the cause and the
 //! next step.
 
+use crate::control::acme;
 use crate::control::admin::operator_listeners::OperatorSockets;
 use crate::control::exit::{self, ExitError};
 use crate::control::log::{self, Logs};
 use crate::control::process::state::ProcessState;
+use crate::control::reload::cert_watch::CertWatcher;
 use crate::control::reload::reloader::Reloader;
 use crate::control::signals;
 use crate::control::start::inherited::{self, Inherited};
 use crate::control::start::listeners::{self, Opened};
-use crate::control::start::load::{self, Loaded};
+use crate::control::start::load::{self, Carried, Loaded};
 use crate::control::start::program::Program;
 use crate::control::start::{control_thread, host, pinned};
 use crate::control::supervise::{self, report};
@@ -59,14 +61,16 @@ fn serve(
     let (event_sender, events) =
         signals::listen().map_err(|error| ExitError::os(format!("can't listen to signals ({error})")))?;
     handover.watch_predecessor().map_err(thread_error)?;
-    let loaded = load::load(path).map_err(|failure| exit::failure(path, &failure))?;
+    let carried = Carried::default();
+    let loaded = load::load(path, &carried).map_err(|failure| exit::failure(path, &failure))?;
     let logs = open_logs(path, &loaded)?;
 
     // take from the machine: open files, cores, listeners
     host::raise_file_limit(loaded.config.limits.sessions);
     let cores = assign_cores(&loaded, relatives);
     let (operator_sockets, opened) = bind(&loaded, cores.len(), inherited)?;
-    let state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
+    let mut state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
+    state.challenges = carried.challenges;
     let state = Arc::new(state);
     // set once: the process runs this function once
     let _ = state.events.set(event_sender);
@@ -78,17 +82,18 @@ fn serve(
     let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
     let specs =
         launch::specs(parts.config.gateway.driver, cores, opened.per_worker, opened.draining_listeners);
-    let launch = Launch { state: Arc::clone(&state), parts, specs, control };
+    let launch = Launch { state: Arc::clone(&state), parts, specs, control: control.clone() };
     let workers = launch::launch(launch, fallback).map_err(ExitError::os)?;
     Reloader::new(
         path.to_owned(),
         Arc::clone(&state),
         logs.changer(),
         workers.reviser(),
-        loaded.certificates,
+        CertWatcher::new(&state.served().config, loaded.certificates, loaded.stored),
     )
     .start()
     .map_err(thread_error)?;
+    acme::start(&control, &state);
 
     // serve, drain, end
     let result = supervise::supervise(&state, &*workers, &events, handover);

@@ -3,11 +3,12 @@
 //! The admin listener, the supervisor and the reloader read it. It knows none of them.
 
 use crate::config::Config;
+use crate::control::process::acme_status::AcmeStatus;
 use crate::control::process::admin_cuts::AdminCuts;
 use crate::control::process::reload_report::{ReloadReport, ReloadRequest};
 use crate::control::process::worker_query::WorkerQueries;
 use crate::control::signals::{ControlEvent, Reply};
-use crate::control::start::certs::Facts;
+use crate::control::start::certs::{Challenges, Facts};
 use crate::control::stream_manager::health::Managers;
 use crate::metrics::WorkerMetrics;
 use crate::metrics::nodes::NodeRow;
@@ -137,6 +138,11 @@ pub struct ProcessState {
     loaded_at: AtomicU64,
     /// Connections to the admin listener that the gateway ended.
     pub admin_cuts: Arc<AdminCuts>,
+    /// Answers to challenges of a CA. Every revision's TLS settings hold the same ones; `control::run` sets it before anything is
+    /// shared.
+    pub challenges: Arc<Challenges>,
+    /// How far the orders of certificates are.
+    pub acme: AcmeStatus,
 }
 
 /// What is served now: the one record of it on the control side. It exists before there are workers.
@@ -182,6 +188,8 @@ impl ProcessState {
             managers: Arc::default(),
             loaded_at: AtomicU64::new(unix_millis(SystemTime::now())),
             admin_cuts: Arc::default(),
+            challenges: Arc::default(),
+            acme: AcmeStatus::default(),
         }
     }
 

@@ -11,3 +11,4 @@ pub mod note;
 pub mod pinned;
 pub mod program;
 pub(crate) mod secret;
+pub(crate) mod stored_certs;
