@@ -81,7 +81,7 @@ program=$pack/tidegate
 
 "$program" man >"$stage/man/tidegate.1"
 for command in $("$program" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
-  if [ "$command" != help ]; then "$program" man "$command" >"$stage/man/tidegate-$command.1" 2>/dev/null || rm "$stage/man/tidegate-$command.1"; fi
+  if [ "$command" != help ]; then "$program" man "$command" >"$stage/man/tidegate-$command.1"; fi
 done
 gzip --best --no-name "$stage"/man/*.1
 for shell in bash zsh fish; do "$program" completions "$shell" >"$stage/completions/tidegate.$shell"; done

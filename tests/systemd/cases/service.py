@@ -64,6 +64,20 @@ def a_stop_closes_every_session(box):
     assert not site_config.answers(box)
 
 
+def a_drain_by_command_closes_every_session(box):
+    session, pid = peers.Session(), box.main_pid()
+    session.echo("hello")
+    box.run("tidegate", "drain")
+    assert session.closed()[0] == 1001
+    if box.show("Restart") == "always":
+        box.eventually("the next process", lambda: box.main_pid() not in (0, pid))
+        box.eventually("it serves", lambda: box.show("SubState") == "running")
+        peers.question()
+    else:
+        box.eventually("the service has ended", lambda: box.show("ActiveState") == "inactive")
+    assert box.show("Result") == "success"
+
+
 def lines_in_the_journal_carry_their_level(box):
     since = box.cursor()
     box.run("systemctl", "restart", UNIT)
