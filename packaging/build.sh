@@ -55,13 +55,13 @@ tool cargo-deb 3.8.0
 
 # Paths of this machine stay out of the program: they are no concern of its users, and two machines would build two programs.
 build() {
-  local cargo_home=${CARGO_HOME:-$HOME/.cargo} sysroot map remap=''
+  local cargo_home=${CARGO_HOME:-$HOME/.cargo} sysroot map rust='' c=''
   sysroot=$(rustc --print sysroot)
   for map in "$cargo_home=/cargo" "$sysroot=/rust" "$target=/target" "$PWD=/tidegate"; do
-    remap="$remap --remap-path-prefix=$map"
-    CFLAGS="${CFLAGS:-} -ffile-prefix-map=$map"
+    rust="$rust --remap-path-prefix=$map"
+    c="$c -ffile-prefix-map=$map"
   done
-  CFLAGS=$CFLAGS CXXFLAGS="${CXXFLAGS:-} $CFLAGS" RUSTFLAGS="${RUSTFLAGS:-}$remap" \
+  RUSTFLAGS="${RUSTFLAGS:-}$rust" CFLAGS="${CFLAGS:-}$c" CXXFLAGS="${CXXFLAGS:-}$c" \
     cargo build --release --locked --quiet --bin tidegate
 }
 if [ -z "$program" ]; then
@@ -141,7 +141,7 @@ done
 
 name=tidegate-$version-$triple
 tree=$pack/$name
-mkdir -p "$tree"/{bin,share/man,share/completions,share/examples,share/doc,lib/systemd,lib/sysusers.d,lib/tmpfiles.d,lib/sysctl.d,etc}
+mkdir -p "$tree"/{bin,etc,share/{man,completions,examples,doc},lib/{systemd,sysusers.d,tmpfiles.d,sysctl.d}}
 objcopy --strip-debug --strip-unneeded "$program" "$tree/bin/tidegate"
 cp "$stage"/man/* "$tree/share/man/"
 cp "$stage"/completions/* "$tree/share/completions/"

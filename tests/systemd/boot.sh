@@ -5,6 +5,8 @@
 # The machine's own services, mounts and network are not touched: cgroup2 is mounted in a mount namespace, the container has a
 # cgroup of its own and only a loopback interface, and what it writes goes to a tmpfs that ends with it.
 
+# shellcheck disable=SC2154  # set by run.sh
+: "$work"
 cgroup=tidegate-test.$$
 nspawn='' # the process id of systemd-nspawn
 leader='' # the process that is number 1 inside
@@ -22,14 +24,14 @@ make_root() {
   sources=$(debian_sources)
   if [ -z "$sources" ]; then apt-get --quiet update >/dev/null; sources=$(debian_sources); fi
   [ -n "$sources" ] || { echo "SKIPPED systemd: this machine has no apt source of Debian"; exit 0; }
-  suite=$(. /etc/os-release; echo "$VERSION_CODENAME")
+  suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
   wanted=$(printf '%s\n' "$suite" "$sources" "$@" | sha256sum | cut -c 1-64)
   if [ "$(cat "$work/root.made" 2>/dev/null)" = "$wanted" ]; then return; fi
   rm -rf "$work/root" "$work/root.made"
   printf '%s\n' "$sources" >"$work/sources.list"
   if ! mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "$*")" "$suite" "$work/root" "$work/sources.list" \
     >"$work/mmdebstrap.log" 2>&1; then
-    if ! timeout 20 apt-get --quiet --print-uris download base-files >/dev/null 2>&1 || grep -q 'E: Failed to fetch' "$work/mmdebstrap.log"; then
+    if grep -qE 'Failed to fetch|Temporary failure|Could not (resolve|connect)' "$work/mmdebstrap.log"; then
       echo 'SKIPPED systemd: the packages of a Debian root can not be fetched from here'
       exit 0
     fi
@@ -62,7 +64,7 @@ boot() {
     fi
     sleep 0.1
     # the first process of the container is the only child of systemd-nspawn
-    leader=$(cat "/proc/$nspawn/task/$nspawn/children" 2>/dev/null | tr -d ' ') || true
+    read -r leader _ 2>/dev/null <"/proc/$nspawn/task/$nspawn/children" || true
   done
 }
 

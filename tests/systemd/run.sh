@@ -40,4 +40,4 @@ if command -v lintian >/dev/null && ! said=$(lintian --fail-on error,warning "$w
   exit 1
 fi
 boot "$work/root" --bind-ro="$work/packages:/packages"
-nsenter --target "$leader" --net python3 "$here/main.py" "$leader" "$@"
+nsenter --target "$leader" --net python3 -B "$here/main.py" "$leader" "$@"
