@@ -59,7 +59,7 @@ boot() {
     if ! kill -0 "$nspawn" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
       echo 'systemd does not start in the container; its output:'
       cat "$work/boot.log"
-      if [ -n "$leader" ]; then inside systemctl --failed --no-pager || true; fi
+      if [ -n "$leader" ]; then inside systemctl --failed || true; fi
       exit 1
     fi
     sleep 0.1

@@ -17,7 +17,7 @@ class Container:
 
     def run(self, *command, check=True, timeout=120, stdin=None):
         """Runs a command as root. Returns its exit code and everything that it printed."""
-        line = ["nsenter", "--target", str(self.leader), "--all", "env", "SYSTEMD_PAGER=", "LC_ALL=C.UTF-8", *command]
+        line = ["nsenter", "--target", str(self.leader), "--all", "env", "LC_ALL=C.UTF-8", *command]
         done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
                               input=stdin, stdin=None if stdin else subprocess.DEVNULL)
         assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.returncode}\n{done.stdout}"

@@ -42,7 +42,7 @@ def main(leader, filters):
             failed += 1
             print(f"FAILED {title}", flush=True)
             traceback.print_exc(file=sys.stdout)
-            print(box.run("journalctl", "--no-pager", "--lines=25", "--output=short-precise", check=False)[1], flush=True)
+            print(box.run("journalctl", "--lines=25", "--output=short-precise", check=False)[1], flush=True)
     if not wanted:
         print("no case has such a name")
         return 1
