@@ -42,11 +42,12 @@ tools=$target/tools
 tool() {
   local name=$1 wanted=$2
   shift 2
-  if "$tools/bin/$name" --version 2>/dev/null | grep -qF " $wanted"; then return; fi
+  if [ -e "$tools/$name-$wanted" ]; then return; fi
   env CARGO_TARGET_DIR="$tools/build" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
     CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 CARGO_PROFILE_RELEASE_DEBUG=0 \
-    cargo install "$name" --version "=$wanted" --locked --quiet --root "$tools" "$@"
+    cargo install "$name" --version "=$wanted" --locked --quiet --force --root "$tools" "$@"
   rm -rf "$tools/build"
+  touch "$tools/$name-$wanted"
 }
 # makes the .deb; kept by the author of lib.rs since 2016
 tool cargo-deb 3.8.0
@@ -72,9 +73,9 @@ fi
 # --- what the program and the sources generate ----------------------------------------------------------------------------
 
 # cargo-deb looks for the program and for target/release/… of its list in the folder of a profile with this name
-pack=$target/packaging
+pack=$target/packaging-$$
+trap 'rm -rf "$pack"' EXIT
 stage=$pack/stage
-rm -rf "$pack"
 mkdir -p "$stage/man" "$stage/completions" "$stage/examples"
 cp "$program" "$pack/tidegate"
 program=$pack/tidegate
@@ -118,7 +119,7 @@ fi
 
 # pack_deb OPTION...: calls cargo-deb for what was staged.
 pack_deb() {
-  "$tools/bin/cargo-deb" --quiet --no-build --locked --profile packaging --deb-revision "$revision" --output "$output/" "$@" \
+  "$tools/bin/cargo-deb" --quiet --no-build --locked --profile "${pack##*/}" --deb-revision "$revision" --output "$output/" "$@" \
     >/dev/null
 }
 
@@ -164,7 +165,7 @@ sources=$pack/sources
 mkdir "$sources"
 tar --create --exclude=./target --exclude=node_modules --exclude=./.git . | tar --extract --directory "$sources"
 "$tools/bin/cargo-cyclonedx" cyclonedx --quiet --manifest-path "$sources/Cargo.toml" --format json --target "$triple" \
-  --no-build-deps --override-filename sbom
+  --no-build-deps --spec-version 1.5 --override-filename sbom
 # the place of the copy is no part of the list, and neither is a number that is drawn for each build
 python3 - "$sources" "$output/$name.cdx.json" <<'END'
 import json, sys
