@@ -11,7 +11,7 @@ def another_user_changes_nothing(box):
     listed = box.run("tidegate", "sessions", "--json")[1]
     for command in (["kill", "-TERM", str(pid)], ["systemctl", "stop", UNIT], ["systemctl", "reload", UNIT],
                     ["cat", "/etc/tidegate/privkey.pem"], ["cat", "/etc/tidegate/tidegate.toml"],
-                    ["ls", "/var/log/tidegate"], ["tidegate", "drain"], ["tidegate", "reload"],
+                    ["ls", "/var/log/tidegate"], ["tidegate", "drain"], ["tidegate", "reload"], ["tidegate", "upgrade"],
                     ["tidegate", "kick", "0" * 16]):
         box.fails(*OTHER, *command)
     for method, path in (("POST", "/api/drain"), ("POST", "/api/reload"), ("POST", "/api/upgrade"),
