@@ -87,7 +87,7 @@ done
 gzip --best --no-name "$stage"/man/*.1
 for shell in bash zsh fish; do "$program" completions "$shell" >"$stage/completions/tidegate.$shell"; done
 
-cp examples/tidegate.toml "$stage/examples/"
+cp examples/tidegate.toml packaging/certbot-deploy-hook.sh "$stage/examples/"
 for folder in prometheus grafana; do
   if [ -d "packaging/$folder" ]; then cp -r "packaging/$folder" "$stage/examples/"; fi
 done
