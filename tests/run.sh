@@ -91,6 +91,7 @@ everything() {
     in_background 0 suite_autobahn
     in_background 0 suite_testssl
     in_background 0 suite_prometheus
+    run nspawn
     run browser
   fi
   heading 'What ran beside that'

@@ -46,6 +46,8 @@ suite sanitize 60 yes "$c ip=iproute2" 'the code around unsafe under AddressSani
 suite counts 15 yes "$c valgrind=valgrind" 'no piece takes over 3 % more instructions than in the baseline'
 suite supply_chain 5 no "$c git=git" 'licences, sources and advisories of all dependencies (cargo deny)'
 suite systemd 1 no "$c systemd-analyze=systemd" 'systemd-analyze verify accepts the units'
+suite nspawn 110 yes "$c mmdebstrap=mmdebstrap systemd-nspawn=systemd-container unshare=util-linux python3=python3 openssl=openssl dpkg-deb=dpkg objcopy=binutils lintian=lintian" \
+  'the Debian package under a systemd as process 1: install, serve, fail, upgrade, remove'
 suite autobahn 65 yes "$c node=nodejs npm=npm python3=python3 pip3=python3-pip openssl=openssl" \
   'the Autobahn test suite, directly and through the gateway'
 suite testssl 40 yes "$c python3=python3 openssl=openssl testssl=testssl.sh hexdump=bsdextrautils" \
@@ -164,6 +166,12 @@ suite_systemd() {
   # shellcheck disable=SC2016  # the inner shell expands it; warnings count as failures
   step 60 'systemd-analyze verify' bash -c \
     'said=$(systemd-analyze verify --man=no "$1"/* 2>&1) && [ -z "$said" ] || { echo "$said"; exit 1; }' - "$units"
+}
+
+# The first run makes a Debian root and compiles cargo-deb.
+suite_nspawn() {
+  [ -x "$target/debug/tidegate" ] || build_tests || return 1
+  checked_step 1800 'tests/systemd/run.sh' tests/systemd/run.sh "$@"
 }
 
 # --- the browser ------------------------------------------------------------------------------------------------------
