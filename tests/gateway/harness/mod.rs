@@ -16,6 +16,7 @@ pub mod journal;
 pub mod netns_link;
 pub mod node;
 pub mod predecessor;
+pub mod records;
 pub mod reply;
 mod self_tests;
 pub mod systemd;
