@@ -26,7 +26,14 @@ fn fixture() -> TlsFixture {
     let chain = vec![CertificateDer::from(CERTIFICATE)];
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(KEY));
     let key = CertifiedKey::from_der(chain, key, &provider()).expect("a key that belongs to the certificate");
-    let facts = Facts { chain: PathBuf::new(), names: vec!["localhost".into()], not_before: 0, not_after: 0 };
-    let server = server_config(&tls, vec![Loaded { key: Arc::new(key), facts }]).expect("valid TLS settings");
+    let facts = Facts {
+        chain: PathBuf::new(),
+        names: vec!["localhost".into()],
+        not_before: 0,
+        not_after: 0,
+        by_acme: false,
+    };
+    let server =
+        server_config(&tls, vec![Loaded { key: Arc::new(key), facts }], None).expect("valid TLS settings");
     TlsFixture::new(server, CERTIFICATE, "localhost")
 }

@@ -37,10 +37,16 @@ impl Settings {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let key =
             CertifiedKey::from_der(chain, key, &provider()).expect("a key that belongs to the certificate");
-        let facts =
-            Facts { chain: PathBuf::new(), names: vec!["localhost".to_owned()], not_before: 0, not_after: 0 };
-        let server = server_config(&super::memory::config().tls, vec![Loaded { key: Arc::new(key), facts }])
-            .expect("valid TLS settings");
+        let facts = Facts {
+            chain: PathBuf::new(),
+            names: vec!["localhost".to_owned()],
+            not_before: 0,
+            not_after: 0,
+            by_acme: false,
+        };
+        let server =
+            server_config(&super::memory::config().tls, vec![Loaded { key: Arc::new(key), facts }], None)
+                .expect("valid TLS settings");
         let mut client_provider = provider();
         client_provider.cipher_suites = vec![TLS13_AES_128_GCM_SHA256];
         client_provider.kx_groups = vec![X25519];

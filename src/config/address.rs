@@ -187,6 +187,11 @@ fn http_url(text: &str) -> Option<HttpUrl<'_>> {
     Some(HttpUrl { https, host, port, path: path.trim_end_matches('/') })
 }
 
+/// Whether a text is an https URL with a host, an optional port and an optional path, and nothing else.
+pub(crate) fn https_url(text: &str) -> bool {
+    http_url(text).is_some_and(|url| url.https)
+}
+
 const fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::DeValue;
 
-/// At least one table with the keys of [`CERTIFICATE_KEYS`].
+/// Tables with the keys of [`CERTIFICATE_KEYS`]. Whether there may be none depends on `tls.acme.names`.
 pub(crate) struct Certificates;
 
 /// The keys of one certificate, both required.
@@ -53,8 +53,7 @@ impl Kind for Certificates {
     type Value = Vec<Certificate>;
 
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<Self::Value> {
-        let items = value.get_ref().as_array().filter(|items| !items.is_empty());
-        let Some(items) = items else {
+        let Some(items) = value.get_ref().as_array() else {
             let found = report.excerpt(&value.span());
             report.add(key, &value.span(), found, "at least one [[tls.certificates]] with chain and key");
             return Some(Vec::new());

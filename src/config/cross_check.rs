@@ -6,9 +6,13 @@ use crate::config::value::{Scalar, Size, Span};
 use crate::proto::http::cors::AllowOrigins;
 use std::net::SocketAddr;
 
+/// Most names that one gateway orders certificates for. More orders than that at once would meet the limits of a public CA.
+const ACME_NAMES_MAX: usize = 100;
+
 /// Adds a problem for everything in a configuration that contradicts itself.
 pub(crate) fn check(config: &Config, report: &mut Report<'_>) {
     listeners(config, report);
+    certificates(config, report);
     admin(config, report);
     proxies(config, report);
     nodes(config, report);
@@ -88,6 +92,21 @@ fn admin(config: &Config, report: &mut Report<'_>) {
         let expected = "\"auto\" or \"unix:PATH\", or admin.token beside the address (what only reads has the address \
                         of monitoring.listen)";
         report.add_at_key("admin.listen", found, expected);
+    }
+}
+
+/// Where the gateway orders no certificates itself, it needs one in files.
+fn certificates(config: &Config, report: &mut Report<'_>) {
+    if report.is_wrong(&["tls.certificates", "tls.acme", "tls.acme.names"]) {
+        return;
+    }
+    if config.tls.certificates.is_empty() && config.acme.names.is_empty() {
+        let expected = "at least one [[tls.certificates]] with chain and key, or names in [tls.acme]";
+        report.add_at_key("tls.certificates", "none", expected);
+    }
+    if config.acme.names.len() > ACME_NAMES_MAX {
+        let found = format!("{} names", config.acme.names.len());
+        report.add_at_key("tls.acme.names", found, format!("at most {ACME_NAMES_MAX} names"));
     }
 }
 

@@ -52,8 +52,9 @@ pub fn read_whole(text: &str) -> Result<Reading, Vec<Problem>> {
 /// Whether the text of a file writes this key, given as `table.key`, so that its value is not the default.
 pub fn writes(text: &str, key: &str) -> bool {
     let (root, _) = toml::de::DeTable::parse_recoverable(text);
-    let written = key.split_once('.').and_then(|(table, key)| root.get_ref().get(table)?.get_ref().get(key));
-    written.is_some()
+    let mut parts = key.split('.');
+    let first = parts.next().and_then(|part| root.get_ref().get(part));
+    parts.try_fold(first, |value, part| Some(value?.get_ref().get(part))).flatten().is_some()
 }
 
 /// The problem of a text that is no TOML. It has only the first line of the message, because the rest may quote the file.

@@ -1,25 +1,26 @@
 //! The table of all keys: name, kind and default of each. Reading, printing and the tests of the shipped files use it.
 
+use crate::config::acme::{Contact, Directory, PublicName};
 use crate::config::address::{Address, AdminAddress, App, HostName, Name, NodeOrigin, Pages, Prefix, Url};
 use crate::config::certificate::{CERTIFICATE_KEYS, Certificates};
 use crate::config::choice::{
     Access, CloseCode, File, Flag, FreePath, Group, Hidden, OrEmpty, Reference, Token, WorkerCount,
 };
 use crate::config::model::{
-    Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel,
-    Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket,
+    Acme, Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat,
+    LogLevel, Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket,
 };
 use crate::config::problem::{KnownKeys, Report};
 use crate::config::value::{Count, Kind, List, OrOff, PerTime, Size, Span};
 use crate::proto::http::head::FIELDS_MAX;
 use crate::proto::proxy_protocol::Versions;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 /// One row of [`KEYS`]: a key that a configuration file may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// The table that it stands in, without brackets.
+    /// The table that it stands in, without brackets, such as `tls` or `tls.acme`.
     pub table: &'static str,
     /// Its name in that table.
     pub name: &'static str,
@@ -35,24 +36,32 @@ const LATER: [&str; 2] = ["tls.ticket_keys", "origins.sealed"];
 const KIB: u64 = 1024;
 const MIB: u64 = KIB * KIB;
 
+/// The name of a table in a file, for a section of [`keys!`]: its own, or for a table inside another one the dotted path.
+const fn table(section: &'static str) -> &'static str {
+    match section.as_bytes() {
+        b"acme" => "tls.acme",
+        _ => section,
+    }
+}
+
 /// Makes three things of one table of keys: the list [`KEYS`], the reader of the whole file, and the printer.
 macro_rules! keys {
     ($($section:ident: $Section:ident { $($key:ident: $kind:ty = $how:ident $text:literal),+ $(,)? })+) => {
         /// Every key that a configuration file may hold, in the order of `docs/configuration.md`.
         pub const KEYS: &[Key] = &[$($(Key {
-            table: stringify!($section),
+            table: table(stringify!($section)),
             name: stringify!($key),
             default: $text,
             required: keys!(@required $how),
         }),+),+];
 
-        const TABLES: &[&str] = &[$(stringify!($section)),+];
+        const TABLES: &[&str] = &[$(table(stringify!($section))),+];
 
         /// Reads every table. Where a value is wrong, its default takes the place, so that the rest is read too; the report
         /// then has a problem, and the configuration must not be used.
         pub(crate) fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Config {
             $(let $section = $Section {
-                $($key: one::<$kind>(root, row(stringify!($section), stringify!($key)), report),)+
+                $($key: one::<$kind>(root, row(table(stringify!($section)), stringify!($key)), report),)+
             };)+
             Config { $($section),+ }
         }
@@ -62,7 +71,7 @@ macro_rules! keys {
             let mut out = String::new();
             $(
                 let blank = if out.is_empty() { "" } else { "\n" };
-                out += &format!("{blank}[{}]\n", stringify!($section));
+                out += &format!("{blank}[{}]\n", table(stringify!($section)));
                 $(out += &format!(
                     "{} = {}\n",
                     stringify!($key),
@@ -95,6 +104,13 @@ keys! {
         handshake_timeout: Span = default r#""5s""#,
         certificates: Certificates = required
             r#"[{ chain = "/etc/tidegate/fullchain.pem", key = "/etc/tidegate/privkey.pem" }]"#,
+    }
+    acme: Acme {
+        names: List<PublicName> = default "[]",
+        contact: OrEmpty<Contact> = default r#""""#,
+        directory: Directory = default r#""https://acme-v02.api.letsencrypt.org/directory""#,
+        ca: OrEmpty<File> = default r#""""#,
+        storage: File = default r#""/var/lib/tidegate/acme""#,
     }
     stream_manager: StreamManager {
         url: Url = required r#""http://10.0.0.2:5080""#,
@@ -187,21 +203,35 @@ fn row(table: &str, name: &str) -> &'static Key {
 /// Reads one key, or takes its default where the key is missing or wrong.
 fn one<K: Kind>(root: &DeTable<'_>, key: &'static Key, report: &mut Report<'_>) -> K::Value {
     let path = format!("{}.{}", key.table, key.name);
-    let table = root.get(key.table);
-    let written = table.and_then(|table| table.get_ref().as_table()).and_then(|table| table.get(key.name));
+    let written = table_of(root, key.table).and_then(|table| table.get(key.name));
     if let Some(value) = written {
         report.note_line(&path, &value.span());
-    } else if key.required {
+    } else if key.required && !is_replaced(root, key) {
         let expected = format!("this required key, for example {} = {}", key.name, key.default);
         report.add_at_key(&path, "nothing", expected);
     }
-    written.and_then(|value| K::read(value, &path, report)).unwrap_or_else(|| default::<K>(key))
+    let read = written.and_then(|value| K::read(value, &path, report));
+    read.unwrap_or_else(|| match key.required && is_replaced(root, key) {
+        true => value_of::<K>(key, "[]"),
+        false => value_of::<K>(key, key.default),
+    })
 }
 
-fn default<K: Kind>(key: &'static Key) -> K::Value {
-    let value = DeValue::parse(key.default).expect("defaults are TOML: a test reads every one");
-    K::read(&value, key.name, &mut Report::new(key.default))
-        .expect("defaults are valid: a test reads every one")
+/// The table of this name in the whole file; a dot stands between a table and one inside it.
+fn table_of<'r, 'i>(root: &'r DeTable<'i>, name: &str) -> Option<&'r DeTable<'i>> {
+    name.split('.').try_fold(root, |table, part| table.get(part)?.get_ref().as_table())
+}
+
+/// Whether a required key may be missing because another one stands in for it: names in `[tls.acme]` for certificates in files.
+fn is_replaced(root: &DeTable<'_>, key: &Key) -> bool {
+    (key.table, key.name) == ("tls", "certificates")
+        && table_of(root, "tls.acme").is_some_and(|acme| acme.contains_key("names"))
+}
+
+/// The value that a text of this program stands for: a default, or the empty list.
+fn value_of<K: Kind>(key: &'static Key, text: &'static str) -> K::Value {
+    let value = DeValue::parse(text).expect("defaults are TOML: a test reads every one");
+    K::read(&value, key.name, &mut Report::new(text)).expect("defaults are valid: a test reads every one")
 }
 
 /// Adds a problem for every table and key that is not known, and for what should be a table and is none.
@@ -209,24 +239,38 @@ pub(crate) fn find_unknown(root: &DeTable<'_>, report: &mut Report<'_>) {
     for (name, value) in root {
         let table = name.get_ref().as_ref();
         report.note_line(table, &name.span());
-        if !TABLES.contains(&table) {
+        if TABLES.contains(&table) {
+            find_unknown_in(table, name, value, report);
+        } else {
             report.add_unknown(table, &name.span());
-            continue;
         }
-        let Some(entries) = value.get_ref().as_table() else {
-            let found = match value.get_ref() {
-                // not shown, because it may hold a secret
-                DeValue::Array(_) => "a list".to_owned(),
-                DeValue::String(_) => "a text".to_owned(),
-                _ => report.excerpt(&value.span()),
-            };
-            report.add(table, &value.span(), found, format!("a table that begins with [{table}]"));
-            continue;
+    }
+}
+
+/// The same inside the table `table`, which has this value.
+fn find_unknown_in(
+    table: &str,
+    name: &Spanned<DeString<'_>>,
+    value: &Spanned<DeValue<'_>>,
+    report: &mut Report<'_>,
+) {
+    report.note_line(table, &name.span());
+    let Some(entries) = value.get_ref().as_table() else {
+        let found = match value.get_ref() {
+            // not shown, because it may hold a secret
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::String(_) => "a text".to_owned(),
+            _ => report.excerpt(&value.span()),
         };
-        for name in entries.keys() {
-            if !KEYS.iter().any(|key| key.table == table && key.name == name.get_ref()) {
-                report.add_unknown(&format!("{table}.{}", name.get_ref()), &name.span());
-            }
+        report.add(table, &value.span(), found, format!("a table that begins with [{table}]"));
+        return;
+    };
+    for (name, value) in entries {
+        let path = format!("{table}.{}", name.get_ref());
+        if TABLES.contains(&path.as_str()) {
+            find_unknown_in(&path, name, value, report);
+        } else if !KEYS.iter().any(|key| key.table == table && key.name == name.get_ref()) {
+            report.add_unknown(&path, &name.span());
         }
     }
 }
@@ -243,9 +287,11 @@ pub(crate) fn known() -> KnownKeys {
 /// Fails where the text is no TOML.
 pub fn written(text: &str) -> Result<Vec<String>, toml::de::Error> {
     let root: Spanned<DeTable<'_>> = DeTable::parse(text)?;
-    let tables =
-        root.get_ref().iter().filter_map(|(name, value)| Some((name.get_ref(), value.get_ref().as_table()?)));
-    Ok(tables
-        .flat_map(|(table, keys)| keys.keys().map(move |key| format!("{table}.{}", key.get_ref())))
-        .collect())
+    let mut paths = Vec::new();
+    for table in TABLES {
+        let keys = table_of(root.get_ref(), table).into_iter().flat_map(|keys| keys.keys());
+        let paths_here = keys.map(|key| format!("{table}.{}", key.get_ref()));
+        paths.extend(paths_here.filter(|path| !TABLES.contains(&path.as_str())));
+    }
+    Ok(paths)
 }

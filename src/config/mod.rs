@@ -4,6 +4,7 @@
 //! The keys, their defaults and their meaning are documented in `docs/configuration.md`; `examples/tidegate.toml` holds
 //! every one of them.
 
+mod acme;
 mod address;
 mod certificate;
 mod choice;
@@ -23,7 +24,7 @@ pub use crate::proto::proxy_protocol::Versions;
 pub use file::{Reading, listener_address, locate, read, read_whole, to_toml, writes};
 pub use keys::{KEYS, Key, written};
 pub use model::{
-    AccessLog, Admin, AdminListen, Answers, ApiVersion, Certificate, Config, Cors, Driver, Extensions,
+    AccessLog, Acme, Admin, AdminListen, Answers, ApiVersion, Certificate, Config, Cors, Driver, Extensions,
     Gateway, Limits, Log, LogFormat, LogLevel, ManagerUrl, Monitoring, OriginHeader, Origins, Rate, Secret,
     ShowSessions, StreamManager, Tls, TlsVersion, WebSocket, Workers,
 };

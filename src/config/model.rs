@@ -17,6 +17,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[tls]`: what clients connect with.
     pub tls: Tls,
+    /// `[tls.acme]`: certificates that the gateway orders itself.
+    pub acme: Acme,
     /// `[stream_manager]`: where questions go.
     pub stream_manager: StreamManager,
     /// `[answers]`: what is kept of the stream manager's answers.
@@ -92,8 +94,25 @@ pub struct Tls {
     pub min_version: TlsVersion,
     /// How long a handshake may take, a PROXY header before it included.
     pub handshake_timeout: Duration,
-    /// Chosen by the server name that the client sends; the first one is served when none matches. At least one.
+    /// Chosen by the server name that the client sends; the first one is served when none matches. At least one, except
+    /// beside [`Acme::names`].
     pub certificates: Vec<Certificate>,
+}
+
+/// `[tls.acme]`: certificates that the gateway orders itself (ACME, RFC 8555).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// Host names in lower case, each of which gets a certificate of its own. Without any, ACME is off.
+    pub names: Vec<String>,
+    /// The mail address that the CA is told, without `mailto:`; `None` ("") tells it none.
+    pub contact: Option<String>,
+    /// The https URL of the CA's directory.
+    pub directory: String,
+    /// A PEM bundle of CA certificates that count beside the roots of this machine when `directory` is asked; `None` ("")
+    /// adds none.
+    pub ca: Option<PathBuf>,
+    /// The folder for account, keys and certificates.
+    pub storage: PathBuf,
 }
 
 /// A version of TLS that the gateway speaks.

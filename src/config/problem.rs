@@ -74,8 +74,10 @@ impl<'t> Report<'t> {
     /// Adds a problem of a key whose value was read well, but does not fit to other keys. A key that the file does not write
     /// is reported at its table, or at the first line.
     pub(crate) fn add_at_key(&mut self, key: &str, found: impl Into<String>, expected: impl Into<String>) {
-        let table = key.split_once('.').map_or(key, |(table, _)| table);
-        let line = self.lines.get(key).or_else(|| self.lines.get(table)).copied().unwrap_or(1);
+        // the key, its table, and the table around that
+        let ends = key.rmatch_indices('.').map(|(end, _)| end);
+        let lines = std::iter::once(key.len()).chain(ends).filter_map(|end| self.lines.get(&key[..end]));
+        let line = lines.copied().next().unwrap_or(1);
         self.push(key, line, found.into(), expected.into());
     }
 

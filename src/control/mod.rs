@@ -1,9 +1,10 @@
 //! The process: starts the workers, supervises them, hands them newer revisions, shows their state, ends them.
 //!
 //! [`run`] is the plot. Imports go one way, and the rooms within braces do not import each other: run → supervise →
-//! {reload, upgrade, cli} → doctor → {workers, admin} → {process, exit} → start → {stream_manager, log, systemd, signals} →
+//! {reload, upgrade, cli} → doctor → {workers, admin, acme} → {process, exit} → start → {stream_manager, log, systemd, signals} →
 //! {log_format, log_queue, cpu_time} → journal. This floor knows nothing of frames, heads or rings.
 
+pub(crate) mod acme;
 pub mod admin;
 pub mod cli;
 pub(crate) mod cpu_time;

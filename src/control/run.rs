@@ -4,17 +4,19 @@
 //! Everything that can fail before the first client is served fails here, with one sentence that names the cause and the
 //! next step.
 
+use crate::control::acme;
 use crate::control::admin::operator_listeners::OperatorSockets;
 use crate::control::exit::{self, ExitError};
 use crate::control::log::{self, Logs};
 use crate::control::process::state::ProcessState;
+use crate::control::reload::cert_watch::CertWatcher;
 use crate::control::reload::reloader::Reloader;
 use crate::control::signals;
 use crate::control::start::inherited::{self, Inherited};
 use crate::control::start::listeners::{self, Opened};
-use crate::control::start::load::{self, Loaded};
+use crate::control::start::load::{self, Carried, Loaded};
 use crate::control::start::program::Program;
-use crate::control::start::{control_thread, host};
+use crate::control::start::{control_thread, host, pinned};
 use crate::control::supervise::{self, report};
 use crate::control::upgrade::handover::Handover;
 use crate::control::workers::launch::{self, Launch};
@@ -36,8 +38,9 @@ pub fn run(path: &Path, program: Option<Program>, fallback: Option<Fallback>) ->
             return ExitError::os(text).print();
         }
     };
+    let relatives = inherited.predecessors();
     let mut handover = Handover::new(program, &mut inherited);
-    match serve(path, inherited, &mut handover, fallback) {
+    match serve(path, inherited, &relatives, &mut handover, fallback) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             handover.report_failure(&error.text);
@@ -46,10 +49,11 @@ pub fn run(path: &Path, program: Option<Program>, fallback: Option<Fallback>) ->
     }
 }
 
-/// The life of the process from reading the configuration to its end.
+/// The life of the process from reading the configuration to its end. `relatives` are its predecessors that still run.
 fn serve(
     path: &Path,
     inherited: Inherited,
+    relatives: &[u32],
     handover: &mut Handover,
     fallback: Option<Fallback>,
 ) -> Result<(), ExitError> {
@@ -57,14 +61,16 @@ fn serve(
     let (event_sender, events) =
         signals::listen().map_err(|error| ExitError::os(format!("can't listen to signals ({error})")))?;
     handover.watch_predecessor().map_err(thread_error)?;
-    let loaded = load::load(path).map_err(|failure| exit::failure(path, &failure))?;
+    let carried = Carried::default();
+    let loaded = load::load(path, &carried).map_err(|failure| exit::failure(path, &failure))?;
     let logs = open_logs(path, &loaded)?;
 
     // take from the machine: open files, cores, listeners
     host::raise_file_limit(loaded.config.limits.sessions);
-    let cores = assign_cores(&loaded);
+    let cores = assign_cores(&loaded, relatives);
     let (operator_sockets, opened) = bind(&loaded, cores.len(), inherited)?;
-    let state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
+    let mut state = ProcessState::new(loaded.config.clone(), cores.len(), loaded.facts(), opened.addresses());
+    state.challenges = carried.challenges;
     let state = Arc::new(state);
     // set once: the process runs this function once
     let _ = state.events.set(event_sender);
@@ -76,17 +82,18 @@ fn serve(
     let parts = RevisionParts::first(&state.served(), loaded.tls, loaded.roots);
     let specs =
         launch::specs(parts.config.gateway.driver, cores, opened.per_worker, opened.draining_listeners);
-    let launch = Launch { state: Arc::clone(&state), parts, specs, control };
+    let launch = Launch { state: Arc::clone(&state), parts, specs, control: control.clone() };
     let workers = launch::launch(launch, fallback).map_err(ExitError::os)?;
     Reloader::new(
         path.to_owned(),
         Arc::clone(&state),
         logs.changer(),
         workers.reviser(),
-        loaded.certificates,
+        CertWatcher::new(&state.served().config, loaded.certificates, loaded.stored),
     )
     .start()
     .map_err(thread_error)?;
+    acme::start(&control, &state);
 
     // serve, drain, end
     let result = supervise::supervise(&state, &*workers, &events, handover);
@@ -94,6 +101,8 @@ fn serve(
         // before the workers end: until it knows, a predecessor waits
         handover.report_failure(&error.text);
     }
+    // a request of the admin listener that is still in there is refused by this
+    drop(events);
     // the workers cut what is still open, and count it
     drop(workers);
     report::log_summary(&state);
@@ -111,12 +120,14 @@ fn open_logs(path: &Path, loaded: &Loaded) -> Result<Logs, ExitError> {
     Ok(logs)
 }
 
-/// The core of each worker, as the configuration says and the machine has them.
-fn assign_cores(loaded: &Loaded) -> Vec<Option<usize>> {
+/// The core of each worker, as the configuration says and the machine has them. Those of `relatives` count as free: they leave
+/// them to this process.
+fn assign_cores(loaded: &Loaded, relatives: &[u32]) -> Vec<Option<usize>> {
     let allowed = host::allowed_cores();
     let quota = host::cpu_quota(allowed.len());
     let is_pin_written = loaded.writes("gateway.pin");
-    let assigned = host::assign_cores(&loaded.config.gateway, is_pin_written, &allowed, quota);
+    let taken = pinned::by_others(relatives);
+    let assigned = host::assign_cores(&loaded.config.gateway, is_pin_written, &allowed, quota, &taken);
     if let Some(reason) = &assigned.reason {
         tracing::info!("{reason}");
     }

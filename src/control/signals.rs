@@ -2,6 +2,7 @@
 //!
 //! Signals are blocked in every thread but one, so that no worker's wait in the kernel is ever interrupted.
 
+use futures_channel::oneshot;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -10,17 +11,23 @@ use std::thread;
 
 const WATCHED: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGUSR2];
 
+/// Takes the outcome of a request of the admin listener: a value, or the reason of a refusal. Nothing may wait for it any more.
+pub type Reply<T> = oneshot::Sender<Result<T, String>>;
+
 /// What the supervisor is asked to do from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum ControlEvent {
     /// SIGTERM or SIGINT: drain and end. A second one ends the process at once.
     End,
     /// `POST /api/drain`: drain and end. A second one changes nothing.
     Drain,
+    /// `DELETE /api/drain`: take back a drain that [`ControlEvent::Drain`] began. The reply comes once the workers accept again.
+    UndoDrain(Reply<()>),
     /// SIGHUP: read the configuration and the certificates anew.
     Reload,
-    /// SIGUSR2: hand the listeners to a new process of the binary that is installed now.
-    HandOver,
+    /// SIGUSR2, or with a reply `POST /api/upgrade`: hand the listeners to a new process of the binary that is installed now. The
+    /// reply is the id of the process that serves then.
+    HandOver(Option<Reply<u32>>),
 }
 
 /// Begins to listen to signals. Returns a sender for events of other origin and the receiver of all events. Call it before
@@ -38,7 +45,7 @@ pub fn listen() -> io::Result<(Sender<ControlEvent>, Receiver<ControlEvent>)> {
         for signal in signals.forever() {
             let event = match signal {
                 SIGHUP => ControlEvent::Reload,
-                SIGUSR2 => ControlEvent::HandOver,
+                SIGUSR2 => ControlEvent::HandOver(None),
                 _ => ControlEvent::End,
             };
             if of_signals.send(event).is_err() {

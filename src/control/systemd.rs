@@ -86,9 +86,12 @@ pub fn stopping(status: &str, drain: Duration) {
     notify_as(&[Role::Main, Role::Stopping], Some(Role::Stopping), &states, &[]);
 }
 
-/// The drain takes `left` at most from now on. systemd wants to hear that again before the time of the last message is over.
+/// The drain takes `left` at most from now on. systemd wants to hear that again before the time of the last message is over, if
+/// it was told that the process ends.
 pub fn still_stopping(status: &str, left: Duration) {
-    notify(&[NotifyState::Custom(&extend_timeout(left)), NotifyState::Status(status)]);
+    let states = [NotifyState::Custom(&extend_timeout(left)), NotifyState::Status(status)];
+    notify_as(&[Role::Stopping], None, &states, &[]);
+    notify_as(&[Role::Main], None, &states[1..], &[]);
 }
 
 /// The request to wait for `time`. systemd reads 64 bits of microseconds; the type of `sd_notify` has 32, which is 71 minutes.

@@ -74,13 +74,37 @@ fn choose(mut left: Vec<Candidate>, pace: Pace, began: Millis, now: Millis) -> V
     left
 }
 
-/// Closes every session of the worker within `window`, one step after the other, until none is left to be closed.
-pub(crate) async fn drain(worker: Rc<Worker>, window: Duration) {
+/// Begins a drain, unless one is under way: the worker stops accepting and closes its sessions within `window`. `may_undo` is
+/// whether [`undo`] may follow.
+pub(crate) fn begin(worker: &Rc<Worker>, window: Duration, may_undo: bool) {
+    if worker.draining.is_set() {
+        return;
+    }
+    worker.stops_listening.set(may_undo);
+    worker.drain_changes.update(|changes| changes + 1);
+    worker.draining.set();
+    worker.closing.set();
+    runtime::spawn(drain(worker.clone(), window));
+}
+
+/// Ends a drain: no more sessions are told, and the worker may accept again.
+pub(crate) fn undo(worker: &Worker) {
+    worker.drain_changes.update(|changes| changes + 1);
+    worker.draining.clear();
+    worker.closing.clear();
+    worker.leaves_queues.set(false);
+}
+
+/// Closes every session of the worker within `window`, one step after the other, until none is left to be closed or the drain
+/// is taken back.
+async fn drain(worker: Rc<Worker>, window: Duration) {
     let config = worker.newest().config.clone();
     let pace = Pace::new(millis(window), millis(config.websocket.close_timeout));
     let began = worker.now();
-    runtime::spawn(close_idle(worker.clone(), pace.idle));
-    loop {
+    let drain = worker.drain_changes.get();
+    let is_undone = |worker: &Worker| worker.drain_changes.get() != drain;
+    runtime::spawn(close_idle(worker.clone(), pace.idle, drain));
+    while !is_undone(&worker) {
         let step = worker.now();
         let left = worker.sessions.relays(|id, info| {
             Some(Candidate { id, since: info.relayed.get()?.since, moved: info.moved.get() })
@@ -91,6 +115,9 @@ pub(crate) async fn drain(worker: Rc<Worker>, window: Duration) {
         }
         let next = choose(left, pace, began, step);
         for slice in next.chunks(next.len().div_ceil(SLICES).max(1)) {
+            if is_undone(&worker) {
+                return;
+            }
             for relay in slice {
                 worker.sessions.wake(relay.id, Wake::Drain);
             }
@@ -102,10 +129,13 @@ pub(crate) async fn drain(worker: Rc<Worker>, window: Duration) {
 }
 
 /// Ends the connections that wait for a request, `after` milliseconds from now. Where a request is being answered, the
-/// connection ends after it.
-async fn close_idle(worker: Rc<Worker>, after: Millis) {
+/// connection ends after it. `drain` is the value of `drain_changes` for as long as the drain is not taken back.
+async fn close_idle(worker: Rc<Worker>, after: Millis, drain: u64) {
     runtime::sleep(Duration::from_millis(after)).await;
     for batch in worker.sessions.without_relay().chunks(IDLE_BATCH) {
+        if worker.drain_changes.get() != drain {
+            return;
+        }
         for id in batch {
             worker.sessions.wake(*id, Wake::Drain);
         }

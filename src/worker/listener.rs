@@ -48,6 +48,28 @@ pub(crate) fn open(
     Ok(())
 }
 
+/// A listener that is accepted from again because a drain was taken back.
+#[derive(Debug)]
+pub struct ReopenedListener {
+    pub listener: TcpListener,
+    pub address: SocketAddr,
+    /// How many connections its queue holds, if it has to listen again; `None` if it never stopped.
+    pub backlog: Option<i32>,
+}
+
+/// Starts to accept from `listeners` again. Fails if one of them can't listen at its address.
+pub(crate) fn reopen(worker: &Rc<Worker>, listeners: Vec<ReopenedListener>) -> std::io::Result<()> {
+    for ReopenedListener { listener, address, backlog } in &listeners {
+        let Some(backlog) = backlog else { continue };
+        // a port that the kernel chose is free again once the socket does not listen
+        if listener.local_addr()? != *address {
+            rustix::net::bind(listener, address)?;
+        }
+        rustix::net::listen(listener, *backlog)?;
+    }
+    open(worker, listeners.into_iter().map(|reopened| reopened.listener).collect(), Vec::new())
+}
+
 /// Counts a listener for as long as connections are accepted from it.
 struct OpenListener(Rc<Worker>);
 
@@ -69,11 +91,13 @@ impl Drop for OpenListener {
 /// accepted: a session is better off in the process that stays.
 async fn accept_all(worker: Rc<Worker>, listener: Listener, open_listener: OpenListener) {
     let (mut pause_logged, mut options_of) = (None, None);
+    let drain_changes = worker.drain_changes.get();
     loop {
         let inherits = update_options(&worker, &listener, &mut options_of);
         let (ready, closing) = (pin!(listener.readable()), pin!(worker.closing.wait()));
         futures_util::future::select(ready, closing).await;
-        if worker.closing.is_set() {
+        // a drain that was taken back meanwhile opened another listener for the same queue
+        if worker.closing.is_set() || worker.drain_changes.get() != drain_changes {
             break;
         }
         let inherits = update_options(&worker, &listener, &mut options_of) && inherits;
@@ -83,19 +107,28 @@ async fn accept_all(worker: Rc<Worker>, listener: Listener, open_listener: OpenL
             Err(why) => pause(&worker, &why, &mut pause_logged).await,
         }
     }
-    if worker.draining.is_set() {
-        accept_rest(worker, listener, open_listener).await;
+    if worker.draining.is_set() && !worker.leaves_queues.get() {
+        accept_until_empty(&worker, &listener).await;
+        // without a pause since the queue was empty: no connection may come in between
+        if worker.draining.is_set() && worker.stops_listening.get() {
+            listener.stop_listening();
+        }
     }
+    drop(open_listener);
 }
 
-/// Accepts until the queue is empty.
+/// Accepts until the queue is empty, and closes the listener.
 async fn accept_rest(worker: Rc<Worker>, listener: Listener, _open_listener: OpenListener) {
+    accept_until_empty(&worker, &listener).await;
+}
+
+async fn accept_until_empty(worker: &Rc<Worker>, listener: &Listener) {
     let mut pause_logged = None;
     loop {
-        match accept_batch(&worker, &listener, false) {
+        match accept_batch(worker, listener, false) {
             Ok(Queue::Empty) => return,
             Ok(Queue::Waiting) => runtime::sleep(fairness::YIELD_DELAY).await,
-            Err(why) => pause(&worker, &why, &mut pause_logged).await,
+            Err(why) => pause(worker, &why, &mut pause_logged).await,
         }
     }
 }
@@ -144,6 +177,10 @@ fn accept_batch(worker: &Rc<Worker>, listener: &Listener, inherits: bool) -> Res
                 begin(worker, stream, peer);
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Queue::Empty),
+            // another worker of the same queue found it empty, and it does not listen any more
+            Err(e) if worker.closing.is_set() && e.kind() == ErrorKind::InvalidInput => {
+                return Ok(Queue::Empty);
+            }
             Err(e) if is_of_the_peer(&e) => {}
             Err(e) => return Err(e.to_string()),
         }

@@ -8,7 +8,7 @@ use crate::shared::session_id::SessionId;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::http::whip;
 use crate::worker::io::{fairness, runtime};
-
+use crate::worker::listener::ReopenedListener;
 use crate::worker::local::filter::SessionFilter;
 use crate::worker::local::registry::{Found, Page, PageQuery};
 use crate::worker::local::state::Worker;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the control side tells a worker.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Command {
     /// Start to accept.
     Accept,
@@ -31,8 +31,10 @@ pub enum Command {
     Leave,
     /// Take over a newer revision, and confirm it with the index of this worker.
     Revise(Arc<Revision>, std::sync::mpsc::Sender<usize>),
-    /// Stop accepting, and end every session with a Close within this time.
-    Drain(Duration),
+    /// Stop accepting, and end every session with a Close within `window`. `may_undo` is whether [`Command::Reopen`] may follow.
+    Drain { window: Duration, may_undo: bool },
+    /// Take back a drain: accept from these listeners, and tell no more sessions to end.
+    Reopen(Vec<ReopenedListener>),
     /// End the sessions that are left at once, then end the worker.
     Stop,
     /// List a part of the sessions.
@@ -75,17 +77,22 @@ pub(crate) async fn run(
                     return tracing::error!(%error, "can't wait for connections on a listener");
                 }
             }
-            Command::Leave => worker.closing.set(),
+            Command::Leave => {
+                worker.leaves_queues.set(true);
+                worker.closing.set();
+            }
             Command::Revise(revision, taken) => {
                 worker.newest.replace(Rc::new(revision));
                 // the reloader may have stopped waiting
                 let _ = taken.send(index);
             }
-            Command::Drain(_) if worker.draining.is_set() => {}
-            Command::Drain(window) => {
-                worker.draining.set();
-                worker.closing.set();
-                runtime::spawn(drain::drain(worker.clone(), window));
+            Command::Drain { window, may_undo } => drain::begin(&worker, window, may_undo),
+            Command::Reopen(listeners) => {
+                drain::undo(&worker);
+                if let Err(error) = listener::reopen(&worker, listeners) {
+                    // the supervisor notices that this worker does not accept, and lets the drain go on
+                    tracing::error!(%error, "can't listen again");
+                }
             }
             Command::List { query, reply } => {
                 let _ = reply.unbounded_send(worker.sessions.page(&query, index, worker.now()));

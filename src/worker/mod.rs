@@ -20,6 +20,7 @@ mod thread;
 pub use io::fd_budget::descriptors_for;
 pub use io::ring_probe::{RingFeatures, probe_ring};
 pub use io::runtime::DriverChoice;
+pub use listener::ReopenedListener;
 pub use local::filter::SessionFilter;
 pub use local::info::{Activity, SessionSnapshot, State};
 pub use local::registry::{Found, Page, PageQuery};

@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "this crate has no public API")]
 
 mod abuse;
+mod acme;
 mod admin;
 mod drain;
 mod harness;

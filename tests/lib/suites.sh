@@ -40,6 +40,7 @@ for file in tests/*.rs tests/*/main.rs; do
     *) suite "$name" 5 yes "$c" "$(sed -n '1s|^//! ||p' "$file" | cut -c 1-90)" ;;
   esac
 done
+suite acme 40 yes "$c pebble=pebble" 'certificates by ACME, from a CA that checks them (pebble)'
 suite sandbox 10 yes "$c" 'the sandbox cluster of the tests and the demo'
 suite sanitize 60 yes "$c ip=iproute2" 'the code around unsafe under AddressSanitizer'
 suite counts 15 yes "$c valgrind=valgrind" 'no piece takes over 3 % more instructions than in the baseline'
@@ -116,13 +117,22 @@ suite_gateway() {
 
 # gateway_tests DRIVER ENVIRONMENT [FILTER...]
 gateway_tests() {
-  local title="tests: gateway on $1" flood skips=()
+  # the suite acme has those
+  local title="tests: gateway on $1" flood skips=(--skip acme::)
   local command=(env "$2" cargo test --workspace --test gateway --locked --quiet --)
   shift 2
   if [ $# -gt 0 ]; then checked_step 1800 "$title" "${command[@]}" "$@"; return; fi
   for flood in "${floods[@]}"; do skips+=(--skip "$flood"); done
   checked_step 1800 "$title" "${command[@]}" --test-threads=8 "${skips[@]}"
   checked_step 1800 "$title, floods" "${command[@]}" "${floods[@]}"
+}
+
+# Certificates by ACME concern the control thread, so one driver is enough. Most of the time these tests wait.
+suite_acme() {
+  local filters=() filter
+  for filter in "$@"; do filters+=("acme::${filter#acme::}"); done
+  checked_step 600 'tests: gateway, acme' cargo test --workspace --test gateway --locked --quiet -- --test-threads=16 \
+    "${filters[@]:-acme::}"
 }
 
 suite_sandbox() {

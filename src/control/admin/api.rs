@@ -8,13 +8,14 @@ use crate::control::admin::guard::{self, Guard};
 use crate::control::admin::sessions::{self, worker_queries};
 use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
-use crate::control::signals::ControlEvent;
+use crate::control::signals::{ControlEvent, Reply};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{delete, get, post};
+use futures_channel::oneshot;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ pub(crate) fn routes(guard: &Guard) -> Router<Arc<ProcessState>> {
         .route_layer(from_fn_with_state(guard.clone(), guard::guard_clients));
     Router::new()
         .merge(of_clients)
-        .route("/api/drain", post(drain))
+        .route("/api/drain", post(drain).delete(undo_drain))
+        .route("/api/upgrade", post(upgrade))
         .route("/api/reload", post(reload))
         .route("/api/answers", delete(forget_answers))
 }
@@ -49,9 +51,45 @@ async fn drain(State(state): State<Arc<ProcessState>>) -> Result<Response, ApiEr
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutdown already in progress"));
     }
     let window = state.served().config.gateway.drain.as_secs_f64();
-    let answer =
-        json!({ "phase": state.phase.get().word(), "sessions": state.sessions(), "window_seconds": window });
+    let answer = json!({
+        "phase": state.phase.get().word(),
+        "pid": std::process::id(),
+        "sessions": state.sessions(),
+        "window_seconds": window,
+    });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// Sends the supervisor a request and waits for its outcome. Fails with the supervisor's reason (409), or if the process ends.
+async fn ask_supervisor<T>(
+    state: &ProcessState,
+    event: impl FnOnce(Reply<T>) -> ControlEvent,
+) -> Result<T, ApiError> {
+    let ends = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutdown already in progress");
+    let (reply, outcome) = oneshot::channel();
+    let events = state.events.get().ok_or_else(ends)?;
+    events.send(event(reply)).map_err(|_| ends())?;
+    outcome.await.map_err(|_| ends())?.map_err(|why| ApiError::new(StatusCode::CONFLICT, why))
+}
+
+/// Takes back a drain that was begun here, and answers once the workers accept again.
+async fn undo_drain(State(state): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
+    ask_supervisor(&state, ControlEvent::UndoDrain).await?;
+    let answer = json!({ "phase": state.phase.get().word(), "sessions": state.sessions() });
+    Ok(Json(answer).into_response())
+}
+
+/// Hands the listeners to a new process, and answers once that one is in charge or has failed.
+async fn upgrade(State(state): State<Arc<ProcessState>>) -> Result<Response, ApiError> {
+    let pid = ask_supervisor(&state, |reply| ControlEvent::HandOver(Some(reply))).await?;
+    let keeps = state.served().config.gateway.upgrade_drain.as_secs_f64();
+    let answer = json!({
+        "pid": pid,
+        "former_pid": std::process::id(),
+        "sessions": state.sessions(),
+        "window_seconds": keeps,
+    });
+    Ok(Json(answer).into_response())
 }
 
 /// Reloads, and answers with the report once every worker uses the new revision or the reload was refused.

@@ -4,9 +4,10 @@ use crate::config::{self, Problem};
 use crate::control::cli::output::print;
 use crate::control::cli::user;
 use crate::control::exit::{self, CONFIG, ExitError};
-use crate::control::start::load::{self, Failure, Loaded};
+use crate::control::start::load::{self, Carried, Failure, Loaded};
 use crate::control::stream_manager::dns::{self, Unresolved};
 use crate::proto::admission::{AdmissionRules, admit_configured};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Loads the configuration at `path` and prints what it serves, or with `effective` all values; with `user` it does so with the
@@ -14,7 +15,7 @@ use std::path::Path;
 /// can't be read or if the user can't be had.
 pub(crate) fn check(path: &Path, effective: bool, user: Option<&str>) -> Result<(), ExitError> {
     user.map_or(Ok(()), user::become_user)?;
-    let loaded = load::load(path).map_err(|failure| {
+    let loaded = load::load(path, &Carried::default()).map_err(|failure| {
         let error = exit::failure(path, &failure);
         // `run` ends with another code if only files are missing; for `check` that is a wrong configuration too
         if matches!(failure, Failure::Problems { .. }) { ExitError { code: CONFIG, ..error } } else { error }
@@ -27,7 +28,11 @@ pub(crate) fn check(path: &Path, effective: bool, user: Option<&str>) -> Result<
     if effective {
         return print(config::to_toml(&loaded.written).as_bytes());
     }
-    let names = loaded.facts().into_iter().flat_map(|facts| facts.names).collect::<Vec<_>>();
+    let mut names = loaded.facts().into_iter().flat_map(|facts| facts.names).collect::<Vec<_>>();
+    // those without a certificate yet
+    names.extend(loaded.config.acme.names.iter().cloned());
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     let listen = loaded.config.gateway.listen.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (names, listen) = (names.join(", "), listen.join(", "));
     let result = match warnings.len() {

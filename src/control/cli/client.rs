@@ -67,6 +67,29 @@ pub(crate) fn send(
     Err(ExitError::os(reasons.join("; and ")))
 }
 
+/// What a look at the admin listener found.
+#[derive(Debug)]
+pub(crate) enum Poll {
+    Answer(Value),
+    /// No answer this time; there may be one the next time.
+    Nothing,
+    /// No process serves there.
+    Gone,
+}
+
+/// Looks at the listener that takes changes, once. Fails if there is none.
+pub(crate) fn poll(target: &Target, path: &str) -> Result<Poll, ExitError> {
+    let Some(listener) = target.listeners(&Method::POST)?.first().copied() else { return Ok(Poll::Gone) };
+    Ok(match send_to(listener, Method::GET, path, ANSWER_TIMEOUT) {
+        Ok((status, body)) if status.is_success() => json(&body).map_or(Poll::Nothing, Poll::Answer),
+        Ok(_) => Poll::Nothing,
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Poll::Gone,
+            _ => Poll::Nothing,
+        },
+    })
+}
+
 /// Why a listener can't be reached, and what to do.
 fn unreachable(address: &ListenAddress, error: &io::Error) -> String {
     match address {

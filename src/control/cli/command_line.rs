@@ -1,8 +1,9 @@
 //! The command line: which commands and options there are, and which code does each.
 
+use crate::control::cli::drain::Drain;
 use crate::control::cli::output::print;
 use crate::control::cli::target::{CONFIG_FILE, Target, TargetOptions};
-use crate::control::cli::{check, doctor, manual, reload, sessions, status};
+use crate::control::cli::{check, doctor, drain, manual, reload, sessions, status, upgrade};
 use crate::control::exit::USAGE;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -61,13 +62,24 @@ enum Command {
         #[command(flatten)]
         target: TargetOptions,
     },
-    /// Tell the running gateway to close its sessions one after the other and to exit; does not wait for that
+    /// Tell the running gateway to close its sessions one after the other and to exit
     Drain {
+        /// Take back a drain that this command began: the gateway accepts again, and sessions that are left stay
+        #[arg(long, conflicts_with = "wait")]
+        undo: bool,
+        /// Wait until the process has ended
+        #[arg(long)]
+        wait: bool,
         #[command(flatten)]
         target: TargetOptions,
     },
     /// Tell the running gateway to read its configuration and certificates again; waits for the result
     Reload {
+        #[command(flatten)]
+        target: TargetOptions,
+    },
+    /// Hand the listeners to a new process of the program that is installed now, and keep the sessions in the old one
+    Upgrade {
         #[command(flatten)]
         target: TargetOptions,
     },
@@ -119,8 +131,16 @@ pub fn main() -> Action {
         Command::Kick { id, target } => {
             Target::find(&target).and_then(|found| sessions::kick(&found, &id, target.json))
         }
-        Command::Drain { target } => {
-            Target::find(&target).and_then(|found| sessions::drain(&found, target.json))
+        Command::Drain { undo, wait, target } => {
+            let what = match (undo, wait) {
+                (true, _) => Drain::Undo,
+                (false, true) => Drain::Wait,
+                (false, false) => Drain::Begin,
+            };
+            Target::find(&target).and_then(|found| drain::drain(&found, what, target.json))
+        }
+        Command::Upgrade { target } => {
+            Target::find(&target).and_then(|found| upgrade::upgrade(&found, target.json))
         }
         Command::Reload { target } => {
             Target::find(&target).and_then(|found| reload::reload(&found, target.json))

@@ -1,4 +1,4 @@
-//! `tidegate sessions`, `kick` and `drain`: requests of an operator to the running gateway.
+//! `tidegate sessions` and `kick`: the sessions of the running gateway.
 
 use crate::control::cli::client::{self, Method};
 use crate::control::cli::output::print;
@@ -33,17 +33,6 @@ pub(crate) fn sessions(target: &Target, json: bool) -> Result<(), ExitError> {
 pub(crate) fn kick(target: &Target, id: &str, json: bool) -> Result<(), ExitError> {
     let answer = client::request(target, Method::DELETE, &format!("/api/sessions/{id}"))?;
     if json { print(&[&answer[..], b"\n"].concat()) } else { print(format!("kicked {id}\n").as_bytes()) }
-}
-
-/// Begins a drain and prints how many sessions it has to end. Does not wait for its end.
-pub(crate) fn drain(target: &Target, json: bool) -> Result<(), ExitError> {
-    let answer = client::request(target, Method::POST, "/api/drain")?;
-    if json {
-        return print(&[&answer[..], b"\n"].concat());
-    }
-    let drain = client::json(&answer)?;
-    let (sessions, window) = (&drain["sessions"], &drain["window_seconds"]);
-    print(format!("draining: {sessions} sessions, for at most {window} s\n").as_bytes())
 }
 
 /// Checks the argument of `tidegate kick`.

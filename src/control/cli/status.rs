@@ -4,6 +4,7 @@ use crate::control::cli::client::{self, Method};
 use crate::control::cli::output::print;
 use crate::control::cli::target::Target;
 use crate::control::exit::ExitError;
+use crate::control::start::certs;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -47,10 +48,36 @@ pub(crate) fn lines(status: &Value) -> String {
         let _ = writeln!(out, "worker {:<5}{sessions} sessions, {lag} s behind", worker["index"].to_string());
     }
     for certificate in status["certificates"].as_array().into_iter().flatten() {
-        let days = &certificate["days_left"];
-        let _ = writeln!(out, "certificate {}, {days} days left", list(&certificate["names"]));
+        let _ =
+            writeln!(out, "certificate {}, {}", list(&certificate["names"]), certificate_state(certificate));
     }
     out
+}
+
+/// How long a certificate is valid, and what happens to it by ACME.
+fn certificate_state(certificate: &Value) -> String {
+    let days = certificate["days_left"].as_i64();
+    let mut state = days.map_or_else(|| "none yet".to_owned(), |days| format!("{days} days left"));
+    let acme = &certificate["acme"];
+    let day = |seconds: &Value| seconds.as_i64().map(certs::date);
+    match acme["state"].as_str() {
+        Some("issued") => {
+            if let Some(renewal) = day(&acme["renew_at"]) {
+                let _ = write!(state, ", renewed after {renewal}");
+            }
+        }
+        Some(word) => {
+            let _ = write!(state, ", ACME: {word}");
+            if let Some(error) = acme["error"].as_str() {
+                let _ = write!(state, ": {error}");
+            }
+            if let Some(next) = day(&acme["next_attempt"]).filter(|_| word == "failed") {
+                let _ = write!(state, "; next attempt after {next}");
+            }
+        }
+        None => {}
+    }
+    state
 }
 
 #[cfg(test)]
@@ -82,7 +109,8 @@ mod tests {
     #[test]
     fn the_command_prints_what_the_listener_answers() {
         let names = vec!["a.example".to_owned()];
-        let facts = Facts { chain: "c.pem".into(), names, not_before: 0, not_after: 4_000_000_000 };
+        let facts =
+            Facts { chain: "c.pem".into(), names, not_before: 0, not_after: 4_000_000_000, by_acme: false };
         let config = crate::config::read(CONFIG).expect("a valid configuration");
         let state = Arc::new(ProcessState::new(config, 2, vec![facts], Vec::new()));
         state.phase.advance(Phase::Serving);

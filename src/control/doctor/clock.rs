@@ -73,8 +73,13 @@ mod tests {
 
     #[test]
     fn a_clock_that_can_not_be_right_is_a_problem() {
-        let certificate =
-            |not_before| Facts { chain: "c.pem".into(), names: Vec::new(), not_before, not_after: i64::MAX };
+        let certificate = |not_before| Facts {
+            chain: "c.pem".into(),
+            names: Vec::new(),
+            not_before,
+            not_after: i64::MAX,
+            by_acme: false,
+        };
         let judge =
             |now, synchronised, issued: i64| judge(ClockFacts { now, synchronised }, &[certificate(issued)]);
         assert_eq!(judge(EARLIEST + 9, Some(true), 0).level, Level::Ok);

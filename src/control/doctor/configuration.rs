@@ -2,7 +2,7 @@
 
 use crate::config::{self, Config, Problem};
 use crate::control::doctor::finding::{Finding, Level};
-use crate::control::start::load::{self, Failure, Loaded};
+use crate::control::start::load::{self, Carried, Failure, Loaded};
 use std::io;
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const SMALLEST: &str =
 
 /// Reads the configuration at `path` and every file that it names.
 pub(crate) fn read(path: &Path) -> Configuration {
-    match load::load(path) {
+    match load::load(path, &Carried::default()) {
         Ok(loaded) => {
             let mut findings: Vec<_> = loaded
                 .warnings

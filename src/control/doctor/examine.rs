@@ -11,7 +11,7 @@ use crate::control::doctor::network::NetworkFacts;
 use crate::control::doctor::ports::Privilege;
 use crate::control::doctor::process::Process;
 use crate::control::doctor::{certificates, clock, kernel, limits, network, ports, reach, systemd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Examines this machine for a gateway with the configuration at `path`. Takes about as long as the slowest peer, at most three
 /// seconds for each. Limits are those of the running gateway, if one runs with this configuration and this user may look at it.
@@ -33,7 +33,11 @@ pub fn examine(path: &Path) -> Report {
     let clock = ClockFacts::read();
     let facts = loaded.as_ref().map(|loaded| loaded.facts()).unwrap_or_default();
     findings.push(clock::judge(clock, &facts));
-    let keys = config.tls.certificates.iter().map(|certificate| certificate.key.as_path());
+    let in_files = config.tls.certificates.iter().map(|certificate| certificate.key.as_path());
+    // those by ACME follow, each in one file with its key
+    let by_acme: Vec<_> =
+        facts.iter().filter(|facts| facts.by_acme).map(|facts| facts.chain.clone()).collect();
+    let keys = in_files.chain(by_acme.iter().map(PathBuf::as_path));
     let certificates: Vec<_> =
         facts.into_iter().zip(keys).map(|(facts, key)| certificates::read(facts, key)).collect();
     findings.extend(certificates::judge(&certificates, clock.now));

@@ -3,11 +3,12 @@
 //! The admin listener, the supervisor and the reloader read it. It knows none of them.
 
 use crate::config::Config;
+use crate::control::process::acme_status::AcmeStatus;
 use crate::control::process::admin_cuts::AdminCuts;
 use crate::control::process::reload_report::{ReloadReport, ReloadRequest};
 use crate::control::process::worker_query::WorkerQueries;
-use crate::control::signals::ControlEvent;
-use crate::control::start::certs::Facts;
+use crate::control::signals::{ControlEvent, Reply};
+use crate::control::start::certs::{Challenges, Facts};
 use crate::control::stream_manager::health::Managers;
 use crate::metrics::WorkerMetrics;
 use crate::metrics::nodes::NodeRow;
@@ -19,7 +20,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The phases of a process. It only goes forward through them.
+/// The phases of a process. It goes forward through them; only a drain can be taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// From the start until the workers accept connections. `/readyz` answers 503.
@@ -55,6 +56,12 @@ impl PhaseCell {
     /// The phase that the process is in now.
     pub fn get(&self) -> Phase {
         Phase::ALL[usize::from(self.0.load(Ordering::Acquire))]
+    }
+
+    /// Goes back from `Draining` to `Serving`; in another phase it changes nothing.
+    pub fn undo_drain(&self) {
+        let (from, to) = (Phase::Draining as u8, Phase::Serving as u8);
+        let _ = self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Goes on to a later phase; an earlier one changes nothing.
@@ -131,6 +138,11 @@ pub struct ProcessState {
     loaded_at: AtomicU64,
     /// Connections to the admin listener that the gateway ended.
     pub admin_cuts: Arc<AdminCuts>,
+    /// Answers to challenges of a CA. Every revision's TLS settings hold the same ones; `control::run` sets it before anything is
+    /// shared.
+    pub challenges: Arc<Challenges>,
+    /// How far the orders of certificates are.
+    pub acme: AcmeStatus,
 }
 
 /// What is served now: the one record of it on the control side. It exists before there are workers.
@@ -176,6 +188,8 @@ impl ProcessState {
             managers: Arc::default(),
             loaded_at: AtomicU64::new(unix_millis(SystemTime::now())),
             admin_cuts: Arc::default(),
+            challenges: Arc::default(),
+            acme: AcmeStatus::default(),
         }
     }
 
@@ -217,10 +231,24 @@ impl ProcessState {
         match event {
             // the reloader refuses, and says why
             ControlEvent::Reload => self.request_reload(ReloadRequest::by_signal()),
-            ControlEvent::HandOver => match self.successor.get() {
-                Some(pid) => tracing::warn!("hand-over refused: process {pid} serves now, ask that one"),
-                None => tracing::warn!("hand-over refused: the gateway is {}", self.phase.get().word()),
-            },
+            ControlEvent::HandOver(reply) => {
+                let why = match self.successor.get() {
+                    Some(pid) => format!("process {pid} serves now, ask that one"),
+                    None => format!("the gateway is {}", self.phase.get().word()),
+                };
+                tracing::warn!("hand-over refused: {why}");
+                answer(reply, Err(why));
+            }
+            ControlEvent::UndoDrain(reply) => {
+                let why = match self.successor.get() {
+                    Some(pid) => format!("process {pid} serves now, and this one ends after a hand-over"),
+                    None => {
+                        "the process ends, by a signal or because it can't serve: start it again".to_owned()
+                    }
+                };
+                tracing::warn!("drain not taken back: {why}");
+                answer(Some(reply), Err(why));
+            }
             ControlEvent::Drain | ControlEvent::End => tracing::info!("the drain is under way already"),
         }
     }
@@ -245,6 +273,13 @@ fn unix_millis(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
+/// Sends the outcome of a request to the admin listener, if the request came from there and still waits.
+pub fn answer<T>(reply: Option<Reply<T>>, outcome: Result<T, String>) {
+    if let Some(reply) = reply {
+        let _ = reply.send(outcome);
+    }
+}
+
 impl std::fmt::Debug for ProcessState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProcessState")
@@ -260,13 +295,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phase_only_goes_forward() {
+    fn a_phase_goes_forward_and_only_a_drain_back() {
         let cell = PhaseCell::default();
+        assert_eq!(cell.get(), Phase::Starting);
+        cell.undo_drain();
         assert_eq!(cell.get(), Phase::Starting);
         cell.advance(Phase::Draining);
         cell.advance(Phase::Serving);
         assert_eq!(cell.get(), Phase::Draining);
+        cell.undo_drain();
+        assert_eq!(cell.get(), Phase::Serving);
         cell.advance(Phase::Stopped);
+        cell.undo_drain();
         assert_eq!(cell.get().word(), "stopped");
     }
 }

@@ -12,7 +12,7 @@ use crate::control::process::state::{Phase, ProcessState, Served};
 use crate::control::reload::cert_watch::CertWatcher;
 use crate::control::start::certs;
 use crate::control::start::host;
-use crate::control::start::load::{self, Failure, Loaded};
+use crate::control::start::load::{self, Carried, Failure, Loaded};
 use crate::control::stream_manager::dns::{self, Resolved};
 use crate::control::systemd;
 use crate::control::workers::interface::Revise;
@@ -40,16 +40,14 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// A reloader of the configuration file at `path`. `certificates` are those that are served, in the order of the
-    /// configuration.
+    /// A reloader of the configuration file at `path`. `cert_watcher` watches the certificates that are served.
     pub(crate) fn new(
         path: PathBuf,
         state: Arc<ProcessState>,
         logs: Changer,
         workers: Box<dyn Revise>,
-        certificates: Vec<certs::Loaded>,
+        cert_watcher: CertWatcher,
     ) -> Self {
-        let cert_watcher = CertWatcher::new(&state.served().config.tls.certificates, certificates);
         Self { path, state, logs, workers, cert_watcher, expiry_warned: Instant::now() }
     }
 
@@ -115,7 +113,9 @@ impl Reloader {
     /// First everything that can fail, then everything that can't: a reload is either complete or changes nothing.
     fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let served = self.state.served();
-        let mut loaded = load::load(&self.path).map_err(|failure| self.load_error(&failure))?;
+        let (challenges, by_acme) = (Arc::clone(&self.state.challenges), self.cert_watcher.by_acme());
+        let loaded = load::load(&self.path, &Carried { challenges, by_acme });
+        let mut loaded = loaded.map_err(|failure| self.load_error(&failure))?;
         let needs_restart = config::keep_restart_only(&served.config, &mut loaded.config);
         let (resolved, unresolved) = self.resolve(&loaded, &served.config)?;
         let opened = log::open(&loaded.config.log).map_err(|error| {
@@ -134,7 +134,7 @@ impl Reloader {
             host::raise_file_limit(loaded.config.limits.sessions);
         }
         let certificates = loaded.facts();
-        self.cert_watcher = CertWatcher::new(&loaded.config.tls.certificates, loaded.certificates);
+        self.cert_watcher = CertWatcher::new(&loaded.config, loaded.certificates, loaded.stored);
         self.logs.change(opened);
         let parts = RevisionParts {
             number: served.revision + 1,
@@ -145,6 +145,7 @@ impl Reloader {
             names: resolved.names,
         };
         let revision = self.serve(parts, certificates, needs_restart.clone());
+        self.state.acme.note_reload();
         Ok(Reloaded { revision, needs_restart, warnings })
     }
 
@@ -246,7 +247,8 @@ impl Reloader {
         let served = self.state.served();
         let loaded = self.cert_watcher.served();
         let certificates: Vec<_> = loaded.iter().map(|certificate| certificate.facts.clone()).collect();
-        let tls = certs::server_config(&served.config.tls, loaded).map_err(|error| {
+        let acme = certs::AcmeNames::of(&served.config.acme, &self.state.challenges);
+        let tls = certs::server_config(&served.config.tls, loaded, acme).map_err(|error| {
             tracing::error!(%error, "changed certificate can't be used, the former one stays in use");
             ReloadError { reason: error.to_string(), problems: Vec::new() }
         })?;

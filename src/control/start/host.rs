@@ -4,6 +4,7 @@ use crate::config::{Gateway, Workers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::thread;
@@ -68,7 +69,11 @@ pub struct WorkerCores {
 }
 
 /// Decides how many workers there are and which are pinned. `cores` are the cores in the affinity mask, `quota` is what
-/// [`cpu_quota`] found, `is_pin_written` is whether the file has `gateway.pin`.
+/// [`cpu_quota`] found, `is_pin_written` is whether the file has `gateway.pin`, `taken` are the cores to which another gateway
+/// has bound workers, with its process id.
+///
+/// Workers for which there is no core of their own are not pinned, so that the kernel can move them to idle cores. If the file
+/// has `gateway.pin`, they are pinned all the same, to free cores first.
 ///
 /// With a quota no worker is pinned, and fewer workers than cores are pinned only if the file has that key. Otherwise the first
 /// cores would be crowded while others are idle, because every program that pins in this way begins with the same core: each
@@ -78,18 +83,29 @@ pub fn assign_cores(
     is_pin_written: bool,
     cores: &[usize],
     quota: Option<usize>,
+    taken: &BTreeMap<usize, u32>,
 ) -> WorkerCores {
+    let (taken_cores, free): (Vec<usize>, Vec<usize>) =
+        cores.iter().partition(|core| taken.contains_key(core));
     let count = match gateway.workers {
         Workers::Cores => quota.unwrap_or(cores.len()),
         Workers::Count(count) => count,
     };
     let covers_all = count >= cores.len();
-    let is_pinned = gateway.pin && quota.is_none() && (is_pin_written || covers_all);
-    let cores_of_workers = (0..count).map(|worker| is_pinned.then(|| cores[worker % cores.len()])).collect();
+    // the one that this gateway would share
+    let shared = taken_cores.first().filter(|_| count > free.len());
+    let is_pinned = gateway.pin && quota.is_none() && (is_pin_written || covers_all && shared.is_none());
+    let in_turn = if taken_cores.is_empty() { cores.to_vec() } else { [free, taken_cores.clone()].concat() };
+    let cores_of_workers =
+        (0..count).map(|worker| is_pinned.then(|| in_turn[worker % in_turn.len()])).collect();
 
-    let because = match quota {
-        Some(quota) => Some(format!("the CPU quota of the cgroup is {quota} of {} cores", cores.len())),
-        None => (!covers_all).then(|| format!("the process may run on {} cores", cores.len())),
+    let because = match (quota, shared) {
+        (Some(quota), _) => Some(format!("the CPU quota of the cgroup is {quota} of {} cores", cores.len())),
+        (None, Some(core)) => Some(format!(
+            "another gateway (process {}) is pinned to core {core}; CPUAffinity= gives each its own cores",
+            taken[core]
+        )),
+        (None, None) => (!covers_all).then(|| format!("the process may run on {} cores", cores.len())),
     };
     let reason = because.filter(|_| gateway.pin).map(|because| {
         let pinned = match is_pinned {
@@ -133,7 +149,34 @@ mod tests {
         let text = format!("{keys}\n{TEXT}");
         let config = crate::config::read(&text).expect("a good configuration");
         let is_pin_written = crate::config::writes(&text, "gateway.pin");
-        assign_cores(&config.gateway, is_pin_written, cores, quota)
+        assign_cores(&config.gateway, is_pin_written, cores, quota, &BTreeMap::new())
+    }
+
+    #[test]
+    fn a_gateway_is_not_pinned_to_the_cores_of_another_one() {
+        let assigned = |keys: &str, taken: &[usize]| {
+            let text = format!("{keys}\n{TEXT}");
+            let config = crate::config::read(&text).expect("a good configuration");
+            let is_pin_written = crate::config::writes(&text, "gateway.pin");
+            let taken = taken.iter().map(|core| (*core, 4711)).collect();
+            assign_cores(&config.gateway, is_pin_written, &[0, 1, 2, 3], None, &taken)
+        };
+        let both = assigned("", &[0, 1, 2, 3]);
+        assert_eq!(both.cores, [None; 4]);
+        assert!(
+            both.reason.is_some_and(|reason| reason.contains("process 4711") && reason.contains("core 0"))
+        );
+        assert_eq!(assigned("", &[3]).cores, [None; 4]);
+        assert_eq!(
+            assigned("", &[7]).cores,
+            [Some(0), Some(1), Some(2), Some(3)],
+            "a core of other gateways only"
+        );
+        let two = assigned("gateway.workers = 2\ngateway.pin = true", &[0, 2]);
+        assert_eq!(two.cores, [Some(1), Some(3)], "free cores first");
+        let three = assigned("gateway.workers = 3\ngateway.pin = true", &[0, 2]);
+        assert_eq!(three.cores, [Some(1), Some(3), Some(0)], "as the file says");
+        assert!(three.reason.is_some_and(|reason| reason.contains("pinned as gateway.pin says")));
     }
 
     #[test]

@@ -26,12 +26,22 @@ pub struct Inherited {
     pub sockets: Vec<InheritedSocket>,
     /// systemd certainly keeps some of the sockets too.
     pub kept: bool,
+    /// systemd keeps the sockets that gateways opened: some of them come from its store.
+    pub keeps_own: bool,
     /// The listeners for operators of a predecessor.
     pub operator_sockets: Vec<Socket>,
     /// The gateway that waits until this process is ready.
     pub predecessor: Option<Predecessor>,
     /// Older gateways that still drained when this process was started.
     pub draining: Vec<DrainingPredecessor>,
+}
+
+impl Inherited {
+    /// The ids of all earlier processes of this gateway that still run.
+    pub fn predecessors(&self) -> Vec<u32> {
+        let draining = self.draining.iter().map(|predecessor| predecessor.pid);
+        draining.chain(self.predecessor.iter().map(|predecessor| predecessor.pid)).collect()
+    }
 }
 
 /// The gateway that serves until this process takes over.
@@ -65,7 +75,9 @@ pub fn take() -> io::Result<Inherited> {
 fn from_systemd() -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
     for (number, name) in sd_notify::listen_fds_with_names()? {
-        let socket = InheritedSocket { socket: adopt(number)?.into(), own: name == systemd::STORED };
+        let own = name == systemd::STORED;
+        inherited.keeps_own |= own;
+        let socket = InheritedSocket { socket: adopt(number)?.into(), own };
         inherited.sockets.push(socket);
         inherited.kept = true;
     }

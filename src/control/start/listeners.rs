@@ -6,6 +6,7 @@
 
 use crate::control::start::host;
 use crate::control::start::inherited::InheritedSocket;
+use crate::worker::ReopenedListener;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
@@ -78,6 +79,8 @@ pub struct Ports(Vec<Port>);
 struct Port {
     listener: TcpListener,
     address: SocketAddr,
+    /// The workers that accept from it.
+    workers: Vec<usize>,
     /// A gateway opened it, as opposed to a socket unit.
     own: bool,
     /// It was bound by this process, and does not listen before [`Ports::listen`].
@@ -93,6 +96,37 @@ impl Ports {
                 .map_err(|error| BindError { address: port.address, error: error.into() })?;
         }
         Ok(())
+    }
+
+    /// Copies of the listeners for workers that stopped accepting because of a drain, by worker. `keeps_own` is whether systemd
+    /// keeps the sockets that gateways opened, so that they still listen. Those that do not have to listen again. Fails if another
+    /// program listens on such an address by now.
+    pub fn reopen(&self, workers: usize, keeps_own: bool) -> Result<Vec<Vec<ReopenedListener>>, BindError> {
+        let has_stopped = |port: &Port| port.own && !keeps_own;
+        // a socket of ours that still listens there keeps other programs out
+        let still_listens = |address| self.0.iter().any(|port| port.address == address && !has_stopped(port));
+        let stopped = self.0.iter().filter(|port| has_stopped(port) && !still_listens(port.address));
+        for port in stopped {
+            probe(port.address).map_err(|error| BindError { address: port.address, error })?;
+        }
+        let mut per_worker: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for port in &self.0 {
+            for worker in &port.workers {
+                let refused = |error| BindError { address: port.address, error };
+                let listener = port.listener.try_clone().map_err(refused)?;
+                let backlog = has_stopped(port).then_some(BACKLOG);
+                per_worker[*worker].push(ReopenedListener { listener, address: port.address, backlog });
+            }
+        }
+        Ok(per_worker)
+    }
+
+    /// Stops listening on the sockets that gateways opened: clients are refused from now on.
+    pub fn stop_own(&self) {
+        for port in self.0.iter().filter(|port| port.own) {
+            // it fails if the socket does not listen any more
+            let _ = rustix::net::shutdown(&port.listener, rustix::net::Shutdown::Read);
+        }
     }
 
     /// Every socket, and whether a gateway opened it (as opposed to a socket unit).
@@ -140,11 +174,8 @@ pub fn open(
             let socket: TcpListener = inherited.socket.into();
             socket.set_nonblocking(true).map_err(refused)?;
             let listener = socket.try_clone().map_err(refused)?;
-            opened.add(
-                index % workers,
-                socket,
-                Port { listener, address, own: inherited.own, is_new: false },
-            );
+            let (own, worker) = (inherited.own, index % workers);
+            opened.add(worker, socket, Port { listener, address, workers: vec![worker], own, is_new: false });
         }
         if taken == 0 {
             probe(address).map_err(|error| BindError { address, error })?;
@@ -189,15 +220,19 @@ fn bind_missing(mut address: SocketAddr, taken: usize, opened: &mut Opened) -> R
     for worker in taken..opened.per_worker.len() {
         match bind(address) {
             Err(error) if taken > 0 && error.kind() == io::ErrorKind::AddrInUse => {
-                let inherited = opened.per_worker[worker % taken].last().ok_or(error);
-                let again = inherited.and_then(TcpListener::try_clone).map_err(refused)?;
+                let of_other =
+                    |port: &&mut Port| port.address == address && port.workers.contains(&(worker % taken));
+                let shared = opened.ports.0.iter_mut().rfind(of_other).ok_or(error).map_err(refused)?;
+                shared.workers.push(worker);
+                let again = shared.listener.try_clone().map_err(refused)?;
                 opened.per_worker[worker].push(again);
             }
             bound => {
                 let socket = bound.map_err(refused)?;
                 address.set_port(socket.local_addr().map_err(refused)?.port());
                 let listener = socket.try_clone().map_err(refused)?;
-                opened.add(worker, socket, Port { listener, address, own: true, is_new: true });
+                let workers = vec![worker];
+                opened.add(worker, socket, Port { listener, address, workers, own: true, is_new: true });
             }
         }
     }

@@ -3,13 +3,15 @@
 //! `tidegate run`, `tidegate check` and a reload share it, so that what `check` accepts also starts. It opens no port.
 
 use crate::config;
-use crate::config::{AccessLog, AdminListen, Config, Problem, Reading, Secret};
-use crate::control::start::certs;
+use crate::config::{AccessLog, Acme, AdminListen, Config, Problem, Reading, Secret};
+use crate::control::start::certs::{self, AcmeNames, Challenges};
 use crate::control::start::host::{self, Ipv6};
 use crate::control::start::secret::{self, Missing};
+use crate::control::start::stored_certs::{self, Stored};
 use rustix::fs::{Access, AtFlags, CWD};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +25,10 @@ pub struct Loaded {
     pub written: Config,
     /// The configuration as used, with secrets resolved.
     pub config: Config,
+    /// Those of `tls.certificates`.
     pub certificates: Vec<certs::Loaded>,
+    /// Those that are stored for `tls.acme.names`, in the same order; `None` where there is none yet.
+    pub stored: Vec<Option<certs::Loaded>>,
     pub tls: Arc<ServerConfig>,
     /// Certificates of `stream_manager.ca`.
     pub roots: Vec<CertificateDer<'static>>,
@@ -49,9 +54,13 @@ impl Loaded {
         config::writes(&self.text.0, key)
     }
 
-    /// The public facts of its certificates, in the order of the configuration.
+    /// The public facts of its certificates, in the order of the configuration: those in files, then those by ACME.
     pub fn facts(&self) -> Vec<certs::Facts> {
-        self.certificates.iter().map(|certificate| certificate.facts.clone()).collect()
+        self.certificates
+            .iter()
+            .chain(self.stored.iter().flatten())
+            .map(|certificate| certificate.facts.clone())
+            .collect()
     }
 }
 
@@ -94,8 +103,18 @@ impl Findings<'_> {
     }
 }
 
+/// What a process that serves brings into a load; empty for one that does not.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// The answers of this process to challenges, which its TLS settings give.
+    pub challenges: Arc<Challenges>,
+    /// Certificates by ACME that are served now, by name. They are served on where none is stored: after a change of the CA, or
+    /// while a damaged file waits for another one.
+    pub by_acme: HashMap<String, certs::Loaded>,
+}
+
 /// Reads the configuration file at `path` and every file that it names. The error has all problems, not only the first.
-pub fn load(path: &Path) -> Result<Loaded, Failure> {
+pub fn load(path: &Path, carried: &Carried) -> Result<Loaded, Failure> {
     let text =
         fs::read_to_string(path).map_err(|error| Failure::Unreadable { path: path.to_owned(), error })?;
     let Reading { config: written, problems, mut warnings } =
@@ -103,7 +122,9 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
     // files are looked at also if values are wrong, so that one check finds everything
     let mut findings = Findings { text: &text, only_missing: problems.is_empty(), problems };
     let loaded = certificates(&written, &mut findings);
-    let roots = ca(&written, &mut findings);
+    let stored = stored_certificates(&written.acme, carried, &mut findings, &mut warnings);
+    let roots = ca(written.stream_manager.ca.as_deref(), "stream_manager.ca", &mut findings);
+    acme(&written.acme, &mut findings);
     access_log(&written, &mut findings);
     let authorization = authorization(&written, &mut findings);
     let token = token(&written, &mut findings);
@@ -112,14 +133,16 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
     warnings.extend(certificate_warnings(&loaded, &findings));
     warnings.extend(key_warnings(&written, &findings));
     warnings.sort_by_key(|warning| warning.line);
-    let tls = certs::server_config(&written.tls, loaded.clone());
+    let all = loaded.iter().chain(stored.iter().flatten()).cloned().collect();
+    let tls = certs::server_config(&written.tls, all, AcmeNames::of(&written.acme, &carried.challenges));
     let tls = tls
         .map_err(|error| findings.add("tls", error.to_string(), "other settings in [tls]".to_owned(), false));
     match tls {
         Ok(tls) if findings.problems.is_empty() => {
             config.stream_manager.authorization = authorization;
             config.admin.token = token;
-            Ok(Loaded { written, config, certificates: loaded, tls, roots, warnings, text: Secret(text) })
+            let text = Secret(text);
+            Ok(Loaded { written, config, certificates: loaded, stored, tls, roots, warnings, text })
         }
         _ => {
             let Findings { mut problems, only_missing, .. } = findings;
@@ -227,11 +250,45 @@ fn key_warnings(config: &Config, findings: &Findings<'_>) -> Vec<Problem> {
     config.tls.certificates.iter().enumerate().filter_map(warning).collect()
 }
 
-fn ca(config: &Config, findings: &mut Findings<'_>) -> Vec<CertificateDer<'static>> {
-    let Some(path) = &config.stream_manager.ca else { return Vec::new() };
+/// What is stored for each name. A file that can't be used is a warning: the gateway orders another certificate.
+fn stored_certificates(
+    acme: &Acme,
+    carried: &Carried,
+    findings: &mut Findings<'_>,
+    warnings: &mut Vec<Problem>,
+) -> Vec<Option<certs::Loaded>> {
+    let mut read = |(index, name): (usize, &String)| {
+        let (found, expected) = match stored_certs::read(acme, name) {
+            Stored::Good(loaded) => return Some(loaded),
+            Stored::Missing => return carried.by_acme.get(name).cloned(),
+            Stored::Damaged(found) => (found, "a stored certificate with its key (another one is ordered)"),
+            Stored::Unreadable(found) => (found, "a file that tidegate's user may read"),
+        };
+        warnings.push(findings.problem(&format!("tls.acme.names.{index}"), found, expected.to_owned()));
+        carried.by_acme.get(name).cloned()
+    };
+    acme.names.iter().enumerate().map(&mut read).collect()
+}
+
+/// Looks whether certificates could be ordered and stored.
+fn acme(acme: &Acme, findings: &mut Findings<'_>) {
+    if acme.names.is_empty() {
+        return;
+    }
+    ca(acme.ca.as_deref(), "tls.acme.ca", findings);
+    if let Some(error) = stored_certs::storage_fault(&acme.storage) {
+        let found = format!("{}, which can't be written ({error})", acme.storage.display());
+        let right = "a folder that tidegate's user may write, or may make";
+        findings.add("tls.acme.storage", found, right.to_owned(), true);
+    }
+}
+
+/// Reads the CA certificates of the file at `path`, which is the value of `key`.
+fn ca(path: Option<&Path>, key: &str, findings: &mut Findings<'_>) -> Vec<CertificateDer<'static>> {
+    let Some(path) = path else { return Vec::new() };
     certs::read_chain(path).unwrap_or_else(|error| {
         let fault = certs::pem_fault("ca", path, &error, "certificate");
-        findings.add("stream_manager.ca", fault.found, fault.expected, fault.missing);
+        findings.add(key, fault.found, fault.expected, fault.missing);
         Vec::new()
     })
 }

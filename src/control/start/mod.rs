@@ -8,5 +8,7 @@ pub mod inherited;
 pub mod listeners;
 pub mod load;
 pub mod note;
+pub mod pinned;
 pub mod program;
 pub(crate) mod secret;
+pub(crate) mod stored_certs;

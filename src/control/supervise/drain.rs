@@ -1,10 +1,12 @@
-//! The end of the process: sessions go on after a hand-over, the workers drain, older processes drain too.
+//! The end of the process: sessions go on after a hand-over, the workers drain, older processes drain too. A drain that the
+//! operator began at the admin listener can be taken back.
 
-use crate::control::process::state::{Phase, ProcessState};
-use crate::control::signals::ControlEvent;
+use crate::control::process::state::{Phase, ProcessState, answer};
+use crate::control::signals::{ControlEvent, Reply};
+use crate::control::supervise::accepting::await_accepting;
 use crate::control::supervise::report::{End, POLL_INTERVAL, STATUS_INTERVAL, status_line};
 use crate::control::systemd::{self, Watchdog};
-use crate::control::upgrade::handover::Handover;
+use crate::control::upgrade::handover::{Handover, Left};
 use crate::control::workers::interface::Workers;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -35,9 +37,38 @@ enum Kept {
     Asked { signalled: bool },
 }
 
+/// How a drain went.
+#[derive(Debug)]
+pub(crate) enum Drained {
+    /// The process ends.
+    Over,
+    /// The drain was taken back: the workers accept again.
+    Undone,
+}
+
+/// How the closing of the sessions ended.
+#[derive(Debug)]
+enum Closing {
+    /// No connection is left, or the window is over.
+    Over,
+    /// A second signal wants the end at once.
+    Cut,
+    /// The drain is to be taken back, with so much of its window left.
+    Undo(Reply<()>, Duration),
+}
+
+/// What may happen to a drain while it is in its window.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// A signal to end came, so that the next one is the second.
+    signalled: bool,
+    /// The drain was requested at the admin listener and can be taken back there, until a signal comes.
+    may_undo: bool,
+}
+
 impl Drain<'_> {
-    /// Ends all sessions, and waits for older processes unless another process does.
-    pub(crate) fn run(&mut self, end: End, handover: &mut Handover) {
+    /// Ends all sessions, and waits for older processes unless another process does; or takes the drain back.
+    pub(crate) fn run(&mut self, end: End, handover: &mut Handover) -> Drained {
         let config = &self.state.served().config.gateway;
         if end == End::HandedOver {
             let window = config.drain.min(config.upgrade_drain);
@@ -47,21 +78,65 @@ impl Drain<'_> {
             let kept_until = began + config.upgrade_drain.saturating_sub(window);
             let signalled =
                 signalled || self.keep_sessions(kept_until, handover) == Kept::Asked { signalled: true };
-            self.close_sessions(window, signalled);
-            return;
+            self.close_sessions(window, Asked { signalled, may_undo: false });
+            return Drained::Over;
         }
         let others_end = Instant::now() + config.drain + OTHERS_MARGIN;
         let in_charge = handover.is_in_charge();
         if in_charge {
             handover.drain_older_processes();
         }
-        let signalled = end == End::Signal;
-        let again = handover.leave_queues(self.state, self.workers, self.events);
-        if signalled && again {
-            tracing::warn!(connections = self.state.connections(), "second signal, cutting open connections");
-        } else if self.close_sessions(config.drain, signalled || again) && in_charge {
-            self.await_other_processes(handover, others_end);
+        let mut asked = Asked { signalled: end == End::Signal, may_undo: end == End::AdminRequest };
+        let (mut undo, mut window) = (None, config.drain);
+        match handover.leave_queues(self.state, self.workers, self.events, asked.may_undo) {
+            Left::Quiet => {}
+            Left::Signalled if asked.signalled => {
+                let connections = self.state.connections();
+                tracing::warn!(connections, "second signal, cutting open connections");
+                return Drained::Over;
+            }
+            Left::Signalled => asked = Asked { signalled: true, may_undo: false },
+            Left::Undo(reply) => undo = Some(reply),
         }
+        loop {
+            if let Some(reply) = undo.take()
+                && self.undo(handover, reply)
+            {
+                return Drained::Undone;
+            }
+            match self.close_sessions(window, asked) {
+                Closing::Over if in_charge => {
+                    self.await_other_processes(handover, others_end);
+                    return Drained::Over;
+                }
+                Closing::Over | Closing::Cut => return Drained::Over,
+                Closing::Undo(reply, left) => (undo, window) = (Some(reply), left),
+            }
+        }
+    }
+
+    /// Lets the workers accept again and sends the outcome. Returns whether they do; otherwise the drain has to go on.
+    fn undo(&mut self, handover: &Handover, reply: Reply<()>) -> bool {
+        let count = self.state.metrics.len();
+        let reopened = match self.workers.exited_worker() {
+            Some(worker) => Err(format!("worker {worker} ended by itself")),
+            None => handover.reopen(self.workers, count).map_err(|error| error.to_string()),
+        };
+        let accepting = reopened.and_then(|()| match await_accepting(self.workers) {
+            Ok(()) => Ok(()),
+            Err(_) => Err("a worker can't accept connections; the log says why".to_owned()),
+        });
+        let is_undone = accepting.is_ok();
+        match &accepting {
+            Ok(()) => {
+                self.state.phase.undo_drain();
+                systemd::status(&status_line(self.state));
+                tracing::info!(sessions = self.state.sessions(), "drain taken back, serving again");
+            }
+            Err(why) => tracing::error!("drain not taken back: {why}; draining on"),
+        }
+        answer(Some(reply), accepting);
+        is_undone
     }
 
     /// After a hand-over: lets the sessions go on until `until`, until the last connection is gone, or until the process is asked
@@ -107,45 +182,54 @@ impl Drain<'_> {
         Kept::Over
     }
 
-    /// Lets the workers drain and waits until no connection is open, `window` is over, or a second signal comes; in the last case
-    /// it returns false. `signalled` says whether a signal came already. Otherwise the first one is not yet the second: service
-    /// managers send theirs even if the drain was requested at the admin listener before.
-    fn close_sessions(&mut self, window: Duration, mut signalled: bool) -> bool {
+    /// Lets the workers drain and waits until no connection is open, `window` is over, a second signal comes, or the drain is to be
+    /// taken back. Without a signal so far the first one is not yet the second: service managers send theirs even if the drain was
+    /// requested at the admin listener before.
+    fn close_sessions(&mut self, window: Duration, mut asked: Asked) -> Closing {
         let state = self.state;
         state.phase.advance(Phase::Draining);
-        systemd::stopping(&status_line(state), window);
-        self.workers.drain(window);
+        // systemd takes STOPPING back as little as a signal
+        match asked.may_undo {
+            true => systemd::status(&status_line(state)),
+            false => systemd::stopping(&status_line(state), window),
+        }
+        self.workers.drain(window, asked.may_undo);
         tracing::info!(sessions = state.sessions(), "draining for at most {window:?}");
         let deadline = Instant::now() + window;
+        let left = || deadline.saturating_duration_since(Instant::now());
         let mut ticks = Ticks::default();
         while state.connections() > 0 {
             match self.events.recv_timeout(POLL_INTERVAL) {
-                Ok(ControlEvent::End) if std::mem::replace(&mut signalled, true) => {
-                    tracing::warn!(
-                        connections = state.connections(),
-                        "second signal, cutting open connections"
-                    );
-                    return false;
+                Ok(ControlEvent::End) if asked.signalled => {
+                    let connections = state.connections();
+                    tracing::warn!(connections, "second signal, cutting open connections");
+                    return Closing::Cut;
                 }
+                Ok(ControlEvent::End) => {
+                    asked = Asked { signalled: true, may_undo: false };
+                    tracing::info!("signal to end, the drain is under way already");
+                    systemd::stopping(&status_line(state), left());
+                }
+                Ok(ControlEvent::UndoDrain(reply)) if asked.may_undo => return Closing::Undo(reply, left()),
                 Ok(event) => state.refuse(event),
                 Err(_) => {}
             }
-            if Instant::now() >= deadline {
-                tracing::warn!(
-                    connections = state.connections(),
-                    "the drain is over, cutting open connections"
-                );
-                return true;
+            if left().is_zero() {
+                let connections = state.connections();
+                tracing::warn!(connections, "the drain is over, cutting open connections");
+                return Closing::Over;
             }
-            self.keep_alive(&mut ticks, deadline);
+            self.keep_alive(&mut ticks, left());
         }
         tracing::info!("drained");
-        true
+        Closing::Over
     }
 
     /// Waits until older processes and a dismissed successor have drained too, or until `deadline`: systemd kills them when
     /// the main process ends. A signal ends the wait.
     fn await_other_processes(&mut self, handover: &Handover, deadline: Instant) {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        systemd::stopping(&status_line(self.state), left());
         let mut ticks = Ticks::default();
         while handover.has_other_processes() && Instant::now() < deadline {
             match self.events.recv_timeout(POLL_INTERVAL) {
@@ -153,18 +237,17 @@ impl Drain<'_> {
                 Ok(event) => self.state.refuse(event),
                 Err(_) => {}
             }
-            self.keep_alive(&mut ticks, deadline);
+            self.keep_alive(&mut ticks, left());
         }
     }
 
-    /// Sends systemd, at its intervals, what keeps it from ending this process before `deadline`.
-    fn keep_alive(&mut self, ticks: &mut Ticks, deadline: Instant) {
+    /// Sends systemd, at its intervals, what keeps it from ending this process in the time that is `left`.
+    fn keep_alive(&mut self, ticks: &mut Ticks, left: Duration) {
         if self.watchdog.interval().is_some_and(|interval| ticks.checked.elapsed() >= interval) {
             self.watchdog.check(&self.state.metrics);
             ticks.checked = Instant::now();
         }
         if ticks.status_sent.elapsed() >= STATUS_INTERVAL {
-            let left = deadline.saturating_duration_since(Instant::now());
             systemd::still_stopping(&status_line(self.state), left);
             ticks.status_sent = Instant::now();
         }

@@ -3,6 +3,7 @@
 //!
 //! It runs on the main thread, which only ever sleeps in a wait for events.
 
+mod accepting;
 mod drain;
 pub mod report;
 #[cfg(test)]
@@ -10,19 +11,17 @@ mod tests;
 
 use crate::control::exit::{self, ExitError, SOFTWARE};
 use crate::control::process::reload_report::ReloadRequest;
-use crate::control::process::state::{Phase, ProcessState};
+use crate::control::process::state::{Phase, ProcessState, answer};
 use crate::control::signals::ControlEvent;
-use crate::control::supervise::drain::Drain;
+use crate::control::supervise::accepting::await_accepting;
+use crate::control::supervise::drain::{Drain, Drained};
 use crate::control::supervise::report::{End, POLL_INTERVAL, STATUS_INTERVAL, status_line};
 use crate::control::systemd::{self, Watchdog};
 use crate::control::upgrade::handover::Handover;
 use crate::control::upgrade::turn::Outcome;
 use crate::control::workers::interface::Workers;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
-
-/// How long the workers may take to begin to accept.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(4);
+use std::time::Instant;
 
 /// Sees the process through its phases up to its end. An error means that the process could not serve, or that a worker ended by
 /// itself.
@@ -33,12 +32,17 @@ pub fn supervise(
     handover: &mut Handover,
 ) -> Result<(), ExitError> {
     let mut watchdog = Watchdog::new();
-    let end = match handover.await_turn(workers, events) {
+    let mut end = match handover.await_turn(workers, events) {
         Outcome::Begin => serve(state, workers, events, &mut watchdog, handover)?,
         Outcome::Signal => End::Signal,
         Outcome::Orphaned => End::Orphaned,
     };
-    Drain { state, workers, events, watchdog: &mut watchdog }.run(end, handover);
+    loop {
+        match (Drain { state, workers, events, watchdog: &mut watchdog }).run(end, handover) {
+            Drained::Over => break,
+            Drained::Undone => end = await_end(state, workers, events, &mut watchdog, handover),
+        }
+    }
     state.phase.advance(Phase::Stopped);
     match end {
         End::Signal | End::AdminRequest | End::HandedOver => Ok(()),
@@ -80,19 +84,6 @@ fn serve(
     Ok(await_end(state, workers, events, watchdog, handover))
 }
 
-/// Waits until every worker accepts. Fails if one ends instead, or takes too long.
-fn await_accepting(workers: &dyn Workers) -> Result<(), ExitError> {
-    let deadline = Instant::now() + ACCEPT_TIMEOUT;
-    while !workers.are_accepting() {
-        if workers.exited_worker().is_some() || Instant::now() >= deadline {
-            let text = "a worker can't accept connections; the log above says why".to_owned();
-            return Err(ExitError { code: SOFTWARE, text });
-        }
-        std::thread::sleep(POLL_INTERVAL / 10);
-    }
-    Ok(())
-}
-
 /// Handles events while the process serves, until one of them ends that, a successor is in charge, or a worker has ended by
 /// itself. In the last case the other workers are drained, and the service manager starts the process anew.
 fn await_end(
@@ -119,8 +110,12 @@ fn await_end(
                 state.request_reload(ReloadRequest::by_signal());
                 false
             }
-            Ok(ControlEvent::HandOver) => {
-                handover.begin(state);
+            Ok(ControlEvent::HandOver(reply)) => {
+                handover.begin(state, reply);
+                false
+            }
+            Ok(ControlEvent::UndoDrain(reply)) => {
+                answer(Some(reply), Err("no drain is under way".to_owned()));
                 false
             }
             Err(RecvTimeoutError::Timeout) => true,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 const CONFIG: &str = "gateway.drain = \"20s\"\nstream_manager.url = \"http://10.0.0.2\"\n\
                       tls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
@@ -19,7 +20,7 @@ struct FakeWorkers {
 
 impl Workers for FakeWorkers {
     fn accept(&self) {}
-    fn drain(&self, _window: Duration) {
+    fn drain(&self, _window: Duration, _may_undo: bool) {
         self.drained.store(true, Ordering::SeqCst);
     }
     fn reviser(&self) -> Box<dyn Revise> {
@@ -56,6 +57,16 @@ impl Scene {
     fn end(self) -> Result<(), ExitError> {
         self.supervisor.join().expect("no panic")
     }
+}
+
+/// The outcome of a request; the sender is never dropped without one.
+fn outcome_of<T>(mut receiver: futures_channel::oneshot::Receiver<Result<T, String>>) -> Result<T, String> {
+    let mut outcome = None;
+    wait_for("an outcome", || {
+        outcome = receiver.try_recv().expect("not dropped");
+        outcome.is_some()
+    });
+    outcome.expect("it came")
 }
 
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
@@ -113,6 +124,29 @@ fn the_first_signal_does_not_cut_a_drain_that_was_requested_at_the_admin_listene
     wait_for("the drain of the workers", || scene.workers.drained.load(Ordering::SeqCst));
     thread::sleep(10 * POLL_INTERVAL);
     assert!(!scene.supervisor.is_finished(), "it did not wait for the drain");
+    scene.send(ControlEvent::End);
+    assert!(scene.end().is_ok());
+}
+
+#[test]
+fn a_drain_of_the_admin_listener_is_taken_back_and_one_by_a_signal_is_not() {
+    let scene = Scene::begin();
+    let state = Arc::clone(&scene.state);
+    state.metrics[0].connections.add(1);
+    wait_for("serving", || state.phase.get() == Phase::Serving);
+    let undo = || {
+        let (reply, outcome) = futures_channel::oneshot::channel();
+        scene.send(ControlEvent::UndoDrain(reply));
+        outcome_of(outcome)
+    };
+    assert!(undo().expect_err("nothing to undo").contains("no drain"));
+    scene.send(ControlEvent::Drain);
+    assert_eq!(undo(), Ok(()));
+    assert_eq!(state.phase.get(), Phase::Serving);
+    scene.send(ControlEvent::Drain);
+    scene.send(ControlEvent::End);
+    assert!(undo().expect_err("a signal came").contains("by a signal"));
+    assert_eq!(state.phase.get(), Phase::Draining);
     scene.send(ControlEvent::End);
     assert!(scene.end().is_ok());
 }

@@ -6,8 +6,8 @@
 //! the new process before that leaves the old one serving. This file does not know what is served.
 
 use crate::control::admin::operator_listeners::OperatorListeners;
-use crate::control::process::state::{Phase, ProcessState};
-use crate::control::signals::ControlEvent;
+use crate::control::process::state::{Phase, ProcessState, answer};
+use crate::control::signals::{ControlEvent, Reply};
 use crate::control::start::control_pipe::{ControlPipe, DrainingPredecessor, Message};
 use crate::control::start::inherited::Inherited;
 use crate::control::start::listeners::{BindError, Ports};
@@ -46,6 +46,8 @@ pub struct Handover {
     ports: Ports,
     /// systemd keeps the listening sockets too, so their queues outlast this process.
     kept: bool,
+    /// systemd keeps the sockets that gateways opened.
+    keeps_own: bool,
     operator_listeners: OperatorListeners,
     /// The wait for the predecessor.
     turn: Turn,
@@ -53,6 +55,8 @@ pub struct Handover {
     draining: Vec<DrainingPredecessor>,
     /// A new process on its way.
     successor: Option<Successor>,
+    /// Waits for what becomes of the new process.
+    reply: Option<Reply<u32>>,
     /// A successor that was told to serve, and then to end, because this process ends.
     dismissed: Option<Successor>,
     /// How many reloads had been requested when the successor was started: it may not have read what later ones are about.
@@ -63,13 +67,25 @@ pub struct Handover {
     pipe_to_successor: Option<ControlPipe>,
 }
 
+/// What ended the wait for connections that were accepted just before this process stopped accepting.
+#[derive(Debug)]
+pub enum Left {
+    /// Every one has sent its first request, or the time is over.
+    Quiet,
+    /// A signal to end.
+    Signalled,
+    /// A request to take the drain back.
+    Undo(Reply<()>),
+}
+
 impl Handover {
     /// Takes everything that is not a socket from what was inherited. `program` is what a successor is started from.
     pub fn new(program: Option<Program>, inherited: &mut Inherited) -> Self {
         let turn = Turn::after(inherited.predecessor.take());
-        let kept = inherited.kept || systemd::keeps_sockets();
+        let keeps_own = inherited.keeps_own || systemd::keeps_sockets();
+        let kept = inherited.kept || keeps_own;
         let draining = std::mem::take(&mut inherited.draining);
-        Self { program, turn, kept, draining, ..Self::default() }
+        Self { program, turn, kept, keeps_own, draining, ..Self::default() }
     }
 
     /// Takes what will be passed on. The listeners for operators begin to answer at once, unless a predecessor still does.
@@ -140,17 +156,26 @@ impl Handover {
         systemd::store(&own);
     }
 
-    /// Starts a successor, unless one is on its way already. [`Handover::advance`] tells what becomes of it.
-    pub fn begin(&mut self, state: &ProcessState) {
+    /// Starts a successor, unless one is on its way already. [`Handover::advance`] tells what becomes of it, and `reply` gets the
+    /// outcome.
+    pub fn begin(&mut self, state: &ProcessState, reply: Option<Reply<u32>>) {
         if let Some(successor) = &self.successor {
-            tracing::warn!(pid = successor.pid(), "a new process is being started already");
-            return;
+            let pid = successor.pid();
+            tracing::warn!(pid, "a new process is being started already");
+            return answer(reply, Err(format!("a new process ({pid}) is being started already")));
         }
         self.reloads_before = state.reloads_requested.load(Ordering::SeqCst);
+        self.reply = reply;
         match self.start() {
             Ok(successor) => self.successor = Some(successor),
-            Err(why) => tracing::error!("listeners not handed over: {why}; serving on"),
+            Err(why) => self.report_no_successor(why),
         }
+    }
+
+    /// Reports why the listeners were not handed over, to the log and to the client that requested it.
+    fn report_no_successor(&mut self, why: String) {
+        tracing::error!("listeners not handed over: {why}; serving on");
+        answer(self.reply.take(), Err(why));
     }
 
     fn start(&mut self) -> Result<Successor, String> {
@@ -208,7 +233,7 @@ impl Handover {
             Err(why) => {
                 successor.end();
                 self.successor = None;
-                tracing::error!("listeners not handed over: {why}; serving on");
+                self.report_no_successor(why);
                 false
             }
         }
@@ -219,7 +244,10 @@ impl Handover {
         if let Some(mut successor) = self.successor.take() {
             tracing::warn!(pid = successor.pid(), "hand-over cancelled, ending the new process");
             successor.dismiss();
-            self.dismissed = Some(successor);
+            answer(self.reply.take(), Err("this process was told to drain meanwhile".to_owned()));
+            if let Some(mut former) = self.dismissed.replace(successor) {
+                former.kill();
+            }
         }
     }
 
@@ -240,7 +268,7 @@ impl Handover {
         if let Err(why) = successor.put_in_charge(reload) {
             state.successor.set(None);
             successor.end();
-            tracing::error!("listeners not handed over: {why}; serving on");
+            self.report_no_successor(why);
             return false;
         }
         tracing::info!(pid, "handed the listeners over");
@@ -257,14 +285,18 @@ impl Handover {
         events: &Receiver<ControlEvent>,
     ) -> bool {
         let answering = self.operator_listeners.hand_over();
+        // after it, so that the next command of that operator reaches the successor
+        if let Some(pid) = state.successor.get() {
+            answer(self.reply.take(), Ok(pid));
+        }
         let timeout = HANDED_OVER_HANDSHAKES_TIMEOUT.min(state.served().config.gateway.upgrade_drain);
-        let signalled = self.leave(state, workers, events, timeout);
+        let left = self.leave(state, workers, events, timeout, false);
         // until then requests that were meant for the successor may still be answered here
         let deadline = Instant::now() + ADMIN_LEAVE_TIMEOUT;
         for last_answer in answering {
             let _ = last_answer.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
-        signalled
+        matches!(left, Left::Signalled)
     }
 
     /// Sends the successor what the workers learned since the last time: requests that were under way may have made WHIP sessions.
@@ -286,47 +318,66 @@ impl Handover {
     }
 
     /// At the end of the process: stops accepting if systemd keeps the sockets, so that queued connections wait for the next
-    /// process, and if a predecessor serves. Otherwise the drain accepts and answers them. Returns whether a signal to end came.
+    /// process, and if a predecessor serves. Otherwise the drain accepts and answers them. With `may_undo` the copies of the
+    /// sockets stay here, so that the drain can be taken back.
     pub fn leave_queues(
         &mut self,
         state: &ProcessState,
         workers: &dyn Workers,
         events: &Receiver<ControlEvent>,
-    ) -> bool {
-        let mut signalled = false;
+        may_undo: bool,
+    ) -> Left {
+        let mut left = Left::Quiet;
         if (self.kept || self.turn.is_awaited()) && self.ports.sockets().next().is_some() {
             state.phase.advance(Phase::Draining);
             let timeout = HANDSHAKES_TIMEOUT.min(state.served().config.gateway.drain);
-            signalled = self.leave(state, workers, events, timeout);
+            left = self.leave(state, workers, events, timeout, may_undo);
         }
-        // copies: if they outlived those of the workers, clients would wait in queues that no process empties
-        self.ports = Ports::default();
-        signalled
+        if !may_undo {
+            // copies: if they outlived those of the workers, clients would wait in queues that no process empties
+            self.ports = Ports::default();
+        }
+        left
     }
 
     /// Stops accepting. Connections that were accepted just before may still send their first request here, for `timeout`: a
-    /// refusal now would be one that the next process would not give. Returns whether a signal to end came; then it does not wait.
+    /// refusal now would be one that the next process would not give. A signal to end, and with `may_undo` a request to take the
+    /// drain back, end the wait.
     fn leave(
         &mut self,
         state: &ProcessState,
         workers: &dyn Workers,
         events: &Receiver<ControlEvent>,
         timeout: Duration,
-    ) -> bool {
+        may_undo: bool,
+    ) -> Left {
         workers.leave();
-        self.ports = Ports::default();
+        if !may_undo {
+            self.ports = Ports::default();
+        } else if !self.keeps_own {
+            // beside sockets of a socket unit: no next process would accept from their queues
+            self.ports.stop_own();
+        }
         let deadline = Instant::now() + timeout;
         while workers.pending_handshakes() != Some(0) && Instant::now() < deadline {
             match events.recv_timeout(POLL_INTERVAL) {
                 Ok(ControlEvent::End) => {
                     tracing::info!("signal to end, draining now");
-                    return true;
+                    return Left::Signalled;
                 }
+                Ok(ControlEvent::UndoDrain(reply)) if may_undo => return Left::Undo(reply),
                 Ok(event) => state.refuse(event),
                 Err(_) => {}
             }
         }
-        false
+        Left::Quiet
+    }
+
+    /// Takes back a drain that this process was asked for at the admin listener: the workers get their listeners again. Fails if
+    /// an address can't be listened on any more.
+    pub fn reopen(&self, workers: &dyn Workers, count: usize) -> Result<(), BindError> {
+        workers.reopen(self.ports.reopen(count, self.keeps_own)?);
+        Ok(())
     }
 
     /// At the end of the process: kills a successor that was told to end and did not, and ends the listeners for operators after

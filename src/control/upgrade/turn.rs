@@ -138,10 +138,11 @@ impl Turn {
                         tracing::info!("reload requested, it is done once this process is in charge");
                         self.reload_wanted = true;
                     }
-                    Ok(ControlEvent::HandOver) => {
+                    Ok(ControlEvent::HandOver(_)) => {
                         tracing::warn!("hand-over refused: this process is not in charge yet");
                     }
-                    Ok(ControlEvent::Drain) | Err(_) => {}
+                    // its listeners for operators do not answer yet
+                    Ok(ControlEvent::Drain | ControlEvent::UndoDrain(_)) | Err(_) => {}
                 },
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::control::workers::parts::RevisionParts;
 use crate::shared::revision::Revision;
+use crate::worker::ReopenedListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,12 @@ pub trait Workers {
     fn pending_handshakes(&self) -> Option<usize> {
         Some(0)
     }
-    /// Lets every worker drain within `window`. The phase is `Draining` already.
-    fn drain(&self, window: Duration);
+    /// Lets every worker drain within `window`. The phase is `Draining` already. `may_undo` is whether [`Workers::reopen`] may
+    /// follow.
+    fn drain(&self, window: Duration, may_undo: bool);
+    /// Takes back a drain: every worker accepts from its listeners again, and tells no more sessions to end. The outer index is
+    /// the worker.
+    fn reopen(&self, _listeners: Vec<Vec<ReopenedListener>>) {}
     /// The state that a successor needs, one line per entry.
     fn export_state(&self) -> Vec<String> {
         Vec::new()

@@ -13,7 +13,7 @@ use crate::control::workers::parts::RevisionParts;
 use crate::shared::gateway::{Fallback, Gateway};
 use crate::shared::revision::Revision;
 use crate::shared::transfer;
-use crate::worker::{self, Command, DriverChoice, Handle, Mailbox, WorkerSpec};
+use crate::worker::{self, Command, DriverChoice, Handle, Mailbox, ReopenedListener, WorkerSpec};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -140,8 +140,14 @@ impl Workers for RunningWorkers {
         (!accepting).then(|| self.gateway.limiter.pending_handshakes())
     }
 
-    fn drain(&self, window: Duration) {
-        self.send_all(|| Command::Drain(window));
+    fn drain(&self, window: Duration, may_undo: bool) {
+        self.send_all(|| Command::Drain { window, may_undo });
+    }
+
+    fn reopen(&self, listeners: Vec<Vec<ReopenedListener>>) {
+        for (worker, listeners) in self.handles.iter().zip(listeners) {
+            worker.send(Command::Reopen(listeners));
+        }
     }
 
     fn export_state(&self) -> Vec<String> {

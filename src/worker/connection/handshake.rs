@@ -12,7 +12,8 @@ use std::time::Instant;
 
 /// Performs the TLS handshake until `deadline`. `received` are its first bytes, as far as they came already. `None` when
 /// it failed; the failure is counted, and the client got the alert if there is one. Plaintext that came together with the
-/// end of the handshake is in the inbox of the result.
+/// end of the handshake is in the inbox of the result. `None` also after a handshake of a CA, which looks at the answer to its
+/// challenge and sends no request.
 pub(crate) async fn perform(
     session: &Session,
     sock: Sock,
@@ -61,5 +62,10 @@ pub(crate) async fn perform(
     metrics.handshakes[version as usize][usize::from(resumed)].add(1);
     metrics.tls.observe(session.accepted.elapsed());
     session.note(&Event::Secured { tls: version, resumed });
+    if !conn.tls.is_http() {
+        tracing::debug!(peer = %session.peer, "a CA has seen the answer to its challenge");
+        linger::linger(session, &mut conn).await;
+        return None;
+    }
     Some(conn)
 }

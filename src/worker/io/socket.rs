@@ -163,6 +163,13 @@ impl Listener {
         borrow(&self.io)
     }
 
+    /// Stops listening, for this socket and all its copies: clients are refused from now on. Connections in the queue are reset, so
+    /// the queue has to be empty. The socket keeps its address.
+    pub(crate) fn stop_listening(&self) {
+        // it fails if a copy was stopped before
+        let _ = rustix::net::shutdown(borrow(&self.io), Shutdown::Read);
+    }
+
     /// Waits until `accept` has a result. May be dropped at any time.
     pub(crate) async fn readable(&self) {
         self.turns.wait(self.io.readable(false)).await;

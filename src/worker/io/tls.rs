@@ -18,6 +18,13 @@ use std::sync::Arc;
 /// those of 1.3. Messages that a client sends after its handshake are of a few bytes; only a ClientHello may be long.
 pub(crate) const OPEN_CARRY_MAX: usize = 5 + 16 * 1024 + 2048;
 
+/// The end of the alert that rustls writes when there is no certificate for the name of a client, and for nothing else here,
+/// because clients need no certificate: two bytes, fatal, access_denied (RFC 8446, 6).
+const ACCESS_DENIED: [u8; 4] = [0, 2, 2, 49];
+
+/// The alert that this is (RFC 6066, 3). Browsers and tools know it as "no such name here".
+const UNRECOGNIZED_NAME: u8 = 112;
+
 /// The TLS side of one client connection.
 pub(crate) struct Tls {
     conn: Box<UnbufferedServerConnection>,
@@ -63,6 +70,12 @@ impl Tls {
     /// The version agreed on, and whether the session was resumed. Both are known once [`Tls::is_open`] is true.
     pub(crate) fn agreed(&self) -> (Option<ProtocolVersion>, bool) {
         (self.conn.protocol_version(), self.conn.handshake_kind() == Some(HandshakeKind::Resumed))
+    }
+
+    /// Whether requests may follow: the client agreed on a version of HTTP, or on no protocol. The other protocol is that of
+    /// challenges (RFC 8737), whose connections end after the handshake.
+    pub(crate) fn is_http(&self) -> bool {
+        self.conn.alpn_protocol().is_none_or(|protocol| protocol.starts_with(b"http/"))
     }
 
     /// Processes `bytes`, which are the carry followed by the received bytes. Plaintext goes to `plain`, one record at a
@@ -149,6 +162,7 @@ impl Tls {
 
     /// Writes the alert that may be pending after a fault: it tells the peer the reason.
     fn alert(&mut self, bytes: &mut [u8], out: &mut Vec<u8>) {
+        let start = out.len();
         // only once: a second call would read the same bytes and fault again
         while self.conn.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(mut data)) = self.conn.process_tls_records(bytes).state
@@ -156,6 +170,10 @@ impl Tls {
             if encode(&mut data, out).is_err() {
                 return;
             }
+        }
+        if !self.open && out[start..].ends_with(&ACCESS_DENIED) {
+            let end = out.len();
+            out[end - 1] = UNRECOGNIZED_NAME;
         }
     }
 

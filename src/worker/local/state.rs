@@ -33,6 +33,13 @@ pub(crate) struct Worker {
     pub(crate) budget: Rc<fairness::TurnBudget>,
     /// Set when the worker has to stop accepting: in a drain, and when it leaves its queues to another process.
     pub(crate) closing: latch::Latch,
+    /// Another process accepts from the same sockets, now or later: the worker must neither empty nor close their queues.
+    pub(crate) leaves_queues: Cell<bool>,
+    /// Set by a drain that can be taken back: the control side keeps copies of the listeners, so that a listener has to stop
+    /// listening once its queue is empty. Otherwise it closes with its last copy.
+    pub(crate) stops_listening: Cell<bool>,
+    /// Counts the drains that began and those that were taken back: a task of a drain ends when it changes.
+    pub(crate) drain_changes: Cell<u64>,
     /// How many listeners it accepts from; read by the control side.
     pub(crate) open_listeners: Arc<AtomicUsize>,
     /// How other threads find connections of this worker that may make room for theirs.
@@ -56,6 +63,9 @@ impl Worker {
             draining: latch::Latch::default(),
             budget: Rc::default(),
             closing: latch::Latch::default(),
+            leaves_queues: Cell::new(false),
+            stops_listening: Cell::new(false),
+            drain_changes: Cell::new(0),
             open_listeners,
             evictions,
             evicted: Cell::new(Some(evicted)),

@@ -10,8 +10,10 @@ use std::process::{Command, Output};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Everything that changes something.
-const ACTIONS: [(&str, &str); 5] = [
+const ACTIONS: [(&str, &str); 7] = [
     ("POST", "/api/drain"),
+    ("DELETE", "/api/drain"),
+    ("POST", "/api/upgrade"),
     ("DELETE", "/api/sessions/0000000000000001"),
     ("POST", "/api/reload"),
     ("DELETE", "/api/answers"),
@@ -120,7 +122,7 @@ fn another_local_user_changes_nothing_unless_its_group_may() {
     let mode = std::fs::metadata(bed.workspace.admin_socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     let id = bed.gateway.admin_get("/api/sessions").json()["sessions"][0]["id"].as_str().unwrap().to_owned();
-    let changes: [&[&str]; 3] = [&["drain"], &["kick", &id], &["reload"]];
+    let changes: [&[&str]; 5] = [&["drain"], &["drain", "--undo"], &["kick", &id], &["reload"], &["upgrade"]];
     for words in changes {
         let refused = text_of(&as_other_user(&program, 65_534, words, &bed.gateway.admin()), 71);
         for part in ["can't connect to unix:", "admin.sock", "its group (root)", "as root"] {
@@ -320,7 +322,7 @@ fn pages_of_other_sites_cannot_use_the_admin_api() {
         assert_eq!(bed.gateway.send_monitoring(&rebound).status(), 421, "{method} {target}");
     }
     // a link or an image sends GET
-    for target in ["/api/drain", "/api/reload", "/api/answers"] {
+    for target in ["/api/drain", "/api/reload", "/api/upgrade", "/api/answers"] {
         assert_eq!(bed.gateway.admin_get(target).status(), 405, "{target}");
     }
     assert_eq!((bed.gateway.ready(), bed.gateway.revision()), (Some(200), 1));

@@ -3,3 +3,4 @@
 mod health;
 mod order;
 mod sessions;
+mod undo;

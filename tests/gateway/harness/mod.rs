@@ -15,6 +15,7 @@ pub mod http_peer;
 pub mod journal;
 pub mod netns_link;
 pub mod node;
+pub mod pebble;
 pub mod predecessor;
 pub mod records;
 pub mod reply;

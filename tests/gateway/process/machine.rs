@@ -2,7 +2,7 @@
 
 use crate::harness::netns_link::NetnsLinks;
 use crate::harness::{
-    ClientBuilder, Config, Gateway, HttpPeer, Request, TestBed, Workspace, eventually, skipped,
+    ClientBuilder, Config, Gateway, HttpPeer, Request, TestBed, Workspace, eventually, skipped, takeover,
 };
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -11,6 +11,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 /// The kernel gives this thread, and the processes that it starts, no IPv6 socket any more. The error is that of a kernel that
 /// was started with `ipv6.disable=1`.
@@ -142,7 +143,11 @@ impl Drop for CpuCgroup {
 
 /// The cores that each worker of a gateway may run on, as the kernel lists them.
 fn workers(gateway: &Gateway) -> Vec<String> {
-    let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    workers_of(gateway.pid())
+}
+
+fn workers_of(pid: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let cores = threads.filter_map(|thread| {
         let status = fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
         let field = |name: &str| {
@@ -181,8 +186,44 @@ fn a_cpu_quota_makes_as_many_workers_and_none_is_pinned() {
     eventually("the reason in the log", || gateway.stderr().contains(&line));
 }
 
+/// Held by tests whose gateways are pinned: each gateway leaves cores to others that it finds.
+static PINNED: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_second_gateway_is_not_pinned_to_the_cores_of_the_first_and_an_upgrade_keeps_its_cores() {
+    let _alone = PINNED.lock();
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        return skipped("two gateways", "there is one core");
+    }
+    let program = || Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let one = start(program(), |_| {});
+    let (other, ..) = start(program(), |_| {});
+    let one = &one.0;
+    let is_pinned = |list: &String| list.parse::<usize>().is_ok();
+    assert!(workers(one).iter().all(is_pinned), "{:?}", workers(one));
+    assert!(!workers(&other).iter().any(is_pinned), "{:?}", workers(&other));
+    let line = format!("another gateway (process {}) is pinned", one.pid());
+    eventually("the reason in the log", || other.stderr().contains(&line));
+    // the successor is the same gateway
+    drop(other);
+    takeover::signal(one.pid(), rustix::process::Signal::USR2);
+    let mut serving = 0;
+    eventually("the successor serves", || {
+        serving = one.monitoring_get("/api/status").json()["pid"].as_u64().unwrap_or_default();
+        serving != 0 && serving != u64::from(one.pid())
+    });
+    let serving = u32::try_from(serving).unwrap();
+    let cores = workers_of(serving);
+    assert!(!cores.is_empty() && cores.iter().all(is_pinned), "{cores:?}");
+    takeover::signal(serving, rustix::process::Signal::KILL);
+    eventually("the successor has ended", || {
+        fs::read_dir(format!("/proc/{serving}/task")).is_err() || workers_of(serving).is_empty()
+    });
+}
+
 #[test]
 fn without_a_quota_every_core_has_a_worker_of_its_own() {
+    let _alone = PINNED.lock();
     let cores = std::thread::available_parallelism().unwrap().get();
     let (gateway, ..) = start(Command::new(env!("CARGO_BIN_EXE_tidegate")), |_| {});
     let mut workers = workers(&gateway);
@@ -195,6 +236,7 @@ fn without_a_quota_every_core_has_a_worker_of_its_own() {
 
 #[test]
 fn two_gateways_with_fewer_workers_than_cores_are_not_pinned_to_the_same_core() {
+    let _alone = PINNED.lock();
     if std::thread::available_parallelism().unwrap().get() < 2 {
         return skipped("two gateways", "there is one core");
     }

@@ -46,6 +46,12 @@ pub fn wrong_configurations(scene: &mut Scene) {
             "stream_manager = [{{ authorization = \"{secret}\" }}]\n{}",
             good.replace("[stream_manager]", "[x]")
         ),
+        good.replace("[admin]\n", &format!("[admin]\ntoken = \"{secret}\"\n")),
+        good.replace("[admin]\n", &format!("[admin]\ntoken = [\"{secret}\"]\n")),
+        good.replace(
+            "[admin]\n",
+            &format!("[admin]\ntoken = \"file:{}\"\n", folder.join("two-lines").display()),
+        ),
         good.replace("ecdsa.key.pem", "wrong.pem"),
         good.replace("ecdsa.key.pem", "half.pem"),
         good.replace("ecdsa.chain.pem", "wrong.pem"),

@@ -4,7 +4,7 @@ use crate::harness::certs::{ECDSA, Identity};
 use crate::harness::client::{config, trusting};
 use crate::harness::connection::Side;
 use crate::harness::gateway::write_pair;
-use crate::harness::{ClientBuilder, Config, Connection, Frame, TestBed, eventually};
+use crate::harness::{ClientBuilder, Config, Connection, Frame, TestBed, Workspace, eventually};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
@@ -127,4 +127,53 @@ fn tickets_survive_a_renewal_but_not_the_removal_of_a_name() {
     config.write(&bed.workspace);
     assert_eq!(bed.gateway.reload().0, Some(0));
     assert!(!resumes(&builder), "tickets from before a change of the oldest version are rejected too");
+}
+
+/// The script that certbot runs, as `packaging/certbot-deploy-hook.sh` ships it.
+#[test]
+fn the_shipped_hook_of_certbot_brings_a_renewal_to_the_gateway() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let hook = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/certbot-deploy-hook.sh");
+    let renew = |workspace: &Workspace, name: &str, identity: &Identity| {
+        // certbot's: links into a folder that only its owner may enter
+        let (live, archive) = (workspace.file("live").join(name), workspace.file("archive").join(name));
+        std::fs::create_dir_all(&live).unwrap();
+        std::fs::create_dir_all(&archive).unwrap();
+        for (file, pem) in [("fullchain.pem", &identity.chain_pem), ("privkey.pem", &identity.key_pem)] {
+            std::fs::write(archive.join(file), pem).unwrap();
+            let _ = std::fs::remove_file(live.join(file));
+            symlink(archive.join(file), live.join(file)).unwrap();
+        }
+        let group = std::fs::metadata(&live).unwrap().gid();
+        let ran = std::process::Command::new(hook)
+            .env("RENEWED_LINEAGE", &live)
+            .env("TIDEGATE_CERTIFICATES", workspace.file("copies"))
+            .env("TIDEGATE_GROUP", group.to_string())
+            .env("TIDEGATE_NAMES", "gateway.test more.test")
+            .output()
+            .expect("the script runs");
+        assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
+    };
+    let bed = TestBed::with(|config, workspace| {
+        renew(workspace, "gateway.test", &ECDSA);
+        let copies = workspace.file("copies").join("gateway.test");
+        let pair = [("chain", "fullchain.pem"), ("key", "privkey.pem")];
+        let pair = pair.map(|(key, file)| (key.to_owned(), copies.join(file).to_str().unwrap().into()));
+        config.set("tls.certificates", vec![toml::Value::Table(pair.into_iter().collect())]);
+    });
+    let renewed = Identity::renewed();
+    assert_eq!(shown(&bed.client_builder(), &renewed), ECDSA.der);
+    renew(&bed.workspace, "gateway.test", &renewed);
+    bed.gateway.wait_for_revision(2);
+    assert_eq!(shown(&bed.client_builder(), &renewed), renewed.der);
+    let copies = bed.workspace.file("copies");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&copies), mode(&copies.join("gateway.test"))), (0o750, 0o750));
+    let mut files: Vec<_> =
+        std::fs::read_dir(copies.join("gateway.test")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 2, "nothing is left over: {files:?}");
+    assert!(files.iter().all(|file| mode(file) == 0o640));
+    renew(&bed.workspace, "other.test", &renewed);
+    assert!(!copies.join("other.test").exists(), "it is not among TIDEGATE_NAMES");
 }

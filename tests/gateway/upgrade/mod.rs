@@ -1,5 +1,6 @@
 //! Upgrades: a new process takes over the listeners of the running one, and no client is refused or reset.
 
+mod command;
 mod failures;
 mod keep;
 mod queues;

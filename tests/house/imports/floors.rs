@@ -21,7 +21,7 @@ pub const FLOORS: &[Floor] = &[
             &["supervise"],
             &["reload", "upgrade", "cli"],
             &["doctor"],
-            &["workers", "admin"],
+            &["workers", "admin", "acme"],
             &["process", "exit"],
             &["start"],
             &["stream_manager", "log", "systemd", "signals"],

@@ -5,6 +5,7 @@
 
 use crate::control::admin::api;
 use crate::control::admin::guard::{self, Guard};
+use crate::control::process::acme_status::NameStatus;
 use crate::control::process::facts;
 use crate::control::process::reload_report::ReloadReport;
 use crate::control::process::state::{Phase, ProcessState};
@@ -147,7 +148,7 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         "frames": sum(&|worker| &worker.frames[0]) + sum(&|worker| &worker.frames[1]),
         "panics": sum(&|worker| &worker.panics),
         "workers": state.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
-        "certificates": certificates(&served.certificates),
+        "certificates": certificates(&served.certificates, &state.acme.names()),
         "managers": state.managers.to_json(),
     }))
 }
@@ -163,18 +164,44 @@ fn worker((index, worker): (usize, &Arc<WorkerMetrics>)) -> Value {
     })
 }
 
-fn certificates(certificates: &[certs::Facts]) -> Vec<Value> {
+/// Certificates that are served, then names that have none yet. One by ACME has the state of its orders in `acme`.
+fn certificates(served: &[certs::Facts], ordered: &[NameStatus]) -> Vec<Value> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let status_of = |facts: &certs::Facts| {
+        ordered.iter().find(|status| facts.by_acme && facts.names.contains(&status.name))
+    };
     let one = |facts: &certs::Facts| {
         json!({
             "names": facts.names,
             "not_before": facts.not_before,
             "not_after": facts.not_after,
             "days_left": (facts.not_after - now).div_euclid(86_400),
+            "acme": status_of(facts).map(orders),
         })
     };
-    certificates.iter().map(one).collect()
+    let is_served =
+        |status: &NameStatus| served.iter().any(|facts| facts.by_acme && facts.names.contains(&status.name));
+    let missing = ordered.iter().filter(|status| !is_served(status)).map(|status| {
+        json!({
+            "names": [status.name],
+            "not_before": null,
+            "not_after": null,
+            "days_left": null,
+            "acme": orders(status),
+        })
+    });
+    served.iter().map(one).chain(missing).collect()
+}
+
+fn orders(status: &NameStatus) -> Value {
+    json!({
+        "state": status.state.word(),
+        "error": status.error,
+        "error_at": status.error_at,
+        "next_attempt": status.next_attempt,
+        "renew_at": status.renew_at,
+    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ fn serve_in_thread(kind: Kind, address: &ListenAddress) -> Arc<ProcessState> {
         names: vec!["a.example".to_owned()],
         not_before: 0,
         not_after: 4_000_000_000,
+        by_acme: false,
     };
     let config = crate::config::read(CONFIG).expect("a valid configuration");
     let listening = vec![SocketAddr::from(([127, 0, 0, 1], 443))];

@@ -82,6 +82,12 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "MIMALLOC_PURGE_DELAY",
         "With 0, as in the unit, freed memory goes back to the kernel at once; without it the allocator keeps it for a while.",
     ),
+    (
+        "TIDEGATE_ADMIN, TIDEGATE_ADMIN_TOKEN",
+        "The listener that commands use without --admin, and the token for a TCP address of `[admin]`.",
+    ),
+    ("RUNTIME_DIRECTORY", "The folder of the admin socket, which systemd makes for RuntimeDirectory=."),
+    ("CREDENTIALS_DIRECTORY", "The folder of the secrets that the configuration names as `credential:NAME`."),
     ("any name", "Wherever the configuration says `env:NAME` for a secret, this variable holds it."),
 ];
 
@@ -256,13 +262,19 @@ const PAGES: &[Page] = &[
         command: "drain",
         text: &[
             "Begins a drain of the running gateway: from this moment `/readyz` answers 503, new sessions are refused, and \
-                 those that are open are closed one after the other in the time of `gateway.drain`.",
+                 those that are open are closed one after the other in the time of `gateway.drain`. Then the process exits with \
+                 0, and the unit starts it again; to take a machine out of service, stop the unit.",
+            "With --undo it takes such a drain back, as long as it is under way: the gateway accepts again, and sessions that \
+                 have not got their Close stay. After a signal or a hand-over a drain can't be taken back.",
         ],
         exits: ASKS,
         environment: FINDS,
         files: &[FILE],
-        examples: &[("Take a machine out of service:", "tidegate drain")],
-        see: &["tidegate(1)", "tidegate-run(1)", "tidegate-status(1)"],
+        examples: &[
+            ("Start the process anew, and wait for the end of the old one:", "tidegate drain --wait"),
+            ("It was a mistake:", "tidegate drain --undo"),
+        ],
+        see: &["tidegate(1)", "tidegate-run(1)", "tidegate-status(1)", "tidegate-upgrade(1)"],
         ..Page::EMPTY
     },
     Page {
@@ -282,6 +294,22 @@ const PAGES: &[Page] = &[
         files: &[FILE],
         examples: &[("After an edit:", "tidegate check && tidegate reload")],
         see: &["tidegate(1)", "tidegate-check(1)", "tidegate-run(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "upgrade",
+        text: &[
+            "Starts the program that is now at the path of the running gateway and hands it the listeners, so that no client is \
+                 refused; the old process keeps its sessions for `gateway.upgrade_drain`. It does what SIGUSR2 does, and \
+                 returns when the new process is in charge, or with the reason why the old one serves on.",
+        ],
+        exits: ASKS,
+        files: &[FILE],
+        examples: &[(
+            "Install a new version:",
+            "install -m 0755 tidegate.new /usr/bin/tidegate.next && mv /usr/bin/tidegate.next /usr/bin/tidegate\ntidegate upgrade",
+        )],
+        see: &["tidegate(1)", "tidegate-drain(1)", "tidegate-run(1)"],
         ..Page::EMPTY
     },
     Page {

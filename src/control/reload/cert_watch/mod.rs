@@ -6,24 +6,35 @@
 //!
 //! Chain and key are two files and change at different moments. A pair is taken when neither file has changed from one poll to
 //! the next and both belong together; until then the old pair is served.
+//!
+//! A certificate that the gateway ordered itself, or that another gateway put into a shared folder, comes the same way: as one
+//! file that replaces another, so it is taken at once. While it is missing or damaged the old one is served, and
+//! `control/acme` says so.
 
-use crate::config::Certificate;
+use crate::config::{Acme, Certificate, Config};
 use crate::control::start::certs::{self, Loaded};
 use crate::control::start::secret;
+use crate::control::start::stored_certs::{self, Stored};
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The certificates that are served, with stamps of their files.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CertWatcher {
     pairs: Vec<Pair>,
+    /// Where certificates by ACME are stored.
+    acme: Acme,
 }
 
 #[derive(Debug)]
 struct Pair {
     files: Certificate,
-    served: Loaded,
+    /// The name that it is stored for, if it is one by ACME.
+    name: Option<String>,
+    /// `None` for a certificate by ACME that was not issued yet.
+    served: Option<Loaded>,
     /// The stamps of the files when `served` was read; `None` if that is not known.
     read: Option<PairStamp>,
     /// The stamps at the last poll.
@@ -57,29 +68,39 @@ struct FileStamp {
 }
 
 impl CertWatcher {
-    /// Watches the files of these certificates, of which `served` was read. When they were read is not known, so the first polls read
-    /// them once more.
-    pub(crate) fn new(certificates: &[Certificate], served: Vec<Loaded>) -> Self {
-        let pair = |(files, served): (&Certificate, Loaded)| Pair {
-            files: files.clone(),
-            served,
-            read: None,
-            last: None,
-            complaint: None,
-        };
-        Self { pairs: certificates.iter().zip(served).map(pair).collect() }
+    /// Watches the files of the certificates of `config`, of which `served` and, for names by ACME, `stored` was read. When they
+    /// were read is not known, so the first polls read them once more.
+    pub(crate) fn new(config: &Config, served: Vec<Loaded>, stored: Vec<Option<Loaded>>) -> Self {
+        let pair =
+            |files, name, served| Pair { files, name, served, read: None, last: None, complaint: None };
+        let in_files = config.tls.certificates.iter().zip(served);
+        let in_files = in_files.map(|(files, served)| pair(files.clone(), None, Some(served)));
+        let by_acme = config.acme.names.iter().zip(stored);
+        let by_acme = by_acme
+            .map(|(name, stored)| pair(stored_certs::pair(&config.acme, name), Some(name.clone()), stored));
+        let acme = config.acme.clone();
+        Self { pairs: in_files.chain(by_acme).collect(), acme }
     }
 
     /// The certificates to serve, in the order of the configuration.
     pub(crate) fn served(&self) -> Vec<Loaded> {
-        self.pairs.iter().map(|pair| pair.served.clone()).collect()
+        self.pairs.iter().filter_map(|pair| pair.served.clone()).collect()
+    }
+
+    /// The certificates by ACME among them, by name.
+    pub(crate) fn by_acme(&self) -> HashMap<String, Loaded> {
+        let by_name = |pair: &Pair| Some((pair.name.clone()?, pair.served.clone()?));
+        self.pairs.iter().filter_map(by_name).collect()
     }
 
     /// Looks at all files, and reads the pairs that changed before the last poll and not since.
     pub(crate) fn poll(&mut self) -> Changes {
         let mut changes = Changes::default();
         for pair in &mut self.pairs {
-            pair.poll(&mut changes);
+            match pair.name.clone() {
+                Some(name) => pair.poll_stored(&self.acme, &name, &mut changes),
+                None => pair.poll(&mut changes),
+            }
         }
         changes
     }
@@ -96,10 +117,8 @@ impl Pair {
             // a file changed while it was read
             _ if stamps(&self.files) != now => {}
             Ok(loaded) => {
-                changes.changed |= loaded.key.cert != self.served.key.cert;
                 changes.recovered |= self.complaint.take().is_some();
-                self.served = loaded;
-                self.read = Some(now);
+                self.take(loaded, now, changes);
             }
             // read again at every poll
             Err(faults) => {
@@ -113,6 +132,23 @@ impl Pair {
                 }
             }
         }
+    }
+
+    /// The same for a certificate by ACME: its file is whole whenever it is there.
+    fn poll_stored(&mut self, acme: &Acme, name: &str, changes: &mut Changes) {
+        let now = stamps(&self.files);
+        if self.read != Some(now)
+            && let Stored::Good(loaded) = stored_certs::read(acme, name)
+            && stamps(&self.files) == now
+        {
+            self.take(loaded, now, changes);
+        }
+    }
+
+    fn take(&mut self, loaded: Loaded, read: PairStamp, changes: &mut Changes) {
+        changes.changed |= self.served.as_ref().is_none_or(|served| loaded.key.cert != served.key.cert);
+        self.served = Some(loaded);
+        self.read = Some(read);
     }
 }
 

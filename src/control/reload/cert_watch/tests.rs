@@ -52,8 +52,12 @@ fn put(path: &Path, content: &str) {
 }
 
 fn watch(pair: &Certificate) -> CertWatcher {
-    let mut watcher =
-        CertWatcher::new(std::slice::from_ref(pair), vec![certs::load(pair).expect("a good pair")]);
+    let mut config =
+        crate::config::read("stream_manager.url = \"http://10.0.0.2\"\ntls.acme.names = [\"b.example\"]")
+            .expect("a good configuration");
+    config.acme.names.clear();
+    config.tls.certificates = vec![pair.clone()];
+    let mut watcher = CertWatcher::new(&config, vec![certs::load(pair).expect("a good pair")], Vec::new());
     for _ in 0..2 {
         let changes = watcher.poll();
         assert!(!changes.changed && changes.complaints.is_empty(), "the served pair is no change");
@@ -135,4 +139,29 @@ fn changed_symlinks_in_the_path_are_seen() {
     point("key.pem", "one/key.pem");
     watcher.poll();
     assert!(watcher.poll().changed && serves(&watcher, &pair));
+}
+
+#[test]
+fn a_stored_certificate_is_taken_at_once_and_a_damaged_one_is_left_to_its_owner() {
+    let folder = Folder::new("stored");
+    let mut config =
+        crate::config::read("stream_manager.url = \"http://10.0.0.2\"\ntls.acme.names = [\"a.example\"]")
+            .expect("a good configuration");
+    config.acme.storage.clone_from(&folder.0);
+    let mut watcher = CertWatcher::new(&config, Vec::new(), vec![None]);
+    assert!(!watcher.poll().changed && watcher.served().is_empty());
+    let path = stored_certs::pair(&config.acme, "a.example").chain;
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    let stored = |(chain, key): (String, String)| format!("{key}{chain}{}", stored_certs::LAST_LINE);
+    put(&path, &stored(made()));
+    assert!(watcher.poll().changed, "it is whole whenever it is there");
+    assert!(!watcher.poll().changed, "once");
+    let first = watcher.served()[0].key.cert.clone();
+    put(&path, "garbage");
+    let changes = watcher.poll();
+    assert!(!changes.changed && changes.complaints.is_empty(), "{changes:?}");
+    fs::remove_file(&path).expect("removed");
+    assert!(!watcher.poll().changed && watcher.served()[0].key.cert == first, "the old one is served");
+    put(&path, &stored(made()));
+    assert!(watcher.poll().changed && watcher.served()[0].key.cert != first);
 }

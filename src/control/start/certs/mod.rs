@@ -3,12 +3,15 @@
 //!
 //! Nothing here knows a connection: `rustls` asks the [`Resolver`] during a handshake.
 
+mod challenges;
 mod exposure;
 
+pub use challenges::{AcmeNames, Challenges, Digest};
 pub(crate) use exposure::{close_key, exposure};
 
 use crate::config::{Certificate, Tls, TlsVersion};
 use crate::control::start::secret::{self, Missing, Source, readable};
+use challenges::ACME_TLS;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -38,10 +41,13 @@ pub struct Facts {
     pub not_before: i64,
     /// End of its validity, in seconds since 1970.
     pub not_after: i64,
+    /// Whether the gateway ordered it itself, and renews it.
+    pub by_acme: bool,
 }
 
 impl Facts {
-    /// What is wrong with its dates, and what to do; `None` if it is valid for a week or more.
+    /// What is wrong with its dates, and what to do; `None` if it is valid for a week or more, or is renewed in time by the
+    /// gateway, which says so if it can't.
     pub fn concern(&self) -> Option<(String, &'static str)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
@@ -53,7 +59,7 @@ impl Facts {
                 format!("not valid yet (before {})", date(facts.not_before)),
                 "look at the clock of this machine",
             )),
-            facts if facts.not_after < now + 7 * 86_400 => Some((
+            facts if facts.not_after < now + 7 * 86_400 && !facts.by_acme => Some((
                 format!("good for less than a week (until {})", date(facts.not_after)),
                 "renew it soon",
             )),
@@ -63,7 +69,7 @@ impl Facts {
 }
 
 /// Seconds since 1970 as `2020-01-01 00:00:00 UTC`; as the number where no calendar has them.
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     ASN1Time::from_timestamp(seconds).map_or_else(
         |_| format!("{seconds} s after 1970"),
         |time| {
@@ -261,6 +267,7 @@ fn facts(path: &Path, der: &CertificateDer<'_>) -> Result<Facts, Fault> {
         names: names.collect(),
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
+        by_acme: false,
     })
 }
 
@@ -270,25 +277,28 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Chooses a certificate by server name (SNI, RFC 6066 section 3): one with the exact name, else one with the wildcard for its
-/// first label, else the first of all. Of several for one name it takes the first whose key the client can verify.
+/// first label, else the first of all. Of several for one name it takes the first whose key the client can verify. A name whose
+/// certificate is still to be issued gets none: another one would only look like a mistake of the operator.
 #[derive(Debug)]
 pub struct Resolver {
     certificates: Vec<Loaded>,
     /// Indexes in `certificates` by name; wildcards keep their `*.`.
     by_name: HashMap<String, Vec<usize>>,
     provider: Arc<CryptoProvider>,
+    /// Names with certificates by ACME; `None` if that is off.
+    acme: Option<AcmeNames>,
 }
 
 impl Resolver {
-    /// A resolver that chooses from these certificates, at least one.
-    pub fn new(certificates: Vec<Loaded>, provider: Arc<CryptoProvider>) -> Self {
+    /// A resolver that chooses from these certificates, at least one if `acme` is off.
+    pub fn new(certificates: Vec<Loaded>, provider: Arc<CryptoProvider>, acme: Option<AcmeNames>) -> Self {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, certificate) in certificates.iter().enumerate() {
             for name in &certificate.facts.names {
                 by_name.entry(name.clone()).or_default().push(index);
             }
         }
-        Self { certificates, by_name, provider }
+        Self { certificates, by_name, provider, acme }
     }
 
     /// Certificates for a name in the order of the configuration. When none matches, those with the same names as the first of all.
@@ -300,6 +310,10 @@ impl Resolver {
         };
         if let Some(indexes) = exact.or_else(wildcard) {
             return indexes.iter().map(|index| &self.certificates[*index]).collect();
+        }
+        let is_ordered = |acme: &AcmeNames| name.is_some_and(|name| acme.names.iter().any(|own| own == name));
+        if self.acme.as_ref().is_some_and(is_ordered) {
+            return Vec::new();
         }
         let first = self.certificates.first().map(|first| &first.facts.names);
         self.certificates.iter().filter(|certificate| Some(&certificate.facts.names) == first).collect()
@@ -319,11 +333,23 @@ impl Resolver {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
+        if let Some(acme) = self.acme.as_ref().filter(|_| asks_for_challenge(&hello)) {
+            // RFC 8737, 3: a CA offers this protocol alone
+            let alone = hello.alpn().is_some_and(|mut offered| offered.nth(1).is_none());
+            return acme.challenges.answer(name.as_deref().filter(|_| alone)?);
+        }
         let candidates = self.candidates(name.as_deref());
         let fitting = candidates.iter().find(|candidate| self.fits(&candidate.key, &hello));
         // when none fits, rustls ends the handshake with the alert for it
         fitting.or_else(|| candidates.first()).map(|certificate| Arc::clone(&certificate.key))
     }
+}
+
+/// Whether the protocol that would be agreed on with this client is the one of challenges.
+fn asks_for_challenge(hello: &ClientHello<'_>) -> bool {
+    let offers =
+        |protocol: &[u8]| hello.alpn().is_some_and(|mut offered| offered.any(|other| other == protocol));
+    offers(ACME_TLS) && !ALPN.iter().any(|protocol| offers(protocol))
 }
 
 /// The cryptography of the gateway: aws-lc-rs, with key exchanges in this order of preference.
@@ -334,19 +360,24 @@ pub fn provider() -> CryptoProvider {
 }
 
 /// The TLS settings for all workers: `tls` as configured, with these certificates. They have one ticketer, so that every worker
-/// can read the tickets of the others. It fails if rustls refuses the settings.
-pub fn server_config(tls: &Tls, certificates: Vec<Loaded>) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// can read the tickets of the others. With `acme` they also answer challenges. It fails if rustls refuses the settings.
+pub fn server_config(
+    tls: &Tls,
+    certificates: Vec<Loaded>,
+    acme: Option<AcmeNames>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(provider());
     let versions: &[&rustls::SupportedProtocolVersion] = match tls.min_version {
         TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::V1_3 => &[&rustls::version::TLS13],
     };
-    let resolver = Resolver::new(certificates, Arc::clone(&provider));
+    let challenge_protocol = acme.as_ref().map(|_| ACME_TLS.to_vec());
+    let resolver = Resolver::new(certificates, Arc::clone(&provider), acme);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into_iter().chain(challenge_protocol).collect();
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 2;

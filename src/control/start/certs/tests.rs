@@ -40,6 +40,42 @@ impl Drop for Folder {
 #[derive(Debug)]
 struct Trusting(Vec<SignatureScheme>);
 
+/// The same, but it leaves the signature to others: rustls reads no certificate with the extension of a challenge.
+#[derive(Debug)]
+struct Looking;
+
+impl ServerCertVerifier for Looking {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![ECDSA]
+    }
+}
+
 impl ServerCertVerifier for Trusting {
     fn verify_server_cert(
         &self,
@@ -127,7 +163,7 @@ fn settings(certificates: &[Certificate], min_version: TlsVersion) -> (Arc<Serve
     let facts = loaded.iter().map(|loaded| loaded.facts.clone()).collect();
     let handshake_timeout = std::time::Duration::from_secs(5);
     let tls = Tls { min_version, handshake_timeout, certificates: certificates.to_vec() };
-    (server_config(&tls, loaded).expect("settings"), facts)
+    (server_config(&tls, loaded, None).expect("settings"), facts)
 }
 
 /// The index of the certificate that the client got.
@@ -219,4 +255,51 @@ fn unusable_files_are_faults_that_quote_nothing() {
     fs::write(&torn, "-----BEGIN PRIVATE KEY-----\nhunter2!!\n").expect("written");
     let torn = faults(&one.chain, &torn);
     assert!(!format!("{torn:?}").contains("hunter2"), "{torn:?}");
+}
+
+#[test]
+fn a_challenge_is_answered_for_its_name_and_protocol_only() {
+    let folder = Folder::new("challenge");
+    let certificates = [folder.certificate("one", &["a.example"], &PKCS_ECDSA_P256_SHA256)];
+    let loaded: Vec<_> = certificates.iter().map(|certificate| load(certificate).expect("sound")).collect();
+    let config =
+        crate::config::read("stream_manager.url = \"http://10.0.0.2\"\ntls.acme.names = [\"b.example\"]");
+    let config = config.expect("a good configuration");
+    let challenges = Arc::default();
+    let server =
+        server_config(&config.tls, loaded, AcmeNames::of(&config.acme, &challenges)).expect("settings");
+    let shown = |name: &str, protocols: &[&[u8]]| {
+        let mut client = ClientConfig::clone(&client(&[ECDSA], &rustls::version::TLS13));
+        client.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        client.dangerous().set_certificate_verifier(Arc::new(Looking));
+        shake(Arc::new(client), Arc::clone(&server), name)
+            .map(|shaken| shaken.peer_certificates().expect("a chain")[0].to_vec())
+    };
+    assert!(shown("b.example", &[ACME_TLS]).is_err(), "there is no challenge");
+    challenges.set(&[("b.example".to_owned(), [7; 32])]).expect("an answer");
+    let answer = shown("b.example", &[ACME_TLS]).expect("an answer");
+    let (_, parsed) = X509Certificate::from_der(&answer).expect("a certificate");
+    // RFC 8737, 3: id-pe-acmeIdentifier, critical, the digest as an OCTET STRING
+    let identifier =
+        parsed.iter_extensions().find(|extension| extension.oid.to_id_string() == "1.3.6.1.5.5.7.1.31");
+    let identifier = identifier.expect("the extension");
+    assert!(identifier.critical && identifier.value == [&[4, 32][..], &[7; 32]].concat());
+    let names = parsed.subject_alternative_name().expect("sound").expect("names");
+    assert_eq!(names.value.general_names, [GeneralName::DNSName("b.example")]);
+    assert_eq!(shown("B.example", &[ACME_TLS]).as_ref(), Ok(&answer), "names have no case");
+    challenges.set(&[("b.example".to_owned(), [7; 32]), ("c.example".to_owned(), [1; 32])]).expect("answers");
+    assert_eq!(shown("b.example", &[ACME_TLS]).as_ref(), Ok(&answer), "an answer that goes on is the same");
+    for (name, protocols) in [
+        ("a.example", &[ACME_TLS][..]),
+        ("b.example", &[ACME_TLS, b"h2"]),
+        ("b.example", &[b"http/1.1"]),
+        ("b.example", &[]),
+    ] {
+        assert!(shown(name, protocols).is_err(), "{name} {protocols:?}");
+    }
+    let served = read_chain(&certificates[0].chain).expect("readable")[0].to_vec();
+    assert_eq!(shown("a.example", &[ACME_TLS, b"http/1.1"]).as_ref(), Ok(&served));
+    assert_eq!(shown("unknown.example", &[b"http/1.1"]).as_ref(), Ok(&served));
+    challenges.set(&[]).expect("none");
+    assert!(shown("b.example", &[ACME_TLS]).is_err(), "it was taken back");
 }
