@@ -3,6 +3,7 @@
 //! Each worker replies for its own sessions, one page at a time, so that no query stops a core for long.
 
 use crate::shared::gateway::Gateway;
+use crate::shared::node_list::NodeList;
 use crate::shared::record::archive::Archived;
 use crate::shared::session_id::SessionId;
 use crate::worker::{Command, EndedWhip, Found, Mailbox, Page, PageQuery, SessionFilter, SessionSnapshot};
@@ -113,6 +114,11 @@ impl WorkerQueries {
         }
         let status = tokio::time::timeout(NODE_TIMEOUT, replies.next()).await;
         Ok(Kicked::Deleted(status.ok().flatten().flatten()))
+    }
+
+    /// What is known of the nodes.
+    pub(crate) fn nodes(&self) -> NodeList {
+        NodeList::of(&self.gateway)
     }
 
     /// How many WHIP and WHEP sessions are remembered, in this order.
