@@ -115,9 +115,16 @@ pub const EVENT: &str = "/streammanager/api/4.0/event/live";
 pub fn look_at_operator_views(scene: &mut Scene) {
     let bed = &scene.takeover.bed;
     let mut seen = Vec::new();
-    for page in
-        ["/", "/metrics", "/livez", "/readyz", "/api/status", "/api/sessions", "/api/sessions?limit=1000"]
-    {
+    for page in [
+        "/",
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/api/status",
+        "/api/nodes",
+        "/api/sessions",
+        "/api/sessions?limit=1000",
+    ] {
         seen.extend(everything(&bed.gateway.admin_get(page)));
     }
     for (method, page) in [("DELETE", "/api/answers"), ("DELETE", "/api/sessions/1"), ("POST", "/api/reload")]
