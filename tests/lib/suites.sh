@@ -53,6 +53,8 @@ suite testssl 40 yes "$c python3=python3 openssl=openssl testssl=testssl.sh hexd
 suite prometheus 35 no "$c python3=python3 openssl=openssl curl=curl prometheus=prometheus promtool=prometheus
   /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client" \
   'a real Prometheus scrapes a gateway and answers dashboard and rules'
+suite page 65 no "$c node=nodejs npm=npm openssl=openssl ${CHROMIUM:-chromium}=chromium ${FIREFOX:-firefox-esr}=firefox-esr" \
+  'the status page in Chromium and Firefox'
 suite browser 160 no "$c node=nodejs npm=npm ${CHROMIUM:-chromium}=chromium" \
   'Chromium publishes and plays through the gateway'
 
@@ -200,6 +202,12 @@ stop_demo() {
   kill -INT "$demo"
   step 90 'the demo ends cleanly' tail --pid="$demo" -f /dev/null || return 1
   wait "$demo" || { complain 'the demo ended with a failure; its output:' "$logs/demo"; return 1; }
+}
+
+suite_page() {
+  newer_node && npm_packages || return 1
+  [ -x "$target/debug/tidegate" ] || build_tests || return 1
+  step 300 'tests/browser/page.mjs' env TIDEGATE_PROGRAM="$target/debug/tidegate" node tests/browser/page.mjs
 }
 
 suite_browser() {
