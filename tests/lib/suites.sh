@@ -197,9 +197,9 @@ start_demo() {
 # The stream manager's address, which the scripts use to make nodes fail.
 demo_manager() { sed -nE 's/^ *manager +(http[^ ]+).*/\1/p' "$logs/demo"; }
 
-# SIGINT, as from Ctrl-C: the demo has to end by itself with exit code 0.
+# SIGINT, as from Ctrl-C, unless it was drained: the demo has to end by itself with exit code 0.
 stop_demo() {
-  kill -INT "$demo"
+  kill -INT "$demo" 2>/dev/null || true
   step 90 'the demo ends cleanly' tail --pid="$demo" -f /dev/null || return 1
   wait "$demo" || { complain 'the demo ended with a failure; its output:' "$logs/demo"; return 1; }
 }
@@ -220,7 +220,7 @@ suite_browser() {
   page=https://localhost:${ports% *}
   step 600 'tests/browser/run.mjs' node tests/browser/run.mjs "$page" || code=1
   step 1200 'tests/browser/whip.mjs' node tests/browser/whip.mjs --manager "$(demo_manager)" "$page" || code=1
-  step 600 'tests/browser/demo.mjs' node tests/browser/demo.mjs "$page" || code=1
+  step 600 'tests/browser/demo.mjs' node tests/browser/demo.mjs --drain "$page" || code=1
   stop_demo || code=1
   if [ "$code" -ne 0 ]; then
     printf -- '--- output of the demo\n'

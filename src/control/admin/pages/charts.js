@@ -85,7 +85,7 @@ const svg = (name, attributes, text) => {
 }
 
 // A round number at or above `number`, for the upper end of an axis.
-const ceiling = (number) => {
+const roundUp = (number) => {
   if (!(number > 0)) return 1
   const power = 10 ** Math.floor(Math.log10(number))
   return [1, 2, 5, 10].map((factor) => factor * power).find((limit) => limit >= number)
@@ -126,7 +126,7 @@ class Chart {
     this.all = all
     this.series = spec.series().map(({ name, of, total }) => ({ name, total, values: all.map(({ samples }) => samples.length ? of(samples) : null) }))
     const tops = all.map((_, index) => spec.stacked ? sum(this.series.map(({ values }) => values[index] ?? 0)) : Math.max(0, ...this.series.map(({ values }) => values[index] ?? 0)))
-    const top = spec.most || ceiling(Math.max(...tops))
+    const top = spec.most || roundUp(Math.max(...tops))
     const x = (index) => (index * WIDTH / (all.length - 1)).toFixed(1)
     const y = (value) => (HEIGHT - Math.min(value, top) / top * HEIGHT).toFixed(1)
     const parts = [0, 0.5, 1].map((part) => svg('line', { class: 'grid', x1: 0, x2: WIDTH, y1: part * HEIGHT, y2: part * HEIGHT }))

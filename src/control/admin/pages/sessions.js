@@ -82,7 +82,7 @@ const drawSessions = () => {
   byId('before').disabled = list.page === 0
   byId('after').disabled = list.page >= pages - 1
   byId('more').hidden = !list.next
-  byId('pager').hidden = list.rows.length <= PAGE && !list.next
+  byId('paging').hidden = list.rows.length <= PAGE && !list.next
   byId('listed').textContent = list.next ? `the first ${count(list.rows.length)}${list.filter ? ' that match' : ''}; filter, or load more` : list.filter ? `${count(list.rows.length)} match` : `${count(list.rows.length)} open`
 }
 
@@ -155,7 +155,7 @@ const loadSessions = async (further = false) => {
   byId('unlisted').textContent = status === 200 ? '' : page?.error || `The gateway answered ${status}.`
   if (status !== 200) {
     for (const name of ['sessions', 'ended']) tableOf(name).replaceChildren()
-    byId('pager').hidden = true
+    byId('paging').hidden = true
     byId('listed').textContent = ''
     return
   }
