@@ -112,12 +112,13 @@ pub fn everything(response: &crate::harness::Response) -> Vec<u8> {
 pub const EVENT: &str = "/streammanager/api/4.0/event/live";
 
 /// What operators read. The lists are looked at without and with connections that carry requests.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "/",
     "/metrics",
     "/livez",
     "/readyz",
     "/api/status",
+    "/api/nodes",
     "/api/sessions",
     "/api/sessions?route=http",
     "/api/ends",
