@@ -10,4 +10,5 @@ mod nodes;
 pub mod operator_listeners;
 pub mod pages;
 mod sessions;
+mod totals;
 mod why;

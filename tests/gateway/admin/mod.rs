@@ -4,3 +4,4 @@ mod commands;
 mod monitoring;
 mod nodes;
 mod rights;
+mod views;

@@ -3,8 +3,8 @@
 //! Every request passes `guard` first. The pages are served on the control thread, so a client that reads slowly here never
 //! delays a session.
 
-use crate::control::admin::api;
 use crate::control::admin::guard::{self, Guard};
+use crate::control::admin::{api, totals};
 use crate::control::process::acme_status::NameStatus;
 use crate::control::process::facts;
 use crate::control::process::reload_report::ReloadReport;
@@ -138,6 +138,7 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         "needs_restart": served.needs_restart,
         "reload": state.last_reload.load().as_deref().map(ReloadReport::to_json),
         "driver": state.driver(),
+        "driver_reason": state.driver_reason.get(),
         "uptime_seconds": state.started.elapsed().as_secs(),
         "listening": state.listening,
         "connections": state.connections(),
@@ -150,6 +151,7 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         "workers": state.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
         "certificates": certificates(&served.certificates, &state.acme.names()),
         "managers": state.managers.to_json(),
+        "totals": totals::of(&state),
     }))
 }
 
