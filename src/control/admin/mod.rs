@@ -14,4 +14,5 @@ pub mod pages;
 mod recorder;
 mod sessions;
 mod status;
+mod totals;
 mod why;

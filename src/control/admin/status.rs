@@ -1,5 +1,6 @@
 //! The status of the process: what `/api/status` tells, and the status page with each sample.
 
+use crate::control::admin::totals;
 use crate::control::process::acme_status::NameStatus;
 use crate::control::process::reload_report::ReloadReport;
 use crate::control::process::state::ProcessState;
@@ -41,6 +42,7 @@ pub(crate) fn to_json(state: &ProcessState) -> Value {
         "needs_restart": served.needs_restart,
         "reload": state.last_reload.load().as_deref().map(ReloadReport::to_json),
         "driver": state.driver(),
+        "driver_reason": state.driver_reason.get(),
         "uptime_seconds": state.started.elapsed().as_secs(),
         "listening": state.listening,
         "connections": state.connections(),
@@ -53,6 +55,7 @@ pub(crate) fn to_json(state: &ProcessState) -> Value {
         "workers": state.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
         "certificates": certificates(&served.certificates, &state.acme.names()),
         "managers": state.managers.to_json(),
+        "totals": totals::of(state),
     })
 }
 

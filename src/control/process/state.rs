@@ -118,6 +118,8 @@ pub struct ProcessState {
     pub started_at: SystemTime,
     /// The driver of the first worker: `io_uring` or `epoll`. Set when the workers run.
     pub driver_name: OnceLock<&'static str>,
+    /// Why the workers use epoll although `gateway.driver` lets them use io_uring.
+    pub driver_reason: OnceLock<String>,
     /// Addresses that are listened on, with the ports that the kernel chose.
     pub listening: Vec<SocketAddr>,
     /// Set when the workers are started.
@@ -179,6 +181,7 @@ impl ProcessState {
             started: Instant::now(),
             started_at: SystemTime::now(),
             driver_name: OnceLock::new(),
+            driver_reason: OnceLock::new(),
             listening,
             stored_answers: OnceLock::new(),
             gateway_counts: OnceLock::new(),

@@ -5,3 +5,4 @@ mod events;
 mod monitoring;
 mod nodes;
 mod rights;
+mod views;
