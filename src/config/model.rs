@@ -133,11 +133,13 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
-/// `[stream_manager]`: where the stream manager is, and how it is asked.
+/// `[stream_manager]`: where the stream managers are, and how they are asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamManager {
-    /// The address that every question goes to.
-    pub url: ManagerUrl,
+    /// The addresses of the stream managers, in the order in which they are asked; none where `url` has the only one.
+    pub urls: Vec<ManagerUrl>,
+    /// The address of the only one; `None` ("") where `urls` has them.
+    pub url: Option<ManagerUrl>,
     /// How long one question may take, repetitions included.
     pub timeout: Duration,
     /// Version in the path of questions that the gateway asks on its own for 1.x requests.
@@ -148,6 +150,13 @@ pub struct StreamManager {
     pub ca: Option<PathBuf>,
     /// Value of the `Authorization` field of every question. It is sent to the stream manager only; `None` ("") sends none.
     pub authorization: Option<Secret>,
+}
+
+impl StreamManager {
+    /// The stream managers in the order in which they are asked, at least one.
+    pub fn managers(&self) -> &[ManagerUrl] {
+        self.url.as_ref().map_or(self.urls.as_slice(), std::slice::from_ref)
+    }
 }
 
 /// A version of the stream manager's 1.x API, as it stands in a path.
@@ -161,7 +170,7 @@ impl ApiVersion {
     }
 }
 
-/// The address of the stream manager, taken apart.
+/// The address of a stream manager, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ManagerUrl {
     /// Whether it is asked over TLS.

@@ -43,6 +43,9 @@ pub(crate) fn lines(status: &Value) -> String {
     if status["reload"]["good"] == false {
         let _ = writeln!(out, "reload      refused: {}", list(&status["reload"]["problems"]));
     }
+    for manager in status["managers"].as_array().into_iter().flatten() {
+        let _ = writeln!(out, "manager     {}, {}", text(&manager["url"]), manager_state(manager));
+    }
     for worker in status["workers"].as_array().into_iter().flatten() {
         let (sessions, lag) = (&worker["sessions"], &worker["loop_lag_seconds"]);
         let _ = writeln!(out, "worker {:<5}{sessions} sessions, {lag} s behind", worker["index"].to_string());
@@ -52,6 +55,24 @@ pub(crate) fn lines(status: &Value) -> String {
             writeln!(out, "certificate {}, {}", list(&certificate["names"]), certificate_state(certificate));
     }
     out
+}
+
+/// Whether a stream manager answers, for how long, and where it stands among several.
+fn manager_state(manager: &Value) -> String {
+    let since = &manager["since_seconds"];
+    match (manager["up"].as_bool(), manager["rank"].as_str()) {
+        (None, _) => "not asked yet".to_owned(),
+        (Some(false), _) => {
+            let why = manager["last_fault"]["text"].as_str().unwrap_or_default();
+            format!("gone for {since} s: {why}")
+        }
+        (Some(true), Some("settling")) => format!("settling: it came back {since} s ago"),
+        (Some(true), Some("out")) => {
+            let why = manager["last_fault"]["text"].as_str().unwrap_or_default();
+            format!("asked after the others: {why}")
+        }
+        (Some(true), _) => format!("answers for {since} s"),
+    }
 }
 
 /// How long a certificate is valid, and what happens to it by ACME.

@@ -1,4 +1,4 @@
-//! What the gateway has to reach: the stream manager, and the nodes that the configuration names. All at the same time, each for
+//! What the gateway has to reach: the stream managers, and the nodes that the configuration names. All at the same time, each for
 //! three seconds at most.
 
 use crate::config::Config;
@@ -7,7 +7,7 @@ use crate::control::doctor::{manager, nodes};
 use futures_util::future::join;
 use rustls::pki_types::CertificateDer;
 
-/// Asks the stream manager and dials the nodes of a configuration; `roots` are the certificates of `stream_manager.ca`.
+/// Asks the stream managers and dials the nodes of a configuration; `roots` are the certificates of `stream_manager.ca`.
 pub(crate) fn check(config: &Config, roots: &[CertificateDer<'static>]) -> Vec<Finding> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let Ok(runtime) = runtime else {
@@ -18,10 +18,10 @@ pub(crate) fn check(config: &Config, roots: &[CertificateDer<'static>]) -> Vec<F
             remedy,
         )];
     };
-    let (asked, dialled) = runtime.block_on(join(manager::ask(config, roots), nodes::dial_all(config)));
+    let (asked, dialled) = runtime.block_on(join(manager::ask_all(config, roots), nodes::dial_all(config)));
     // a resolver that does not answer must not hold up the end
     runtime.shutdown_background();
-    let mut findings = vec![manager::judge(&config.stream_manager.url, &asked)];
+    let mut findings: Vec<_> = asked.iter().map(|(url, asked)| manager::judge(url, asked)).collect();
     findings.extend(nodes::judge(&dialled));
     findings
 }
