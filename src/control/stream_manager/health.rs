@@ -132,10 +132,10 @@ impl ManagerHealth {
     pub(crate) fn on_answer(&self, took: Duration) {
         self.metrics.requests[ManagerOutcome::Answered as usize].add(1);
         self.metrics.seconds.observe(took);
-        self.metrics.up.set(1);
         self.standing().on_answer(Instant::now());
         let line = self.state().on_answer(Instant::now());
         self.write(line);
+        self.metrics.up.set(1);
     }
 
     /// Notes a question that failed after `took`. `probe`: the gateway asked it itself.
