@@ -2,6 +2,7 @@
 
 use super::{PUBLISH, SUBSCRIBE, Scene, subscribe};
 use crate::harness::{ClientBuilder, Gate, Reply, eventually};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -153,6 +154,36 @@ fn a_publish_question_that_none_heard_goes_on() {
     assert_eq!(response.status(), 200, "{response:?}");
     assert!(response.text().contains(&scene.node(1).to_string()));
     assert_eq!([1, 2].map(|n| publishes(&scene, n)), [1, 0]);
+}
+
+/// A stream manager whose machine takes no connection and says nothing: its queue is full.
+fn unreachable(scene: &Scene, n: usize) -> (socket2::Socket, Vec<TcpStream>) {
+    let address = super::address(&scene.workspace, n);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(0).unwrap();
+    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let filling = (0..8).map_while(connect).collect();
+    (socket, filling)
+}
+
+#[test]
+fn one_that_takes_no_connection_has_heard_nothing() {
+    let mut scene = Scene::start(3);
+    scene.kill(0);
+    let _full = unreachable(&scene, 0);
+    scene.manager(1).answer("/publish/", Reply::nodes(&[scene.node(1)]));
+    let began = Instant::now();
+    let response = scene.get(PUBLISH);
+    assert_eq!(response.status(), 200, "{response:?}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!([1, 2].map(|n| publishes(&scene, n)), [1, 0]);
+    scene.answers(SUBSCRIBE, 1);
+    eventually("probes show that it is out", || scene.rank(0) == "out");
+    let began = Instant::now();
+    (0..10).for_each(|n| scene.answers(&subscribe(n), 1));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 fn publishes(scene: &Scene, n: usize) -> usize {
