@@ -293,6 +293,23 @@ fn a_warning_has_its_line_and_such_a_configuration_is_not_called_good() {
 }
 
 #[test]
+fn stream_managers_are_a_list_or_one_and_each_unknown_name_has_its_line() {
+    let folder = Folder::new("managers");
+    let config = folder.config("");
+    let text = fs::read_to_string(&config).expect("readable");
+    let line = text.lines().find(|line| line.starts_with("url = ")).expect("the stream manager");
+    let list = "urls = [\n\"http://10.0.0.2:5080\",\n\"http://sm2.invalid:5080\",\n]";
+    fs::write(&config, text.replace(line, list)).expect("written");
+    let checked = with_config("check", &config, &[]);
+    assert_exit(&checked, 0, "");
+    let warning = "warning: stream_manager.urls.1: expected a name that DNS knows, found sm2.invalid";
+    assert!(stderr(&checked).contains(&format!("t.toml:5: {warning}")), "{}", stderr(&checked));
+    fs::write(&config, text.replace(line, &format!("{line}\n{list}"))).expect("written");
+    let both = "stream_manager.url: expected either urls, a list of stream managers, or url, the only one, found both";
+    assert_exit(&with_config("check", &config, &[]), 78, both);
+}
+
+#[test]
 fn the_path_of_the_api_is_no_part_of_the_managers_address() {
     let folder = Folder::new("api");
     let config = folder.config("");

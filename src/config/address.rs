@@ -196,7 +196,7 @@ const fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }
 
-/// The address of the stream manager: http or https, host, optional port, optional path prefix.
+/// The address of a stream manager: http or https, host, optional port, optional path prefix.
 pub(crate) struct Url;
 
 fn manager_url(text: &str) -> Option<ManagerUrl> {

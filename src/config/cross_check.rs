@@ -9,9 +9,13 @@ use std::net::SocketAddr;
 /// Most names that one gateway orders certificates for. More orders than that at once would meet the limits of a public CA.
 const ACME_NAMES_MAX: usize = 100;
 
+/// Most stream managers of one cluster. A question that the first ones do not answer has to reach the last one in time.
+const MANAGERS_MAX: usize = 16;
+
 /// Adds a problem for everything in a configuration that contradicts itself.
 pub(crate) fn check(config: &Config, report: &mut Report<'_>) {
     listeners(config, report);
+    managers(config, report);
     certificates(config, report);
     admin(config, report);
     proxies(config, report);
@@ -19,6 +23,26 @@ pub(crate) fn check(config: &Config, report: &mut Report<'_>) {
     answers(config, report);
     limits(config, report);
     cors(config, report);
+}
+
+/// The stream managers are a list, or there is one. Each may hold a share of all connections and of the time of a question.
+fn managers(config: &Config, report: &mut Report<'_>) {
+    let manager = &config.stream_manager;
+    if report.is_wrong(&["stream_manager.urls", "stream_manager.url"]) {
+        return;
+    }
+    if manager.url.is_some() && !manager.urls.is_empty() {
+        let expected = "either urls, a list of stream managers, or url, the only one";
+        report.add_at_key("stream_manager.url", "both urls and url", expected);
+    }
+    if manager.managers().is_empty() {
+        let expected = "at least one stream manager, for example urls = [\"http://10.0.0.2:5080\"]";
+        report.add_at_key("stream_manager.urls", "none", expected);
+    }
+    if manager.urls.len() > MANAGERS_MAX {
+        let found = format!("{} stream managers", manager.urls.len());
+        report.add_at_key("stream_manager.urls", found, format!("at most {MANAGERS_MAX}"));
+    }
 }
 
 /// With credentials browsers take no answer for all pages, and a page that is allowed by its domain alone could be any

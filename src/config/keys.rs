@@ -113,7 +113,8 @@ keys! {
         storage: File = default r#""/var/lib/tidegate/acme""#,
     }
     stream_manager: StreamManager {
-        url: Url = required r#""http://10.0.0.2:5080""#,
+        urls: List<Url> = required r#"["http://10.0.0.2:5080"]"#,
+        url: OrEmpty<Url> = default r#""""#,
         timeout: Span = default r#""3s""#,
         api: ApiVersion = default r#""4.0""#,
         node_group: OrEmpty<Group> = default r#""""#,
@@ -223,10 +224,15 @@ fn table_of<'r, 'i>(root: &'r DeTable<'i>, name: &str) -> Option<&'r DeTable<'i>
     name.split('.').try_fold(root, |table, part| table.get(part)?.get_ref().as_table())
 }
 
-/// Whether a required key may be missing because another one stands in for it: names in `[tls.acme]` for certificates in files.
+/// Whether a required key may be missing because another one stands in for it: names in `[tls.acme]` for certificates in files,
+/// the one address of a stream manager for a list of them.
 fn is_replaced(root: &DeTable<'_>, key: &Key) -> bool {
-    (key.table, key.name) == ("tls", "certificates")
-        && table_of(root, "tls.acme").is_some_and(|acme| acme.contains_key("names"))
+    let (table, name) = match (key.table, key.name) {
+        ("tls", "certificates") => ("tls.acme", "names"),
+        ("stream_manager", "urls") => ("stream_manager", "url"),
+        _ => return false,
+    };
+    table_of(root, table).is_some_and(|table| table.contains_key(name))
 }
 
 /// The value that a text of this program stands for: a default, or the empty list.

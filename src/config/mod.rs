@@ -12,6 +12,7 @@ mod concerns;
 mod cross_check;
 mod file;
 mod keys;
+mod manager_url;
 mod model;
 mod problem;
 mod restart_only;

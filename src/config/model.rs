@@ -3,6 +3,7 @@
 //! Each struct is one table of the file and each field one key; `docs/configuration.md` says more about every one. All times
 //! lie between 1 ms and 365 days. `None` stands for `"off"` or for an empty text, as said at the field.
 
+pub use crate::config::manager_url::ManagerUrl;
 use crate::proto::http::cors::AllowOrigins;
 use crate::proto::proxy_protocol::Versions;
 use ipnet::IpNet;
@@ -133,11 +134,13 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
-/// `[stream_manager]`: where the stream manager is, and how it is asked.
+/// `[stream_manager]`: where the stream managers are, and how they are asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamManager {
-    /// The address that every question goes to.
-    pub url: ManagerUrl,
+    /// The addresses of the stream managers, in the order in which they are asked; none where `url` has the only one.
+    pub urls: Vec<ManagerUrl>,
+    /// The address of the only one; `None` ("") where `urls` has them.
+    pub url: Option<ManagerUrl>,
     /// How long one question may take, repetitions included.
     pub timeout: Duration,
     /// Version in the path of questions that the gateway asks on its own for 1.x requests.
@@ -150,6 +153,13 @@ pub struct StreamManager {
     pub authorization: Option<Secret>,
 }
 
+impl StreamManager {
+    /// The stream managers in the order in which they are asked, at least one.
+    pub fn managers(&self) -> &[ManagerUrl] {
+        self.url.as_ref().map_or(self.urls.as_slice(), std::slice::from_ref)
+    }
+}
+
 /// A version of the stream manager's 1.x API, as it stands in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiVersion(pub(crate) &'static str);
@@ -158,32 +168,6 @@ impl ApiVersion {
     /// The version as text, such as `4.0`.
     pub const fn text(self) -> &'static str {
         self.0
-    }
-}
-
-/// The address of the stream manager, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ManagerUrl {
-    /// Whether it is asked over TLS.
-    pub https: bool,
-    /// Host name in lower case or address, IPv6 without brackets.
-    pub host: String,
-    /// TCP port; 80 or 443 where the file has none.
-    pub port: u16,
-    /// Path before every target: empty, or `/prefix` without a slash at its end.
-    pub prefix: String,
-}
-
-/// Writes scheme, host, port and path prefix: the beginning of every URL that is asked.
-impl std::fmt::Display for ManagerUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.https { "https" } else { "http" };
-        let (host, port, prefix) = (&self.host, self.port, &self.prefix);
-        if host.contains(':') {
-            write!(f, "{scheme}://[{host}]:{port}{prefix}")
-        } else {
-            write!(f, "{scheme}://{host}:{port}{prefix}")
-        }
     }
 }
 

@@ -252,7 +252,10 @@ impl<S: Scalar<Value: PartialEq>> Kind for List<S> {
 
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &mut Report<'_>) -> Option<Self::Value> {
         let Some(items) = value.get_ref().as_array() else {
-            let found = report.excerpt(&value.span());
+            let found = match S::may_show(report.source(&value.span())) {
+                true => report.excerpt(&value.span()),
+                false => "something that is not shown".to_owned(),
+            };
             report.add(key, &value.span(), found, "a list in brackets");
             return None;
         };

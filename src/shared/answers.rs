@@ -68,7 +68,7 @@ pub struct Answers {
     cache: ArcSwap<Cache<Key, Arc<Answer>>>,
     nodes: Arc<Nodes>,
     clock: Clock,
-    /// How often all answers were forgotten.
+    /// How often the stream managers became others.
     generation: AtomicU64,
 }
 
@@ -146,7 +146,7 @@ impl Answers {
         CacheLookup::Hit(answer)
     }
 
-    /// The generation of the answers, which changes with [`Answers::forget_all`]. A flight that began in an earlier one may
+    /// The generation of the answers, which changes with [`Answers::forget_all`] and [`Answers::retain`]. A flight that began in an earlier one may
     /// answer only the questions that were asked in that one, and its answer is not kept.
     pub fn generation(&self) -> u64 {
         self.generation.load(SeqCst)
@@ -159,7 +159,7 @@ impl Answers {
             return;
         }
         self.cache.load().insert(key.clone(), answer.clone());
-        // looked at again: a `forget_all` at the same time either removes the answer itself or is seen here
+        // looked at again: a `forget_all` or `retain` at the same time either removes the answer itself or is seen here
         if self.generation() != generation {
             self.forget(&key);
         }
@@ -168,6 +168,13 @@ impl Answers {
     /// Removes the answer to one question.
     pub fn forget(&self, key: &str) {
         self.cache.load().invalidate(key);
+    }
+
+    /// Begins a new generation with those stored answers that are to be kept.
+    pub(crate) fn retain(&self, is_kept: impl Fn(&Answer) -> bool) {
+        self.generation.fetch_add(1, SeqCst);
+        let cache = self.cache.load();
+        cache.iter().filter(|(_, answer)| !is_kept(answer)).for_each(|(key, _)| cache.invalidate(&**key));
     }
 
     /// Removes every answer. What is known of nodes stays.

@@ -1,7 +1,8 @@
 //! The one value of the process that all workers and control share.
 
+use crate::config::Config;
 use crate::metrics::WorkerMetrics;
-use crate::shared::answers::Answers;
+use crate::shared::answers::{Answer, Answers};
 use crate::shared::limits::Limiter;
 use crate::shared::node_faults::NodeFaults;
 use crate::shared::node_metrics::NodeTable;
@@ -63,7 +64,7 @@ impl Gateway {
     ) -> (Self, UnboundedReceiver<Question>) {
         let config = &revision.config;
         let (answers, nodes) = Answers::new(&config.answers, config.origins.quarantine);
-        nodes.change_manager(ManagerId::of(&config.stream_manager.url));
+        nodes.change_managers(manager_ids(config));
         let (questions, receiver) = Questions::channel();
         let gateway = Self {
             answers,
@@ -92,9 +93,20 @@ impl Gateway {
         self.limiter.change(&config.limits);
         self.answers.change(&config.answers);
         self.nodes.change(&config.answers, config.origins.quarantine);
-        self.nodes.change_manager(ManagerId::of(&config.stream_manager.url));
+        self.nodes.change_managers(manager_ids(config));
         self.newest.store(Arc::clone(revision));
     }
+
+    /// Whether a client that gets this answer can use it: it names no node, or one that is admitted now.
+    pub(crate) fn leads_somewhere(&self, answer: &Answer) -> bool {
+        let (revision, nodes) = (self.newest.load(), &answer.nodes);
+        nodes.is_empty()
+            || nodes.iter().any(|node| revision.admit(*node, self.nodes.is_learned(*node)).is_ok())
+    }
+}
+
+fn manager_ids(config: &Config) -> Vec<ManagerId> {
+    config.stream_manager.managers().iter().map(ManagerId::of).collect()
 }
 
 impl std::fmt::Debug for Gateway {

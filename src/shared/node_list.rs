@@ -64,8 +64,9 @@ impl NodeList {
             let left = gateway.nodes.quarantined_for(node);
             list.with(node, |facts| facts.quarantined = left);
         }
-        for (node, left) in gateway.nodes.learned() {
-            list.with(node, |facts| facts.learned = Some(left));
+        for (node, namings) in gateway.nodes.learned() {
+            let left = namings.into_iter().map(|(_, left)| left).max();
+            list.with(node, |facts| facts.learned = left);
         }
         list
     }

@@ -1,13 +1,16 @@
 //! Learned and failed nodes: which ones the stream manager named, and which ones a dial could not reach.
 //!
-//! A learned node may be dialled for `answers.learned_ttl`, but no longer than its stream manager is the configured one. A node that failed is avoided for
+//! A learned node may be dialled for `answers.learned_ttl`, but no longer than a stream manager that named it is a configured one.
+//! A node that failed is avoided for
 //! `origins.quarantine`, and every answer that names it and is older than the failure is dropped.
 
 use crate::config;
 use crate::proto::millis::{Millis, millis};
 use crate::shared::clock::Clock;
 use crate::shared::silences::Silences;
+use arc_swap::ArcSwap;
 use moka::Expiry;
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -27,8 +30,8 @@ pub struct Nodes {
     clock: Clock,
     /// The nodes that were named.
     learned: Cache<IpAddr, Learned>,
-    /// The [`ManagerId`] of the stream manager that is configured now.
-    manager: AtomicU64,
+    /// The stream managers that are configured now.
+    managers: ArcSwap<Vec<ManagerId>>,
     /// When each failed node failed last.
     failed: Cache<IpAddr, Millis>,
     last_failure: AtomicU64,
@@ -57,7 +60,7 @@ impl Times {
 }
 
 /// Which stream manager named a node: equal for equal addresses of stream managers, in this process only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ManagerId(u64);
 
 impl ManagerId {
@@ -69,21 +72,29 @@ impl ManagerId {
     }
 }
 
-/// What is known of a learned node.
+/// That a stream manager named a node.
 #[derive(Debug, Clone, Copy)]
-struct Learned {
-    /// Until when it may be dialled.
-    until: Millis,
-    /// The stream manager that named it.
+struct Naming {
     manager: ManagerId,
+    /// Until when that admits the node.
+    until: Millis,
 }
+
+/// The last naming of a node by each stream manager that is configured, or was when the node was named last.
+type Learned = Arc<[Naming]>;
 
 /// Expires a learned node when it may no longer be dialled.
 struct UntilThen(Clock);
 
+impl UntilThen {
+    fn time(&self, learned: &Learned) -> Option<Duration> {
+        learned.iter().map(|naming| self.0.until(naming.until)).max()
+    }
+}
+
 impl Expiry<IpAddr, Learned> for UntilThen {
     fn expire_after_create(&self, _: &IpAddr, learned: &Learned, _: Instant) -> Option<Duration> {
-        Some(self.0.until(learned.until))
+        self.time(learned)
     }
 
     fn expire_after_update(
@@ -93,7 +104,7 @@ impl Expiry<IpAddr, Learned> for UntilThen {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(self.0.until(learned.until))
+        self.time(learned)
     }
 }
 
@@ -133,7 +144,7 @@ impl Nodes {
         Self {
             clock,
             learned,
-            manager: AtomicU64::new(0),
+            managers: ArcSwap::default(),
             failed,
             last_failure: AtomicU64::new(0),
             silences: Silences::new(clock),
@@ -146,59 +157,75 @@ impl Nodes {
         self.times.change(config, quarantine);
     }
 
-    /// Takes over the stream manager of a newer configuration. Nodes that another one named are forgotten, also those that
-    /// its last answers name from now on.
-    pub(crate) fn change_manager(&self, manager: ManagerId) {
-        if self.manager.swap(manager.0, Relaxed) != manager.0 {
+    /// Takes over the stream managers of a newer configuration. Nodes that only others named are forgotten, also those that their
+    /// last answers name from now on.
+    pub(crate) fn change_managers(&self, managers: Vec<ManagerId>) {
+        let managers = Arc::new(managers);
+        let former = self.managers.swap(Arc::clone(&managers));
+        if former.iter().any(|manager| !managers.contains(manager)) {
             // they count no more, whether or not they are removed: see `Nodes::counts`
-            self.learned.invalidate_all();
+            self.learned.iter().filter(|(_, learned)| !self.counts(learned)).for_each(|(node, _)| {
+                self.learned.invalidate(&*node);
+            });
         }
     }
 
-    /// The stream manager that is configured now.
-    fn manager(&self) -> ManagerId {
-        ManagerId(self.manager.load(Relaxed))
+    /// The configured stream managers that named a node, each with the time for which that admits it.
+    fn namings(&self, learned: &Learned) -> Vec<(ManagerId, Duration)> {
+        let (managers, now) = (self.managers.load(), self.clock.now());
+        let counting =
+            learned.iter().filter(|naming| naming.until > now && managers.contains(&naming.manager));
+        counting.map(|naming| (naming.manager, self.clock.until(naming.until))).collect()
     }
 
-    /// Whether the stream manager that named a node is the one that is configured now.
-    fn counts(&self, learned: &Learned) -> bool {
-        learned.manager == self.manager()
-    }
-
-    /// Learns a node that the configured stream manager named: it may be dialled for `answers.learned_ttl` from now on.
+    /// Learns a node that every configured stream manager named: it may be dialled for `answers.learned_ttl` from now on.
     pub fn learn(&self, node: IpAddr) {
-        self.learn_from(node, self.manager());
+        self.learn_for(node, Duration::MAX, None);
     }
 
-    /// Learns a node that this stream manager named, if it is still the configured one.
+    /// Learns a node that this stream manager named, if it is still a configured one.
     pub fn learn_from(&self, node: IpAddr, manager: ManagerId) {
-        self.learn_entry(node, Duration::MAX, manager);
+        self.learn_for(node, Duration::MAX, Some(manager));
     }
 
-    /// Learns a node of a predecessor, which has `left` of its time, for at most `answers.learned_ttl`. Never shortens the time
-    /// that a node has left.
-    pub fn learn_for(&self, node: IpAddr, left: Duration) {
-        self.learn_entry(node, left, self.manager());
-    }
-
-    fn learn_entry(&self, node: IpAddr, left: Duration, manager: ManagerId) {
+    /// Learns a node that `manager` named, or if that is not known each of them, for `left` and at most `answers.learned_ttl`.
+    /// Never shortens the time that a node has left.
+    pub fn learn_for(&self, node: IpAddr, left: Duration, manager: Option<ManagerId>) {
+        let managers = self.managers.load();
         let left = millis(left).min(self.times.learned.load(Relaxed));
-        let learned = Learned { until: self.clock.now().saturating_add(left), manager };
-        let is_longer = |before: Learned| before.until >= learned.until && self.counts(&before);
-        if self.counts(&learned) && !self.learned.get(&node).is_some_and(is_longer) {
-            self.learned.insert(node, learned);
+        let until = self.clock.now().saturating_add(left);
+        let named = |configured: &ManagerId| manager.is_none_or(|manager| manager == *configured);
+        if !managers.iter().any(named) {
+            return;
         }
+        self.learned.entry(node).and_compute_with(|before| {
+            let before = before.map(|entry| entry.into_value()).unwrap_or_default();
+            let naming = |manager: &ManagerId| {
+                let known =
+                    before.iter().find(|naming| naming.manager == *manager).map(|naming| naming.until);
+                let until = known.max(named(manager).then_some(until))?;
+                Some(Naming { manager: *manager, until })
+            };
+            let learned: Learned = managers.iter().filter_map(naming).collect();
+            Op::Put(learned)
+        });
     }
 
-    /// All learned nodes, each with the time that it has left.
-    pub fn learned(&self) -> Vec<(IpAddr, Duration)> {
-        let counting = self.learned.iter().filter(|(_, learned)| self.counts(learned));
-        counting.map(|(node, learned)| (*node, self.clock.until(learned.until))).collect()
+    /// All learned nodes, each with the stream managers that named it and the time for which that admits it.
+    pub fn learned(&self) -> Vec<(IpAddr, Vec<(ManagerId, Duration)>)> {
+        let all = self.learned.iter().map(|(node, learned)| (*node, self.namings(&learned)));
+        all.filter(|(_, namings)| !namings.is_empty()).collect()
     }
 
-    /// Whether the configured stream manager named this node within `answers.learned_ttl`.
+    /// Whether a configured stream manager named this node within `answers.learned_ttl`.
     pub fn is_learned(&self, node: IpAddr) -> bool {
         self.learned.get(&node).is_some_and(|learned| self.counts(&learned))
+    }
+
+    /// Whether a configured stream manager is among those that named a node, in time.
+    fn counts(&self, learned: &Learned) -> bool {
+        let (managers, now) = (self.managers.load(), self.clock.now());
+        learned.iter().any(|naming| naming.until > now && managers.contains(&naming.manager))
     }
 
     /// Notes that a node failed just now.
@@ -266,10 +293,12 @@ mod tests {
         let config = config::read(text).expect("a good configuration");
         let known = Nodes::new(Clock::start(), &config.answers, None);
         let nodes: [IpAddr; 3] = [1, 2, 3].map(|n| [10, 0, 0, n].into());
-        known.learn_for(nodes[0], Duration::from_millis(20));
-        known.learn_for(nodes[1], Duration::from_secs(86_400));
+        let manager = ManagerId(1);
+        known.change_managers(vec![manager]);
+        known.learn_for(nodes[0], Duration::from_millis(20), None);
+        known.learn_for(nodes[1], Duration::from_secs(86_400), Some(manager));
         known.learn(nodes[2]);
-        known.learn_for(nodes[2], Duration::from_millis(20));
+        known.learn_for(nodes[2], Duration::from_millis(20), Some(manager));
         let deadline = Instant::now() + Duration::from_secs(10);
         while known.is_learned(nodes[0]) {
             assert!(Instant::now() < deadline, "the node is forgotten when its time is over");
@@ -279,27 +308,50 @@ mod tests {
         let mut left = known.learned();
         left.sort();
         assert_eq!(left.iter().map(|(node, _)| *node).collect::<Vec<_>>(), nodes[1..]);
-        assert!(left.iter().all(|(_, left)| *left <= Duration::from_secs(600)));
+        assert!(left.iter().all(|(_, by)| by[0].0 == manager && by[0].1 <= Duration::from_secs(600)));
     }
 
     #[test]
-    fn nodes_of_a_replaced_stream_manager_are_forgotten() {
+    fn nodes_that_only_removed_stream_managers_named_are_forgotten() {
         let text =
             "stream_manager.url = \"http://10.0.0.2\"\ntls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
         let config = config::read(text).expect("a good configuration");
         let known = Nodes::new(Clock::start(), &config.answers, None);
-        let [old, new] = [1, 2].map(ManagerId);
-        let node: IpAddr = [10, 0, 0, 1].into();
-        known.change_manager(old);
-        known.learn_from(node, old);
-        known.change_manager(old);
-        assert!(known.is_learned(node), "the same stream manager");
-        known.change_manager(new);
-        known.learn_from(node, old);
-        assert!(!known.is_learned(node) && known.learned().is_empty() && !known.knows_healthy());
-        known.learn_from(node, new);
-        assert!(known.is_learned(node) && known.learned().len() == 1 && known.knows_healthy());
-        known.learn_from(node, old);
-        assert!(known.is_learned(node), "what the new one said stays");
+        let [a, b, c] = [1, 2, 3].map(ManagerId);
+        let [by_a, by_b, by_both]: [IpAddr; 3] = [1, 2, 3].map(|n| [10, 0, 0, n].into());
+        let all = || [by_a, by_b, by_both].map(|node| known.is_learned(node));
+        known.change_managers(vec![a, b]);
+        for (node, manager) in [(by_a, a), (by_b, b), (by_both, a), (by_both, b)] {
+            known.learn_from(node, manager);
+        }
+        // one more, in another order
+        known.change_managers(vec![c, b, a]);
+        assert_eq!(all(), [true; 3]);
+        known.change_managers(vec![b, c]);
+        known.learn_from(by_a, a);
+        assert_eq!(all(), [false, true, true], "the last answer of one that is gone teaches nothing");
+        let named = known.learned().into_iter().find(|(node, _)| *node == by_both).map(|(_, by)| by);
+        assert_eq!(named.map(|by| by.iter().map(|(manager, _)| *manager).collect::<Vec<_>>()), Some(vec![b]));
+        known.change_managers(vec![c]);
+        assert!(known.learned().is_empty() && !known.knows_healthy());
+        known.learn_from(by_b, c);
+        known.learn_from(by_b, b);
+        assert!(known.is_learned(by_b) && known.knows_healthy(), "what the new one said stays");
+    }
+
+    #[test]
+    fn each_stream_manager_admits_a_node_for_its_own_time() {
+        let text =
+            "stream_manager.url = \"http://10.0.0.2\"\ntls.certificates = [{ chain = \"c\", key = \"k\" }]\n";
+        let config = config::read(text).expect("a good configuration");
+        let known = Nodes::new(Clock::start(), &config.answers, None);
+        let ([a, b], node): (_, IpAddr) = ([1, 2].map(ManagerId), [10, 0, 0, 1].into());
+        known.change_managers(vec![a, b]);
+        known.learn_for(node, Duration::from_millis(1), Some(a));
+        known.learn_for(node, Duration::from_secs(60), Some(b));
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(known.is_learned(node));
+        known.change_managers(vec![a]);
+        assert!(!known.is_learned(node), "the longer time was that of the other one");
     }
 }

@@ -6,6 +6,7 @@
 use crate::proto::millis::millis;
 use crate::proto::red5::whip::{AffinityKey, Handle};
 use crate::shared::gateway::Gateway;
+use crate::shared::nodes::ManagerId;
 use crate::shared::session_id::SessionId;
 use crate::shared::whip_sessions::{Identity, WhipSession};
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,8 @@ enum StateRecord<'l> {
     Learned {
         node: IpAddr,
         millis_left: u64,
-        /// The stream manager that named it. A node of another one is not learned. Older versions do not say it.
+        /// The stream manager that named it; where several did, each has its record. A node of one that is not configured is not
+        /// learned. Older versions do not say it.
         #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
         manager: Option<std::borrow::Cow<'l, str>>,
     },
@@ -51,12 +53,15 @@ enum StateRecord<'l> {
 
 /// Exports the learned nodes and the WHIP sessions, one line each. Lines may hold secrets of clients.
 pub fn export(gateway: &Gateway) -> Vec<String> {
+    let managers = managers(gateway);
+    let name = |id| managers.iter().find(|(its, _)| *its == id).map(|(_, name)| name.as_str().into());
     let learned = gateway.nodes.learned();
-    let manager = manager(gateway);
-    let learned = learned.iter().map(|(node, left)| StateRecord::Learned {
-        node: *node,
-        millis_left: millis(*left),
-        manager: Some(manager.as_str().into()),
+    let learned = learned.iter().flat_map(|(node, namings)| {
+        namings.iter().filter_map(|(manager, left)| {
+            // a reload may have taken one out of the list just now
+            let manager = Some(name(*manager)?);
+            Some(StateRecord::Learned { node: *node, millis_left: millis(*left), manager })
+        })
     });
     let sessions = gateway.whip_sessions.all();
     let sessions = sessions.iter().map(|session| StateRecord::Whip {
@@ -72,18 +77,22 @@ pub fn export(gateway: &Gateway) -> Vec<String> {
     lines.filter(|line| line.len() <= LINE_MAX).collect()
 }
 
-/// The configured stream manager, as records name it.
-fn manager(gateway: &Gateway) -> String {
-    gateway.newest().config.stream_manager.url.to_string()
+/// The configured stream managers, with the names that records have for them.
+fn managers(gateway: &Gateway) -> Vec<(ManagerId, String)> {
+    let newest = gateway.newest();
+    newest.config.stream_manager.managers().iter().map(|url| (ManagerId::of(url), url.to_string())).collect()
 }
 
 /// Imports one line of a predecessor. A line that this version does not understand has no effect.
 pub fn import(gateway: &Gateway, line: &str) {
     match serde_json::from_str(line) {
-        Ok(StateRecord::Learned { node, millis_left, manager: its })
-            if its.as_deref().is_none_or(|its| its == manager(gateway)) =>
-        {
-            gateway.nodes.learn_for(node, Duration::from_millis(millis_left));
+        Ok(StateRecord::Learned { node, millis_left, manager: its }) => {
+            let managers = managers(gateway);
+            let manager = its.map(|its| managers.iter().find(|(_, name)| *name == its).map(|(id, _)| *id));
+            if manager == Some(None) {
+                return tracing::debug!("a node that another stream manager named is not taken over");
+            }
+            gateway.nodes.learn_for(node, Duration::from_millis(millis_left), manager.flatten());
         }
         Ok(StateRecord::Whip { node, handle, at_node, key, client, id, age_millis }) => {
             // the mark stands behind the name of a stream
@@ -99,9 +108,6 @@ pub fn import(gateway: &Gateway, line: &str) {
             let port = gateway.newest().config.origins.port;
             let session = WhipSession::restored(id, Duration::from_millis(age_millis), identity, port);
             gateway.whip_sessions.remember(Arc::new(session));
-        }
-        Ok(StateRecord::Learned { .. }) => {
-            tracing::debug!("a node that another stream manager named is not taken over");
         }
         Err(_) => tracing::debug!("unknown record of the predecessor skipped"),
     }

@@ -15,6 +15,7 @@ mod http;
 mod limits;
 mod liveness;
 mod logs;
+mod managers;
 mod placement;
 mod process;
 mod proxy_protocol;

@@ -61,7 +61,7 @@ fn every_problem_is_found_at_once_with_its_line() {
     let found: Vec<_> = problems(text).into_iter().map(|p| (p.line, p.key)).collect();
     let wanted = [
         (1, "tls.certificates"),
-        (1, "stream_manager.url"),
+        (1, "stream_manager.urls"),
         (2, "gateway.workers"),
         (3, "gateway.pinn"),
         (6, "origins.port"),
@@ -178,6 +178,7 @@ fn a_wrong_value_of_each_kind_says_what_was_expected() {
         ("monitoring", "names = [\"10.0.0.1\"]", "addresses may be asked in any case"),
         ("monitoring", "names = [\"gateway:9180\"]", "without a port"),
         ("monitoring", "sessions = true", "one of \"auto\", \"on\", \"off\""),
+        ("stream_manager", "urls = [\"http://10.0.0.3\"]", "either urls, a list of stream managers, or url"),
         ("stream_manager", "authorization = \"credential:\"", "credential:NAME"),
         ("stream_manager", "authorization = \"env:\"", "env:NAME"),
         ("stream_manager", "node_group = \"..\"", "a name of letters"),
@@ -227,6 +228,8 @@ fn no_problem_and_no_print_shows_a_secret() {
         MINIMAL.replace("10.0.0.2", "me:hunter2@10.0.0.2"),
         MINIMAL.replace("5080", "5080/?token=hunter2"),
         MINIMAL.replace("\"http://10.0.0.2:5080\"", "[\"http://me:hunter2@10.0.0.2:5080\"]"),
+        MINIMAL.replace("url = \"http://10.0.0.2:5080\"", "urls = \"http://me:hunter2@10.0.0.2:5080\""),
+        MINIMAL.replace("url = \"http://10.0.0.2:5080\"", "urls = [\"http://a\", \"http://me:hunter2@b\"]"),
         MINIMAL.replacen(table, "[stream_manager]\nauthorization = [\"hunter2\"]", 1),
         MINIMAL.replacen(table, "[stream_manager]\nauthorization = { basic = \"hunter2\" }", 1),
         MINIMAL.replacen(table, "[[stream_manager]]\nauthorization = \"hunter2\"", 1),
@@ -259,7 +262,11 @@ fn values_in_all_accepted_spellings_are_read() {
     assert_eq!(loads("admin", "listen = \"unix:/run/a\"").admin.listen, AdminListen::Unix("/run/a".into()));
     assert_eq!(loads("cors", "allow_origins = [\"*\"]").cors.allow_origins, AllowOrigins::Any);
     let url = |text: &str| {
-        read(&MINIMAL.replace("http://10.0.0.2:5080", text)).expect("a good configuration").stream_manager.url
+        read(&MINIMAL.replace("http://10.0.0.2:5080", text))
+            .expect("a good configuration")
+            .stream_manager
+            .managers()[0]
+            .clone()
     };
     let wanted = ManagerUrl { https: true, host: "sm.example".into(), port: 443, prefix: "/a/b".into() };
     assert_eq!(url("https://SM.example/a/b/"), wanted);
@@ -285,9 +292,38 @@ fn values_in_all_accepted_spellings_are_read() {
 }
 
 #[test]
+fn stream_managers_are_a_list_or_one() {
+    let with = |line: &str| MINIMAL.replace("url = \"http://10.0.0.2:5080\"", line);
+    let managers = |line: &str| -> Vec<_> {
+        let config = read(&with(line)).unwrap_or_else(|problems| panic!("{line}: {problems:?}"));
+        assert_eq!(read(&to_toml(&config)).as_ref(), Ok(&config), "{line}");
+        config.stream_manager.managers().iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(managers("url = \"http://a\"\nurls = []"), ["http://a:80"]);
+    assert_eq!(
+        managers("urls = [\"http://b\", \"https://a\"]\nurl = \"\""),
+        ["http://b:80", "https://a:443"]
+    );
+    let first = |line: &str| problems(&with(line))[0].to_string();
+    let many: Vec<_> = (0..17).map(|n| format!("\"http://a{n}\"")).collect();
+    for (line, expected) in [
+        ("", "stream_manager.urls: expected this required key"),
+        ("urls = []", "stream_manager.urls: expected at least one stream manager"),
+        ("url = \"\"", "stream_manager.urls: expected at least one stream manager"),
+        ("urls = [\"http://a\", \"http://a:80\"]", "stream_manager.urls: expected each entry once"),
+        ("urls = \"http://a\"", "stream_manager.urls: expected a list in brackets"),
+        ("urls = [\"http://a\", \"b\"]", "stream_manager.urls: expected http or https"),
+        (&format!("urls = [{}]", many.join(", ")), "stream_manager.urls: expected at most 16"),
+    ] {
+        let found = first(line);
+        assert!(found.starts_with(expected), "{line}: {found}");
+    }
+}
+
+#[test]
 fn every_default_reads_back_as_itself() {
     for key in KEYS {
-        if key.name != "certificates" && key.name != "url" {
+        if !["certificates", "urls", "url"].contains(&key.name) {
             is_default(key);
         }
     }

@@ -63,11 +63,19 @@ fn any(dice: &mut Dice) -> Config {
     config.tls.min_version = dice.pick(&[TlsVersion::V1_2, TlsVersion::V1_3]);
     config.tls.certificates =
         vec![Certificate { chain: dice.path(), key: dice.path() }; 1 + dice.roll(3) as usize];
-    config.stream_manager.url = ManagerUrl {
+    let mut manager = |host: &str| ManagerUrl {
         https: dice.roll(2) == 0,
-        host: dice.pick(&["a.example", "10.0.0.1", "::1"]).into(),
+        host: host.into(),
         port: 1 + dice.roll(65535) as u16,
         prefix: dice.pick(&["", "/a", "/a/b-c/~d"]).into(),
+    };
+    let mut managers = vec![manager("a.example"), manager("10.0.0.1"), manager("::1")];
+    managers.truncate(dice.roll(4) as usize);
+    (config.stream_manager.urls, config.stream_manager.url) = match managers.is_empty() {
+        true => {
+            (Vec::new(), Some(ManagerUrl { https: true, host: "b".into(), port: 7, prefix: String::new() }))
+        }
+        false => (managers, None),
     };
     config.stream_manager.ca = dice.maybe(Dice::path);
     config.stream_manager.authorization =

@@ -5,7 +5,7 @@ use crate::control::cli::output::print;
 use crate::control::cli::user;
 use crate::control::exit::{self, CONFIG, ExitError};
 use crate::control::start::load::{self, Carried, Failure, Loaded};
-use crate::control::stream_manager::dns::{self, Unresolved};
+use crate::control::stream_manager::dns;
 use crate::proto::admission::{AdmissionRules, admit_configured};
 use std::collections::HashSet;
 use std::path::Path;
@@ -49,15 +49,10 @@ fn name_warnings(loaded: &Loaded) -> Vec<Problem> {
     let config = &loaded.config;
     let origins = &config.origins;
     let resolved = dns::resolve(config);
-    // a node name is an entry of a list, which may have a line of its own
-    let key = |key: &str, name: &str| {
-        let index = origins.names.iter().position(|node| key == dns::NODES_KEY && node == name);
-        index.map_or_else(|| key.to_owned(), |index| format!("{key}.{index}"))
-    };
     let mut warnings = Vec::new();
-    for Unresolved { key: table, name, error } in &resolved.unresolved {
-        let found = format!("{name}, which does not resolve now ({error})");
-        warnings.push(loaded.problem(&key(table, name), found, "a name that DNS knows".to_owned()));
+    for name in &resolved.unresolved {
+        let found = format!("{}, which does not resolve now ({})", name.name, name.error);
+        warnings.push(loaded.problem(&name.path(config), found, "a name that DNS knows".to_owned()));
     }
     let rules = AdmissionRules {
         networks: origins.networks.clone(),
@@ -72,7 +67,9 @@ fn name_warnings(loaded: &Loaded) -> Vec<Problem> {
             let found = format!("{name}, which resolves to {address}, and that is never dialled");
             let expected =
                 "a name of a node (an address of this machine has to be an entry of origins.networks too)";
-            warnings.push(loaded.problem(&key(dns::NODES_KEY, name), found, expected.to_owned()));
+            let index = origins.names.iter().position(|node| node == name).unwrap_or_default();
+            let key = format!("{}.{index}", dns::NODES_KEY);
+            warnings.push(loaded.problem(&key, found, expected.to_owned()));
         }
     }
     warnings

@@ -134,10 +134,12 @@ fn manager(manager: &Value) -> String {
     let since = span(manager["since_seconds"].as_f64().unwrap_or_default());
     let fault = &manager["last_fault"];
     let cause = fault["text"].as_str().map(|text| format!(": {text}")).unwrap_or_default();
-    let state = match manager["up"].as_bool() {
-        Some(true) => format!("up since {since}"),
-        Some(false) => format!("DOWN since {since}, {} questions failed{cause}", manager["failed"]),
-        None => "not asked yet".to_owned(),
+    let state = match (manager["up"].as_bool(), manager["rank"].as_str()) {
+        (Some(true), Some("settling")) => format!("up again since {since}, asked after the others for now"),
+        (Some(true), Some("out")) => format!("asked after the others{cause}"),
+        (Some(true), _) => format!("up since {since}"),
+        (Some(false), _) => format!("DOWN since {since}, {} questions failed{cause}", manager["failed"]),
+        (None, _) => "not asked yet".to_owned(),
     };
     format!("{} {state}", text(&manager["url"]))
 }

@@ -1,9 +1,10 @@
-//! The stream manager: asked a harmless question as the gateway asks it, with the time of each part.
+//! The stream managers: each asked a harmless question as the gateway asks it, with the time of each part.
 
 use crate::config::{Config, ManagerUrl};
 use crate::control::doctor::finding::Finding;
 use crate::control::doctor::timeout::{TIMEOUT, time_is_up};
-use crate::control::stream_manager::client;
+use crate::control::stream_manager::http;
+use futures_util::future::join_all;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -43,10 +44,22 @@ pub(crate) struct Unanswered {
     error: Option<io::Error>,
 }
 
-/// Asks the stream manager of a configuration; `roots` are the certificates of `stream_manager.ca`.
-pub(crate) async fn ask(config: &Config, roots: &[CertificateDer<'static>]) -> Result<Answered, Unanswered> {
+/// Asks every stream manager of a configuration, all at the same time; `roots` are the certificates of `stream_manager.ca`.
+pub(crate) async fn ask_all<'c>(
+    config: &'c Config,
+    roots: &[CertificateDer<'static>],
+) -> Vec<(&'c ManagerUrl, Result<Answered, Unanswered>)> {
+    let managers = config.stream_manager.managers().iter();
+    join_all(managers.map(async |url| (url, ask(url, config, roots).await))).await
+}
+
+async fn ask(
+    url: &ManagerUrl,
+    config: &Config,
+    roots: &[CertificateDer<'static>],
+) -> Result<Answered, Unanswered> {
     let stage = Cell::new(Stage::Resolve);
-    let asked = tokio::time::timeout(TIMEOUT, ask_in_stages(config, roots, &stage)).await;
+    let asked = tokio::time::timeout(TIMEOUT, ask_in_stages(url, config, roots, &stage)).await;
     let error = match asked {
         Ok(Ok(answered)) => return Ok(answered),
         Ok(Err(error)) => Some(error),
@@ -56,11 +69,11 @@ pub(crate) async fn ask(config: &Config, roots: &[CertificateDer<'static>]) -> R
 }
 
 async fn ask_in_stages(
+    url: &ManagerUrl,
     config: &Config,
     roots: &[CertificateDer<'static>],
     stage: &Cell<Stage>,
 ) -> io::Result<Answered> {
-    let url = &config.stream_manager.url;
     let began = Instant::now();
     let addresses: Vec<_> = tokio::net::lookup_host((url.host.as_str(), url.port)).await?.collect();
     let resolve = began.elapsed();
@@ -76,7 +89,7 @@ async fn ask_in_stages(
         stage.set(Stage::Tls);
         let began = Instant::now();
         let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;
-        let connector = TlsConnector::from(Arc::new(client::tls_config(config, roots)));
+        let connector = TlsConnector::from(Arc::new(http::tls_config(config, roots)));
         stream = Box::new(connector.connect(name, stream).await?);
         tls = Some(began.elapsed());
     }
@@ -86,9 +99,9 @@ async fn ask_in_stages(
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
-    let target = format!("{}{}", url.prefix, client::probe_target(config));
+    let target = format!("{}{}", url.prefix, http::probe_target(config));
     let target = target.parse().map_err(io::Error::other)?;
-    let mut request = client::request(&target, client::authorization(config).as_ref());
+    let mut request = http::request(&target, http::authorization(config).as_ref());
     request.headers_mut().insert(HOST, host(url).parse().map_err(io::Error::other)?);
     let status = sender.send_request(request).await.map_err(io::Error::other)?.status().as_u16();
     Ok(Answered { status, resolve, connect, tls, answer: began.elapsed() })
@@ -118,28 +131,28 @@ pub(crate) fn judge(url: &ManagerUrl, asked: &Result<Answered, Unanswered>) -> F
                 Stage::Resolve => (
                     format!("the name {} does not resolve", url.host),
                     format!(
-                        "look at `getent hosts {}` and /etc/resolv.conf, or correct stream_manager.url",
+                        "look at `getent hosts {}` and /etc/resolv.conf, or correct its address in stream_manager.urls",
                         url.host
                     ),
                 ),
                 Stage::Connect => (
                     "no connection".to_owned(),
                     format!(
-                        "look whether it runs, and at firewalls on the way: `nc -vz {} {}`; or correct stream_manager.url",
+                        "look whether it runs, and at firewalls on the way: `nc -vz {} {}`; or correct its address in stream_manager.urls",
                         url.host, url.port
                     ),
                 ),
                 Stage::Tls => (
                     "no TLS".to_owned(),
                     format!(
-                        "name its CA in stream_manager.ca, or correct stream_manager.url: `openssl s_client -connect {}:{}` shows its certificate",
+                        "name its CA in stream_manager.ca, or correct its address in stream_manager.urls: `openssl s_client -connect {}:{}` shows its certificate",
                         url.host, url.port
                     ),
                 ),
                 Stage::Answer => (
                     "no answer to a question".to_owned(),
                     format!(
-                        "look at its log, or correct stream_manager.url: is port {} its HTTP port?",
+                        "look at its log, or correct its address in stream_manager.urls: is port {} its HTTP port?",
                         url.port
                     ),
                 ),
@@ -166,7 +179,7 @@ fn judge_status(url: &ManagerUrl, answered: &Answered) -> Finding {
         300..=399 => Finding::problem(
             check,
             format!("{found}, a redirect, which the gateway does not follow"),
-            "set stream_manager.url to the address that the redirect names",
+            "set its address in stream_manager.urls to the one that the redirect names",
         ),
         500.. => Finding::problem(
             check,
@@ -183,7 +196,7 @@ mod tests {
     use crate::control::doctor::finding::Level;
 
     fn url(text: &str) -> ManagerUrl {
-        config(text, "").stream_manager.url
+        config(text, "").stream_manager.managers()[0].clone()
     }
 
     fn config(url: &str, keys: &str) -> Config {

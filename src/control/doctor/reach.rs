@@ -1,13 +1,13 @@
-//! What the gateway has to reach: the stream manager, and the nodes that the configuration names. All at the same time, each for
+//! What the gateway has to reach: the stream managers, and the nodes that the configuration names. All at the same time, each for
 //! three seconds at most.
 
 use crate::config::Config;
-use crate::control::doctor::finding::Finding;
+use crate::control::doctor::finding::{Finding, Level};
 use crate::control::doctor::{manager, nodes};
 use futures_util::future::join;
 use rustls::pki_types::CertificateDer;
 
-/// Asks the stream manager and dials the nodes of a configuration; `roots` are the certificates of `stream_manager.ca`.
+/// Asks the stream managers and dials the nodes of a configuration; `roots` are the certificates of `stream_manager.ca`.
 pub(crate) fn check(config: &Config, roots: &[CertificateDer<'static>]) -> Vec<Finding> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let Ok(runtime) = runtime else {
@@ -18,10 +18,14 @@ pub(crate) fn check(config: &Config, roots: &[CertificateDer<'static>]) -> Vec<F
             remedy,
         )];
     };
-    let (asked, dialled) = runtime.block_on(join(manager::ask(config, roots), nodes::dial_all(config)));
+    let (asked, dialled) = runtime.block_on(join(manager::ask_all(config, roots), nodes::dial_all(config)));
     // a resolver that does not answer must not hold up the end
     runtime.shutdown_background();
-    let mut findings = vec![manager::judge(&config.stream_manager.url, &asked)];
+    let mut findings: Vec<_> = asked.iter().map(|(url, asked)| manager::judge(url, asked)).collect();
+    // while one answers, clients are served
+    if findings.iter().any(|finding| finding.level != Level::Problem) {
+        findings.iter_mut().for_each(|finding| finding.level = finding.level.min(Level::Warning));
+    }
     findings.extend(nodes::judge(&dialled));
     findings
 }
@@ -29,7 +33,6 @@ pub(crate) fn check(config: &Config, roots: &[CertificateDer<'static>]) -> Vec<F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::doctor::finding::Level;
 
     fn config(url: &str, keys: &str) -> Config {
         let text = format!(
@@ -45,6 +48,27 @@ mod tests {
         assert_eq!(node.level, Level::Warning);
         assert!(node.found.contains("an address that is never dialled"), "{node:?}");
         assert!(node.remedy.as_ref().is_some_and(|remedy| remedy.contains("origins.networks")), "{node:?}");
+    }
+
+    #[test]
+    fn of_several_stream_managers_one_that_answers_is_enough() {
+        let answering = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = answering.local_addr().expect("bound").port();
+        let serve = std::thread::spawn(move || {
+            let (mut tcp, _) = answering.accept().expect("a question");
+            let _ = std::io::Read::read(&mut tcp, &mut [0; 4096]);
+            let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+            std::io::Write::write_all(&mut tcp, answer.as_bytes()).expect("sent");
+        });
+        let text = format!(
+            "stream_manager.urls = [\"http://127.0.0.1:1\", \"http://127.0.0.1:{port}\"]\n\
+             tls.certificates = [{{ chain = \"c\", key = \"k\" }}]\n"
+        );
+        let findings = check(&crate::config::read(&text).expect("a good configuration"), &[]);
+        serve.join().expect("served");
+        let levels: Vec<_> = findings.iter().map(|finding| finding.level).collect();
+        assert_eq!(levels[..2], [Level::Warning, Level::Ok], "{findings:?}");
+        assert!(findings[0].found.contains("http://127.0.0.1:1: no connection"), "{findings:?}");
     }
 
     #[test]

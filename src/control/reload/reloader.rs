@@ -181,7 +181,7 @@ impl Reloader {
         let resolved = resolved.map_err(|unresolved| {
             let problem = |name: &dns::Unresolved| {
                 let found = format!("{}, which does not resolve now ({})", name.name, name.error);
-                loaded.problem(name.key, found, "a name that DNS knows".to_owned())
+                loaded.problem(&name.path(&loaded.config), found, "a name that DNS knows".to_owned())
             };
             self.problems(&unresolved.iter().map(problem).collect::<Vec<_>>())
         })?;
@@ -189,7 +189,7 @@ impl Reloader {
             format!(
                 "{}:{}: {}: {} does not resolve now ({}); its former addresses stay in use",
                 self.path.display(),
-                loaded.line(name.key),
+                loaded.line(&name.path(&loaded.config)),
                 name.key,
                 name.name,
                 name.error

@@ -1,5 +1,5 @@
 //! Names that need the resolver, and addresses of this machine: the configured node names, and the addresses that are never
-//! dialled because they are the gateway's own or the stream manager's. Workers never resolve names.
+//! dialled because they are the gateway's own or those of stream managers. Workers never resolve names.
 
 use crate::config::Config;
 use crate::shared::gateway::Gateway;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 // the keys whose names are resolved
 const MANAGER_KEY: &str = "stream_manager.url";
+const MANAGERS_KEY: &str = "stream_manager.urls";
 pub(crate) const NODES_KEY: &str = "origins.names";
 
 /// Time between two resolutions of the configured names.
@@ -19,7 +20,7 @@ const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 /// The addresses that belong to the names of a configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
-    /// Addresses of this machine and of the stream manager, sorted: they are never dialled as nodes.
+    /// Addresses of this machine and of the stream managers, sorted: they are never dialled as nodes.
     pub self_addresses: Vec<IpAddr>,
     /// Configured node names with their addresses.
     pub names: Names,
@@ -41,9 +42,22 @@ impl Unresolved {
     /// Whether a configuration has the same name under the same key.
     fn is_in(&self, config: &Config) -> bool {
         match self.key {
-            MANAGER_KEY => config.stream_manager.url.host == self.name,
+            // whichever of the two keys had it before
+            MANAGER_KEY | MANAGERS_KEY => {
+                config.stream_manager.managers().iter().any(|manager| manager.host == self.name)
+            }
             _ => config.origins.names.contains(&self.name),
         }
+    }
+
+    /// The key, with the number of the entry where it is a list: entries may have lines of their own.
+    pub(crate) fn path(&self, config: &Config) -> String {
+        let index = match self.key {
+            MANAGERS_KEY => config.stream_manager.urls.iter().position(|url| url.host == self.name),
+            NODES_KEY => config.origins.names.iter().position(|name| *name == self.name),
+            _ => None,
+        };
+        index.map_or_else(|| self.key.to_owned(), |index| format!("{}.{index}", self.key))
     }
 }
 
@@ -62,8 +76,8 @@ impl Resolved {
             return Err(self.unresolved);
         }
         for unresolved in &self.unresolved {
-            if unresolved.key == MANAGER_KEY {
-                // the stream manager's are among them; one denied address too many is better than one too few
+            if matches!(unresolved.key, MANAGER_KEY | MANAGERS_KEY) {
+                // those of stream managers are among them; one denied address too many is better than one too few
                 self.self_addresses.extend_from_slice(self_addresses);
             } else if let Some(addresses) = names.get(&unresolved.name) {
                 self.names.insert(unresolved.name.clone(), addresses.clone());
@@ -79,11 +93,13 @@ impl Resolved {
 /// that do not resolve are in `unresolved`.
 pub(crate) fn resolve(config: &Config) -> Resolved {
     let mut resolved = Resolved { self_addresses: own_addresses(config), ..Resolved::default() };
-    let manager = &config.stream_manager.url;
-    match (manager.host.as_str(), manager.port).to_socket_addrs() {
-        Ok(addresses) => resolved.self_addresses.extend(addresses.map(|address| address.ip())),
-        Err(error) => {
-            resolved.unresolved.push(Unresolved { key: MANAGER_KEY, name: manager.host.clone(), error });
+    let key = if config.stream_manager.url.is_some() { MANAGER_KEY } else { MANAGERS_KEY };
+    for manager in config.stream_manager.managers() {
+        match (manager.host.as_str(), manager.port).to_socket_addrs() {
+            Ok(addresses) => resolved.self_addresses.extend(addresses.map(|address| address.ip())),
+            Err(error) => {
+                resolved.unresolved.push(Unresolved { key, name: manager.host.clone(), error });
+            }
         }
     }
     resolved.self_addresses.retain(|address| !address.is_unspecified());
@@ -136,17 +152,18 @@ pub(crate) async fn re_resolve(gateway: Arc<Gateway>) {
     }
 }
 
-/// Updates the denied addresses of a revision: the stream manager and this machine may have got other addresses since the
+/// Updates the denied addresses of a revision: stream managers and this machine may have got other addresses since the
 /// revision was made, and those must not be dialled either.
 async fn update_denied(revision: &Revision) {
-    let manager = &revision.config.stream_manager.url;
     let mut denied = own_addresses(&revision.config);
-    match tokio::net::lookup_host((manager.host.as_str(), manager.port)).await {
-        Ok(found) => denied.extend(found.map(|address| address.ip())),
-        Err(error) => {
-            let name = &manager.host;
-            tracing::warn!(name, %error, "the stream manager's name does not resolve; its former addresses stay denied");
-            denied.extend_from_slice(&revision.extra_denied.load());
+    for manager in revision.config.stream_manager.managers() {
+        match tokio::net::lookup_host((manager.host.as_str(), manager.port)).await {
+            Ok(found) => denied.extend(found.map(|address| address.ip())),
+            Err(error) => {
+                let name = &manager.host;
+                tracing::warn!(name, %error, "a stream manager's name does not resolve; its former addresses stay denied");
+                denied.extend_from_slice(&revision.extra_denied.load());
+            }
         }
     }
     denied.retain(|address| !address.is_unspecified() && !revision.admission().own.contains(address));

@@ -1,6 +1,7 @@
 //! Why a question got no usable answer from the stream manager: read from the error of the HTTP client.
 
 use crate::metrics::ManagerOutcome;
+use crate::proto::refusal::Refusal;
 use hyper_util::client::legacy;
 use std::error::Error;
 use std::fmt;
@@ -15,6 +16,8 @@ pub(crate) struct Fault {
     pub(crate) outcome: ManagerOutcome,
     /// What the operating system, TLS or HTTP says of it; may be empty.
     pub(crate) detail: String,
+    /// No connection was there to send the question on.
+    pub(crate) is_unheard: bool,
 }
 
 impl Fault {
@@ -22,11 +25,15 @@ impl Fault {
         let mut detail = detail.to_string();
         let end = (0..=DETAIL_MAX.min(detail.len())).rev().find(|end| detail.is_char_boundary(*end));
         detail.truncate(end.unwrap_or_default());
-        Self { outcome, detail }
+        Self { outcome, detail, is_unheard: false }
     }
 
     /// The fault that an error of a request shows.
     pub(crate) fn of(error: &legacy::Error) -> Self {
+        Self { is_unheard: error.is_connect(), ..Self::read(error) }
+    }
+
+    fn read(error: &legacy::Error) -> Self {
         let mut cause: Option<&(dyn Error + 'static)> = error.source();
         let mut last = error.to_string();
         while let Some(found) = cause {
@@ -38,6 +45,16 @@ impl Fault {
         }
         let outcome = if error.is_connect() { ManagerOutcome::Unreachable } else { ManagerOutcome::Closed };
         Self::new(outcome, last)
+    }
+
+    /// Whether no answer or connection came in time.
+    pub(crate) fn is_of_time(&self) -> bool {
+        self.outcome == ManagerOutcome::Timeout
+    }
+
+    /// What a client is told of it.
+    pub(crate) fn refusal(&self) -> Refusal {
+        if self.is_of_time() { Refusal::ManagerTimeout } else { Refusal::ManagerFailed }
     }
 
     /// Whether one such fault shows that the stream manager can't be reached. Others may be due to the question.
@@ -55,7 +72,7 @@ impl fmt::Display for Fault {
             ManagerOutcome::Refused => "it refuses connections",
             ManagerOutcome::Unreachable => "it can't be reached",
             ManagerOutcome::Tls => "TLS with it fails",
-            ManagerOutcome::Timeout => "it does not answer within stream_manager.timeout",
+            ManagerOutcome::Timeout => "it does not answer in time",
             ManagerOutcome::ServerError => "it answers with a server error",
             ManagerOutcome::Closed => "it closes connections before an answer is whole",
             ManagerOutcome::NotHttp => "what it answers is not HTTP",

@@ -1,10 +1,9 @@
 //! The questions to the stream manager: one flight for each key, shared by all workers.
 //!
 //! Flights run on the control thread, so that name resolution, TLS and a slow stream manager never hold up a worker. A
-//! `ManagerClient` decides how a question is asked. A reload replaces it; flights that are under way keep the one they
-//! began with, and answer no question that is asked after a reload has replaced the stream manager.
+//! `ManagerClient` decides where and how a question is asked. A reload replaces it; flights that are under way keep the one they
+//! began with, and answer no question that is asked after a reload has taken out a stream manager.
 
-use crate::control::stream_manager::breaker::PROBE_INTERVAL;
 use crate::control::stream_manager::client::ManagerClient;
 use crate::control::stream_manager::shares::{QuestionPermit, Shares};
 use crate::proto::red5::route::{self, EventKind, Keep, Priority};
@@ -22,6 +21,10 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often it is looked at whether a stream manager needs a probe: its return has to be noticed within a second.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The waiting sessions of each flight, by the generation of the answers in which it began, and by its key.
 type Waiters = HashMap<(u64, Key), Vec<oneshot::Sender<Reply>>>;
@@ -41,12 +44,12 @@ pub(crate) async fn serve(flights: Arc<Flights>, mut questions: mpsc::UnboundedR
     }
 }
 
-/// Watches whether the stream manager answers. While questions to it fail, it is asked one of the gateway's own each second: its
-/// return must not wait for a client. Runs until the process ends.
+/// Watches whether the stream managers answer. While questions to one fail, it is asked one of the gateway's own each
+/// [`WATCH_INTERVAL`]: its return must not wait for a client. Runs until the process ends.
 pub(crate) async fn watch(flights: Arc<Flights>) {
     loop {
-        tokio::time::sleep(PROBE_INTERVAL).await;
-        flights.client.load_full().watch().await;
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        flights.client.load().watch();
     }
 }
 
@@ -61,11 +64,15 @@ impl Flights {
         }
     }
 
-    /// From now on `client` asks the questions. If it asks another stream manager, all stored answers are dropped.
+    /// From now on `client` asks the questions, and the gateway knows its revision. Stored answers stay if it asks one of the same
+    /// stream managers, except those that only name nodes which none of them named. If it asks none of them, all are dropped.
     pub(crate) fn revise(&self, client: ManagerClient) {
         let old = self.client.swap(Arc::new(client));
-        if !self.client.load().has_same_manager_as(&old) {
-            self.gateway.answers.forget_all();
+        let (new, answers) = (self.client.load(), &self.gateway.answers);
+        if old.managers().all(|manager| !new.asks(manager)) {
+            answers.forget_all();
+        } else if !old.managers().all(|manager| new.asks(manager)) {
+            answers.retain(|answer| self.gateway.leads_somewhere(answer));
         }
     }
 

@@ -6,6 +6,7 @@
 
 use crate::config::ManagerUrl;
 use crate::control::stream_manager::fault::Fault;
+use crate::control::stream_manager::standing::{Rank, Standing};
 use crate::metrics::{ManagerMetrics, ManagerOutcome};
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
@@ -31,9 +32,17 @@ impl Managers {
         let former = self.0.load();
         let health = |url: &ManagerUrl| {
             let known = former.iter().find(|health| health.url == *url);
-            known.map_or_else(|| Arc::new(ManagerHealth::new(url.clone())), Arc::clone)
+            known.map(Arc::clone)
         };
-        let all: Vec<_> = urls.iter().map(health).collect();
+        let mut all: Vec<_> = urls.iter().filter_map(health).collect();
+        // those that were there keep their names
+        for url in urls.iter().filter(|url| !former.iter().any(|health| health.url == **url)) {
+            let name = name(url);
+            let is_taken = all.iter().any(|health| health.metrics.manager == name);
+            let name = if is_taken { url.to_string() } else { name };
+            all.push(Arc::new(ManagerHealth::new(url.clone(), name)));
+        }
+        all.sort_by_key(|health| urls.iter().position(|url| health.url == *url));
         self.0.store(Arc::new(all.clone()));
         all
     }
@@ -62,6 +71,7 @@ pub(crate) struct ManagerHealth {
     url: ManagerUrl,
     metrics: Arc<ManagerMetrics>,
     state: Mutex<State>,
+    standing: Mutex<Standing>,
 }
 
 #[derive(Debug)]
@@ -94,15 +104,11 @@ enum Line {
 }
 
 impl ManagerHealth {
-    fn new(url: ManagerUrl) -> Self {
-        let name = if url.host.contains(':') {
-            format!("[{}]:{}", url.host, url.port)
-        } else {
-            format!("{}:{}", url.host, url.port)
-        };
+    fn new(url: ManagerUrl, name: String) -> Self {
         Self {
             metrics: Arc::new(ManagerMetrics::new(CLUSTER, name)),
             state: Mutex::new(State::new(Instant::now())),
+            standing: Mutex::new(Standing::new(Instant::now())),
             url,
         }
     }
@@ -112,13 +118,24 @@ impl ManagerHealth {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        // every change leaves a standing that is valid
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it stands in the order in which stream managers are asked.
+    pub(crate) fn rank(&self, now: Instant) -> Rank {
+        self.standing().rank(now)
+    }
+
     /// Notes a question that was answered after `took`.
     pub(crate) fn on_answer(&self, took: Duration) {
         self.metrics.requests[ManagerOutcome::Answered as usize].add(1);
         self.metrics.seconds.observe(took);
-        self.metrics.up.set(1);
+        self.standing().on_answer(Instant::now());
         let line = self.state().on_answer(Instant::now());
         self.write(line);
+        self.metrics.up.set(1);
     }
 
     /// Notes a question that failed after `took`. `probe`: the gateway asked it itself.
@@ -126,6 +143,8 @@ impl ManagerHealth {
         tracing::debug!(manager = %self.url, %fault, "a question to the stream manager failed");
         self.metrics.requests[fault.outcome as usize].add(1);
         self.metrics.seconds.observe(took);
+        // other faults of a question of a client may be due to the question
+        self.standing().on_fault(probe || fault.is_of_the_way(), Instant::now());
         let mut state = self.state();
         let line = state.on_fault(fault, probe, Instant::now());
         self.metrics.up.set(i64::from(!state.gone));
@@ -139,14 +158,17 @@ impl ManagerHealth {
         self.state().count_failed();
     }
 
-    /// Writes a line if it is gone and one is due. True if a probe has to find out whether it answers.
-    pub(crate) fn tick(&self) -> bool {
+    /// Writes a line if it is gone and one is due. True if a probe has to find out whether it answers. `has_others`: it is one of
+    /// several, so that questions may pass it by.
+    pub(crate) fn tick(&self, has_others: bool) -> bool {
+        let now = Instant::now();
         let mut state = self.state();
-        let line = state.warning(Instant::now());
-        let suspect = state.failed_in_row > 0;
+        let line = state.warning(now);
+        let is_suspect = state.failed_in_row > 0;
         drop(state);
         self.write(line);
-        suspect
+        let standing = self.standing();
+        is_suspect || (has_others && (standing.rank(now) != Rank::Well || standing.is_unheard(now)))
     }
 
     fn write(&self, line: Option<Line>) {
@@ -189,11 +211,21 @@ impl ManagerHealth {
             "url": self.url.to_string(),
             // nothing is known before the first answer
             "up": (state.gone || state.answered).then_some(!state.gone),
+            "rank": self.rank(Instant::now()).word(),
             "since_seconds": state.since.elapsed().as_secs(),
             "failed": state.failed,
             "last_fault": fault,
             "requests": requests,
         })
+    }
+}
+
+/// Host and port of a stream manager, as labels name it.
+fn name(url: &ManagerUrl) -> String {
+    if url.host.contains(':') {
+        format!("[{}]:{}", url.host, url.port)
+    } else {
+        format!("{}:{}", url.host, url.port)
     }
 }
 
@@ -327,7 +359,7 @@ mod tests {
             let text = format!(
                 "stream_manager.url = \"http://{host}\"\ntls.certificates = [{{ chain = \"c\", key = \"k\" }}]"
             );
-            crate::config::read(&text).expect("a good configuration").stream_manager.url
+            crate::config::read(&text).expect("a good configuration").stream_manager.managers()[0].clone()
         };
         let managers = Managers::default();
         assert_eq!(managers.gone_for(), None);
@@ -343,5 +375,9 @@ mod tests {
         assert_eq!(json[1]["manager"], "[fd00::2]:5080");
         managers.configure(&[url("10.0.0.3")]);
         assert_eq!(managers.to_json()[0]["up"], Value::Null);
+        // the metrics of each have a label of their own, and the list its order
+        managers.configure(&[url("10.0.0.4/a"), url("10.0.0.3"), url("10.0.0.4/b"), url("10.0.0.4:81")]);
+        let names = ["10.0.0.4:80", "10.0.0.3:80", "http://10.0.0.4:80/b", "10.0.0.4:81"];
+        assert_eq!(managers.metrics().iter().map(|of| of.manager.clone()).collect::<Vec<_>>(), names);
     }
 }

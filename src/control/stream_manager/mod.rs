@@ -1,5 +1,5 @@
-//! The stream manager: flights of questions, the HTTP client that asks them, the circuit breaker, and names that are resolved
-//! again and again.
+//! The stream managers: flights of questions, the order in which they are asked, HTTP, circuit breakers, and names that are
+//! resolved again and again.
 
 pub mod breaker;
 pub mod client;
@@ -7,4 +7,8 @@ pub mod dns;
 mod fault;
 pub mod flights;
 pub(crate) mod health;
+pub(crate) mod http;
+mod manager;
+mod race;
 mod shares;
+mod standing;

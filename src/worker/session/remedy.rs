@@ -61,7 +61,7 @@ pub(crate) const fn of(refusal: Refusal) -> &'static str {
              origins.extensions"
         }
         Refusal::ManagerFailed => {
-            "the stream manager at stream_manager.url fails; its own line tells the cause"
+            "no stream manager of stream_manager.urls answers well; a line of each tells the cause"
         }
         Refusal::OriginTimeout => {
             "the node took longer than origins.connect_timeout, origins.upgrade_timeout or origins.answer_timeout"

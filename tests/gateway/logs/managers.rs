@@ -53,6 +53,7 @@ fn a_manager_that_goes_and_comes_back_is_one_line_each() {
     bed.manager = HttpPeer::start(address);
     // no client asks: a question of the gateway's own finds out
     eventually("it is back", || bed.gateway.metric("tidegate_manager_up", &labels) == 1.0);
+    eventually("its line", || !lines(&bed.gateway, &["answers again"]).is_empty());
     let back = lines(&bed.gateway, &["answers again"]);
     assert!(back.len() == 1 && back[0].contains(" INFO ") && back[0].contains("failed=20"), "{back:?}");
     gone(&bed.gateway);

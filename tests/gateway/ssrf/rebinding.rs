@@ -3,11 +3,11 @@
 
 use crate::harness::netns_link::NetnsLinks;
 use crate::harness::{
-    ClientBuilder, Config, Gateway, HttpPeer, NodeListener, Request, Response, Workspace, skipped,
+    ClientBuilder, Config, Gateway, HttpPeer, NodeListener, Request, Response, Workspace, can_mount,
+    with_hosts,
 };
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const NAME: &str = "node.test";
@@ -138,25 +138,6 @@ fn a_name_that_moves_to_a_denied_address_is_refused() {
     client.send_request(&Request::upgrade("/streammanager/?id=s&host=other.test&app=live"));
     client.read_response().assert_refusal(403, "origin_not_admitted");
     scene.gateway.assert_healthy();
-}
-
-/// Whether the program can get an /etc/hosts of its own. Reports the test as skipped if not.
-fn can_mount(test: &str) -> bool {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "--map-root-user", "true"]);
-    let can = unshare.output().is_ok_and(|output| output.status.success());
-    if !can {
-        skipped(test, "no mount namespaces here (they need root or user namespaces, and `unshare`)");
-    }
-    can
-}
-
-/// A command that runs the program with this file as its /etc/hosts.
-fn with_hosts(hosts: &Path) -> Command {
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--map-root-user", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
-    command.arg(hosts).arg(env!("CARGO_BIN_EXE_tidegate"));
-    command
 }
 
 /// Two ordinary addresses that nodes may have, in the network of the nodes.

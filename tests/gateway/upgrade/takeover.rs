@@ -3,7 +3,7 @@
 use crate::harness::connection::{End, Side};
 use crate::harness::takeover::{self, Takeover};
 use crate::harness::whip::{ANSWER, post};
-use crate::harness::{Connection, Frame, Reply, Request, TestBed, eventually};
+use crate::harness::{Connection, Frame, HttpPeer, Reply, Request, TestBed, eventually};
 use rustix::process::Signal;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -96,6 +96,37 @@ fn nodes_that_another_manager_named_are_not_known_to_the_successor() {
     let target = takeover.bed.websocket_target(1);
     takeover.bed.exchange(&Request::upgrade(&target)).assert_refusal(403, "origin_not_admitted");
     assert_eq!(node.dials(), 0);
+}
+
+#[test]
+fn nodes_of_managers_that_stay_in_the_list_are_known_to_the_successor() {
+    let mut second = None;
+    let takeover = Takeover::start(|config, workspace| {
+        config.set("origins.strict", true);
+        config.unset("stream_manager.url");
+        let address = (workspace.ip(4), 5080).into();
+        second = Some(HttpPeer::start(address));
+        let urls = [workspace.manager(), address].map(|address| format!("http://{address}"));
+        config.set("stream_manager.urls", urls.to_vec());
+    });
+    let second = second.expect("a stream manager");
+    let (by_first, by_second) = (takeover.bed.node(1), takeover.bed.node(2));
+    takeover.bed.manager.answer("/stream1", Reply::node(by_first.ip()));
+    takeover.bed.manager.answer("/stream2", Reply::json(500, "{}"));
+    second.answer("/stream2", Reply::node(by_second.ip()));
+    for stream in ["stream1", "stream2"] {
+        let target = format!("/streammanager/api/4.0/event/live/{stream}?action=broadcast");
+        assert_eq!(takeover.bed.get(&target).status(), 200);
+    }
+    let address = (takeover.bed.workspace.ip(4), 5080);
+    takeover.configure(|config| {
+        config.set("stream_manager.urls", vec![format!("http://{}:{}", address.0, address.1)])
+    });
+    takeover.upgrade();
+    let (mut client, mut node) = takeover.bed.relay(&by_second);
+    talk(&mut client, &mut node);
+    let target = takeover.bed.websocket_target(1);
+    takeover.bed.exchange(&Request::upgrade(&target)).assert_refusal(403, "origin_not_admitted");
 }
 
 #[test]
@@ -239,7 +270,7 @@ fn an_upgrade_starts_the_binary_that_replaced_the_running_one() {
     std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
     std::fs::copy(&program, &next).unwrap();
     let config = crate::harness::Config::new(&workspace);
-    let manager = crate::harness::HttpPeer::start(workspace.manager());
+    let manager = HttpPeer::start(workspace.manager());
     let gateway =
         crate::harness::Gateway::spawn_by(Command::new(&program), &workspace, &config).wait_until_ready();
     let takeover = Takeover::from_parts(TestBed { workspace, manager, gateway }, config);

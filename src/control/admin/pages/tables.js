@@ -35,7 +35,13 @@ const showNodes = ({ nodes, left_out: left }) => fill('nodes', `Sessions and con
   ['95 % within', (row) => millis(row.dial_ms.p95), NUMBER]
 ], nodes, 'No node is known yet: no client has asked for a stream.')
 
-const managerState = ({ up, since_seconds: since }) => up === null ? said('soft', 'not asked yet') : up ? said('good', `answers, for ${duration(since)}`) : said('bad', `does not answer, for ${duration(since)}`)
+const managerState = ({ up, rank, since_seconds: since }) => {
+  if (up === null) return said('soft', 'not asked yet')
+  if (!up) return said('bad', `does not answer, for ${duration(since)}`)
+  // of several, those that are well are asked first
+  if (rank === 'out') return said('bad', 'answers badly: asked after the others')
+  return said('good', `answers, for ${duration(since)}${rank === 'settling' ? '; came back lately: asked after the others' : ''}`)
+}
 const fault = ({ last_fault: last }) => last ? `${last.text}, ${duration(last.seconds_ago)} ago` : 'none'
 
 const showStatus = (status) => {
@@ -46,7 +52,7 @@ const showStatus = (status) => {
   byId('undrain').hidden = status.phase !== 'draining'
   byId('drain').hidden = status.phase !== 'serving'
   byId('reload').disabled = status.phase !== 'serving'
-  fill('managers', 'Asked for clients, and once a second while one does not answer.', [
+  fill('managers', 'Asked for clients, the first one that is well; and twice a second while one does not answer.', [
     ['stream manager', (row) => row.url],
     ['state', managerState, TEXT],
     ['answered', (row) => count(row.requests.answered), NUMBER],
