@@ -67,7 +67,7 @@ fn refused(refusal: Refusal, summary: &Summary<'_>) -> String {
         (1, Some(node)) => format!(" The node {node} was tried."),
         (tries, Some(node)) => format!(" {tries} nodes were tried, the last one was {node}."),
     };
-    format!("Refused with {} ({}): {}.{tried}", refusal.status(), refusal.code(), refusal.sentence())
+    format!("Refused with {} ({}): {}{tried}", refusal.status(), refusal.code(), refusal.sentence())
 }
 
 fn relay(by: By, how: How, summary: &Summary<'_>) -> String {
