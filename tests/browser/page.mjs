@@ -188,6 +188,21 @@ const checkBrowser = async (name) => {
       assert(!(await shown(page, '#actions')) && !(await page.$('[data-focus^="kick"]')), 'there are buttons')
     })
 
+    await it('where sessions are not shown, the page says why and shows the rest', async () => {
+      scene.reload('monitoring = {', 'monitoring = { sessions = "off",')
+      await has(page, '#unlisted', '[monitoring].sessions is off')
+      assert((await ids(page)).length === 0 && !(await text(page, '[data-table="ended"]')).includes('127.0.0.1'), 'clients are shown')
+      await has(page, '[data-table="nodes"]', '127.0.0.1')
+      scene.reload('sessions = "off",', '')
+      await until(() => ids(page), (rows) => rows.length > 0)
+    })
+    await it('a reload that is refused is a sentence', async () => {
+      scene.reload('attempts = 1', 'atempts = 1')
+      await has(page, '#notices', /The last reload was refused.*origins\.attempts/)
+      scene.reload('atempts = 1', 'attempts = 1')
+      await until(() => text(page, '#notices'), (notices) => notices === '')
+    })
+
     await it('a stream manager that is gone is a sentence', async () => {
       await scene.stopManager()
       for (let n = 0; n < 3; n++) await scene.open(`gone${n}`)
