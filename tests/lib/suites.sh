@@ -46,6 +46,8 @@ suite sanitize 60 yes "$c ip=iproute2" 'the code around unsafe under AddressSani
 suite counts 15 yes "$c valgrind=valgrind" 'no piece takes over 3 % more instructions than in the baseline'
 suite supply_chain 5 no "$c git=git" 'licences, sources and advisories of all dependencies (cargo deny)'
 suite systemd 1 no "$c systemd-analyze=systemd" 'systemd-analyze verify accepts the units'
+suite nspawn 110 yes "$c mmdebstrap=mmdebstrap systemd-nspawn=systemd-container unshare=util-linux python3=python3 openssl=openssl dpkg-deb=dpkg objcopy=binutils lintian=lintian" \
+  'the Debian package under a systemd as process 1: install, serve, fail, upgrade, remove'
 suite autobahn 65 yes "$c node=nodejs npm=npm python3=python3 pip3=python3-pip openssl=openssl" \
   'the Autobahn test suite, directly and through the gateway'
 suite testssl 40 yes "$c python3=python3 openssl=openssl testssl=testssl.sh hexdump=bsdextrautils" \
@@ -53,6 +55,8 @@ suite testssl 40 yes "$c python3=python3 openssl=openssl testssl=testssl.sh hexd
 suite prometheus 35 no "$c python3=python3 openssl=openssl curl=curl prometheus=prometheus promtool=prometheus
   /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client" \
   'a real Prometheus scrapes a gateway and answers dashboard and rules'
+suite page 65 no "$c node=nodejs npm=npm openssl=openssl ${CHROMIUM:-chromium}=chromium ${FIREFOX:-firefox-esr}=firefox-esr" \
+  'the status page in Chromium and Firefox'
 suite browser 160 no "$c node=nodejs npm=npm ${CHROMIUM:-chromium}=chromium" \
   'Chromium publishes and plays through the gateway'
 
@@ -166,6 +170,12 @@ suite_systemd() {
     'said=$(systemd-analyze verify --man=no "$1"/* 2>&1) && [ -z "$said" ] || { echo "$said"; exit 1; }' - "$units"
 }
 
+# The first run makes a Debian root and compiles cargo-deb.
+suite_nspawn() {
+  [ -x "$target/debug/tidegate" ] || build_tests || return 1
+  checked_step 1800 'tests/systemd/run.sh' tests/systemd/run.sh "$@"
+}
+
 # --- the browser ------------------------------------------------------------------------------------------------------
 
 # Prints two free ports.
@@ -195,11 +205,17 @@ start_demo() {
 # The stream manager's address, which the scripts use to make nodes fail.
 demo_manager() { sed -nE 's/^ *manager +(http[^ ]+).*/\1/p' "$logs/demo"; }
 
-# SIGINT, as from Ctrl-C: the demo has to end by itself with exit code 0.
+# SIGINT, as from Ctrl-C, unless it was drained: the demo has to end by itself with exit code 0.
 stop_demo() {
-  kill -INT "$demo"
+  kill -INT "$demo" 2>/dev/null || true
   step 90 'the demo ends cleanly' tail --pid="$demo" -f /dev/null || return 1
   wait "$demo" || { complain 'the demo ended with a failure; its output:' "$logs/demo"; return 1; }
+}
+
+suite_page() {
+  newer_node && npm_packages || return 1
+  [ -x "$target/debug/tidegate" ] || build_tests || return 1
+  step 300 'tests/browser/page.mjs' env TIDEGATE_PROGRAM="$target/debug/tidegate" node tests/browser/page.mjs
 }
 
 suite_browser() {
@@ -212,7 +228,7 @@ suite_browser() {
   page=https://localhost:${ports% *}
   step 600 'tests/browser/run.mjs' node tests/browser/run.mjs "$page" || code=1
   step 1200 'tests/browser/whip.mjs' node tests/browser/whip.mjs --manager "$(demo_manager)" "$page" || code=1
-  step 600 'tests/browser/demo.mjs' node tests/browser/demo.mjs "$page" || code=1
+  step 600 'tests/browser/demo.mjs' node tests/browser/demo.mjs --drain "$page" || code=1
   stop_demo || code=1
   if [ "$code" -ne 0 ]; then
     printf -- '--- output of the demo\n'

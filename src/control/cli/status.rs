@@ -221,7 +221,8 @@ mod tests {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
             let ((_close, closed), (_end, ended)) = (oneshot::channel(), oneshot::channel());
-            let served = lifecycle::serve(Kind::Monitoring, Bound::Tcp(tcp), state, closed, ended);
+            let shown = lifecycle::Shown { state, recorder: Arc::default() };
+            let served = lifecycle::serve(Kind::Monitoring, Bound::Tcp(tcp), shown, closed, ended);
             runtime.expect("a runtime").block_on(served)
         });
         Target::at(ListenAddress::Tcp(address))

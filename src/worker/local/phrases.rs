@@ -15,8 +15,21 @@ const TEXT_MAX: usize = 160;
 pub(crate) struct Phrases(RefCell<HashSet<Arc<str>>>);
 
 impl Phrases {
+    /// Puts the shared copy of a text into `kept`. Most requests of a connection have the same text as the one before, for which
+    /// nothing is to be done.
+    pub(crate) fn keep(&self, kept: &mut Option<Arc<str>>, text: Option<&[u8]>) {
+        let is_same = match (&*kept, text) {
+            (Some(kept), Some(text)) => kept.as_bytes() == text,
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            *kept = text.and_then(|text| self.share(text));
+        }
+    }
+
     /// The shared copy of a text: its visible ASCII, cut to 160 bytes. `None` if nothing is left of it.
-    pub(crate) fn share(&self, text: &[u8]) -> Option<Arc<str>> {
+    fn share(&self, text: &[u8]) -> Option<Arc<str>> {
         let text = &text[..text.len().min(TEXT_MAX)];
         let is_visible = |byte: &u8| matches!(byte, 0x20..=0x7e);
         let cleaned: String;

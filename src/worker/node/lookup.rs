@@ -41,11 +41,12 @@ pub(crate) async fn ask(session: &Session, key: &str, kind: EventKind, keep: Kee
         (Ok(_), CacheStatus::Collapsed) => count(AnswerOutcome::Collapsed),
         (Ok(_), CacheStatus::Bypass) => count(AnswerOutcome::Bypass),
     }
-    let took = started.elapsed();
+    let mut took = 0;
     if by != CacheStatus::Hit {
-        worker.metrics.lookup.observe(took);
+        let asked = started.elapsed();
+        worker.metrics.lookup.observe(asked);
+        took = u64::try_from(asked.as_micros()).unwrap_or(u64::MAX);
     }
-    let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let (status, nodes) = match &outcome {
         Ok(answer) => (answer.status, u16::try_from(answer.nodes.len()).unwrap_or(u16::MAX)),
         Err(_) => (0, 0),

@@ -36,8 +36,8 @@ impl Session {
         let phrases = &self.worker.phrases;
         let mut record = info.record.borrow_mut();
         record.begin_request();
-        record.agent = request.user_agent.and_then(|agent| phrases.share(agent));
-        record.origin = request.origin.and_then(|origin| phrases.share(origin.as_bytes()));
+        phrases.keep(&mut record.agent, request.user_agent);
+        phrases.keep(&mut record.origin, request.origin.map(str::as_bytes));
         let since = Instant::now();
         let event = Event::Requested {
             route,
@@ -71,21 +71,19 @@ impl Session {
     pub(crate) fn note_answer(&self, answer: &Answer) {
         let &Answer { status, refusal, ref bytes } = answer;
         let head = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(0, |end| end + 4);
-        self.note(&Event::Answered { status, refusal, bytes: (bytes.len() - head) as u64 });
-        self.count_request(status);
+        let bytes = (bytes.len() - head) as u64;
+        self.end_of_request(status, &Event::Answered { status, refusal, bytes });
         access_log::write_request(self);
     }
 
     /// Notes that a node took the WebSocket, and the client gets its 101. The access log gets the session at its end.
     pub(crate) fn note_upgrade(&self) {
-        self.note(&Event::Answered { status: 101, refusal: None, bytes: 0 });
-        self.count_request(101);
+        self.end_of_request(101, &Event::Answered { status: 101, refusal: None, bytes: 0 });
     }
 
     /// Notes that the client left before its request was answered.
     pub(crate) fn note_left(&self) {
-        self.note(&Event::Left);
-        self.count_request(STATUS_CLIENT_LEFT);
+        self.end_of_request(STATUS_CLIENT_LEFT, &Event::Left);
         access_log::write_request(self);
     }
 
@@ -96,9 +94,13 @@ impl Session {
         }
     }
 
-    fn count_request(&self, status: u16) {
+    /// Notes how a request ends, and counts it with its duration.
+    fn end_of_request(&self, status: u16, event: &Event<'_>) {
+        let now = Instant::now();
+        let info = &self.wake_handle.info;
+        info.record.borrow_mut().note(now.duration_since(info.accepted), event);
         if let Some(Current { route, method, since }) = self.current.get() {
-            self.worker.metrics.requests.observe(route, method, status, since.elapsed());
+            self.worker.metrics.requests.observe(route, method, status, now.duration_since(since));
         }
     }
 }

@@ -33,6 +33,22 @@ impl ServiceManager {
         Self { socket, path, messages: Vec::new(), senders: Vec::new(), stored: Vec::new() }
     }
 
+    /// Fills the queue with messages that mean nothing: the next message of a gateway waits until some are taken.
+    pub fn fill_queue(&self) {
+        // one sender may only have so many bytes under way
+        loop {
+            let sender = UnixDatagram::unbound().unwrap();
+            sender.set_nonblocking(true).unwrap();
+            let mut sent = 0;
+            while sender.send_to(b"X_FILL=1", &self.path).is_ok() {
+                sent += 1;
+            }
+            if sent == 0 {
+                return;
+            }
+        }
+    }
+
     /// The service with every stored socket.
     pub fn service(&self) -> Activation {
         self.service_after(":")

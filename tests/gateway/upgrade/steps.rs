@@ -83,6 +83,53 @@ fn a_successor_that_serves_and_ends_before_it_is_in_charge_leaves_the_running_pr
 }
 
 #[test]
+fn a_successor_that_ends_as_it_is_put_in_charge_gives_the_service_back() {
+    let (linked, mut manager) = Linked::service();
+    let listener = linked.takeover.bed.node(1);
+    let (mut client, mut node) = linked.takeover.bed.relay(&listener);
+    let gateway = &linked.takeover.bed.gateway;
+    let (hold, said) =
+        (linked.takeover.bed.workspace.file("hold"), linked.takeover.bed.workspace.file("said"));
+    let wait = format!("while [ ! -e {} ]; do sleep 0.02; done", hold.display());
+    let text = format!(
+        "say pid $$; say ready $$; hear go; {wait}; say serving; echo $$ >{}; exec sleep 60",
+        said.display()
+    );
+    linked.script(&successor(&text));
+    linked.takeover.request_successor();
+    linked.takeover.wait_for_log("heard go");
+    // the service manager reads nothing, so the gateway waits in the middle: while it names the successor
+    gateway.pause();
+    manager.forget();
+    manager.fill_queue();
+    std::fs::write(&hold, "").unwrap();
+    let pid = || std::fs::read_to_string(&said).unwrap_or_default().trim().parse::<u32>();
+    eventually("the successor has said that it serves", || pid().is_ok());
+    gateway.resume();
+    eventually("the gateway writes to the service manager", || is_sending(gateway.pid()));
+    let successor = pid().unwrap();
+    takeover::signal(successor, Signal::KILL);
+    eventually("the successor has ended", || !is_running(successor));
+    let own = format!("MAINPID={}", gateway.pid());
+    manager.wait_for(&own);
+    let named: Vec<_> = manager.messages.iter().filter(|message| message.contains("MAINPID")).collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    assert_eq!(named[0].trim_end(), format!("MAINPID={successor}"));
+    assert_eq!(named[1].trim_end(), own);
+    linked.takeover.wait_for_log("listeners not handed over");
+    client.send_frame(Frame::text("still here"));
+    assert_eq!(node.read_frame(), Frame::text("still here"));
+    manager.forget();
+    still_the_main_process(&linked, &mut manager);
+}
+
+/// Whether the main thread of a process waits in `sendmsg`.
+fn is_sending(pid: u32) -> bool {
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    call.split(' ').next() == Some(&libc::SYS_sendmsg.to_string())
+}
+
+#[test]
 fn a_successor_that_stops_after_go_is_ended_and_the_running_process_serves_on() {
     let (linked, mut manager) = Linked::service();
     let listener = linked.takeover.bed.node(1);

@@ -58,7 +58,7 @@ fn a_session_is_told_from_its_connection_to_its_end() {
             "connection of 203.0.113.9:4711",
             "TLS 1.3, full handshake",
             "GET /as/v1/proxy/ws/subscribe/live/s?id=subscriber-1 (one-step WebSocket, subscriber of live/s)",
-            "answer of the stream manager from memory: 200, 1 node, 5 µs",
+            "answer of the stream manager from memory: 200, 1 node",
             "node 10.0.0.5:5080 took the request, 1.5 ms",
             "the client got 101: its WebSocket is open",
             "first frame of the node, 60 bytes",

@@ -71,7 +71,8 @@ fn asked(by: CacheStatus, status: u16, nodes: u16, took: u64) -> String {
         (status, 1) => format!("{status}, 1 node"),
         (status, nodes) => format!("{status}, {nodes} nodes"),
     };
-    format!("{source}: {answer}{}", after(took))
+    let took = if by == CacheStatus::Hit { String::new() } else { after(took) };
+    format!("{source}: {answer}{took}")
 }
 
 fn tried(node: SocketAddr, outcome: DialOutcome, status: Option<u16>, took: u64) -> String {
