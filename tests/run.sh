@@ -84,7 +84,7 @@ everything() {
   for name in format clippy core docs fuzz; do run "$name"; done
   heading 'Behaviour'
   build_tests || true
-  for name in units "${crates[@]}" acme sandbox systemd; do run "$name"; done
+  for name in units "${crates[@]}" acme migration sandbox systemd; do run "$name"; done
   if [ "$fast" = no ]; then
     heading 'Foreign suites and browsers'
     export TIDEGATE_PROGRAM=$target/debug/tidegate
@@ -101,7 +101,7 @@ everything() {
 }
 
 fast=no
-fast_suites=(format clippy core docs fuzz units "${crates[@]}" acme sandbox counts supply_chain systemd)
+fast_suites=(format clippy core docs fuzz units "${crates[@]}" acme migration sandbox counts supply_chain systemd)
 case "${1:-}" in
   '') everything ;;
   -h | --help) usage; exit 0 ;;

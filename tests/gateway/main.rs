@@ -16,6 +16,7 @@ mod limits;
 mod liveness;
 mod logs;
 mod managers;
+mod migration;
 mod placement;
 mod process;
 mod proxy_protocol;

@@ -41,6 +41,8 @@ for file in tests/*.rs tests/*/main.rs; do
   esac
 done
 suite acme 40 yes "$c pebble=pebble" 'certificates by ACME, from a CA that checks them (pebble)'
+suite migration 15 yes "$c nginx=nginx-light haproxy=haproxy" \
+  'the configurations in the documents serve, and do what nginx and HAProxy did before'
 suite sandbox 10 yes "$c" 'the sandbox cluster of the tests and the demo'
 suite sanitize 60 yes "$c ip=iproute2" 'the code around unsafe under AddressSanitizer'
 suite counts 15 yes "$c valgrind=valgrind" 'no piece takes over 3 % more instructions than in the baseline'
@@ -121,8 +123,8 @@ suite_gateway() {
 
 # gateway_tests DRIVER ENVIRONMENT [FILTER...]
 gateway_tests() {
-  # the suite acme has those
-  local title="tests: gateway on $1" flood skips=(--skip acme::)
+  # the suites acme and migration have those
+  local title="tests: gateway on $1" flood skips=(--skip acme:: --skip migration::)
   local command=(env "$2" cargo test --workspace --test gateway --locked --quiet --)
   shift 2
   if [ $# -gt 0 ]; then checked_step 1800 "$title" "${command[@]}" "$@"; return; fi
@@ -137,6 +139,14 @@ suite_acme() {
   for filter in "$@"; do filters+=("acme::${filter#acme::}"); done
   checked_step 600 'tests: gateway, acme' cargo test --workspace --test gateway --locked --quiet -- --test-threads=16 \
     "${filters[@]:-acme::}"
+}
+
+# The documents are the same on both drivers.
+suite_migration() {
+  local filters=() filter
+  for filter in "$@"; do filters+=("migration::${filter#migration::}"); done
+  checked_step 600 'tests: gateway, migration' cargo test --workspace --test gateway --locked --quiet -- \
+    "${filters[@]:-migration::}"
 }
 
 suite_sandbox() {

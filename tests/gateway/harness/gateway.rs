@@ -85,6 +85,12 @@ impl Config {
     }
 }
 
+impl From<Table> for Config {
+    fn from(table: Table) -> Self {
+        Self { table, environment: Vec::new() }
+    }
+}
+
 /// Writes a chain and its key, and returns their paths as a table. Each file appears at once: no reader sees half of it.
 pub fn write_pair(workspace: &Workspace, name: &str, identity: &Identity) -> Table {
     let files = [("chain", &identity.chain_pem), ("key", &identity.key_pem)];
