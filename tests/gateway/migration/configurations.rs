@@ -90,3 +90,12 @@ fn every_piece_of_a_configuration_in_the_documents_is_good_as_part_of_one() {
         assert_good(&cluster, &cluster.fitted(table), &place);
     }
 }
+
+#[test]
+fn the_configuration_that_the_package_installs_is_good() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/tidegate.toml");
+    let table: Table = std::fs::read_to_string(path).expect("a file").parse().expect("TOML");
+    assert!(is_complete(&table));
+    let cluster = Cluster::start();
+    assert_good(&cluster, &cluster.fitted(table), "packaging/tidegate.toml");
+}
