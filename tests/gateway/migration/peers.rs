@@ -2,10 +2,10 @@
 //! with the configuration of after. A port goes from one to the other and back without a cut session.
 
 use super::pages::{complete, filled, only_block};
-use super::{Cluster, Transcript};
+use super::{Cluster, PAGE, Transcript};
 use crate::harness::certs::ECDSA;
 use crate::harness::gateway::write_pair;
-use crate::harness::{Frame, Gateway, eventually, skipped};
+use crate::harness::{Frame, Gateway, Request, eventually, skipped};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::TcpStream;
@@ -55,8 +55,13 @@ struct Peer {
 impl Peer {
     /// Writes the page's configuration with the cluster's addresses, lets the program check it, and starts it.
     fn start(kind: Kind, cluster: &Cluster) -> Self {
+        Self::start_with(kind, cluster, &[])
+    }
+
+    /// The same with further values that replace the page's.
+    fn start_with(kind: Kind, cluster: &Cluster, values: &[(&str, &str)]) -> Self {
         let file = cluster.workspace.file(&format!("{}.conf", kind.program()));
-        let text = only_block(&kind.page(), kind.program());
+        let text = filled(&only_block(&kind.page(), kind.program()), values);
         let text = match kind {
             Kind::Nginx => nginx(cluster, &text),
             Kind::HaProxy => haproxy(cluster, &text),
@@ -170,6 +175,27 @@ fn before_and_after(kind: Kind) {
     gateway.assert_healthy();
 }
 
+/// What the third session of one address gets, where two are served.
+fn at_a_limit_of_two(cluster: &Cluster) -> u16 {
+    let open = [cluster.open_websocket("live"), cluster.open_websocket("live")];
+    let target = Cluster::websocket_target(cluster.sockets.ip(), "live");
+    let status = cluster.client().exchange(&Request::upgrade(&target).by_page(PAGE)).status();
+    drop(open);
+    status
+}
+
+fn limited_before_and_after(kind: Kind, value: (&str, &str)) {
+    let cluster = Cluster::start();
+    let before = Peer::start_with(kind, &cluster, &[value]);
+    assert_eq!(at_a_limit_of_two(&cluster), 429, "{kind:?}");
+    drop(before);
+    let mut config = cluster.fitted(complete(&kind.page()));
+    config.set("limits.sessions_per_ip", 2);
+    let mut gateway = Gateway::start(&cluster.workspace, &config);
+    assert_eq!(at_a_limit_of_two(&cluster), 429, "the gateway");
+    gateway.assert_healthy();
+}
+
 fn over_and_back(kind: Kind) {
     let cluster = Cluster::start();
     let before = Peer::start(kind, &cluster);
@@ -221,5 +247,19 @@ fn the_gateway_gives_clients_what_haproxy_gave_them() {
 fn a_port_goes_from_haproxy_to_the_gateway_and_back() {
     if is_installed(Kind::HaProxy, "a_port_goes_from_haproxy_to_the_gateway_and_back") {
         over_and_back(Kind::HaProxy);
+    }
+}
+
+#[test]
+fn an_address_over_its_share_gets_429_from_nginx_and_from_the_gateway() {
+    if is_installed(Kind::Nginx, "an_address_over_its_share_gets_429_from_nginx_and_from_the_gateway") {
+        limited_before_and_after(Kind::Nginx, ("limit_conn sessions 1000;", "limit_conn sessions 2;"));
+    }
+}
+
+#[test]
+fn an_address_over_its_share_gets_429_from_haproxy_and_from_the_gateway() {
+    if is_installed(Kind::HaProxy, "an_address_over_its_share_gets_429_from_haproxy_and_from_the_gateway") {
+        limited_before_and_after(Kind::HaProxy, ("sc0_conn_cur gt 1000", "sc0_conn_cur gt 2"));
     }
 }
