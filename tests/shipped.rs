@@ -1,13 +1,15 @@
 //! Checks that the shipped files agree with the program: the example configuration loads and has every key, and the pages
-//! in `docs` mention every key and every metric. Dashboard and alert rules use metrics that there are.
+//! in `docs` have every key, metric, refusal and command. Dashboard and alert rules use metrics that there are.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use tidegate::config;
 use tidegate::config::KEYS;
 use tidegate::metrics::page;
 use tidegate::metrics::page::{Dialect, Facts};
+use tidegate::proto::refusal::Refusal;
 
 fn shipped(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a shipped file")
@@ -68,10 +70,100 @@ fn families() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_page_on_operations_mentions_every_metric() {
-    let operations = shipped("docs/operations.md");
+fn the_page_on_metrics_has_a_row_for_every_metric() {
+    let page = shipped("docs/reference/metrics.md");
     for name in families() {
-        assert!(operations.contains(&format!("`{name}`")), "docs/operations.md does not mention {name}");
+        assert!(page.contains(&format!("| `{name}` |")), "docs/reference/metrics.md has no row for {name}");
+    }
+}
+
+/// All pages below `docs`, as paths relative to the repository.
+fn documents() -> Vec<String> {
+    let (mut found, mut folders) = (Vec::new(), vec!["docs".to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder)).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let path = format!("{folder}/{}", entry.file_name().to_str().expect("a name"));
+            match entry.file_type().expect("a type").is_dir() {
+                true => folders.push(path),
+                false if path.ends_with(".md") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn pages_name_only_metrics_that_there_are() {
+    let known: BTreeSet<_> = families();
+    for page in documents() {
+        for name in series(&shipped(&page)).filter(|name| name.starts_with("tidegate_")) {
+            // `tidegate_worker_*` and alike stand for several; files of packages begin with a version
+            let is_family = known.iter().any(|known| known.starts_with(name));
+            let is_package = name.starts_with("tidegate_0") || name.starts_with("tidegate_VERSION");
+            assert!(is_family || is_package, "{page}: no metric has the name {name}");
+        }
+    }
+}
+
+#[test]
+fn the_page_on_refusals_has_a_row_for_every_code() {
+    let page = shipped("docs/reference/refusals.md");
+    for refusal in Refusal::ALL {
+        let row = format!("| `{}` | {} | ", refusal.code(), refusal.status());
+        assert!(page.contains(&row), "docs/reference/refusals.md has no row {row:?}");
+    }
+    assert_eq!(page.matches("\n| `").count(), Refusal::ALL.len(), "rows in docs/reference/refusals.md");
+}
+
+/// All of `src`, in one text.
+fn sources() -> String {
+    let (mut all, mut folders) = (String::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => all.push_str(&fs::read_to_string(path).unwrap_or_default()),
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn lines_that_the_page_on_incidents_quotes_are_written() {
+    let (page, sources) = (shipped("docs/incidents.md"), sources());
+    let code = page.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_line = |code: &&str| code.contains(' ') && !code.starts_with("tidegate ") && !code.contains('{');
+    let lines: Vec<_> = code.filter(is_line).collect();
+    assert!(lines.len() >= 10, "{lines:?}");
+    for line in lines {
+        // words in capitals stand for a value; what is written before a refusal's reason is the same for all
+        let pieces = line.strip_prefix("refused: ").unwrap_or(line).split(' ').collect::<Vec<_>>();
+        let pieces = pieces.split(|word| word.chars().all(|letter| letter.is_ascii_uppercase()));
+        let longest = pieces.map(|words| words.join(" ")).max_by_key(String::len).expect("a piece");
+        assert!(sources.contains(&longest), "docs/incidents.md: nothing writes {longest:?} of {line:?}");
+    }
+}
+
+#[test]
+fn the_page_on_commands_has_a_row_for_every_command() {
+    let page = shipped("docs/reference/commands.md");
+    let help =
+        Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("--help").output().expect("the program starts");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let list = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("a list");
+    // a description may go on in lines that stand farther to the right
+    let rows = list.lines().filter_map(|line| line.strip_prefix("  ")).filter(|row| !row.starts_with(' '));
+    let names: Vec<_> = rows.filter_map(|row| row.split_whitespace().next()).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        assert!(
+            page.contains(&format!("| `tidegate {name}")),
+            "docs/reference/commands.md has no row for {name}"
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! Many reloads under load: no handshake fails, no session breaks, and memory does not grow.
 //!
-//! 40 reloads by default; `TIDEGATE_TEST_RELOADS=200` is the full size. `docs/operations.md` has the results at that
+//! 40 reloads by default; `TIDEGATE_TEST_RELOADS=200` is the full size. `docs/reference/lifecycle.md` has the results at that
 //! size.
 
 use crate::harness::certs::{ECDSA, Identity};
