@@ -114,7 +114,7 @@ impl Cluster {
         config.set("gateway.listen", vec![self.workspace.gateway().to_string()]);
         config.set("tls.certificates", vec![Value::Table(write_pair(&self.workspace, "page", &ECDSA))]);
         config.set("stream_manager.url", format!("http://{}", self.workspace.manager()));
-        // loopback is dialled only as a single address
+        // loopback is dialled only as a single address; so these nodes are admitted without having been named
         config.set("origins.networks", networks);
         config.set("monitoring.listen", self.workspace.monitoring().to_string());
         config.set("admin.listen", format!("unix:{}", self.workspace.admin_socket().display()));

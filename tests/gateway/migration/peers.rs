@@ -72,7 +72,8 @@ impl Peer {
             (Kind::Nginx, true) => vec!["-t", "-c"],
             (Kind::Nginx, false) => vec!["-g", "daemon off;", "-c"],
             (Kind::HaProxy, true) => vec!["-c", "-f"],
-            (Kind::HaProxy, false) => vec!["-db", "-f"],
+            // master and worker, as Debian's unit starts it
+            (Kind::HaProxy, false) => vec!["-W", "-f"],
         };
         let checked = Command::new(&program).args(arguments(true)).arg(&file).output().unwrap();
         let said = String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
