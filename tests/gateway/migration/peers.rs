@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A program that stood in front of the cluster before.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,8 +96,16 @@ impl Peer {
 
     /// Closes the port; open sessions go on.
     fn stop_softly(&self, cluster: &Cluster) {
-        self.signal(self.kind.soft_stop());
-        eventually("the port is free", || TcpStream::connect(cluster.workspace.gateway()).is_err());
+        let is_free = || TcpStream::connect(cluster.workspace.gateway()).is_err();
+        eventually("the port is free", || {
+            // HAProxy's master executes itself anew once its worker runs; a signal of that moment is lost
+            self.signal(self.kind.soft_stop());
+            let end = Instant::now() + Duration::from_millis(500);
+            while !is_free() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            is_free()
+        });
     }
 }
 
