@@ -107,6 +107,9 @@ impl Cluster {
         if let Some(tls) = table.get_mut("tls").and_then(Value::as_table_mut) {
             tls.remove("acme");
         }
+        if let Some(manager) = table.get_mut("stream_manager").and_then(Value::as_table_mut) {
+            manager.remove("urls");
+        }
         let writes_log = table.get("log").and_then(|log| log.get("access")).and_then(Value::as_str);
         let writes_log = writes_log.is_some_and(|path| path.starts_with('/'));
         let networks: Vec<String> = [1, 2].map(|n| self.workspace.node(n).ip().to_string()).to_vec();
