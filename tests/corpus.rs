@@ -63,6 +63,7 @@ replays! {
     relay: oracles::relay::relay,
     target: oracles::target,
     #[cfg(feature = "gateway")] tls_records: tls_fixture::records,
+    trace_context: oracles::trace_context,
     whip: oracles::whip,
 }
 

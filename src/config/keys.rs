@@ -8,9 +8,10 @@ use crate::config::choice::{
 };
 use crate::config::model::{
     Acme, Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat,
-    LogLevel, Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket,
+    LogLevel, Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, Tracing, WebSocket,
 };
 use crate::config::problem::{KnownKeys, Report};
+use crate::config::tracing::{Endpoint, Fraction, ServiceName};
 use crate::config::value::{Count, Kind, List, OrOff, PerTime, Size, Span};
 use crate::proto::http::head::FIELDS_MAX;
 use crate::proto::proxy_protocol::Versions;
@@ -180,6 +181,12 @@ keys! {
         access: Access = default r#""off""#,
         redact: List<Token> = default
             r#"["password", "token", "username", "user", "accessToken", "ice-credential", "ice-username"]"#,
+    }
+    tracing: Tracing {
+        endpoint: OrEmpty<Endpoint> = default r#""""#,
+        sample: Fraction = default "1.0",
+        service_name: ServiceName = default r#""tidegate""#,
+        headers: OrEmpty<Reference> = default r#""""#,
     }
     monitoring: Monitoring {
         listen: OrOff<Address> = default r#""127.0.0.1:9180""#,

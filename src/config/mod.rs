@@ -17,6 +17,7 @@ mod problem;
 mod restart_only;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod value;
 
 pub use crate::proto::http::cors::AllowOrigins;
@@ -26,7 +27,7 @@ pub use keys::{KEYS, Key, written};
 pub use model::{
     AccessLog, Acme, Admin, AdminListen, Answers, ApiVersion, Certificate, Config, Cors, Driver, Extensions,
     Gateway, Limits, Log, LogFormat, LogLevel, ManagerUrl, Monitoring, OriginHeader, Origins, Rate, Secret,
-    ShowSessions, StreamManager, Tls, TlsVersion, WebSocket, Workers,
+    ShowSessions, StreamManager, Tls, TlsVersion, Tracing, WebSocket, Workers,
 };
 pub use problem::Problem;
 pub use restart_only::keep_restart_only;

@@ -33,6 +33,8 @@ pub struct Config {
     pub cors: Cors,
     /// `[log]`: the log and the access log.
     pub log: Log,
+    /// `[tracing]`: spans of requests and sessions.
+    pub tracing: Tracing,
     /// `[monitoring]`: the listener that only shows.
     pub monitoring: Monitoring,
     /// `[admin]`: the listener that changes something.
@@ -387,6 +389,19 @@ pub enum AccessLog {
     Stderr,
     /// To the end of this file.
     File(PathBuf),
+}
+
+/// `[tracing]`: the spans of requests and sessions, and the collector that gets them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// Where the collector takes OTLP over HTTP, without `/v1/traces`; `None` (""): there are no spans.
+    pub endpoint: Option<ManagerUrl>,
+    /// The share of traces that are recorded, of those that begin here. From 0 to 1.
+    pub sample: f64,
+    /// The name of this service in traces.
+    pub service_name: String,
+    /// Fields of every request to the collector, as `name=value,name=value`.
+    pub headers: Option<Secret>,
 }
 
 /// `[monitoring]`: the listener that only shows: metrics, health, the status page and its data.

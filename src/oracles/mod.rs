@@ -21,6 +21,7 @@ mod target;
 mod tests;
 #[cfg(feature = "gateway")]
 pub mod tls;
+mod trace_context;
 
 pub use answer::answer;
 pub use node_answer::node_answer;
@@ -29,3 +30,4 @@ pub use proxy_protocol::proxy_protocol;
 pub use request_head::head;
 pub use routes::{body, one_step, whip};
 pub use target::target;
+pub use trace_context::trace_context;

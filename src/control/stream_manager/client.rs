@@ -8,6 +8,7 @@ use crate::control::stream_manager::breaker::{CircuitBreaker, PROBE_INTERVAL, Pr
 use crate::control::stream_manager::fault::Fault;
 use crate::control::stream_manager::health::{ManagerHealth, Managers};
 use crate::metrics::ManagerOutcome;
+use crate::proto::http::trace_context::TraceFields;
 use crate::proto::red5::answer::{self, FreshnessRules};
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
@@ -95,10 +96,16 @@ impl ManagerClient {
     /// Asks the question `target` within `stream_manager.timeout`. While the answer names only nodes in quarantine and a
     /// healthy one is known, it asks again, at most `origins.attempts` times in all. Otherwise the last answer counts: a
     /// node that failed is better than no node.
-    pub(crate) async fn ask(self: &Arc<Self>, target: &str, kind: EventKind, keep: Keep) -> Outcome {
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        target: &str,
+        kind: EventKind,
+        keep: Keep,
+        trace: Option<&TraceFields>,
+    ) -> Outcome {
         let asked = Instant::now();
         let deadline = tokio::time::Instant::now() + self.revision.config.stream_manager.timeout;
-        let mut outcome = self.ask_once(target, kind, keep, deadline).await;
+        let mut outcome = self.ask_once(target, kind, keep, trace, deadline).await;
         // a later one has less time, so that its timeout says nothing about the stream manager
         if matches!(outcome, Err(Refusal::ManagerTimeout))
             && self.had_its_time(asked)
@@ -114,7 +121,7 @@ impl ManagerClient {
             if keep == Keep::Never || !outcome.as_ref().is_ok_and(is_quarantined) || !nodes.knows_healthy() {
                 break;
             }
-            match self.ask_once(target, kind, keep, deadline).await {
+            match self.ask_once(target, kind, keep, trace, deadline).await {
                 Ok(better) => outcome = Ok(better),
                 Err(_) => break,
             }
@@ -171,6 +178,7 @@ impl ManagerClient {
         target: &str,
         kind: EventKind,
         keep: Keep,
+        trace: Option<&TraceFields>,
         deadline: tokio::time::Instant,
     ) -> Outcome {
         // what may be shared shows no credentials and has no effect
@@ -180,7 +188,7 @@ impl ManagerClient {
             return Err(Refusal::ManagerTimeout);
         }
         let (uri, began) = (self.uri(target)?, Instant::now());
-        let exchanged = tokio::time::timeout_at(deadline, self.exchange(&uri, kind)).await;
+        let exchanged = tokio::time::timeout_at(deadline, self.exchange(&uri, kind, trace)).await;
         if let Ok(answered) = &exchanged {
             let probe = (repeatable && answered.is_ok()).then_some(target);
             self.breaker.on_answer(probe, Instant::now());
@@ -245,7 +253,7 @@ impl ManagerClient {
         };
         let Ok(uri) = self.uri(&target) else { return };
         let asked = Instant::now();
-        let exchange = self.exchange(&uri, EventKind::Subscribe);
+        let exchange = self.exchange(&uri, EventKind::Subscribe, None);
         match tokio::time::timeout(config.stream_manager.timeout, exchange).await {
             Ok(exchanged) => {
                 self.breaker.on_answer(None, Instant::now());
@@ -260,11 +268,18 @@ impl ManagerClient {
 
     /// Sends one request and reads the answer. If the stream manager closed a kept-alive connection while the question was on
     /// its way, the question is sent once more.
-    async fn exchange(&self, uri: &Uri, kind: EventKind) -> Result<Exchanged, Fault> {
+    async fn exchange(
+        &self,
+        uri: &Uri,
+        kind: EventKind,
+        trace: Option<&TraceFields>,
+    ) -> Result<Exchanged, Fault> {
         // a question that may have an effect, such as a publish, is never sent twice
         let mut may_retry = kind != EventKind::Other;
         let response = loop {
-            match self.http.request(request(uri, self.authorization.as_ref())).await {
+            let mut question = request(uri, self.authorization.as_ref());
+            add_trace(question.headers_mut(), trace);
+            match self.http.request(question).await {
                 Ok(response) => break response,
                 Err(e) if may_retry && was_closed(&e) => may_retry = false,
                 Err(e) => return Err(Fault::of(&e)),
@@ -330,6 +345,19 @@ pub(crate) fn request(uri: &Uri, authorization: Option<&HeaderValue>) -> Request
         headers.insert(header::AUTHORIZATION, value.clone());
     }
     request
+}
+
+/// Tells the stream manager which trace a question belongs to.
+fn add_trace(headers: &mut HeaderMap, trace: Option<&TraceFields>) {
+    let Some(TraceFields { parent, state }) = trace else { return };
+    let fields =
+        [("traceparent", Some(parent.to_string())), ("tracestate", state.as_deref().map(str::to_owned))];
+    for (name, value) in fields {
+        // both are of visible ASCII
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// All values of a field, joined by commas (RFC 9110, 5.3); `None` without the field.

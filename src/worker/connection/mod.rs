@@ -41,6 +41,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
         current: Cell::default(),
         request: RefCell::default(),
         hints: RefCell::default(),
+        trace: RefCell::default(),
         worker,
         peer,
     };

@@ -24,7 +24,6 @@ use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use crate::worker::session::whip_end;
 use futures_channel::oneshot;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -104,6 +103,7 @@ impl Forwarding<'_> {
         let remembered = remembered(session, request).filter(is_there);
         if let Some(whip_session) = &remembered {
             let _ = self.whip.session.set(Arc::clone(whip_session));
+            session.join_trace(whip_session);
         }
         let (admitted, target) = match (&remembered, named) {
             (Some(whip_session), _) => {
@@ -163,7 +163,7 @@ impl Forwarding<'_> {
     ) -> Result<(u16, Vec<u8>), Failed> {
         let whip = self.whip;
         let started = Instant::now();
-        let head = head_for_node(session.peer, whip, &admitted, target, self.body);
+        let head = head_for_node(session, whip, &admitted, target, self.body);
         if !connect::takes_head(head.len()) {
             return Err(Failed { why: Unserved::Refused(Refusal::HeadTooLarge), reached: true });
         }
@@ -226,7 +226,7 @@ fn start(
 
 /// The head of the request to the node.
 fn head_for_node(
-    client: SocketAddr,
+    session: &Session,
     whip: &WhipRequest,
     admitted: &Admitted,
     target: &str,
@@ -237,10 +237,10 @@ fn head_for_node(
         method: whip.method.word(),
         target,
         node: admitted.address(),
-        client,
+        client: session.peer,
         body: length,
         close: true,
-        fields: whip.fields.clone(),
+        fields: whip.fields.clone().with_trace(session.trace_fields()),
     };
     forward.head()
 }

@@ -12,6 +12,7 @@ use crate::shared::session_id::SessionId;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::node::placement;
 use crate::worker::session::context::Session;
+use crate::worker::session::request_trace;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
@@ -45,7 +46,11 @@ impl WhipRequest {
         let info = &session.wake_handle.info;
         let record = info.record.borrow();
         match self.method {
-            Method::Post => whip_session.begin_record(&record),
+            Method::Post => {
+                whip_session.begin_record(&record);
+                let at = whip_session.epoch.elapsed();
+                request_trace::begin_whip_span(&session.worker, &mut whip_session.record(), at);
+            }
             _ => whip_session.note_request(&record, info.accepted),
         }
     }
