@@ -52,8 +52,7 @@ pub struct Gateway {
     pub pin: bool,
     /// What the workers wait on. Changes with a restart only.
     pub driver: Driver,
-    /// Versions of the PROXY protocol, one of which every connection has to begin with; `None` ("off"): connections begin
-    /// with TLS.
+    /// Versions of the PROXY protocol, with one of which every connection has to begin; `None` ("off"): it begins with TLS.
     pub proxy_protocol: Option<Versions>,
     /// The load balancers that may send PROXY headers; connections from other addresses are dropped.
     pub trusted_proxies: Vec<IpNet>,
