@@ -65,6 +65,7 @@ replays! {
     signal: oracles::signal,
     target: oracles::target,
     #[cfg(feature = "gateway")] tls_records: tls_fixture::records,
+    trace_context: oracles::trace_context,
     whip: oracles::whip,
 }
 

@@ -99,6 +99,7 @@ pub fn upgrade(params: ConnectionParams) -> Upgrade {
         client_protocols: None,
         node_protocol: None,
         origin_header: None,
+        trace: None,
     }
 }
 

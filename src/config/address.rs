@@ -199,7 +199,8 @@ const fn default_port(https: bool) -> u16 {
 /// The address of a stream manager: http or https, host, optional port, optional path prefix.
 pub(crate) struct Url;
 
-fn manager_url(text: &str) -> Option<ManagerUrl> {
+/// The address that `text` is, taken apart; `None` if it is none, or has more than an address.
+pub(crate) fn manager_url(text: &str) -> Option<ManagerUrl> {
     let HttpUrl { https, host, port, path } = http_url(text)?;
     let fits = |segment: &str| {
         !matches!(segment, "." | "..")

@@ -8,9 +8,11 @@ use crate::config::choice::{
 };
 use crate::config::model::{
     AccessFormat, Acme, Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log,
-    LogFormat, LogLevel, Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket,
+    LogFormat, LogLevel, Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, Tracing,
+    WebSocket,
 };
 use crate::config::problem::{KnownKeys, Report};
+use crate::config::tracing::{Endpoint, Fraction, ServiceName};
 use crate::config::value::{Count, Kind, List, OrOff, PerTime, Size, Span};
 use crate::proto::http::head::FIELDS_MAX;
 use crate::proto::proxy_protocol::Versions;
@@ -182,6 +184,12 @@ keys! {
         access_format: AccessFormat = default r#""fields""#,
         redact: List<Token> = default
             r#"["password", "token", "username", "user", "accessToken", "ice-credential", "ice-username"]"#,
+    }
+    tracing: Tracing {
+        endpoint: OrEmpty<Endpoint> = default r#""""#,
+        sample: Fraction = default "1.0",
+        service_name: ServiceName = default r#""tidegate""#,
+        headers: OrEmpty<Reference> = default r#""""#,
     }
     monitoring: Monitoring {
         listen: OrOff<Address> = default r#""127.0.0.1:9180""#,

@@ -18,6 +18,7 @@ mod problem;
 mod restart_only;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod value;
 
 pub use crate::proto::http::cors::AllowOrigins;
@@ -27,7 +28,7 @@ pub use keys::{KEYS, Key, written};
 pub use model::{
     AccessFormat, AccessLog, Acme, Admin, AdminListen, Answers, ApiVersion, Certificate, Config, Cors,
     Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel, ManagerUrl, Monitoring, OriginHeader,
-    Origins, Rate, Secret, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket, Workers,
+    Origins, Rate, Secret, ShowSessions, StreamManager, Tls, TlsVersion, Tracing, WebSocket, Workers,
 };
 pub use problem::Problem;
 pub use restart_only::keep_restart_only;

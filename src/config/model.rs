@@ -34,6 +34,8 @@ pub struct Config {
     pub cors: Cors,
     /// `[log]`: the log and the access log.
     pub log: Log,
+    /// `[tracing]`: spans of requests and sessions.
+    pub tracing: Tracing,
     /// `[monitoring]`: the listener that only shows.
     pub monitoring: Monitoring,
     /// `[admin]`: the listener that changes something.
@@ -51,8 +53,7 @@ pub struct Gateway {
     pub pin: bool,
     /// What the workers wait on. Changes with a restart only.
     pub driver: Driver,
-    /// Versions of the PROXY protocol, one of which every connection has to begin with; `None` ("off"): connections begin
-    /// with TLS.
+    /// Versions of the PROXY protocol, with one of which every connection has to begin; `None` ("off"): it begins with TLS.
     pub proxy_protocol: Option<Versions>,
     /// The load balancers that may send PROXY headers; connections from other addresses are dropped.
     pub trusted_proxies: Vec<IpNet>,
@@ -382,6 +383,19 @@ pub enum AccessFormat {
     Fields,
     /// As nginx and Apache write it.
     Combined,
+}
+
+/// `[tracing]`: the spans of requests and sessions, and the collector that gets them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// Where the collector takes OTLP over HTTP, without `/v1/traces`; `None` (""): there are no spans.
+    pub endpoint: Option<ManagerUrl>,
+    /// The share of traces that are recorded, of those that begin here. From 0 to 1.
+    pub sample: f64,
+    /// The name of this service in traces.
+    pub service_name: String,
+    /// Fields of every request to the collector, as `name=value,name=value`.
+    pub headers: Option<Secret>,
 }
 
 /// `[monitoring]`: the listener that only shows: metrics, health, the status page and its data.

@@ -1,7 +1,7 @@
 //! The process: starts the workers, supervises them, hands them newer revisions, shows their state, ends them.
 //!
 //! [`run`] is the plot. Imports go one way, and the rooms within braces do not import each other: run → supervise →
-//! {reload, upgrade, cli} → doctor → {workers, admin, acme} → {process, exit} → start → {stream_manager, log, systemd, signals} →
+//! {reload, upgrade, cli} → doctor → workers → {admin, acme, otlp} → {process, exit} → start → {stream_manager, log, systemd, signals} →
 //! {log_format, log_queue, cpu_time} → journal. This floor knows nothing of frames, heads or rings.
 
 pub(crate) mod acme;
@@ -14,6 +14,8 @@ mod journal;
 pub mod log;
 mod log_format;
 pub mod log_queue;
+#[cfg(feature = "otel")]
+mod otlp;
 pub mod process;
 pub mod reload;
 pub mod run;

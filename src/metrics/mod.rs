@@ -12,6 +12,7 @@ mod managers;
 pub mod nodes;
 pub mod page;
 pub mod requests;
+mod spans;
 pub mod state;
 mod worker;
 
@@ -23,4 +24,5 @@ pub use labels::{
 };
 pub use managers::ManagerMetrics;
 pub use requests::Requests;
+pub use spans::{SpanMetrics, SpanOutcome};
 pub use worker::{RefusalCounters, WorkerMetrics};

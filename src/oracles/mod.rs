@@ -22,6 +22,7 @@ mod target;
 mod tests;
 #[cfg(feature = "gateway")]
 pub mod tls;
+mod trace_context;
 
 pub use answer::answer;
 pub use node_answer::node_answer;
@@ -31,3 +32,4 @@ pub use request_head::head;
 pub use routes::{body, one_step, whip};
 pub use signalling::{peek, signal};
 pub use target::target;
+pub use trace_context::trace_context;

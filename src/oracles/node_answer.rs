@@ -120,6 +120,7 @@ fn upgrade(response: &head::Response<'_>) {
             client_protocols: Some("wamp, chat".into()),
             node_protocol: Some(node_protocol.into()),
             origin_header: None,
+            trace: None,
         };
         let Ok(negotiated) = upgrade.check(KEY, response) else { continue };
         assert_eq!((response.status, response.ws_accept), (101, Some(ACCEPT)));

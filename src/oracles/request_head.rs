@@ -6,6 +6,7 @@ use crate::oracles::cut::{LIMITS, cut_anywhere};
 use crate::oracles::reference::http;
 use crate::proto::http::forward_fields::{Fields, NodeOrigin, NodeRequest};
 use crate::proto::http::head::{self, BodyLength, HeadLimits, Request};
+use crate::proto::http::trace_context::TraceFields;
 use crate::proto::websocket::upgrade::{Upgrade, UpgradeOptions};
 
 /// Asserts that a head gives the same result wherever it is cut; that it is accepted if and only if the reference accepts
@@ -51,11 +52,14 @@ const FORWARDED_FOR: [(&str, &str); 4] = [
 /// The WebSocket handshake that a node gets.
 fn upgrade(request: &Request<'_>) {
     let user_agent = user_agent(request);
+    let trace = trace(request);
+    let (parent, state) = trace_values(trace.as_ref());
     for extensions in [false, true] {
         let options = UpgradeOptions {
             forward_extensions: extensions,
             node_protocol: Some("chat".into()),
             origin_header: request.origin.map(|origin| NodeOrigin::Text(origin.to_owned())),
+            trace: trace.clone(),
         };
         let upgrade = Upgrade::new(request, "the client's", request.target.to_owned(), options);
         let mut expected: Expected<'_> = vec![
@@ -71,6 +75,8 @@ fn upgrade(request: &Request<'_>) {
             ("Sec-WebSocket-Extensions", request.ws_extensions.as_deref().filter(|_| extensions)),
             ("Origin", request.origin),
             ("User-Agent", user_agent.as_deref()),
+            ("traceparent", parent.as_deref()),
+            ("tracestate", state),
         ];
         expected.extend(forwarded.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let written = upgrade.request(KEY, node(), client());
@@ -79,16 +85,28 @@ fn upgrade(request: &Request<'_>) {
     }
 }
 
+/// The trace of a request, as it goes on unchanged. `trace_context` is the oracle of its reader.
+fn trace(request: &Request<'_>) -> Option<TraceFields> {
+    TraceFields::read(request.traceparent, request.tracestate.as_deref())
+}
+
+/// The values of both fields.
+fn trace_values(trace: Option<&TraceFields>) -> (Option<String>, Option<&str>) {
+    (trace.map(|trace| trace.parent.to_string()), trace.and_then(|trace| trace.state.as_deref()))
+}
+
 /// The HTTP request that a node gets.
 fn exchange(request: &Request<'_>) {
     let user_agent = user_agent(request);
+    let trace = trace(request);
+    let (parent, state) = trace_values(trace.as_ref());
     for (method, body, credentials) in [
         ("POST", BodyLength::Length(7), true),
         ("POST", BodyLength::None, false),
         ("PATCH", BodyLength::Chunked, false),
         ("DELETE", BodyLength::None, true),
     ] {
-        let mut fields = Fields::of(request, credentials);
+        let mut fields = Fields::of(request, credentials).with_trace(trace.clone());
         fields.origin_header = Some(NodeOrigin::Itself);
         let close = credentials;
         let node_request = NodeRequest {
@@ -113,6 +131,8 @@ fn exchange(request: &Request<'_>) {
             ("User-Agent", user_agent.as_deref()),
             ("Authorization", request.authorization.filter(|_| credentials)),
             ("Origin", Some(origin.as_str())),
+            ("traceparent", parent.as_deref()),
+            ("tracestate", state),
             ("Connection", close.then_some("close")),
         ];
         expected.extend(forwarded.into_iter().filter_map(|(name, value)| Some((name, value?))));

@@ -1,7 +1,7 @@
 //! The one value of the process that all workers and control share.
 
 use crate::config::Config;
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{SpanOutcome, WorkerMetrics};
 use crate::shared::answers::{Answer, Answers};
 use crate::shared::limits::Limiter;
 use crate::shared::node_faults::NodeFaults;
@@ -10,6 +10,8 @@ use crate::shared::nodes::{ManagerId, Nodes};
 use crate::shared::questions::{Question, Questions};
 use crate::shared::refusal_throttle::SharedThrottle;
 use crate::shared::revision::Revision;
+#[cfg(feature = "otel")]
+use crate::shared::spans::{ExporterCommand, Spans};
 use crate::shared::whip_sessions::WhipSessions;
 use arc_swap::ArcSwap;
 use futures_channel::mpsc::UnboundedReceiver;
@@ -42,6 +44,9 @@ pub struct Gateway {
     pub(crate) node_faults: NodeFaults,
     /// How often refusals become log lines.
     pub(crate) refusal_throttle: SharedThrottle,
+    /// Finished requests and sessions for the exporter of spans.
+    #[cfg(feature = "otel")]
+    pub(crate) spans: Spans,
     /// WHIP sessions, by handle and by name.
     pub(crate) whip_sessions: WhipSessions,
     /// Limits that hold for all workers together.
@@ -73,6 +78,8 @@ impl Gateway {
             questions,
             node_faults: NodeFaults::default(),
             refusal_throttle: SharedThrottle::default(),
+            #[cfg(feature = "otel")]
+            spans: Spans::default(),
             whip_sessions: WhipSessions::default(),
             limiter: Arc::new(Limiter::new(&config.limits)),
             metrics,
@@ -87,6 +94,15 @@ impl Gateway {
         self.newest.load_full()
     }
 
+    /// What became of spans, by their outcome.
+    pub fn span_counts(&self) -> Vec<(SpanOutcome, u64)> {
+        #[cfg(feature = "otel")]
+        let count = |outcome| self.spans.metrics.get(outcome);
+        #[cfg(not(feature = "otel"))]
+        let count = |_| 0;
+        SpanOutcome::ALL.map(|outcome| (outcome, count(outcome))).to_vec()
+    }
+
     /// Takes over the limits, sizes and times of a newer revision. The workers learn of it by a command.
     pub fn revise(&self, revision: &Arc<Revision>) {
         let config = &revision.config;
@@ -95,6 +111,8 @@ impl Gateway {
         self.nodes.change(&config.answers, config.origins.quarantine);
         self.nodes.change_managers(manager_ids(config));
         self.newest.store(Arc::clone(revision));
+        #[cfg(feature = "otel")]
+        self.spans.command(ExporterCommand::Revised);
     }
 
     /// Whether a client that gets this answer can use it: it names no node, or one that is admitted now.

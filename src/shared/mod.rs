@@ -21,5 +21,7 @@ pub(crate) mod refusal_throttle;
 pub mod revision;
 pub mod session_id;
 mod silences;
+#[cfg(feature = "otel")]
+pub(crate) mod spans;
 pub mod transfer;
 pub(crate) mod whip_sessions;

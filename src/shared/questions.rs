@@ -3,6 +3,7 @@
 //! A worker asks through [`Questions`]; the control thread holds the other end and has one flight for each key of the whole
 //! process. So a question is sent to the stream manager once, and a session that leaves cancels no flight.
 
+use crate::proto::http::trace_context::TraceFields;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::{Answer, Key};
@@ -17,9 +18,9 @@ pub type Outcome = Result<Arc<Answer>, Refusal>;
 /// The outcome of a question, and where it came from.
 pub type Reply = (CacheStatus, Outcome);
 
-/// A question on its way to the control thread.
+/// A question to the stream manager.
 #[derive(Debug)]
-pub struct Question {
+pub struct Asking {
     /// What to ask.
     pub key: Key,
     /// What kind of answer is expected.
@@ -28,6 +29,15 @@ pub struct Question {
     pub keep: Keep,
     /// The address of the client that asks.
     pub client: IpAddr,
+    /// The trace that the stream manager is told, if the request of the client belongs to one.
+    pub trace: Option<TraceFields>,
+}
+
+/// A question on its way to the control thread.
+#[derive(Debug)]
+pub struct Question {
+    /// The question.
+    pub asking: Asking,
     /// Where the reply goes.
     pub reply: oneshot::Sender<Reply>,
 }
@@ -43,11 +53,11 @@ impl Questions {
         (Self(sender), receiver)
     }
 
-    /// Sends a question of a client. The receiver gets the reply, or an error if the control thread has ended.
-    pub fn ask(&self, key: Key, kind: EventKind, keep: Keep, client: IpAddr) -> oneshot::Receiver<Reply> {
+    /// Sends a question. The receiver gets the reply, or an error if the control thread has ended.
+    pub fn ask(&self, asking: Asking) -> oneshot::Receiver<Reply> {
         let (reply, outcome) = oneshot::channel();
         // a failed send drops `reply`, which the receiver notices
-        let _ = self.0.unbounded_send(Question { key, kind, keep, client, reply });
+        let _ = self.0.unbounded_send(Question { asking, reply });
         outcome
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! How lines reach the successor is not known here. A successor skips lines that its version does not understand.
 
+use crate::proto::http::trace_context::TraceParent;
 use crate::proto::millis::millis;
 use crate::proto::red5::whip::{AffinityKey, Handle};
 use crate::shared::gateway::Gateway;
 use crate::shared::nodes::ManagerId;
+use crate::shared::record::{Event, Summary, Traced};
 use crate::shared::session_id::SessionId;
 use crate::shared::whip_sessions::{Identity, WhipSession};
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,9 @@ enum StateRecord<'l> {
         id: Option<String>,
         #[serde(default)]
         age_millis: u64,
+        /// Its span and that span's parent, both as a `traceparent`. Older versions neither write nor read it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<[String; 2]>,
     },
 }
 
@@ -72,6 +77,7 @@ pub fn export(gateway: &Gateway) -> Vec<String> {
         client: Some(session.client),
         id: Some(session.id.to_string()),
         age_millis: millis(session.created.elapsed()),
+        trace: trace_of(session),
     });
     let lines = learned.chain(sessions).filter_map(|record| serde_json::to_string(&record).ok());
     lines.filter(|line| line.len() <= LINE_MAX).collect()
@@ -94,7 +100,7 @@ pub fn import(gateway: &Gateway, line: &str) {
             }
             gateway.nodes.learn_for(node, Duration::from_millis(millis_left), manager.flatten());
         }
-        Ok(StateRecord::Whip { node, handle, at_node, key, client, id, age_millis }) => {
+        Ok(StateRecord::Whip { node, handle, at_node, key, client, id, age_millis, trace }) => {
             // the mark stands behind the name of a stream
             let ("s", Some(handle)) = Handle::split(&format!("s{handle}")) else { return };
             let (at_node, key) = (at_node.into_owned(), AffinityKey::from_text(&key));
@@ -107,10 +113,26 @@ pub fn import(gateway: &Gateway, line: &str) {
             let identity = Identity { node, at_node, handle, key, client, counted };
             let port = gateway.newest().config.origins.port;
             let session = WhipSession::restored(id, Duration::from_millis(age_millis), identity, port);
+            if let Some(traced) = trace.as_ref().and_then(read_trace) {
+                session.note(&Event::Traced(traced));
+            }
             gateway.whip_sessions.remember(Arc::new(session));
         }
         Err(_) => tracing::debug!("unknown record of the predecessor skipped"),
     }
+}
+
+/// What a successor is told of the span of a WHIP session, if it has one.
+fn trace_of(session: &WhipSession) -> Option<[String; 2]> {
+    let record = session.record();
+    let Traced { trace, parent, span, flags, .. } = Summary::of(record.events()).traced?;
+    Some([span?, parent?].map(|span| TraceParent::new(trace, span, flags).to_string()))
+}
+
+fn read_trace([own, parent]: &[String; 2]) -> Option<Traced<'static>> {
+    let (own, parent) = (TraceParent::read(own.as_bytes())?, TraceParent::read(parent.as_bytes())?);
+    let (span, parent) = (Some(own.span), Some(parent.span));
+    Some(Traced { trace: own.trace, parent, span, flags: own.flags(), state: "" })
 }
 
 /// An id for a session whose predecessor has given it none: the same each time. It does not give the handle away.
@@ -145,6 +167,7 @@ mod tests {
             client: Some(node),
             id: Some("00000000000000ff".to_owned()),
             age_millis: 5,
+            trace: Some([String::new(), String::new()]),
         };
         let read = |record| serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
         let FirstRecord::Learned { node: its_node, millis_left } = read(learned) else { panic!("Learned") };

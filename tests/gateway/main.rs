@@ -26,6 +26,7 @@ mod reload;
 mod secrets;
 mod ssrf;
 mod tls;
+mod tracing;
 mod upgrade;
 mod websocket;
 mod whip;

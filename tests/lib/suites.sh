@@ -82,6 +82,7 @@ suite_core() {
   if grep -q '^oracles *=' Cargo.toml; then
     step 1200 'core with the oracles builds' cargo check --lib --no-default-features --features oracles --locked --quiet
     step 60 'no oracles in the program' tests/lib/features.sh tidegate oracles
+    step 60 'no exporter of spans in the program' tests/lib/features.sh tidegate otel
   fi
   # with other features of dependencies than in --workspace, where tests add some
   step 1200 'the program alone builds' cargo check --bin tidegate --locked --quiet

@@ -30,6 +30,7 @@ pub fn collect(state: &ProcessState) -> Facts {
         managers: state.managers.metrics(),
         admin_cuts: state.admin_cuts.counted(),
         state: about_process,
+        spans: counts.spans,
         nodes: counts.nodes,
     }
 }

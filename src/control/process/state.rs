@@ -10,6 +10,7 @@ use crate::control::process::worker_query::WorkerQueries;
 use crate::control::signals::{ControlEvent, Reply};
 use crate::control::start::certs::{Challenges, Facts};
 use crate::control::stream_manager::health::Managers;
+use crate::metrics::SpanOutcome;
 use crate::metrics::nodes::NodeRow;
 use crate::metrics::{Route, WorkerMetrics};
 use crate::proto::millis::millis;
@@ -99,6 +100,8 @@ pub struct GatewayCounts {
     pub sessions: usize,
     /// Pending handshakes, which count against `limits.handshakes`.
     pub handshakes: usize,
+    /// What became of spans.
+    pub spans: Vec<(SpanOutcome, u64)>,
 }
 
 /// Reads what the gateway counts outside of its workers.

@@ -6,6 +6,7 @@ use crate::config;
 use crate::config::{AccessLog, Acme, AdminListen, Config, Problem, Reading, Secret};
 use crate::control::start::certs::{self, AcmeNames, Challenges};
 use crate::control::start::host::{self, Ipv6};
+use crate::control::start::otlp_headers;
 use crate::control::start::secret::{self, Missing};
 use crate::control::start::stored_certs::{self, Stored};
 use rustix::fs::{Access, AtFlags, CWD};
@@ -128,6 +129,7 @@ pub fn load(path: &Path, carried: &Carried) -> Result<Loaded, Failure> {
     access_log(&written, &mut findings);
     let authorization = authorization(&written, &mut findings);
     let token = token(&written, &mut findings);
+    let headers = tracing(&written, &mut findings);
     let mut config = written.clone();
     ipv6(&mut config, &host::ipv6(), &mut findings, &mut warnings);
     warnings.extend(certificate_warnings(&loaded, &findings));
@@ -141,6 +143,7 @@ pub fn load(path: &Path, carried: &Carried) -> Result<Loaded, Failure> {
         Ok(tls) if findings.problems.is_empty() => {
             config.stream_manager.authorization = authorization;
             config.admin.token = token;
+            config.tracing.headers = headers;
             let text = Secret(text);
             Ok(Loaded { written, config, certificates: loaded, stored, tls, roots, warnings, text })
         }
@@ -334,6 +337,16 @@ fn authorization(config: &Config, findings: &mut Findings<'_>) -> Option<Secret>
 /// The value of `admin.token`.
 fn token(config: &Config, findings: &mut Findings<'_>) -> Option<Secret> {
     found_or_problem("admin.token", secret::read_token(&config.admin.token.as_ref()?.0), findings)
+}
+
+/// The value of `tracing.headers`; and whether this program can do what `tracing.endpoint` asks for.
+fn tracing(config: &Config, findings: &mut Findings<'_>) -> Option<Secret> {
+    if let Some(endpoint) = config.tracing.endpoint.as_ref().filter(|_| !cfg!(feature = "otel")) {
+        let found = format!("{endpoint}, but this program was built without the feature otel");
+        let expected = "\"\", or a program that was built with cargo build --features otel".to_owned();
+        findings.add("tracing.endpoint", found, expected, false);
+    }
+    found_or_problem("tracing.headers", otlp_headers::read(&config.tracing.headers.as_ref()?.0), findings)
 }
 
 fn found_or_problem(

@@ -8,6 +8,7 @@ pub mod inherited;
 pub mod listeners;
 pub mod load;
 pub mod note;
+pub(crate) mod otlp_headers;
 pub mod pinned;
 pub mod program;
 pub(crate) mod secret;

@@ -7,6 +7,7 @@ use crate::control::stream_manager::health::Managers;
 use crate::control::stream_manager::http::{Exchanged, ManagerHttp, all_values};
 use crate::control::stream_manager::manager::{Asked, Manager};
 use crate::control::stream_manager::race::Race;
+use crate::proto::http::trace_context::TraceFields;
 use crate::proto::red5::answer::{self, FreshnessRules};
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::shared::answers::Answer;
@@ -71,9 +72,15 @@ impl ManagerClient {
     /// Asks the question `target` within `stream_manager.timeout`. While the answer names only nodes in quarantine and a
     /// healthy one is known, it asks again, at most `origins.attempts` times in all. Otherwise the last answer counts: a
     /// node that failed is better than no node.
-    pub(crate) async fn ask(&self, target: &str, kind: EventKind, keep: Keep) -> Outcome {
+    pub(crate) async fn ask(
+        &self,
+        target: &str,
+        kind: EventKind,
+        keep: Keep,
+        trace: Option<&TraceFields>,
+    ) -> Outcome {
         let deadline = tokio::time::Instant::now() + self.revision.config.stream_manager.timeout;
-        let asked = Asked { target, kind, keep, deadline };
+        let asked = Asked { target, kind, keep, trace, deadline };
         let mut outcome = self.ask_once(asked).await;
         for _ in 1..self.revision.config.origins.attempts {
             let nodes = &self.gateway.nodes;

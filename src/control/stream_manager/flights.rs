@@ -6,12 +6,12 @@
 
 use crate::control::stream_manager::client::ManagerClient;
 use crate::control::stream_manager::shares::{QuestionPermit, Shares};
-use crate::proto::red5::route::{self, EventKind, Keep, Priority};
+use crate::proto::red5::route::{self, Keep, Priority};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::{CacheLookup, Key};
 use crate::shared::client_address::counted_as;
 use crate::shared::gateway::Gateway;
-use crate::shared::questions::{CacheStatus, Question, Reply};
+use crate::shared::questions::{Asking, CacheStatus, Question, Reply};
 use arc_swap::ArcSwap;
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{Either, select};
@@ -90,11 +90,12 @@ impl Flights {
 
     /// Adds a question to the flight of its key that is under way, or begins one.
     fn take(self: Arc<Self>, question: Question) {
-        let Question { key, kind, keep, client, reply } = question;
-        if keep == Keep::Never {
-            self.take_alone(key, kind, client, reply);
+        let Question { asking, reply } = question;
+        if asking.keep == Keep::Never {
+            self.take_alone(asking, reply);
             return;
         }
+        let Asking { key, kind, keep, client, trace } = asking;
         // an answer may have been stored after the worker looked for one
         if let CacheLookup::Hit(answer) = self.gateway.answers.look(&key) {
             let _ = reply.send((CacheStatus::Hit, Ok(answer)));
@@ -120,7 +121,7 @@ impl Flights {
         tokio::task::spawn(async move {
             let client = self.client.load_full();
             // after a panic too, the flight has to be removed and its waiters answered
-            let asked = AssertUnwindSafe(client.ask(&key, kind, keep)).catch_unwind().await;
+            let asked = AssertUnwindSafe(client.ask(&key, kind, keep, trace.as_ref())).catch_unwind().await;
             let outcome = asked.unwrap_or(Err(Refusal::ManagerFailed));
             drop(permit);
             if let Ok(answer) = &outcome {
@@ -135,13 +136,8 @@ impl Flights {
     }
 
     /// Asks a question whose answer may not be shared. It is cancelled when its session no longer waits for the reply.
-    fn take_alone(
-        self: Arc<Self>,
-        key: Key,
-        kind: EventKind,
-        client: IpAddr,
-        mut reply: oneshot::Sender<Reply>,
-    ) {
+    fn take_alone(self: Arc<Self>, asking: Asking, mut reply: oneshot::Sender<Reply>) {
+        let Asking { key, kind, client, trace, .. } = asking;
         let permit = match self.begin(&key, client) {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -151,7 +147,7 @@ impl Flights {
         };
         tokio::task::spawn(async move {
             let client = self.client.load_full();
-            let ask = pin!(client.ask(&key, kind, Keep::Never));
+            let ask = pin!(client.ask(&key, kind, Keep::Never, trace.as_ref()));
             let asked = select(ask, reply.cancellation()).await;
             drop(permit);
             let outcome = match asked {

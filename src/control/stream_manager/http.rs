@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::control::stream_manager::fault::Fault;
 use crate::metrics::ManagerOutcome;
+use crate::proto::http::trace_context::TraceFields;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -69,9 +70,16 @@ impl ManagerHttp {
     /// Sends one request and reads the answer. If the stream manager closed a kept-alive connection while the question was on
     /// its way, the question is sent once more, if it
     /// `may_retry`: one with an effect, such as a publish, is never sent twice.
-    pub(crate) async fn exchange(&self, uri: &Uri, mut may_retry: bool) -> Result<Exchanged, Fault> {
+    pub(crate) async fn exchange(
+        &self,
+        uri: &Uri,
+        mut may_retry: bool,
+        trace: Option<&TraceFields>,
+    ) -> Result<Exchanged, Fault> {
         let response = loop {
-            match self.client.request(request(uri, self.authorization.as_ref())).await {
+            let mut question = request(uri, self.authorization.as_ref());
+            add_trace(question.headers_mut(), trace);
+            match self.client.request(question).await {
                 Ok(response) => break response,
                 Err(e) if may_retry && was_closed(&e) => may_retry = false,
                 Err(e) => return Err(Fault::of(&e)),
@@ -169,6 +177,19 @@ pub(crate) fn request(uri: &Uri, authorization: Option<&HeaderValue>) -> Request
         headers.insert(header::AUTHORIZATION, value.clone());
     }
     request
+}
+
+/// Tells the stream manager which trace a question belongs to.
+fn add_trace(headers: &mut HeaderMap, trace: Option<&TraceFields>) {
+    let Some(TraceFields { parent, state }) = trace else { return };
+    let fields =
+        [("traceparent", Some(parent.to_string())), ("tracestate", state.as_deref().map(str::to_owned))];
+    for (name, value) in fields {
+        // both are of visible ASCII
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// All values of a field, joined by commas (RFC 9110, 5.3); `None` without the field.

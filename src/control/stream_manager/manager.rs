@@ -6,6 +6,7 @@ use crate::control::stream_manager::fault::Fault;
 use crate::control::stream_manager::health::ManagerHealth;
 use crate::control::stream_manager::http::{Exchanged, ManagerHttp, probe_target};
 use crate::metrics::ManagerOutcome;
+use crate::proto::http::trace_context::TraceFields;
 use crate::proto::red5::answer;
 use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
@@ -26,6 +27,8 @@ pub(crate) struct Asked<'q> {
     pub(crate) target: &'q str,
     pub(crate) kind: EventKind,
     pub(crate) keep: Keep,
+    /// The trace that it belongs to.
+    pub(crate) trace: Option<&'q TraceFields>,
     /// When it has to be answered.
     pub(crate) deadline: tokio::time::Instant,
 }
@@ -129,7 +132,7 @@ impl Manager {
         asked: &Asked<'_>,
         began: Instant,
     ) -> Option<Result<Exchanged, Fault>> {
-        let mut exchange = pin!(self.http.exchange(uri, asked.may_repeat()));
+        let mut exchange = pin!(self.http.exchange(uri, asked.may_repeat(), asked.trace));
         let share = tokio::time::Instant::from_std(began) + self.share;
         // a later one may have less time, so that its timeout says nothing about the stream manager
         let has_its_share = asked.deadline + TIMER_PRECISION >= share;
@@ -224,7 +227,7 @@ impl Manager {
         };
         let Ok(uri) = self.uri(target) else { return };
         let began = Instant::now();
-        let exchange = self.http.exchange(&uri, true);
+        let exchange = self.http.exchange(&uri, true, None);
         match tokio::time::timeout(self.share, exchange).await {
             Ok(exchanged) => {
                 if exchanged.as_ref().is_err_and(Fault::is_of_time) {

@@ -4,7 +4,7 @@
 pub mod breaker;
 pub mod client;
 pub mod dns;
-mod fault;
+pub(crate) mod fault;
 pub mod flights;
 pub(crate) mod health;
 pub(crate) mod http;

@@ -1,6 +1,8 @@
 //! Starts the workers with what they share, and passes on to them what the supervisor and the reloader want.
 
 use crate::config::Driver;
+#[cfg(feature = "otel")]
+use crate::control::otlp::Exporter;
 use crate::control::process::state::{GatewayCounts, ProcessState};
 use crate::control::process::worker_query::WorkerQueries;
 use crate::control::start::listeners::PerWorker;
@@ -65,7 +67,17 @@ pub fn launch(launch: Launch, fallback: Option<Fallback>) -> Result<Box<dyn Work
     control.spawn(flights::serve(manager.clone(), questions));
     control.spawn(flights::watch(manager.clone()));
     let handles = Vec::with_capacity(specs.len());
-    let mut workers = RunningWorkers { handles, gateway, manager, managers };
+    #[cfg(feature = "otel")]
+    let exporter = Exporter::start(Arc::clone(&gateway))
+        .map_err(|error| format!("the exporter of spans can't start: {error}"))?;
+    let mut workers = RunningWorkers {
+        handles,
+        gateway,
+        manager,
+        managers,
+        #[cfg(feature = "otel")]
+        exporter: Some(exporter),
+    };
     for spec in specs {
         let index = spec.index;
         let worker = worker::start(spec, workers.gateway.clone());
@@ -93,6 +105,9 @@ struct RunningWorkers {
     gateway: Arc<Gateway>,
     manager: Arc<Flights>,
     managers: Arc<Managers>,
+    /// Ends after the workers, whose last sessions it exports.
+    #[cfg(feature = "otel")]
+    exporter: Option<Exporter>,
 }
 
 impl RunningWorkers {
@@ -113,6 +128,7 @@ impl RunningWorkers {
             nodes: gateway.node_metrics.rows(&gateway.nodes.quarantined(), Instant::now()),
             sessions: gateway.limiter.sessions(),
             handshakes: gateway.limiter.pending_handshakes(),
+            spans: gateway.span_counts(),
         };
         let _ = state.gateway_counts.set(Box::new(counts));
         let _ = state.worker_queries.set(WorkerQueries::new(self.mailboxes(), self.gateway.clone()));
@@ -174,6 +190,10 @@ impl Drop for RunningWorkers {
         self.send_all(|| Command::Stop);
         for worker in self.handles.drain(..) {
             let _ = worker.join();
+        }
+        #[cfg(feature = "otel")]
+        if let Some(exporter) = self.exporter.take() {
+            exporter.finish();
         }
     }
 }

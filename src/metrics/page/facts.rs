@@ -3,6 +3,7 @@
 use crate::metrics::labels::Route;
 use crate::metrics::managers::ManagerMetrics;
 use crate::metrics::nodes::NodeRow;
+use crate::metrics::spans::SpanOutcome;
 use crate::metrics::state::ProcessFacts;
 use crate::metrics::worker::WorkerMetrics;
 use crate::proto::red5::role::Role;
@@ -27,6 +28,8 @@ pub struct Facts {
     pub admin_cuts: AdminCuts,
     /// What is known of the process as a whole.
     pub state: ProcessFacts,
+    /// What became of spans.
+    pub spans: Vec<(SpanOutcome, u64)>,
     /// The nodes.
     pub nodes: Vec<NodeRow>,
 }

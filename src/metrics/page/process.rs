@@ -73,6 +73,9 @@ impl Page {
         info.encode_info(&labels)?;
         let help = "Log lines that were lost, because they came faster than they could be written or the disk was full";
         families.counters("tidegate_log_lines_dropped", help, [(NO_LABELS, facts.log_lines_lost)])?;
+        let help = "Spans for the collector, by what became of them";
+        let spans = facts.spans.iter().map(|(outcome, spans)| ([("outcome", outcome.word())], *spans));
+        families.counters("tidegate_trace_spans", help, spans)?;
         let cuts = [("timeout", facts.admin_cuts.timeout), ("limit", facts.admin_cuts.limit)];
         families.counters(
             "tidegate_admin_connections_cut",

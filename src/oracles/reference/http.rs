@@ -128,6 +128,14 @@ impl<'b> Head<'b> {
         Ok((!lines.is_empty()).then(|| filled.join(", ").into()))
     }
 
+    /// All lines of `tracestate`, those that are not ASCII as a member that breaks its grammar.
+    fn tracestate(&self) -> Option<Cow<'b, str>> {
+        let lines = self.values("tracestate");
+        let text = lines.iter().map(|line| std::str::from_utf8(line).ok().filter(|line| line.is_ascii()));
+        let filled: Vec<_> = text.map(|line| line.unwrap_or("=")).filter(|line| !line.is_empty()).collect();
+        (!lines.is_empty()).then(|| filled.join(", ").into())
+    }
+
     /// The last value of a field, if it is ASCII.
     fn last(&self, name: &str) -> Option<&'b str> {
         let last = self.values(name).last().copied()?;
@@ -214,6 +222,12 @@ pub fn request<'b>(bytes: &'b [u8], limits: &HeadLimits) -> Option<(Request<'b>,
         acr_method: once("access-control-request-method")?,
         acr_headers: head.list("access-control-request-headers").ok()?,
         cookie: !head.values("cookie").is_empty(),
+        traceparent: match head.values("traceparent").as_slice() {
+            [] => None,
+            [value] => Some(*value),
+            _ => Some(b""),
+        },
+        tracestate: head.tracestate(),
     };
     is_authority(host).then_some((request, head.size))
 }

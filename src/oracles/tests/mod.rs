@@ -4,6 +4,7 @@ use super::*;
 use crate::oracles::cut::LIMITS;
 use crate::oracles::params::admission;
 use crate::proto::http::head as heads;
+use crate::proto::http::trace_context::TraceParent;
 use crate::proto::red5::answer::Answer;
 use crate::proto::red5::params::ConnectionParams;
 use crate::proto::red5::route::{self, Route};
@@ -293,4 +294,19 @@ fn denied_addresses_stay_denied() {
         }
         admission(IpAddr::from(segments));
     }
+}
+
+#[test]
+fn traces_are_read_by_the_rules() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let long = "v".repeat(120);
+    let pieces =
+        ["\n", "\n", "a=1", "b@c=2 3", ",", ", ", "=", "-", "-01", "k=", "-_*/", "\t", "\u{7f}", "A", &long];
+    let other = "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff";
+    let starts = [PARENT, &format!("{PARENT}\n"), &format!("{PARENT}\na=1,"), other, ""];
+    let is_accepted = |input: &[u8]| {
+        let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
+        TraceParent::read(&input[..end]).is_some()
+    };
+    play(20_000, &starts, &pieces, 12, trace_context, is_accepted);
 }

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::proto::http::head::{self, BodyLength, FIELDS_MAX, HeadFault, HeadLimits, Request, Response};
+use crate::proto::http::trace_context::TraceFields;
 
 /// Longest `User-Agent` that is forwarded, in bytes; the node's whole head may be 8 KiB.
 const USER_AGENT_MAX: usize = 512;
@@ -70,9 +71,16 @@ pub struct Fields {
     authorization: Option<String>,
     /// Value of `Origin` at the node, chosen by the configuration and set by the caller; `None` sends no such field.
     pub origin_header: Option<NodeOrigin>,
+    /// The trace that the request belongs to, set by the caller.
+    pub trace: Option<TraceFields>,
 }
 
 impl Fields {
+    /// The same with the trace that the request belongs to.
+    pub fn with_trace(self, trace: Option<TraceFields>) -> Self {
+        Self { trace, ..self }
+    }
+
     /// The fields for another request without a body that the gateway makes for the same client: those about a body and the
     /// conditions are left out.
     pub fn bodiless(&self) -> Self {
@@ -92,6 +100,7 @@ impl Fields {
             user_agent: request.user_agent.and_then(trim_user_agent),
             authorization: owned(request.authorization.filter(|_| authorization)),
             origin_header: None,
+            trace: None,
         }
     }
 }
@@ -134,6 +143,9 @@ impl NodeRequest<'_> {
             if let Some(value) = value {
                 let _ = write!(head, "{name}: {value}\r\n");
             }
+        }
+        if let Some(trace) = &self.fields.trace {
+            trace.write(&mut head);
         }
         head.push_str(if self.close { "Connection: close\r\n\r\n" } else { "\r\n" });
         head.into_bytes()

@@ -7,3 +7,4 @@ pub mod forward_fields;
 pub mod head;
 pub mod redact;
 pub mod reply;
+pub mod trace_context;

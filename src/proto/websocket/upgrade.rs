@@ -7,6 +7,7 @@
 
 use crate::proto::http::forward_fields::{NodeOrigin, trim_user_agent};
 use crate::proto::http::head::{Request, Response};
+use crate::proto::http::trace_context::TraceFields;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,6 +28,8 @@ pub struct Upgrade {
     pub node_protocol: Option<String>,
     /// Value of `Origin` at the node; `None` sends no such field.
     pub origin_header: Option<NodeOrigin>,
+    /// The trace that the session belongs to.
+    pub trace: Option<TraceFields>,
 }
 
 /// What the configuration `[origins]` says about handshakes with nodes.
@@ -38,6 +41,8 @@ pub struct UpgradeOptions {
     pub node_protocol: Option<String>,
     /// Value of `Origin` at the node; `None` sends no such field.
     pub origin_header: Option<NodeOrigin>,
+    /// The trace that the session belongs to.
+    pub trace: Option<TraceFields>,
 }
 
 /// The subprotocol and extensions that the node chose, as the client gets them.
@@ -80,6 +85,7 @@ impl Upgrade {
             client_protocols: request.ws_protocol.as_deref().map(str::to_owned),
             node_protocol: options.node_protocol,
             origin_header: options.origin_header,
+            trace: options.trace,
         }
     }
 
@@ -108,6 +114,9 @@ impl Upgrade {
             if let Some(value) = value {
                 let _ = write!(head, "{name}: {value}\r\n");
             }
+        }
+        if let Some(trace) = &self.trace {
+            trace.write(&mut head);
         }
         head.push_str("\r\n");
         head.into_bytes()

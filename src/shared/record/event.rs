@@ -1,6 +1,7 @@
 //! What can happen in a session, as its record keeps it.
 
 use crate::metrics::{DialOutcome, RequestRoute, Version, WhipEnd};
+use crate::proto::http::trace_context::{SpanId, TraceId};
 use crate::proto::red5::role::Role;
 use crate::proto::red5::signal::Signal;
 use crate::proto::refusal::Refusal;
@@ -148,4 +149,21 @@ pub enum Event<'r> {
         /// How it ended.
         how: WhipEnd,
     },
+    /// The request, or the WHIP session, belongs to a trace.
+    Traced(Traced<'r>),
+}
+
+/// How a request or a session belongs to a trace (W3C Trace Context).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced<'r> {
+    /// The trace.
+    pub trace: TraceId,
+    /// The span whose child it is; `None` if the trace begins with it.
+    pub parent: Option<SpanId>,
+    /// Its own span; `None` if it gets none, because the trace is not recorded or the gateway does not trace.
+    pub span: Option<SpanId>,
+    /// The flags of its `traceparent`.
+    pub flags: u8,
+    /// The client's `tracestate`; empty if it sent none, or if there is no span.
+    pub state: &'r str,
 }

@@ -9,7 +9,7 @@ mod event;
 mod growing;
 mod summary;
 
-pub use event::Event;
+pub use event::{Event, Traced};
 pub use growing::Record;
 pub use summary::{Cause, NO_CODE, Summary};
 

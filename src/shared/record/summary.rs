@@ -6,7 +6,7 @@ use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, How};
 use crate::shared::cache_status::CacheStatus;
-use crate::shared::record::event::Event;
+use crate::shared::record::event::{Event, Traced};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub struct Summary<'r> {
     pub tls: Option<(Version, bool)>,
     /// What the request was for.
     pub route: Option<RequestRoute>,
+    /// The trace that it belongs to.
+    pub traced: Option<Traced<'r>>,
     /// Publisher or subscriber.
     pub role: Option<Role>,
     /// The method of the request.
@@ -137,6 +139,8 @@ impl<'r> Summary<'r> {
                 (self.frames, self.bytes) = (frames, bytes);
             }
             Event::WhipEnded { how } => self.cause = Some(Cause::Whip(how)),
+            // a WHIP session has its own behind that of its POST
+            Event::Traced(traced) => self.traced = Some(traced),
             Event::Left => self.cause = Some(Cause::Left),
             Event::FirstFrame { .. }
             | Event::Signalled { .. }

@@ -80,7 +80,7 @@ impl WhipSession {
         let offset = accepted.saturating_duration_since(self.epoch);
         for (at, event) in of_connection.last_request() {
             let event = match event {
-                Event::Accepted { .. } | Event::Secured { .. } => continue,
+                Event::Accepted { .. } | Event::Secured { .. } | Event::Traced(_) => continue,
                 Event::Requested { route, role, method, .. } => {
                     Event::Requested { route, role, method, target: "", app: "", stream: "" }
                 }

@@ -42,6 +42,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
         whip_session: Cell::default(),
         request: RefCell::default(),
         hints: RefCell::default(),
+        trace: RefCell::default(),
         worker,
         peer,
     };

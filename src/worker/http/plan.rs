@@ -80,6 +80,10 @@ pub(crate) fn plan(
     let health = is_health_check(request.target, revision.config.gateway.health_path.as_deref());
     let target = loggable(request.target, &revision.config.log.redact);
     session.note_request(request, &target, about(&route, &target, health));
+    // the checks of a load balancer would fill a collector
+    if !health {
+        session.begin_trace(request);
+    }
     let plan = match standing.permitted.and(standing.within_rate) {
         // also over a limit and in a drain: then the connection ends with the answer
         _ if health => match request.method {

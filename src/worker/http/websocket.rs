@@ -118,6 +118,7 @@ fn upgrade_for_node(session: &Session, request: &Request<'_>, key: &str, target:
         forward_extensions: config.extensions == Extensions::Forward,
         node_protocol: config.subprotocol.clone(),
         origin_header: placement::origin_header_for_node(session, request),
+        trace: session.trace_fields(),
     };
     Upgrade::new(request, key, target, options)
 }

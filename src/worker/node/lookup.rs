@@ -5,14 +5,13 @@ use crate::proto::red5::route::{EventKind, Keep};
 use crate::proto::refusal::Refusal;
 use crate::shared::answers::CacheLookup;
 use crate::shared::answers::Key;
-use crate::shared::questions::{CacheStatus, Outcome, Reply};
+use crate::shared::questions::{Asking, CacheStatus, Outcome, Reply};
 use crate::shared::record::Event;
 use crate::worker::io::runtime;
 use crate::worker::local::flights::FlightKey;
 use crate::worker::local::state::Worker;
 use crate::worker::session::context::Session;
 use futures_channel::oneshot;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -56,10 +55,10 @@ pub(crate) async fn ask(session: &Session, key: &str, kind: EventKind, keep: Kee
 }
 
 async fn find(session: &Session, key: &str, kind: EventKind, keep: Keep) -> (CacheStatus, Outcome) {
-    let (worker, client) = (&session.worker, session.peer.ip());
+    let worker = &session.worker;
     let answers = &worker.gateway.answers;
     if keep == Keep::Never {
-        let reply = worker.gateway.questions.ask(key.into(), kind, keep, client).await;
+        let reply = worker.gateway.questions.ask(question(session, key, kind, keep)).await;
         return (CacheStatus::Bypass, reply.map_or(Err(Refusal::ManagerFailed), |(_, outcome)| outcome));
     }
     match answers.look(key) {
@@ -76,7 +75,7 @@ async fn find(session: &Session, key: &str, kind: EventKind, keep: Keep) -> (Cac
             return (CacheStatus::Collapsed, Err(refusal));
         }
         Ok(CacheStatus::Miss) => {
-            runtime::spawn(fly(worker.clone(), flight, kind, keep, client));
+            runtime::spawn(fly(worker.clone(), flight, question(session, key, kind, keep)));
             CacheStatus::Miss
         }
         Ok(by) => by,
@@ -84,7 +83,7 @@ async fn find(session: &Session, key: &str, kind: EventKind, keep: Keep) -> (Cac
     let (flown, outcome) = reply.await.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     if by == CacheStatus::Collapsed && matches!(outcome, Err(Refusal::TooMany)) {
         // the client that opened the flight had its share of questions; this one asks for itself
-        let reply = worker.gateway.questions.ask(key.into(), kind, keep, client).await;
+        let reply = worker.gateway.questions.ask(question(session, key, kind, keep)).await;
         return reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     }
     // the first waiting session of this worker may have joined the flight of another worker
@@ -96,6 +95,11 @@ async fn find(session: &Session, key: &str, kind: EventKind, keep: Keep) -> (Cac
         answer.uses.take();
     }
     (by, outcome)
+}
+
+/// What is asked for the present request of a session.
+fn question(session: &Session, key: &str, kind: EventKind, keep: Keep) -> Asking {
+    Asking { key: key.into(), kind, keep, client: session.peer.ip(), trace: session.trace_fields() }
 }
 
 /// Lets `waiter` wait for a flight. `Miss`: there is none, and the caller has to start it. `Collapsed`: it is
@@ -119,8 +123,8 @@ fn join(worker: &Worker, flight: &FlightKey, waiter: oneshot::Sender<Reply>) -> 
 }
 
 /// The flight: a task of the worker that ends without being cancelled, since the control thread answers within its timeout.
-async fn fly(worker: Rc<Worker>, flight: FlightKey, kind: EventKind, keep: Keep, client: IpAddr) {
-    let reply = worker.gateway.questions.ask(Key::clone(&flight.1), kind, keep, client).await;
+async fn fly(worker: Rc<Worker>, flight: FlightKey, question: Asking) {
+    let reply = worker.gateway.questions.ask(question).await;
     let reply = reply.unwrap_or((CacheStatus::Miss, Err(Refusal::ManagerFailed)));
     let waiting = worker.flights.0.borrow_mut().remove(&flight).unwrap_or_default();
     for waiter in waiting {

@@ -5,6 +5,7 @@ use crate::proto::websocket::relay::{By, Relay};
 use crate::shared::record::{Event, NO_CODE};
 use crate::worker::session::access_log;
 use crate::worker::session::context::Session;
+use crate::worker::session::request_trace;
 
 /// Notes and counts the Closes of both sides and of the gateway. `waiting` are the bytes that the client and the node did not
 /// take.
@@ -29,6 +30,6 @@ pub(crate) fn note(session: &Session, relay: &Relay, waiting: [usize; 2]) {
 /// Notes the end of a relay, which is the last event of its session, and writes the line of the session.
 pub(crate) fn end(session: &Session, ended: &Event<'_>) {
     session.note(ended);
-    let record = session.wake_handle.info.record.borrow();
-    access_log::write_session(&session.worker, session.id, &record);
+    access_log::write_session(&session.worker, session.id, &session.wake_handle.info.record.borrow());
+    request_trace::export_websocket(session);
 }

@@ -59,6 +59,7 @@ fn write_fields(kind: &'static str, id: SessionId, record: &Record, summary: &Su
     tracing::info!(
         target: "access",
         session = &*id.text(),
+        trace = summary.traced.map(|traced| tracing::field::display(traced.trace)),
         client = summary.client.map(tracing::field::display),
         route = summary.route.map(|route| route.word()),
         role = summary.role.map(|role| role.word()),

@@ -1,12 +1,15 @@
 //! What a client asked for, for the line that says why it was refused.
 
 use crate::metrics::RequestRoute;
+use crate::proto::http::trace_context::TraceId;
 use crate::shared::record::{Record, Summary};
 use std::net::IpAddr;
 
 /// A request, as far as the line of its refusal shows it.
 #[derive(Debug, Default)]
 pub(crate) struct Asked<'r> {
+    /// The trace that it belongs to.
+    pub(crate) trace: Option<TraceId>,
     /// The route, in the words of the metrics; empty if there is none.
     pub(crate) route: &'static str,
     /// The app and its contexts.
@@ -31,9 +34,10 @@ pub(crate) struct Hints {
 impl<'r> Asked<'r> {
     /// The newest request of a record.
     pub(crate) fn of(record: &'r Record, hints: Hints) -> Self {
-        let Summary { route, app, stream, target, .. } = Summary::of(record.last_request());
+        let Summary { traced, route, app, stream, target, .. } = Summary::of(record.last_request());
         let route = route.filter(|route| *route != RequestRoute::Other);
         let origin = record.origin.as_deref();
-        Self { route: route.map_or("", RequestRoute::word), app, stream, target, origin, hints }
+        let trace = traced.map(|traced| traced.trace);
+        Self { trace, route: route.map_or("", RequestRoute::word), app, stream, target, origin, hints }
     }
 }

@@ -13,6 +13,7 @@ use crate::worker::local::wake::{Wake, WakeHandle};
 use crate::worker::session::asked::{Asked, Hints};
 use crate::worker::session::current::Current;
 use crate::worker::session::refusal_line::Refused;
+use crate::worker::session::trace::Trace;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     pub request: RefCell<Option<Held>>,
     /// What the log may say of the reason for a refusal of the present request. Most requests have none.
     pub hints: RefCell<Option<Box<Hints>>>,
+    /// The trace that the present request belongs to, if it belongs to one.
+    pub trace: RefCell<Option<Box<Trace>>>,
 }
 
 /// Why a wait before the relay ended.
@@ -123,6 +126,7 @@ impl Session {
         self.request.replace(None);
         self.whip_session.set(None);
         self.hints.replace(None);
+        self.trace.replace(None);
     }
 
     /// Waits until the socket is readable, until `deadline`, or until the session is asked to end. [`Woke::Ending`] comes

@@ -9,6 +9,7 @@ use crate::worker::session::access_log::{self, STATUS_CLIENT_LEFT};
 use crate::worker::session::answer::Answer;
 use crate::worker::session::context::Session;
 use crate::worker::session::current::Current;
+use crate::worker::session::request_trace;
 use std::borrow::Cow;
 use std::time::Instant;
 
@@ -74,6 +75,7 @@ impl Session {
         let bytes = (bytes.len() - head) as u64;
         self.end_of_request(status, &Event::Answered { status, refusal, bytes });
         access_log::write_request(self);
+        request_trace::export_request(self);
     }
 
     /// Notes that a node took the WebSocket, and the client gets its 101. The access log gets the session at its end.
@@ -85,6 +87,7 @@ impl Session {
     pub(crate) fn note_left(&self) {
         self.end_of_request(STATUS_CLIENT_LEFT, &Event::Left);
         access_log::write_request(self);
+        request_trace::export_request(self);
     }
 
     /// Counts the time from the request of a session of this kind to the first description of media by its node.

@@ -44,6 +44,7 @@ impl<'r> Refused<'r> {
         let remedy = remedy::for_request(refusal, asked, &worker.gateway, revision);
         let (code, status, client) = (refusal.code(), refusal.status(), self.client.map(display));
         let session = self.session.map(display);
+        let trace = asked.and_then(|asked| asked.trace).map(display);
         let present = |of: fn(&Asked<'r>) -> &'r str| asked.map(of).filter(|text| !text.is_empty());
         let (route, app, stream) =
             (present(|asked| asked.route), present(|asked| asked.app), present(|asked| asked.stream));
@@ -53,6 +54,7 @@ impl<'r> Refused<'r> {
                 code,
                 status,
                 session,
+                trace,
                 client,
                 route,
                 app,
@@ -67,6 +69,7 @@ impl<'r> Refused<'r> {
                 code,
                 status,
                 session,
+                trace,
                 client,
                 route,
                 app,

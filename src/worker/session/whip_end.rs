@@ -6,7 +6,7 @@ use crate::shared::record::{Event, Record};
 use crate::shared::session_id::SessionId;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::local::state::Worker;
-use crate::worker::session::access_log;
+use crate::worker::session::{access_log, request_trace};
 use std::time::{Instant, SystemTime};
 
 /// Forgets a WHIP session that has ended, if that has not happened before.
@@ -22,11 +22,7 @@ pub(crate) fn end(worker: &Worker, session: &WhipSession, how: WhipEnd) {
     session.note(&Event::WhipEnded { how });
     let record = session.record().clone();
     access_log::write_session(worker, session.id, &record);
-    worker
-        .sessions
-        .archive
-        .borrow_mut()
-        .add(true, Archived { id: session.id, began: session.began(), record });
+    keep(worker, Archived { id: session.id, began: session.began(), record });
 }
 
 /// Notes that the gateway deleted a WHIP session, of which its client has never heard, at its node. `record` is that of its
@@ -34,9 +30,15 @@ pub(crate) fn end(worker: &Worker, session: &WhipSession, how: WhipEnd) {
 pub(crate) fn undone(worker: &Worker, mut record: Record, epoch: Instant) {
     let how = WhipEnd::Undone;
     worker.metrics.whip_ends[how as usize].add(1);
+    request_trace::begin_whip_span(worker, &mut record, epoch.elapsed());
     record.note(epoch.elapsed(), &Event::WhipEnded { how });
     let id = SessionId(worker.random());
     access_log::write_session(worker, id, &record);
     let began = SystemTime::now().checked_sub(epoch.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-    worker.sessions.archive.borrow_mut().add(true, Archived { id, began, record });
+    keep(worker, Archived { id, began, record });
+}
+
+fn keep(worker: &Worker, archived: Archived) {
+    request_trace::export_whip_session(worker, &archived);
+    worker.sessions.archive.borrow_mut().add(true, archived);
 }

@@ -60,6 +60,11 @@ impl Workspace {
         self.host(2, 5080)
     }
 
+    /// The collector of spans.
+    pub fn collector(&self) -> SocketAddr {
+        self.host(2, 4318)
+    }
+
     /// Nodes 1 to 9 are admitted by the default configuration, the others are not.
     pub fn node(&self, n: u8) -> SocketAddr {
         self.host(10 + n, 5080)

@@ -25,6 +25,7 @@ pub fn wrong_configurations(scene: &mut Scene) {
     let instead =
         |entry: String| without.replace("[stream_manager]\n", &format!("[stream_manager]\n{entry}\n"));
     let url = scene.takeover.bed.workspace.manager();
+    let collector = scene.takeover.bed.workspace.collector();
     let wrong = [
         instead(format!("authorization = \"Bearer {secret}\\u0007\"")),
         instead(format!("authorization = [\"Bearer {secret}\"]")),
@@ -52,6 +53,9 @@ pub fn wrong_configurations(scene: &mut Scene) {
             "[admin]\n",
             &format!("[admin]\ntoken = \"file:{}\"\n", folder.join("two-lines").display()),
         ),
+        good.replace(&format!("http://{collector}"), &format!("http://user:{secret}@{collector}")),
+        good.replace(&format!("\"http://{collector}\""), &format!("[\"http://{collector}?key={secret}\"]")),
+        good.replace("headers = \"file:", &format!("headers = \"x-api-key={secret},file:")),
         good.replace("ecdsa.key.pem", "wrong.pem"),
         good.replace("ecdsa.key.pem", "half.pem"),
         good.replace("ecdsa.chain.pem", "wrong.pem"),

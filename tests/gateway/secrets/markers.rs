@@ -24,6 +24,8 @@ pub enum Channel {
     Others,
     Node,
     Manager,
+    /// What the collector of spans receives.
+    Collector,
 }
 
 struct Marker {

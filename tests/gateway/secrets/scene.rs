@@ -4,6 +4,8 @@ use super::markers::{Channel, Markers};
 use crate::harness::certs::ECDSA;
 use crate::harness::takeover::Takeover;
 use crate::harness::{Gateway, HttpPeer, NodeListener, Request, eventually};
+use crate::tracing::collector::{Collector, trace, value};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use std::collections::HashSet;
 
 /// Keys whose values are secret, in spellings that some server reads as such.
@@ -34,6 +36,7 @@ pub struct Scene {
     pub listener: NodeListener,
     /// Sessions that were asked for.
     looked_at: HashSet<String>,
+    collector: Collector,
 }
 
 impl Scene {
@@ -42,7 +45,14 @@ impl Scene {
         let own = markers.mark("authorization, in the configuration file", &[Channel::Manager]);
         let from_environment =
             markers.mark("authorization, from the environment", &[Channel::Manager, Channel::Environment]);
+        let headers = markers.mark("a field for the collector", &[Channel::Collector]);
+        let mut collector = None;
         let takeover = Takeover::start(|config, workspace| {
+            collector = Some(Collector::start(workspace));
+            trace(config, workspace);
+            let file = workspace.file("headers");
+            std::fs::write(&file, format!("x-api-key={headers}\n")).unwrap();
+            config.set("tracing.headers", format!("file:{}", file.display()));
             config.set("log.level", level);
             config.set("log.format", format);
             let file = workspace.file("access.log");
@@ -57,7 +67,8 @@ impl Scene {
             config.set_env("TIDEGATE_TEST_SECRET", format!("Bearer {from_environment}"));
         });
         let (node, listener) = (takeover.bed.whip_node(1), takeover.bed.node(2));
-        Self { takeover, markers, node, listener, looked_at: HashSet::new() }
+        let collector = collector.expect("it was started");
+        Self { takeover, markers, node, listener, looked_at: HashSet::new(), collector }
     }
 
     pub fn mark(&mut self, what: impl Into<String>, may: &[Channel]) -> String {
@@ -187,6 +198,12 @@ pub fn collect(scene: &mut Scene) {
     };
     scene.markers.record(Channel::Manager, text(&scene.takeover.bed.manager));
     scene.markers.record(Channel::Node, text(&scene.node));
+    eventually("the span of the last question", || {
+        let spans = scene.collector.spans();
+        let value = |span: &Span| value(&span.attributes, "url.path").unwrap_or_default();
+        spans.len() > 40 && spans.iter().any(|span| value(span).ends_with("/after"))
+    });
+    scene.markers.record(Channel::Collector, text(&scene.collector.0));
     // the last lines are written by a thread of their own
     eventually("the log of the last question", || {
         let file =

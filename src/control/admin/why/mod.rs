@@ -54,6 +54,7 @@ fn fields(record: &Record, summary: &Summary<'_>) -> Value {
     json!({
         "route": summary.route.map(RequestRoute::word),
         "role": summary.role.map(Role::word),
+        "trace": summary.traced.map(|traced| traced.trace.to_string()),
         "app": text(summary.app),
         "stream": text(summary.stream),
         "client": summary.client.map(address),

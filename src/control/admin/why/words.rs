@@ -3,7 +3,7 @@
 use crate::metrics::{DialOutcome, RequestRoute, WhipEnd};
 use crate::proto::websocket::frame::Side;
 use crate::shared::cache_status::CacheStatus;
-use crate::shared::record::{Event, NO_CODE};
+use crate::shared::record::{Event, NO_CODE, Traced};
 use std::net::SocketAddr;
 
 /// An event in one sentence.
@@ -56,7 +56,20 @@ pub(crate) fn of(event: &Event<'_>) -> String {
             bytes[1]
         ),
         Event::WhipEnded { how } => whip_end(how).to_owned(),
+        Event::Traced(traced) => self::traced(&traced),
     }
+}
+
+fn traced(traced: &Traced<'_>) -> String {
+    let from = match traced.parent {
+        Some(parent) => format!(" of the client, whose span is {parent}"),
+        None => ", which begins here".to_owned(),
+    };
+    let span = match traced.span {
+        Some(span) => format!("its span is {span}"),
+        None => "no span is recorded".to_owned(),
+    };
+    format!("part of the trace {}{from}; {span}", traced.trace)
 }
 
 fn asked(by: CacheStatus, status: u16, nodes: u16, took: u64) -> String {

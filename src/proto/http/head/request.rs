@@ -56,7 +56,14 @@ pub struct Request<'b> {
     pub acr_headers: Option<Cow<'b, str>>,
     /// Whether there is a cookie; its value is never read.
     pub cookie: bool,
+    /// `traceparent`, not checked; empty, which is none, if there are several: none of them counts then.
+    pub traceparent: Option<&'b [u8]>,
+    /// `tracestate`, not checked. A list; `=` stands in it for a line that is not visible ASCII.
+    pub tracestate: Option<Cow<'b, str>>,
 }
+
+/// A member that no `tracestate` may have: what holds it is ignored.
+const NO_STATE: &[u8] = b"=";
 
 /// Reads a request head from the start of `bytes`: the head and its size in bytes, or `None` if it is not complete yet.
 ///
@@ -130,6 +137,8 @@ impl<'b> Request<'b> {
             acr_method: None,
             acr_headers: None,
             cookie: false,
+            traceparent: None,
+            tracestate: None,
         };
         let mut host = None;
         for field in fields {
@@ -178,6 +187,10 @@ impl<'b> Request<'b> {
                 self.cookie = true;
             } else if is("expect") {
                 self.expect_continue = value.eq_ignore_ascii_case(b"100-continue") && self.minor == 1;
+            } else if is("traceparent") {
+                self.traceparent = Some(if self.traceparent.is_none() { value } else { b"" });
+            } else if is("tracestate") {
+                let _ = list(&mut self.tracestate, value).or_else(|_| list(&mut self.tracestate, NO_STATE));
             }
             Ok(())
         }

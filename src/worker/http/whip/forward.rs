@@ -23,7 +23,6 @@ use crate::worker::session::client::Client;
 use crate::worker::session::context::Session;
 use crate::worker::session::whip_end;
 use futures_channel::oneshot;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,6 +96,9 @@ impl Forwarding<'_> {
     async fn to_resource(&self, client: &mut Client<'_>) -> Result<(u16, Vec<u8>), Unserved> {
         let session = client.session;
         let (request, named) = (&self.whip.request, self.whip.named);
+        if let Some(whip_session) = self.whip.session.get() {
+            session.join_trace(whip_session);
+        }
         let (admitted, target) = match (self.whip.session.get(), named) {
             (Some(whip_session), _) => {
                 // it was admitted when the WHIP session was created, by whatever rule
@@ -141,7 +143,7 @@ impl Forwarding<'_> {
     ) -> Result<(u16, Vec<u8>), Failed> {
         let whip = self.whip;
         let started = Instant::now();
-        let head = head_for_node(session.peer, whip, &admitted, target, self.body);
+        let head = head_for_node(session, whip, &admitted, target, self.body);
         if !connect::takes_head(head.len()) {
             return Err(Failed { why: Unserved::Refused(Refusal::HeadTooLarge), reached: true });
         }
@@ -222,7 +224,7 @@ const fn end_by(status: u16) -> Option<WhipEnd> {
 
 /// The head of the request to the node.
 fn head_for_node(
-    client: SocketAddr,
+    session: &Session,
     whip: &WhipRequest,
     admitted: &Admitted,
     target: &str,
@@ -233,10 +235,10 @@ fn head_for_node(
         method: whip.method.word(),
         target,
         node: admitted.address(),
-        client,
+        client: session.peer,
         body: length,
         close: true,
-        fields: whip.fields.clone(),
+        fields: whip.fields.clone().with_trace(session.trace_fields()),
     };
     forward.head()
 }

@@ -11,7 +11,7 @@ use crate::worker::local::state::Worker;
 use crate::worker::local::task::guarded;
 use crate::worker::node::dial_count::DialCount;
 use crate::worker::node::exchange::{self, ExchangeFault};
-use crate::worker::session::whip_end;
+use crate::worker::session::{request_trace, whip_end};
 use futures_channel::mpsc::UnboundedSender;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ async fn delete(worker: &Worker, session: &WhipSession) -> Option<u16> {
         client: (session.client, 0).into(),
         body: BodyLength::None,
         close: true,
-        fields: Fields::default(),
+        fields: Fields::default().with_trace(request_trace::fields_of_whip_session(session)),
     };
     let answered = exchange::exchange(&admitted, &request.head(), limits_of(&revision.config)).await;
     let (outcome, answered) = match answered {

@@ -12,7 +12,7 @@ use crate::proto::refusal::Refusal;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::node::placement;
 use crate::worker::session::context::Session;
-use crate::worker::session::whip_end;
+use crate::worker::session::{request_trace, whip_end};
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
@@ -52,7 +52,11 @@ impl WhipRequest {
         {
             let record = info.record.borrow();
             match self.method {
-                Method::Post => whip_session.begin_record(&record),
+                Method::Post => {
+                    whip_session.begin_record(&record);
+                    let at = whip_session.epoch.elapsed();
+                    request_trace::begin_whip_span(&session.worker, &mut whip_session.record(), at);
+                }
                 method => {
                     let last = method == Method::Delete;
                     whip_session.note_request(&record, info.accepted, last);

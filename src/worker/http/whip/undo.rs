@@ -31,7 +31,8 @@ pub(super) struct Undo {
 
 impl Undo {
     pub(super) fn new(session: &Session, whip: &WhipRequest, admitted: &Admitted) -> Self {
-        let (request, fields) = (whip.request.clone(), whip.fields.bodiless());
+        let request = whip.request.clone();
+        let fields = whip.fields.bodiless().with_trace(session.trace_fields());
         let record = session.wake_handle.info.record.borrow().of_last_request();
         let (client, accepted) = (session.peer, session.accepted);
         Self { client, request, node: admitted.address(), fields, record, accepted }
