@@ -69,6 +69,11 @@ impl Histogram {
         self.sum_micros.add(micros);
     }
 
+    /// The duration that a share of `part` of 1 of all counted ones did not exceed: see [`quantile_micros`].
+    pub fn quantile_micros(&self, part: f64) -> Option<f64> {
+        quantile_micros(&self.buckets.each_ref().map(Counter::get), part)
+    }
+
     /// Adds everything that was counted in `other`.
     pub fn absorb(&self, other: &Self) {
         for (sum, bucket) in self.buckets.iter().zip(&other.buckets) {
@@ -76,6 +81,23 @@ impl Histogram {
         }
         self.sum_micros.add(other.sum_micros.get());
     }
+}
+
+/// The duration in microseconds that a share of `part` of 1 of all durations in these buckets did not exceed, as Prometheus
+/// estimates it: durations spread evenly in their bucket, and those beyond the last bound count as that bound. `None` if
+/// there are no durations.
+pub fn quantile_micros(buckets: &[u64; BUCKETS_MICROS.len() + 1], part: f64) -> Option<f64> {
+    let rank = part * buckets.iter().sum::<u64>() as f64;
+    let mut below = 0;
+    for (index, count) in buckets.iter().enumerate() {
+        if *count > 0 && (below + count) as f64 >= rank {
+            let lower = index.checked_sub(1).map_or(0, |index| BUCKETS_MICROS[index]) as f64;
+            let upper = BUCKETS_MICROS.get(index).map_or(lower, |bound| *bound as f64);
+            return Some(lower + (upper - lower) * (rank - below as f64) / *count as f64);
+        }
+        below += count;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -91,5 +113,18 @@ mod tests {
         let counts: Vec<_> = histogram.buckets.iter().map(Counter::get).collect();
         assert_eq!((counts[0], counts[1], counts[BUCKETS_MICROS.len()]), (1, 1, 1));
         assert_eq!(histogram.sum_micros.get(), 5_000_202);
+    }
+
+    #[test]
+    fn a_quantile_lies_in_the_bucket_of_its_rank() {
+        let histogram = Histogram::default();
+        assert_eq!(histogram.quantile_micros(0.5), None);
+        for _ in 0..99 {
+            histogram.observe(Duration::from_micros(200));
+        }
+        histogram.observe(Duration::from_secs(60));
+        let [half, last] = [0.5, 0.995].map(|part| histogram.quantile_micros(part).expect("durations"));
+        assert!((100.0..250.0).contains(&half), "{half}");
+        assert!((last - 5e6).abs() < 1.0, "what is longer than the last bound counts as it: {last}");
     }
 }

@@ -16,7 +16,7 @@ pub mod state;
 mod worker;
 
 pub use close_codes::CloseCodes;
-pub use counters::{BUCKETS_MICROS, Counter, Gauge, Histogram};
+pub use counters::{BUCKETS_MICROS, Counter, Gauge, Histogram, quantile_micros};
 pub use labels::{
     AnswerOutcome, DialOutcome, ManagerOutcome, ProxyFailure, RequestRoute, Route, TlsFailure, Version,
     WhipEnd,

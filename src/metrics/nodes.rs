@@ -63,6 +63,16 @@ impl NodeMetrics {
         self.failures.iter().map(Counter::get).sum()
     }
 
+    /// Dials that ended in one of [`NODE_FAILURES`], by that outcome.
+    pub fn failures_by_outcome(&self) -> impl Iterator<Item = (DialOutcome, u64)> {
+        NODE_FAILURES.iter().copied().zip(self.failures.iter().map(Counter::get))
+    }
+
+    /// The duration in microseconds that a share of `part` of 1 of all dials did not exceed; `None` without dials.
+    pub fn dial_quantile_micros(&self, part: f64) -> Option<f64> {
+        self.dial.quantile_micros(part)
+    }
+
     /// Adds everything that was counted in `other`.
     pub fn absorb(&self, other: &Self) {
         self.dials.add(other.dials.get());

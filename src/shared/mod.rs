@@ -11,6 +11,7 @@ pub mod evictions;
 pub mod gateway;
 pub mod limits;
 pub(crate) mod node_faults;
+pub(crate) mod node_list;
 pub mod node_metrics;
 pub mod nodes;
 mod pending;

@@ -35,6 +35,19 @@ pub(crate) struct NodeFaults {
 #[derive(Debug, Default)]
 struct State(HashMap<Option<SocketAddr>, Row>);
 
+/// The last bad thing that was seen of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastFault {
+    /// The node, with the port of the dial or the session.
+    pub(crate) node: SocketAddr,
+    /// What it was, in words.
+    pub(crate) text: &'static str,
+    /// When it was.
+    pub(crate) at: Instant,
+    /// Whether the node has served no request since.
+    pub(crate) is_failing: bool,
+}
+
 /// What was seen of one node.
 #[derive(Debug, Default)]
 struct Row {
@@ -48,6 +61,8 @@ struct Row {
     told: Option<Instant>,
     /// When it failed or ended a session last.
     seen: Option<Instant>,
+    /// What it was then.
+    last: &'static str,
 }
 
 /// Requests that a node did not take.
@@ -156,6 +171,20 @@ impl NodeFaults {
         self.state().ended(node, how, Instant::now());
     }
 
+    /// The last fault of each node of which something bad was seen in the last minutes; those that share a row are left out.
+    pub(crate) fn last_faults(&self) -> Vec<LastFault> {
+        let state = self.state();
+        let last = |(node, row): (&Option<SocketAddr>, &Row)| {
+            Some(LastFault {
+                node: (*node)?,
+                text: row.last,
+                at: row.seen?,
+                is_failing: row.failing.is_some(),
+            })
+        };
+        state.0.iter().filter_map(last).collect()
+    }
+
     /// Writes the lines that are due: called again and again.
     pub(crate) fn write_due(&self) {
         let mut state = self.state();
@@ -167,10 +196,11 @@ impl NodeFaults {
 }
 
 impl State {
-    fn row(&mut self, node: SocketAddr, now: Instant) -> (Node, &mut Row) {
+    fn row(&mut self, node: SocketAddr, what: &'static str, now: Instant) -> (Node, &mut Row) {
         let key = Some(node).filter(|_| self.0.len() < NODES_MAX || self.0.contains_key(&Some(node)));
         let row = self.0.entry(key).or_default();
         row.seen = Some(now);
+        row.last = what;
         (Node(key), row)
     }
 
@@ -179,7 +209,7 @@ impl State {
     }
 
     fn failed(&mut self, node: SocketAddr, fault: &'static str, now: Instant) -> Option<Line> {
-        let (node, row) = self.row(node, now);
+        let (node, row) = self.row(node, fault, now);
         let new = Failing { since: now, failed: 0, untold: 0, fault, announced: false };
         let failing = row.failing.get_or_insert(new);
         failing.failed += 1;
@@ -196,7 +226,7 @@ impl State {
     }
 
     fn ended(&mut self, node: SocketAddr, how: &'static str, now: Instant) {
-        let (_, row) = self.row(node, now);
+        let (_, row) = self.row(node, how, now);
         let ended = row.ended.get_or_insert(Ended { since: now, sessions: 0, how });
         ended.sessions += 1;
     }
@@ -290,6 +320,19 @@ mod tests {
             lines += state.due(now).len();
         }
         assert_eq!(lines, 2 * 10, "it fails, it serves: once a minute");
+    }
+
+    #[test]
+    fn the_last_fault_of_a_node_is_kept_for_the_page() {
+        let faults = NodeFaults::default();
+        faults.failed(node(1), REFUSED);
+        faults.ended(node(2), "reset");
+        let mut last = faults.last_faults();
+        last.sort_by_key(|fault| fault.node);
+        let seen: Vec<_> = last.iter().map(|fault| (fault.node, fault.text, fault.is_failing)).collect();
+        assert_eq!(seen, [(node(1), REFUSED, true), (node(2), "reset", false)]);
+        faults.served(node(1));
+        assert!(faults.last_faults().iter().all(|fault| !fault.is_failing), "it serves again");
     }
 
     #[test]

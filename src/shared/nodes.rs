@@ -229,8 +229,13 @@ impl Nodes {
 
     /// Whether a node failed within `origins.quarantine`, so that a search avoids it.
     pub fn is_quarantined(&self, node: IpAddr) -> bool {
-        let quarantine = self.times.quarantine.load(Relaxed);
-        self.failed.get(&node).is_some_and(|failed| self.clock.now().saturating_sub(failed) < quarantine)
+        self.quarantined_for(node).is_some()
+    }
+
+    /// How long a node that failed is still avoided; `None` if it is not.
+    pub fn quarantined_for(&self, node: IpAddr) -> Option<Duration> {
+        let over = self.failed.get(&node)?.saturating_add(self.times.quarantine.load(Relaxed));
+        Some(Duration::from_millis(over.saturating_sub(self.clock.now()))).filter(|left| !left.is_zero())
     }
 
     /// All nodes that are in quarantine now.

@@ -96,7 +96,8 @@ pub fn import(gateway: &Gateway, line: &str) {
             let id = id.and_then(|id| id.parse().ok()).unwrap_or_else(|| id_of(handle));
             let counted = gateway.node_metrics.session(node);
             let identity = Identity { node, at_node, handle, key, client, counted };
-            let session = WhipSession::restored(id, Duration::from_millis(age_millis), identity);
+            let port = gateway.newest().config.origins.port;
+            let session = WhipSession::restored(id, Duration::from_millis(age_millis), identity, port);
             gateway.whip_sessions.remember(Arc::new(session));
         }
         Ok(StateRecord::Learned { .. }) => {

@@ -19,6 +19,7 @@ mod placement;
 mod process;
 mod proxy_protocol;
 mod questions;
+mod records;
 mod reload;
 mod secrets;
 mod ssrf;

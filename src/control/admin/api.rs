@@ -5,6 +5,7 @@
 
 use crate::control::admin::api_error::ApiError;
 use crate::control::admin::guard::{self, Guard};
+use crate::control::admin::nodes;
 use crate::control::admin::sessions::{self, worker_queries};
 use crate::control::process::reload_report::ReloadRequest;
 use crate::control::process::state::{Phase, ProcessState};
@@ -29,6 +30,7 @@ pub(crate) fn routes(guard: &Guard) -> Router<Arc<ProcessState>> {
         .route_layer(from_fn_with_state(guard.clone(), guard::guard_clients));
     Router::new()
         .merge(of_clients)
+        .route("/api/nodes", get(nodes::list))
         .route("/api/drain", post(drain).delete(undo_drain))
         .route("/api/upgrade", post(upgrade))
         .route("/api/reload", post(reload))

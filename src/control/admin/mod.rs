@@ -6,6 +6,7 @@ pub(crate) mod connections;
 pub mod guard;
 pub mod lifecycle;
 pub mod listener;
+mod nodes;
 pub mod operator_listeners;
 pub mod pages;
 mod sessions;

@@ -3,6 +3,7 @@
 //! Each worker replies for its own sessions, one page at a time, so that no query stops a core for long.
 
 use crate::shared::gateway::Gateway;
+use crate::shared::node_list::NodeList;
 use crate::shared::record::archive::Archived;
 use crate::shared::session_id::SessionId;
 use crate::worker::{Command, EndedWhip, Found, Mailbox, Page, PageQuery, SessionFilter, SessionSnapshot};
@@ -79,10 +80,10 @@ impl WorkerQueries {
 
     /// What is known of a session that is open, or is one of the last tens of thousands that have ended.
     pub async fn find(&self, id: SessionId) -> Result<Option<Found>, WorkerTimeout> {
-        if let Some(session) = self.gateway.whip_sessions.by_id(id) {
+        if let Some((session, is_newest)) = self.gateway.whip_sessions.by_id(id) {
             let any = SessionFilter::default();
             let archived = Archived { id, began: session.began(), record: session.record().clone() };
-            return Ok(Some(Found { archived, open: SessionSnapshot::of_whip(&session, true, &any) }));
+            return Ok(Some(Found { archived, open: SessionSnapshot::of_whip(&session, is_newest, &any) }));
         }
         Ok(self.query(|reply| Command::Find { id, reply }).await?.pop())
     }
@@ -103,7 +104,8 @@ impl WorkerQueries {
             return Ok(Kicked::Closed);
         }
         let session = self.gateway.whip_sessions.by_id(id);
-        let Some(session) = session.filter(|session| self.gateway.whip_sessions.forget(session)) else {
+        let forgotten = session.filter(|(session, _)| self.gateway.whip_sessions.forget(session));
+        let Some((session, _)) = forgotten else {
             return Ok(Kicked::Unknown);
         };
         let worker = usize::try_from(id.0).unwrap_or_default() % self.mailboxes.len().max(1);
@@ -113,6 +115,11 @@ impl WorkerQueries {
         }
         let status = tokio::time::timeout(NODE_TIMEOUT, replies.next()).await;
         Ok(Kicked::Deleted(status.ok().flatten().flatten()))
+    }
+
+    /// What is known of the nodes.
+    pub(crate) fn nodes(&self) -> NodeList {
+        NodeList::of(&self.gateway)
     }
 
     /// How many WHIP and WHEP sessions are remembered, in this order.

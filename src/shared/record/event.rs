@@ -28,6 +28,11 @@ pub enum Event<'r> {
         /// Whether it resumed an earlier session.
         resumed: bool,
     },
+    /// The process before an upgrade handed the session over. What happened before is not known.
+    Inherited {
+        /// The node that has it.
+        node: SocketAddr,
+    },
     /// The head of a request came.
     Requested {
         /// What it is for.

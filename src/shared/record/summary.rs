@@ -102,6 +102,7 @@ impl<'r> Summary<'r> {
     fn add(&mut self, at: Duration, event: &Event<'r>) {
         match *event {
             Event::Accepted { client, .. } => self.client = Some(client),
+            Event::Inherited { node } => self.node = Some(node),
             Event::Secured { tls, resumed, .. } => self.tls = Some((tls, resumed)),
             Event::Requested { route, role, method, target, app, stream } => {
                 // of a WHIP session, the request that made it tells what it is about

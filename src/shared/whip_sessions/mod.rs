@@ -48,11 +48,12 @@ impl WhipSessions {
         self.table(&session.key).remember(session)
     }
 
-    /// The WHIP session with this id. It visits all of them.
-    pub(crate) fn by_id(&self, id: SessionId) -> Option<Arc<WhipSession>> {
+    /// The WHIP session with this id, and whether it is the newest of its name and address. It visits all of them.
+    pub(crate) fn by_id(&self, id: SessionId) -> Option<(Arc<WhipSession>, bool)> {
         self.tables().find_map(|table| {
             let mut all = table.sessions.values();
-            all.find(|entry| entry.session.id == id).map(|entry| Arc::clone(&entry.session))
+            let found = all.find(|entry| entry.session.id == id);
+            found.map(|entry| (Arc::clone(&entry.session), entry.is_newest))
         })
     }
 

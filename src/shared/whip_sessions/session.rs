@@ -71,9 +71,9 @@ impl WhipSession {
     }
 
     /// Adds the newest request of a connection, which was accepted at `accepted`, to the record. Names and target are left
-    /// out: the POST has them.
-    pub(crate) fn note_request(&self, of_connection: &Record, accepted: Instant) {
-        if self.requests.fetch_add(1, Relaxed) >= REQUESTS_MAX {
+    /// out: the POST has them. `last`: it ends the session, so it is kept whatever came before.
+    pub(crate) fn note_request(&self, of_connection: &Record, accepted: Instant, last: bool) {
+        if self.requests.fetch_add(1, Relaxed) >= REQUESTS_MAX && !last {
             return;
         }
         let mut record = self.record();
@@ -123,16 +123,16 @@ impl WhipSession {
         }
     }
 
-    /// A session that a predecessor created `age` ago, with a record of what it is about.
-    pub(crate) fn restored(id: SessionId, age: Duration, identity: Identity) -> Self {
+    /// A session that a predecessor created `age` ago, with a record of what it is about. Nodes are reached at `node_port`.
+    pub(crate) fn restored(id: SessionId, age: Duration, identity: Identity, node_port: u16) -> Self {
         let now = Instant::now();
         let created = now.checked_sub(age).unwrap_or(now);
         let session = Self { created, ..Self::new(id, created, identity) };
-        session.restore_record();
+        session.restore_record(node_port);
         session
     }
 
-    fn restore_record(&self) {
+    fn restore_record(&self, node_port: u16) {
         let (route, role) = match self.kind() {
             (_, Role::Publisher) => (RequestRoute::Whip, Role::Publisher),
             (_, Role::Subscriber) => (RequestRoute::Whep, Role::Subscriber),
@@ -144,6 +144,7 @@ impl WhipSession {
         let (method, target) = ("POST", "");
         let about = Event::Requested { route, role: Some(role), method, target, app, stream };
         record.note(Duration::ZERO, &about);
+        record.note(self.epoch.elapsed(), &Event::Inherited { node: (self.node, node_port).into() });
     }
 }
 

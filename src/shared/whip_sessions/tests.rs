@@ -21,7 +21,7 @@ fn session(kind: Kind, stream: &str, n: u128, client: IpAddr) -> Arc<WhipSession
         client,
         counted: NodeSession::begin(Arc::default()),
     };
-    Arc::new(WhipSession::restored(SessionId(u64::try_from(n).unwrap()), Duration::ZERO, identity))
+    Arc::new(WhipSession::restored(SessionId(u64::try_from(n).unwrap()), Duration::ZERO, identity, 5080))
 }
 
 fn is_known(sessions: &WhipSessions, kind: Kind, stream: &str, n: u128) -> bool {

@@ -39,6 +39,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, sock: Sock, peer: SocketAddr, perm
         wake_handle: registration.wake_handle.clone(),
         accepted,
         current: Cell::default(),
+        whip_session: Cell::default(),
         request: RefCell::default(),
         hints: RefCell::default(),
         worker,

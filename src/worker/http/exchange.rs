@@ -213,9 +213,7 @@ impl<'c> Requests<'c> {
                 let forwarding = whip::Forwarding { permit, shape: &shape, whip: &whip, body };
                 let forwarded = forwarding.run(&mut self.client).await;
                 shape.close |= session.is_leaving();
-                if let Some(id) = whip.session_id() {
-                    shape.session = id.to_string();
-                }
+                shape.session = session.shown_id().to_string();
                 let answer = match forwarded {
                     Ok((status, bytes)) => Answer::new(status, bytes),
                     Err(Unserved::ClientLeft) => return client_left(session),

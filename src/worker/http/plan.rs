@@ -6,6 +6,7 @@ use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::head::{BodyLength, Request};
 use crate::proto::http::redact::redact_target;
 use crate::proto::red5::route::{EventKind, Keep, Route};
+use crate::proto::red5::whip::Handle;
 use crate::proto::refusal::Refusal;
 use crate::shared::gateway::FallbackAnswer;
 use crate::worker::http::about::about;
@@ -13,6 +14,7 @@ use crate::worker::http::response::Shape;
 use crate::worker::http::websocket::{self, WebSocketRequest};
 use crate::worker::http::whip::{self, WhipRequest};
 use crate::worker::session::context::Session;
+use std::borrow::Cow;
 
 /// What has to be done for a request.
 pub(crate) enum Plan {
@@ -67,8 +69,8 @@ pub(crate) fn plan(
     let leaving = session.is_leaving();
     // another process serves the listeners, and this one only what it has
     let moved_on = session.worker.closing.is_set();
-    let shape = Shape {
-        session: session.id.to_string(),
+    let mut shape = Shape {
+        session: String::new(),
         allow_origin: request.origin.filter(|_| page == PageOrigin::Allowed).map(str::to_owned),
         allow_credentials: cors.allow_credentials,
         vary_origin: request.origin.is_some(),
@@ -76,7 +78,7 @@ pub(crate) fn plan(
         bodiless: request.method == "HEAD",
     };
     let health = is_health_check(request.target, revision.config.gateway.health_path.as_deref());
-    let target = redact_target(request.target, &revision.config.log.redact);
+    let target = loggable(request.target, &revision.config.log.redact);
     session.note_request(request, &target, about(&route, &target, health));
     let plan = match standing.permitted.and(standing.within_rate) {
         // also over a limit and in a drain: then the connection ends with the answer
@@ -95,7 +97,16 @@ pub(crate) fn plan(
         Ok(()) => plan_route(session, request, route, page)
             .unwrap_or_else(|(refusal, allow)| Plan::Refuse(refusal, allow)),
     };
+    shape.session = session.shown_id().to_string();
     Planned { plan, shape, body: request.body, expects_continue: request.expect_continue }
+}
+
+/// A target as logs and records show it: with the values of the parameters `redact` and with handles masked.
+fn loggable<'t>(target: &'t str, redact: &[String]) -> Cow<'t, str> {
+    match redact_target(target, redact) {
+        Cow::Borrowed(target) => Handle::masked(target),
+        Cow::Owned(target) => Cow::Owned(Handle::masked(&target).into_owned()),
+    }
 }
 
 /// Notes, for the log, which limit refuses a request before it is read.

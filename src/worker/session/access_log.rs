@@ -15,7 +15,7 @@ pub(crate) const STATUS_CLIENT_LEFT: u16 = 499;
 pub(crate) fn write_request(session: &Session) {
     if is_on(&session.revision()) {
         let record = session.wake_handle.info.record.borrow();
-        write("request", session.id, &record, &Summary::of(record.last_request()));
+        write("request", session.shown_id(), &record, &Summary::of(record.last_request()));
     }
 }
 

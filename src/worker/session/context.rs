@@ -33,6 +33,8 @@ pub(crate) struct Session {
     pub accepted: Instant,
     /// The request that the connection deals with at present, or dealt with last.
     pub current: Cell<Option<Current>>,
+    /// The WHIP session that the present request is about, once that is known.
+    pub whip_session: Cell<Option<SessionId>>,
     /// The revision that the present request goes by, from its head to its end.
     pub request: RefCell<Option<Held>>,
     /// What the log may say of the reason for a refusal of the present request. Most requests have none.
@@ -62,6 +64,12 @@ impl Session {
         ActiveGuard::new(Arc::clone(&self.worker.metrics), Rc::clone(&self.wake_handle), activity)
     }
 
+    /// The id that answers and logs show: that of the WHIP session that the present request is about, else that of the
+    /// connection.
+    pub(crate) fn shown_id(&self) -> SessionId {
+        self.whip_session.get().unwrap_or(self.id)
+    }
+
     /// Counts a refusal in the metrics, and in the log if a line is due for it.
     pub(crate) fn count_refusal(&self, refusal: Refusal) {
         let record = self.wake_handle.info.record.borrow();
@@ -69,7 +77,7 @@ impl Session {
         // a head that can't be read is no request
         let is_request = self.request.borrow().is_some();
         let asked = is_request.then(|| Asked::of(&record, hints));
-        let (session, client) = (Some(self.id), Some(self.peer));
+        let (session, client) = (Some(self.shown_id()), Some(self.peer));
         let refused = Refused { refusal, session, client, asked: asked.as_ref() };
         refused.note(&self.worker, &self.revision());
     }
@@ -113,6 +121,7 @@ impl Session {
     /// Ends a request.
     pub(crate) fn end_request(&self) {
         self.request.replace(None);
+        self.whip_session.set(None);
         self.hints.replace(None);
     }
 

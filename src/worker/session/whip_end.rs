@@ -9,6 +9,13 @@ use crate::worker::local::state::Worker;
 use crate::worker::session::access_log;
 use std::time::{Instant, SystemTime};
 
+/// Forgets a WHIP session that has ended, if that has not happened before.
+pub(crate) fn forget(worker: &Worker, session: &WhipSession, how: WhipEnd) {
+    if worker.gateway.whip_sessions.forget(session) {
+        end(worker, session, how);
+    }
+}
+
 /// Notes that a WHIP session has ended. It is out of the table already, so that this happens once.
 pub(crate) fn end(worker: &Worker, session: &WhipSession, how: WhipEnd) {
     worker.metrics.whip_ends[how as usize].add(1);

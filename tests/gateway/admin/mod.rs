@@ -2,4 +2,5 @@
 
 mod commands;
 mod monitoring;
+mod nodes;
 mod rights;

@@ -17,6 +17,7 @@ pub mod netns_link;
 pub mod node;
 pub mod pebble;
 pub mod predecessor;
+pub mod records;
 pub mod reply;
 mod self_tests;
 pub mod systemd;

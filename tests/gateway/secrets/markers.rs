@@ -46,8 +46,13 @@ impl Markers {
         let mut hasher = DefaultHasher::new();
         (&what, self.made.len(), "tidegate").hash(&mut hasher);
         let text = format!("Q{:016x}z", hasher.finish());
-        self.made.push(Marker { what, text: text.clone(), may: may.to_vec() });
+        self.adopt(what, text.clone(), may);
         text
+    }
+
+    /// A secret that a peer made, with the same rule.
+    pub fn adopt(&mut self, what: impl Into<String>, text: String, may: &[Channel]) {
+        self.made.push(Marker { what: what.into(), text, may: may.to_vec() });
     }
 
     pub fn record(&mut self, channel: Channel, bytes: impl AsRef<[u8]>) {

@@ -3,7 +3,7 @@
 use super::markers::{Channel, Markers};
 use crate::harness::certs::ECDSA;
 use crate::harness::takeover::Takeover;
-use crate::harness::{HttpPeer, NodeListener, Request, eventually};
+use crate::harness::{Gateway, HttpPeer, NodeListener, Request, eventually};
 
 /// Keys whose values are secret, in spellings that some server reads as such.
 const KEYS: [&str; 14] = [
@@ -111,25 +111,52 @@ pub fn everything(response: &crate::harness::Response) -> Vec<u8> {
 
 pub const EVENT: &str = "/streammanager/api/4.0/event/live";
 
+/// What operators read. The lists are looked at without and with connections that carry requests.
+const PAGES: [&str; 9] = [
+    "/",
+    "/metrics",
+    "/livez",
+    "/readyz",
+    "/api/status",
+    "/api/sessions",
+    "/api/sessions?route=http",
+    "/api/ends",
+    "/api/ends?limit=1000",
+];
+
+/// The ids of all sessions that are listed, those that have ended first.
+fn session_ids(gateway: &Gateway) -> Vec<String> {
+    ["/api/ends?limit=1000", "/api/sessions?route=http", "/api/sessions"]
+        .map(|list| gateway.ids(list))
+        .concat()
+}
+
 /// Records everything that operators see now.
 pub fn look_at_operator_views(scene: &mut Scene) {
     let bed = &scene.takeover.bed;
     let mut seen = Vec::new();
-    for page in
-        ["/", "/metrics", "/livez", "/readyz", "/api/status", "/api/sessions", "/api/sessions?limit=1000"]
-    {
+    for page in PAGES {
         seen.extend(everything(&bed.gateway.admin_get(page)));
     }
     for (method, page) in [("DELETE", "/api/answers"), ("DELETE", "/api/sessions/1"), ("POST", "/api/reload")]
     {
         seen.extend(everything(&bed.gateway.send_admin(&bed.gateway.admin_request(method, page))));
     }
+    let ids = session_ids(&bed.gateway);
+    for id in &ids {
+        seen.extend(everything(&bed.gateway.admin_get(&format!("/api/sessions/{id}"))));
+    }
     scene.markers.record(Channel::Admin, seen);
+    let newest = ids.last().map_or("1", String::as_str);
     for words in [
         &["status"][..],
         &["status", "--json"],
         &["sessions"],
         &["sessions", "--json"],
+        &["sessions", "--ended"],
+        &["why", newest],
+        &["why", newest, "--json"],
+        &["nodes"],
         &["kick", "1"],
         &["reload"],
     ] {

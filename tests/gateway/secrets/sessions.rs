@@ -121,10 +121,14 @@ pub fn whip(scene: &mut Scene) {
             .body(SDP, format!("v=0\r\na=ice-pwd:{offer}\r\n"));
         let request = scene.with_fields(request, what, authorization);
         let session = scene.exchange(&request, 201).location().to_owned();
+        let (_, handle) = session.rsplit_once('~').expect("a handle");
+        let handle = handle.split(['?', '/']).next().expect("its digits").to_owned();
+        scene.markers.adopt(format!("the handle of {what}"), handle, &[Channel::Sender]);
         let candidates = scene.mark(format!("the candidates of {what}"), &[Channel::Node]);
         let request = Request::new("PATCH", &session).body(TRICKLE, format!("a=ice-pwd:{candidates}\r\n"));
         let request = scene.with_fields(request, &format!("PATCH of {what}"), authorization);
         scene.exchange(&request, 204);
+        look_at_operator_views(scene);
         let query = scene.query(&format!("DELETE of {what}"), &[Channel::Node]);
         let request = delete(&format!("{session}?{}", &query[1..]));
         let request = scene.with_fields(request, &format!("DELETE of {what}"), authorization);

@@ -3,6 +3,8 @@
 mod verdict;
 mod words;
 
+pub(crate) use words::address;
+
 use crate::metrics::RequestRoute;
 use crate::proto::red5::role::Role;
 use crate::shared::record::archive::Archived;
@@ -14,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Everything that is known of a session: its summary, its events with their times, and why it ended.
 pub(crate) fn explain(found: &Found) -> Value {
     let Archived { id, began, record } = &found.archived;
-    let summary = Summary { ..Summary::of(record.events()) };
+    let summary = Summary::of(record.last_request());
     let events = record
         .events()
         .map(|(at, event)| json!({ "at_seconds": at.as_secs_f64(), "text": words::of(&event) }));
@@ -54,8 +56,8 @@ fn fields(record: &Record, summary: &Summary<'_>) -> Value {
         "role": summary.role.map(Role::word),
         "app": text(summary.app),
         "stream": text(summary.stream),
-        "client": summary.client.map(|client| client.to_string()),
-        "node": summary.node.map(|node| node.to_string()),
+        "client": summary.client.map(address),
+        "node": summary.node.map(address),
         "tries": summary.tries,
         "method": text(summary.method),
         "target": text(summary.target),

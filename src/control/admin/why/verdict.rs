@@ -4,7 +4,7 @@ use super::words;
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::relay::{By, How};
 use crate::shared::record::{Cause, Summary};
-use crate::worker::SessionSnapshot;
+use crate::worker::{Activity, SessionSnapshot, State};
 
 /// The verdict on a session with this summary; `open`: it goes on.
 pub(crate) fn of(summary: &Summary<'_>, open: Option<&SessionSnapshot>) -> String {
@@ -24,12 +24,21 @@ pub(crate) fn of(summary: &Summary<'_>, open: Option<&SessionSnapshot>) -> Strin
 
 fn is_open(open: &SessionSnapshot) -> String {
     let idle = open.idle as f64 / 1e3;
-    match open.requests {
-        Some(requests) => format!(
+    match (open.state, open.requests, open.activity) {
+        (State::Superseded, ..) => {
+            "Remembered, but its client has published the same stream again since: it is most likely over."
+                .to_owned()
+        }
+        (_, Some(requests), _) => format!(
             "Remembered until its client ends it; {requests} requests came about it, the last one {idle:.0} s ago. Its media \
              does not pass here, so only the node knows whether it still flows."
         ),
-        None => format!("Open ({}); the last data came {idle:.0} s ago.", open.state.word()),
+        (.., Activity::Requests) => {
+            format!("The connection is open for further requests; the last one came {idle:.0} s ago.")
+        }
+        (State::Opening, ..) => format!("It is being opened since {idle:.1} s."),
+        (State::Closing, ..) => "It is ending: a Close was sent, and its answer is waited for.".to_owned(),
+        (State::Open, ..) => format!("Open; the last data came {idle:.0} s ago."),
     }
 }
 

@@ -11,8 +11,11 @@ pub(crate) fn of(event: &Event<'_>) -> String {
     match *event {
         Event::Accepted { client, through } => match through {
             Some(balancer) => format!("connection of {client} through the load balancer {balancer}"),
-            None => format!("connection of {client}"),
+            None => format!("connection of {}", address(client)),
         },
+        Event::Inherited { node } => {
+            format!("handed over by the process before an upgrade; its node is {}", address(node))
+        }
         Event::Secured { tls, resumed } => {
             let how = if resumed { "resumed" } else { "full handshake" };
             format!("TLS {}, {how}", tls.word())
@@ -114,6 +117,11 @@ pub(crate) const fn whip_end(how: WhipEnd) -> &'static str {
         WhipEnd::Kicked => "the operator ended it",
         WhipEnd::Forgotten => "the gateway forgot it, because it remembers too many of this client address",
     }
+}
+
+/// An address. Port 0 stands for one that is not known.
+pub(crate) fn address(address: SocketAddr) -> String {
+    if address.port() == 0 { address.ip().to_string() } else { address.to_string() }
 }
 
 /// The word for a side of a relay.

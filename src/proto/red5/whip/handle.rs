@@ -1,5 +1,6 @@
 //! The handle of a WHIP session, which stands in the path of its resource.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Stands between a stream and its handle. No browser and no SDK escapes it, but some libraries do.
@@ -33,6 +34,23 @@ impl Handle {
         handle().map_or((segment, None), |(stream, handle)| (stream, Some(handle)))
     }
 
+    /// A target with the digits of each handle in it replaced by `***`. A handle lets its holder end the WHIP session, so it
+    /// is as secret as a password. It is borrowed if there is none.
+    pub fn masked(target: &str) -> Cow<'_, str> {
+        let mut masked = Cow::Borrowed(target);
+        for start in ["~", ESCAPED[0], ESCAPED[1]] {
+            let mut from = 0;
+            while let Some(at) = masked[from..].find(start).map(|at| from + at + start.len()) {
+                from = at;
+                let digits = masked.as_bytes().get(at..at + Self::DIGITS);
+                if digits.is_some_and(|digits| Self::parse(digits).is_some()) {
+                    masked.to_mut().replace_range(at..at + Self::DIGITS, "***");
+                }
+            }
+        }
+        masked
+    }
+
     /// Reads 32 hexadecimal digits in lower case.
     fn parse(digits: &[u8]) -> Option<Self> {
         let value = |digit: u8| match digit {
@@ -55,5 +73,27 @@ impl Handle {
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MARK}{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digits_of_every_handle_in_a_target_are_masked() {
+        let handle = Handle::new([0xab; 16]).to_string();
+        let digits = &handle[1..];
+        for (target, masked) in [
+            (format!("/live/whip/resource/s{handle}?x=1"), "/live/whip/resource/s~***?x=1"),
+            (format!("/s%7E{digits}/%7e{digits}"), "/s%7E***/%7e***"),
+            (format!("/s{handle}{handle}?at={handle}"), "/s~***~***?at=~***"),
+            (format!("/s~~{digits}"), "/s~~***"),
+        ] {
+            assert_eq!(Handle::masked(&target), masked);
+        }
+        for other in ["/s~".to_owned(), format!("/s{digits}"), format!("/s~{}", &digits[1..])] {
+            assert!(matches!(Handle::masked(&other), Cow::Borrowed(same) if same == other));
+        }
     }
 }

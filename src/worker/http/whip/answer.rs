@@ -45,8 +45,8 @@ pub(super) fn answer_for_client(
         fields.push(("Session-Host", &host));
     }
     // a drain may have begun meanwhile
-    let id = whip.session_id().map_or_else(|| shape.session.clone(), |id| id.to_string());
-    let shape = Shape { close: shape.close || session.is_leaving(), session: id, ..shape.clone() };
+    let close = shape.close || session.is_leaving();
+    let shape = Shape { close, session: session.shown_id().to_string(), ..shape.clone() };
     Ok((answered.status, response::write(&shape, answered.status, &fields, &answered.body)))
 }
 
@@ -83,6 +83,7 @@ fn remember(
     let kind = made.kind();
     session.worker.metrics.sessions_total[kind.0 as usize][kind.1 as usize].add(1);
     session.note_description(kind);
+    session.whip_session.set(Some(id));
     let _ = whip.session.set(Arc::clone(&made));
     for pushed_out in gateway.whip_sessions.remember(made) {
         whip_end::end(&session.worker, &pushed_out, WhipEnd::Forgotten);

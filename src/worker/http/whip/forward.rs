@@ -8,10 +8,9 @@ use crate::proto::red5::route::Step;
 use crate::proto::red5::whip::Method;
 use crate::proto::refusal::Refusal;
 use crate::shared::limits::SessionPermit;
-use crate::shared::whip_sessions::WhipSession;
 use crate::worker::http::response::{self, Shape};
 use crate::worker::http::whip::answer::answer_for_client;
-use crate::worker::http::whip::plan::{METHODS, WhipRequest, remembered, target_at_node};
+use crate::worker::http::whip::plan::{METHODS, WhipRequest, target_at_node};
 use crate::worker::http::whip::undo::{Undo, exchange_limits};
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
@@ -98,14 +97,7 @@ impl Forwarding<'_> {
     async fn to_resource(&self, client: &mut Client<'_>) -> Result<(u16, Vec<u8>), Unserved> {
         let session = client.session;
         let (request, named) = (&self.whip.request, self.whip.named);
-        let is_there = |whip_session: &Arc<WhipSession>| {
-            request.handle.is_some() || named.is_none_or(|named| named.address().ip() == whip_session.node)
-        };
-        let remembered = remembered(session, request).filter(is_there);
-        if let Some(whip_session) = &remembered {
-            let _ = self.whip.session.set(Arc::clone(whip_session));
-        }
-        let (admitted, target) = match (&remembered, named) {
+        let (admitted, target) = match (self.whip.session.get(), named) {
             (Some(whip_session), _) => {
                 // it was admitted when the WHIP session was created, by whatever rule
                 let admitted = session.revision().admit_configured(whip_session.node);
@@ -116,26 +108,12 @@ impl Forwarding<'_> {
             (None, None) => return Err(Unserved::Refused(Refusal::NoSuchResource)),
         };
         let answer = self.try_named(client, &admitted, &target).await;
-        let is_over = matches!(&answer, Ok((status, _)) if matches!(status, 200..=299 | 404 | 410));
-        // an answer about another resource of the node says nothing about the WHIP session
-        let is_asked =
-            |whip_session: &Arc<WhipSession>| target == request.resource_target(&whip_session.at_node);
-        if let Some(whip_session) = remembered.filter(is_asked)
-            && self.whip.method == Method::Delete
-            && is_over
+        if let Ok((status, _)) = &answer
+            && self.whip.deleted_by(&target).is_some()
         {
-            self.end(session, &whip_session, answer.as_ref().is_ok_and(|(status, _)| *status >= 300));
+            self.whip.ends.set(end_by(*status));
         }
         answer
-    }
-
-    /// Forgets a WHIP session that its client ended; `gone`: its node did not know it any more.
-    fn end(&self, session: &Session, whip_session: &WhipSession, gone: bool) {
-        let worker = &session.worker;
-        if worker.gateway.whip_sessions.forget(whip_session) {
-            let how = if gone { WhipEnd::Gone } else { WhipEnd::Deleted };
-            whip_end::end(worker, whip_session, how);
-        }
     }
 
     /// One exchange with the only node that the request can go to.
@@ -170,7 +148,7 @@ impl Forwarding<'_> {
         let limits = ExchangeLimits { connect_timeout, ..exchange_limits(session) };
         let mut attempt = Attempt::begin(session, &admitted);
         let answered =
-            start(session, self.permit, whip, &admitted, limits, [&head, self.body].concat()).await;
+            start(session, self.permit, whip, &admitted, target, (limits, [&head, self.body].concat())).await;
         let fault = match answered.unwrap_or(Err(DialFault::Broken)) {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
                 attempt.end(DialOutcome::Connected);
@@ -197,11 +175,13 @@ fn start(
     permit: Option<&Rc<SessionPermit>>,
     whip: &WhipRequest,
     admitted: &Admitted,
-    limits: ExchangeLimits,
-    request: Vec<u8>,
+    target: &str,
+    exchange: (ExchangeLimits, Vec<u8>),
 ) -> oneshot::Receiver<Result<Answered, DialFault>> {
     let (admitted, worker) = (*admitted, Rc::clone(&session.worker));
+    let (limits, request) = exchange;
     let undo = (whip.method == Method::Post).then(|| Undo::new(session, whip, &admitted));
+    let deleted = whip.deleted_by(target).map(Arc::clone);
     let (sender, answer) = oneshot::channel();
     let (metrics, permit) = (Arc::clone(&session.worker.metrics), permit.cloned());
     runtime::spawn(guarded(metrics, async move {
@@ -209,8 +189,15 @@ fn start(
             Ok((answered, sock)) => (Ok(answered), Some(sock), None),
             Err(ExchangeFault { fault, accepted }) => (Err(fault), None, accepted),
         };
-        let made = match sender.send(answered) {
-            Err(Ok(answered)) if matches!(answered.status, 200..=299) => Some(answered.location),
+        let unread = sender.send(answered).err().and_then(Result::ok);
+        // a page that closes sends its DELETE and does not wait for the answer
+        if let (Some(answered), Some(deleted)) = (&unread, deleted)
+            && let Some(how) = end_by(answered.status)
+        {
+            whip_end::forget(&worker, &deleted, how);
+        }
+        let made = match unread {
+            Some(answered) if matches!(answered.status, 200..=299) => Some(answered.location),
             _ => accepted.map(|accepted| accepted.location),
         };
         if let (Some(location), Some(undo)) = (made, undo) {
@@ -222,6 +209,15 @@ fn start(
         }
     }));
     answer
+}
+
+/// How a DELETE that its node answered with this status ends the WHIP session; `None` if it does not.
+const fn end_by(status: u16) -> Option<WhipEnd> {
+    match status {
+        200..=299 => Some(WhipEnd::Deleted),
+        404 | 410 => Some(WhipEnd::Gone),
+        _ => None,
+    }
 }
 
 /// The head of the request to the node.

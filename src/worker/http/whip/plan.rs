@@ -1,5 +1,6 @@
 //! Checks a request to a WHIP or WHEP route, and finds the WHIP session that it is about.
 
+use crate::metrics::WhipEnd;
 use crate::proto::admission::Admitted;
 use crate::proto::http::cors::PageOrigin;
 use crate::proto::http::forward_fields::Fields;
@@ -8,11 +9,11 @@ use crate::proto::red5::params::Host;
 use crate::proto::red5::route::{Step, WhipRoute};
 use crate::proto::red5::whip::{Api, Method, Request, allowed, check_body};
 use crate::proto::refusal::Refusal;
-use crate::shared::session_id::SessionId;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::node::placement;
 use crate::worker::session::context::Session;
-use std::cell::OnceCell;
+use crate::worker::session::whip_end;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 /// The methods of a WHIP session, as the value of `Access-Control-Allow-Methods` in answers to an OPTIONS that is no preflight.
@@ -31,22 +32,35 @@ pub(crate) struct WhipRequest {
     pub(super) named: Option<Admitted>,
     /// The WHIP session that the request is about, or that it created.
     pub(super) session: OnceCell<Arc<WhipSession>>,
+    /// How the request ends its WHIP session, once the node has answered its DELETE.
+    pub(super) ends: Cell<Option<WhipEnd>>,
 }
 
 impl WhipRequest {
-    /// The id of the WHIP session that the request is about, once that is known.
-    pub(crate) fn session_id(&self) -> Option<SessionId> {
-        self.session.get().map(|session| session.id)
+    /// The WHIP session that the request deletes if its node takes it. `target` is the one at the node: an answer about
+    /// another resource of the node says nothing about the WHIP session.
+    pub(super) fn deleted_by(&self, target: &str) -> Option<&Arc<WhipSession>> {
+        let is_its = |session: &&Arc<WhipSession>| target == self.request.resource_target(&session.at_node);
+        self.session.get().filter(|_| self.method == Method::Delete).filter(is_its)
     }
 
-    /// Adds the request, which is answered now, to the record of its WHIP session.
+    /// Adds the request, which is answered now, to the record of its WHIP session, and ends that session if this was its
+    /// DELETE.
     pub(crate) fn note(&self, session: &Session) {
         let Some(whip_session) = self.session.get() else { return };
         let info = &session.wake_handle.info;
-        let record = info.record.borrow();
-        match self.method {
-            Method::Post => whip_session.begin_record(&record),
-            _ => whip_session.note_request(&record, info.accepted),
+        {
+            let record = info.record.borrow();
+            match self.method {
+                Method::Post => whip_session.begin_record(&record),
+                method => {
+                    let last = method == Method::Delete;
+                    whip_session.note_request(&record, info.accepted, last);
+                }
+            }
+        }
+        if let Some(how) = self.ends.get() {
+            whip_end::forget(&session.worker, whip_session, how);
         }
     }
 }
@@ -77,6 +91,11 @@ pub(crate) fn plan(
     let revision = session.revision();
     let group = revision.config.stream_manager.node_group.as_deref().unwrap_or_default();
     let whip = Request::read(route, method, &revision.rules().params, group).map_err(plain)?;
+    let known = remembered(session, &whip);
+    // a handle is for one session only; without it, the node may be another one's
+    if let (Some(_), Some(known)) = (whip.handle, &known) {
+        session.whip_session.set(Some(known.id));
+    }
     let takes = |empty| check_body(whip.kind, method, request.content_type, empty);
     let (takes_empty, takes_body) = (takes(true), takes(false));
     match request.body {
@@ -85,7 +104,12 @@ pub(crate) fn plan(
         BodyLength::Chunked => takes_body.or(takes_empty),
     }
     .map_err(plain)?;
-    let named = admit_named(session, &whip).map_err(plain)?;
+    let named = admit_named(session, &whip, known.as_deref()).map_err(plain)?;
+    let is_there = |known: &Arc<WhipSession>| {
+        whip.handle.is_some() || named.is_none_or(|named| named.address().ip() == known.node)
+    };
+    let known = known.filter(is_there);
+    session.whip_session.set(known.as_ref().map(|known| known.id));
     let mut fields = Fields::of(request, whip.api == Api::Two);
     fields.origin_header = placement::origin_header_for_node(session, request);
     let request = WhipRequest {
@@ -95,16 +119,21 @@ pub(crate) fn plan(
         takes_empty,
         takes_body,
         named,
-        session: OnceCell::new(),
+        session: known.map(OnceCell::from).unwrap_or_default(),
+        ends: Cell::default(),
     };
     Ok(Planned::NodeRequest(Box::new(request)))
 }
 
 /// Admits the node that the client names, if it names one. A WHIP session lives longer than the knowledge about its node:
 /// a client that repeats the node of a remembered WHIP session may do so for as long as that is remembered.
-fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>, Refusal> {
+fn admit_named(
+    session: &Session,
+    request: &Request,
+    known: Option<&WhipSession>,
+) -> Result<Option<Admitted>, Refusal> {
     let Some(host) = &request.host else { return Ok(None) };
-    placement::admit(session, host).map(Some).or_else(|refusal| match (remembered(session, request), host) {
+    placement::admit(session, host).map(Some).or_else(|refusal| match (known, host) {
         (Some(whip_session), Host::Address(address)) if whip_session.node == *address => {
             session.revision().admit(whip_session.node, true).map(Some)
         }
@@ -114,7 +143,7 @@ fn admit_named(session: &Session, request: &Request) -> Result<Option<Admitted>,
 
 /// The WHIP session that a request is about. A handle leads only to the WHIP session it was made for; a request without a
 /// handle is about the newest one of its name.
-pub(super) fn remembered(session: &Session, request: &Request) -> Option<Arc<WhipSession>> {
+fn remembered(session: &Session, request: &Request) -> Option<Arc<WhipSession>> {
     if request.step == Step::Endpoint {
         return None;
     }
