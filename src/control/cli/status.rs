@@ -25,7 +25,7 @@ pub(crate) fn lines(status: &Value) -> String {
         |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
     let mut out = String::new();
     let rows = [
-        ("phase", text(&status["phase"])),
+        ("phase", phase(status)),
         ("version", format!("{}, revision {}", text(&status["version"]), status["revision"])),
         ("driver", text(&status["driver"])),
         ("uptime", format!("{} s", status["uptime_seconds"])),
@@ -52,6 +52,19 @@ pub(crate) fn lines(status: &Value) -> String {
             writeln!(out, "certificate {}, {}", list(&certificate["names"]), certificate_state(certificate));
     }
     out
+}
+
+/// The phase; of a drain also what began it, for how long it may go on, and whether it can be taken back.
+fn phase(status: &Value) -> String {
+    let mut phase = status["phase"].as_str().unwrap_or("unknown").to_owned();
+    let drain = &status["drain"];
+    if let (Some(cause), Some(left)) = (drain["cause"].as_str(), drain["seconds_left"].as_u64()) {
+        let _ = write!(phase, " {cause}; ends in {left} s at most");
+        if drain["may_undo"] == true {
+            phase.push_str("; `tidegate drain --undo` takes it back");
+        }
+    }
+    phase
 }
 
 /// How long a certificate is valid, and what happens to it by ACME.

@@ -40,6 +40,9 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The stream that the gateway asks for to learn whether the stream manager answers at all. No stream has this name.
 const PROBE_STREAM: &str = "tidegate-probe";
 
+/// Where the paths of the streams service begin. All its good answers are lists of nodes, those to publishers too.
+const STREAMS_SERVICE: &str = "/as/v1/streams/";
+
 /// A timer of tokio may end so much too early by another clock.
 const TIMER_PRECISION: Duration = Duration::from_millis(2);
 
@@ -127,11 +130,12 @@ impl ManagerClient {
         asked.elapsed() + TIMER_PRECISION >= self.revision.config.stream_manager.timeout
     }
 
-    /// Reads what was exchanged, and notes how a question ended that was asked at `asked`. `probe`: it was the gateway's own.
+    /// Reads what was exchanged, and notes how a question ended that was asked at `asked`. `wants_json`: its good answers are
+    /// JSON. `probe`: it was the gateway's own.
     fn read(
         &self,
         exchanged: &Result<Exchanged, Fault>,
-        kind: EventKind,
+        wants_json: bool,
         asked: Instant,
         probe: bool,
     ) -> answer::Answer {
@@ -143,8 +147,7 @@ impl ManagerClient {
                 read = answer::read(*status, content_type, body);
                 match status {
                     500.. => Some(Fault::new(ManagerOutcome::ServerError, format_args!("status {status}"))),
-                    // of other questions it is not known what their answers look like
-                    200 if read == answer::Answer::Other && kind != EventKind::Other => {
+                    200 if read == answer::Answer::Other && wants_json => {
                         let found = content_type.unwrap_or("no Content-Type");
                         Some(Fault::new(ManagerOutcome::Json, format_args!("{found}, {} bytes", body.len())))
                     }
@@ -191,7 +194,9 @@ impl ManagerClient {
             }
             return Err(Refusal::ManagerTimeout);
         };
-        let read = self.read(&exchanged, kind, began, false);
+        // of other questions it is not known what their answers look like
+        let wants_json = kind != EventKind::Other || target.starts_with(STREAMS_SERVICE);
+        let read = self.read(&exchanged, wants_json, began, false);
         let (status, headers, body) = exchanged.map_err(|_| Refusal::ManagerFailed)?;
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let content_type = text(header::CONTENT_TYPE);
@@ -249,7 +254,7 @@ impl ManagerClient {
         match tokio::time::timeout(config.stream_manager.timeout, exchange).await {
             Ok(exchanged) => {
                 self.breaker.on_answer(None, Instant::now());
-                self.read(&exchanged, EventKind::Subscribe, asked, true);
+                self.read(&exchanged, true, asked, true);
             }
             Err(_) => {
                 self.breaker.on_probe_timeout(probe, asked);

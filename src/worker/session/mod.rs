@@ -9,6 +9,6 @@ pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod recording;
 pub(crate) mod refusal_line;
-mod remedy;
+pub(crate) mod remedy;
 mod slow_reader;
 pub(crate) mod whip_end;

@@ -8,7 +8,7 @@ use crate::control::admin::guard::{self, Guard};
 use crate::control::process::acme_status::NameStatus;
 use crate::control::process::facts;
 use crate::control::process::reload_report::ReloadReport;
-use crate::control::process::state::{Phase, ProcessState};
+use crate::control::process::state::{DrainReport, Phase, ProcessState};
 use crate::control::start::certs;
 use crate::metrics::page::{self, Dialect, Page, session_kinds};
 use crate::metrics::{AnswerOutcome, Counter, WorkerMetrics};
@@ -135,6 +135,7 @@ async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
         "pid": std::process::id(),
         "phase": state.phase.get().word(),
         "revision": served.revision,
+        "drain": state.drain.load().as_deref().map(DrainReport::to_json),
         "needs_restart": served.needs_restart,
         "reload": state.last_reload.load().as_deref().map(ReloadReport::to_json),
         "driver": state.driver(),
