@@ -79,7 +79,7 @@ fn a_reload_that_is_refused() {
     config.write(&workspace);
     let (code, told) = gateway.reload();
     assert_eq!(code, Some(78), "{told}");
-    // the colleague who comes later finds the same in the log, in the status and in the metrics
+    // a colleague that comes later finds the same in the log, in the status and in the metrics
     let words = ["tidegate.toml:", "origins.strickt", "the nearest is origins.strict"];
     assert_has(&told, &words);
     assert_has(&line(&gateway, "ERROR", &["expected a known key"]), &words);
