@@ -2,18 +2,22 @@
 //! the gateway in front of it, and offers a page that publishes and plays. The gateway gets a configuration file like an
 //! operator's.
 
+#[path = "demo/operator.rs"]
+mod operator;
+
 use std::error::Error;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use clap::Parser;
+use operator::Operator;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::control;
@@ -63,9 +67,20 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         format!("the sandbox nodes can't use port {}: {why}; try --nodes-port 0", flags.nodes_port)
     })?;
     write_certificate(&dir.0)?;
+    let cluster = Arc::new(cluster);
     let config = dir.0.join("tidegate.toml");
     fs::write(&config, configuration(&flags, &dir.0, &cluster))?;
-    PAGE.get_or_init(|| build_page(&flags));
+    let token = random_token()?;
+    let buttons = operator::start(Operator {
+        cluster: Arc::clone(&cluster),
+        admin_socket: admin_socket(&dir.0),
+        token: token.clone(),
+        origins: ["localhost", "127.0.0.1", "[::1]"]
+            .map(|name| format!("https://{name}:{}", flags.port))
+            .to_vec(),
+        down: Arc::default(),
+    })?;
+    PAGE.get_or_init(|| build_page(&flags, &format!("http://{buttons}/"), &token));
     let gateway = start_gateway(config);
     while !gateway.is_finished() && TcpStream::connect((Ipv4Addr::LOCALHOST, flags.port)).is_err() {
         thread::sleep(POLL_INTERVAL);
@@ -77,7 +92,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     let exit_code = gateway.join().map_err(|_| "the gateway panicked");
-    cluster.stop();
     Ok(exit_code?)
 }
 
@@ -122,8 +136,20 @@ fn answer_for(target: &str) -> Option<FallbackAnswer> {
     Some(FallbackAnswer { content_type: "text/html; charset=utf-8".to_owned(), body })
 }
 
-/// Builds the page: one HTML file that contains its styles and scripts.
-fn build_page(flags: &Flags) -> Vec<u8> {
+/// Where the gateway's admin socket is.
+fn admin_socket(dir: &Path) -> PathBuf {
+    dir.join("admin.sock")
+}
+
+/// A token for this run: 128 random bits of the kernel.
+fn random_token() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+/// Builds the page: one HTML file that contains its styles and scripts. `buttons` is where its buttons go, with this token.
+fn build_page(flags: &Flags, buttons: &str, token: &str) -> Vec<u8> {
     include_str!("demo/page.html")
         .replace("/*{{style}}*/", include_str!("demo/style.css"))
         .replace("/*{{session}}*/", include_str!("demo/session.js"))
@@ -131,6 +157,9 @@ fn build_page(flags: &Flags) -> Vec<u8> {
         .replace("/*{{http}}*/", include_str!("demo/http.js"))
         .replace("/*{{picture}}*/", include_str!("demo/picture.js"))
         .replace("/*{{page}}*/", include_str!("demo/page.js"))
+        .replace("/*{{operator}}*/", include_str!("demo/operator.js"))
+        .replace("{{buttons}}", buttons)
+        .replace("{{token}}", token)
         .replace("{{admin}}", &format!("http://127.0.0.1:{}/", flags.admin_port))
         .into_bytes()
 }
@@ -170,7 +199,7 @@ fn configuration(flags: &Flags, dir: &Path, cluster: &Cluster) -> String {
         cluster.node_addresses().iter().map(IpAddr::to_string).collect::<Vec<_>>(),
         flags.allow_origin,
         flags.admin_port,
-        dir.join("admin.sock").display(),
+        admin_socket(dir).display(),
     )
 }
 

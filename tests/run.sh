@@ -2,7 +2,7 @@
 # Runs the checks of this repository, from a clean clone on Debian 12 that has cargo.
 #
 #   tests/run.sh                     everything
-#   tests/run.sh --fast              everything but sanitizer, foreign suites, Prometheus and browser
+#   tests/run.sh --fast              everything but sanitizer, foreign suites, Prometheus and browsers
 #   tests/run.sh quick               format, check, clippy of the library and unit tests
 #   tests/run.sh SUITE [FILTER...]   one suite, or the part of it that the FILTERs name, such as tests
 #   tests/run.sh --list              the suites, with what each of them takes
@@ -18,7 +18,7 @@
 # root they also use network namespaces that they make. Deadlines only keep a run from hanging for ever: they are long
 # enough for two busy cores.
 #
-# From the environment: CARGO_TARGET_DIR; CHROMIUM, another browser than `chromium`; TIDEGATE_DRAIN_LOAD=9000 drains so many
+# From the environment: CARGO_TARGET_DIR; CHROMIUM and FIREFOX, other browsers than `chromium` and `firefox-esr`; TIDEGATE_DRAIN_LOAD=9000 drains so many
 # sessions instead of 1500; TIDEGATE_ADVISORY_DB, a clone of the advisory database.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -86,12 +86,13 @@ everything() {
   build_tests || true
   for name in units "${crates[@]}" acme sandbox systemd; do run "$name"; done
   if [ "$fast" = no ]; then
-    heading 'Foreign suites and a browser'
+    heading 'Foreign suites and browsers'
     export TIDEGATE_PROGRAM=$target/debug/tidegate
     in_background 0 suite_autobahn
     in_background 0 suite_testssl
     in_background 0 suite_prometheus
     run nspawn
+    run page
     run browser
   fi
   heading 'What ran beside that'

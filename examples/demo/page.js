@@ -21,6 +21,8 @@ const sessions = {}
 const started = {}
 const opened = performance.now()
 let entries = 0
+// Called with a role and its session when that failed. The operator's part of the page replaces it.
+let lost = () => {}
 
 const side = (role) => $(`[data-side="${role}"]`)
 const put = (role, field, text) => { $(`[data-${field}]`, side(role)).textContent = text }
@@ -55,6 +57,7 @@ const resetSteps = (role) => {
 const step = (role, key) => {
   const item = $(`[data-step="${key}"]`, side(role))
   if (!item || item.classList.contains('done')) return
+  if (key in ENDS[role] && sessions[role]) sessions[role].wasLive = true
   item.classList.add('done')
   $('b', item).textContent = millis(started[role])
   if (key === 'live') { put(role, 'setup', millis(started[role])); chip(role, 'live', 'good') }
@@ -110,6 +113,7 @@ const reporter = (role) => (kind, ...rest) => ({
 }[kind]())
 
 const over = (role, error, why) => {
+  const session = sessions[role]
   delete sessions[role]
   chip(role, error ? 'failed' : 'ended', error ? 'bad' : '')
   if (error) {
@@ -119,6 +123,7 @@ const over = (role, error, why) => {
   if (role === 'publish') Picture.stop()
   show(role, null)
   buttons()
+  if (error && session) lost(role, session)
 }
 
 const begin = async (role, media) => {

@@ -1,7 +1,8 @@
 //! Kinds of values that are a choice or a word: flags, closed sets, close codes, paths, tokens, secrets.
 
 use crate::config::model::{
-    AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, ShowSessions, TlsVersion, Workers,
+    AccessFormat, AccessLog, ApiVersion, Driver, Extensions, LogFormat, LogLevel, Secret, ShowSessions,
+    TlsVersion, Workers,
 };
 use crate::config::value::{Count, Scalar, integer, quote, text};
 use crate::proto::proxy_protocol::Versions;
@@ -89,6 +90,10 @@ impl Words for LogLevel {
 
 impl Words for LogFormat {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Words for AccessFormat {
+    const ALL: &'static [(&'static str, Self)] = &[("fields", Self::Fields), ("combined", Self::Combined)];
 }
 
 impl Words for ShowSessions {

@@ -7,8 +7,8 @@ use crate::config::choice::{
     Access, CloseCode, File, Flag, FreePath, Group, Hidden, OrEmpty, Reference, Token, WorkerCount,
 };
 use crate::config::model::{
-    Acme, Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log, LogFormat,
-    LogLevel, Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket,
+    AccessFormat, Acme, Admin, Answers, ApiVersion, Config, Cors, Driver, Extensions, Gateway, Limits, Log,
+    LogFormat, LogLevel, Monitoring, Origins, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket,
 };
 use crate::config::problem::{KnownKeys, Report};
 use crate::config::value::{Count, Kind, List, OrOff, PerTime, Size, Span};
@@ -178,6 +178,7 @@ keys! {
         level: LogLevel = default r#""info""#,
         format: LogFormat = default r#""text""#,
         access: Access = default r#""off""#,
+        access_format: AccessFormat = default r#""fields""#,
         redact: List<Token> = default
             r#"["password", "token", "username", "user", "accessToken", "ice-credential", "ice-username"]"#,
     }

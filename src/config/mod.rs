@@ -24,9 +24,9 @@ pub use crate::proto::proxy_protocol::Versions;
 pub use file::{Reading, listener_address, locate, read, read_whole, to_toml, writes};
 pub use keys::{KEYS, Key, written};
 pub use model::{
-    AccessLog, Acme, Admin, AdminListen, Answers, ApiVersion, Certificate, Config, Cors, Driver, Extensions,
-    Gateway, Limits, Log, LogFormat, LogLevel, ManagerUrl, Monitoring, OriginHeader, Origins, Rate, Secret,
-    ShowSessions, StreamManager, Tls, TlsVersion, WebSocket, Workers,
+    AccessFormat, AccessLog, Acme, Admin, AdminListen, Answers, ApiVersion, Certificate, Config, Cors,
+    Driver, Extensions, Gateway, Limits, Log, LogFormat, LogLevel, ManagerUrl, Monitoring, OriginHeader,
+    Origins, Rate, Secret, ShowSessions, StreamManager, Tls, TlsVersion, WebSocket, Workers,
 };
 pub use problem::Problem;
 pub use restart_only::keep_restart_only;

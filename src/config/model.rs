@@ -350,6 +350,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Where the access log goes.
     pub access: AccessLog,
+    /// How its lines look.
+    pub access_format: AccessFormat,
     /// Names of query parameters whose values are masked in logs (compared without regard to case).
     pub redact: Vec<String>,
 }
@@ -387,6 +389,15 @@ pub enum AccessLog {
     Stderr,
     /// To the end of this file.
     File(PathBuf),
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// All fields, in the format of the log.
+    Fields,
+    /// As nginx and Apache write it.
+    Combined,
 }
 
 /// `[monitoring]`: the listener that only shows: metrics, health, the status page and its data.

@@ -268,6 +268,7 @@ fn hook_panics() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AccessFormat;
     use std::sync::{Arc, Mutex};
 
     /// A file of a test that can be read while it is written.
@@ -328,7 +329,13 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             for (level, format, access) in configured {
                 let access = if *access { AccessLog::File("a file".into()) } else { AccessLog::Off };
-                let log = Log { level: *level, format: *format, access, redact: Vec::new() };
+                let log = Log {
+                    level: *level,
+                    format: *format,
+                    access,
+                    access_format: AccessFormat::Fields,
+                    redact: Vec::new(),
+                };
                 writers.change(Opened { log, file: None });
                 writers.access.0.store(Arc::new(own.clone()));
                 tracing::info!(number = 7, "a line");

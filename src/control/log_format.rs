@@ -6,10 +6,15 @@ use crate::control::journal::Prefix;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+/// The target of lines that are their message alone, without time and level: those of an access log in a format of its own.
+/// It begins with the target of the access log, so that they go there.
+const VERBATIM: &str = "access::line";
 
 /// The format of the lines of one log, which can change while they are written. Clones change together.
 #[derive(Debug, Clone)]
@@ -59,6 +64,10 @@ where
         if journal {
             write!(writer, "{}", Prefix::of(*event.metadata().level()))?;
         }
+        if event.metadata().target() == VERBATIM {
+            event.record(&mut Message(&mut writer));
+            return writer.write_char('\n');
+        }
         // JSON has its own escapes, and no other
         if self.json.load(Relaxed) {
             return match journal {
@@ -73,6 +82,18 @@ where
             false => text.format_event(context, Writer::new(&mut line), event)?,
         }
         line.writer.write_char('\n')
+    }
+}
+
+/// Writes the message of an event, and nothing of its other fields.
+struct Message<'w, 'f>(&'w mut Writer<'f>);
+
+impl Visit for Message<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            // a writer in memory takes everything
+            let _ = write!(OneLine { writer: self.0.by_ref(), newline: false }, "{value:?}");
+        }
     }
 }
 
@@ -171,6 +192,15 @@ mod tests {
         }
         let plain = written(false, false, log);
         assert!(plain.starts_with("20") && !plain.contains('<'), "elsewhere lines have their time: {plain}");
+    }
+
+    #[test]
+    fn a_verbatim_line_is_its_message_alone() {
+        let log = || tracing::info!(target: "access::line", number = 7, "a \"b\" \n c");
+        for json in [false, true] {
+            assert_eq!(written(json, false, log), "a \"b\" \\n c\n");
+            assert_eq!(written(json, true, log), "<6>a \"b\" \\n c\n");
+        }
     }
 
     #[test]

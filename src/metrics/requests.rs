@@ -44,6 +44,13 @@ impl Requests {
         self.0[cell].get_or_init(Box::default).observe(took);
     }
 
+    /// The histograms of a route and the number of a method, each with its status; `None` stands for all other statuses.
+    pub fn of(&self, route: RequestRoute, method: usize) -> impl Iterator<Item = (Option<u16>, &Histogram)> {
+        (0..CODES).filter_map(move |code| {
+            Some((STATUSES.get(code).copied(), &**self.0[cell(route as usize, method, code)].get()?))
+        })
+    }
+
     /// The histogram of a combination, if it has happened.
     pub fn get(&self, combination: Combination) -> Option<&Histogram> {
         self.0[combination.cell].get().map(|histogram| &**histogram)

@@ -16,6 +16,7 @@ pub mod reference;
 pub mod relay;
 mod request_head;
 mod routes;
+mod signalling;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -28,4 +29,5 @@ pub use params::{param_rules, params};
 pub use proxy_protocol::proxy_protocol;
 pub use request_head::head;
 pub use routes::{body, one_step, whip};
+pub use signalling::{peek, signal};
 pub use target::target;

@@ -1,6 +1,6 @@
 //! What is counted of each node, for `/metrics`: in a bounded number of labels.
 //!
-//! At most [`LABELS_MAX`] nodes have a label of their own, the busiest of late. All others are counted together, as the node
+//! At most 256 nodes have a label of their own, the busiest of late. All others are counted together, as the node
 //! `other`. No counter ever goes down: a node that gets a label begins at zero and leaves behind what was counted before; a
 //! node that loses its label takes its series with it, and `other` gets its counts.
 

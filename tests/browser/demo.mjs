@@ -1,6 +1,6 @@
 // Opens the demo page like a user and checks that a picture arrives, with all protocols of the page.
 //
-//   node demo.mjs [--shots DIRECTORY] https://localhost:8443
+//   node demo.mjs [--shots DIRECTORY] [--drain] https://localhost:8443       --drain: the gateway ends with it
 //   node demo.mjs --direct NODES_PORT http://localhost:MANAGER_PORT   two steps only, sandbox nodes without a gateway
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -8,10 +8,10 @@ import { anyFailed, assert, check, finish, launch, until, watch } from './harnes
 
 const { values: flags, positionals: [base] } = parseArgs({
   allowPositionals: true,
-  options: { direct: { type: 'string' }, shots: { type: 'string' } }
+  options: { direct: { type: 'string' }, shots: { type: 'string' }, drain: { type: 'boolean' } }
 })
 if (!base || !/^https?:\/\//.test(base)) {
-  console.error('usage: node demo.mjs [--direct NODES_PORT] [--shots DIRECTORY] BASE_URL')
+  console.error('usage: node demo.mjs [--direct NODES_PORT] [--drain] [--shots DIRECTORY] BASE_URL')
   process.exit(64)
 }
 
@@ -99,6 +99,60 @@ if (!flags.direct) {
     await until(() => other.textContent('#error strong'), (title) => title === 'Name in use')
     await other.close()
   })
+
+  // What sets a gateway apart: it sees that a node is lost, and places the session on another one.
+  for (const protocol of ['one-step', 'http-2']) {
+    await check(`${protocol}: a node that is killed is replaced by another one`, async () => {
+      await open(protocol)
+      await until(() => text('play', 'state'), (state) => state === 'playing')
+      const first = await until(() => text('play', 'node'), (node) => /^127\.0\.0\.\d$/.test(node))
+      await page.click('[data-side="play"] [data-kill]')
+      await until(() => page.textContent(`#nodes [data-node="${first}"] .chip`), (state) => state === 'killed')
+      await until(() => page.innerText('#log'), (entries) => entries.includes('begins again'))
+      await until(() => text('play', 'state'), (state) => state === 'playing')
+      const second = await until(() => text('play', 'node'), (node) => /^127\.0\.0\.\d$/.test(node) && node !== first)
+      await shot(`killed-${protocol}`)
+      return `${first}, then ${second}`
+    })
+    await check(`${protocol}: a node that was killed can be started again`, async () => {
+      await page.click('#nodes button:has-text("Start it again")')
+      await until(() => page.locator('#nodes .chip', { hasText: 'killed' }).count(), (killed) => killed === 0)
+    })
+  }
+
+  await check('what happened in a session is told', async () => {
+    const id = await until(() => page.textContent('[data-side="play"] [data-id]'), (shown) => /^[0-9a-f]{16}$/.test(shown))
+    await page.click('[data-side="play"] [data-why]')
+    const story = await until(() => page.innerText('[data-side="play"] [data-story]'), (told) => told.includes('WHEP'))
+    assert(/POST .*whep/.test(story) && /took the request/.test(story), story)
+    return id
+  })
+
+  await check('a session is kicked, and does not begin again', async () => {
+    await page.click('[data-side="play"] [data-kick]')
+    await until(() => page.textContent('#error strong'), (title) => title === 'Kicked')
+    await until(() => page.innerText('#log'), (entries) => /session [0-9a-f]{16} is kicked/.test(entries))
+    await page.waitForTimeout(2500)
+    assert(await text('play', 'state') === 'failed', 'it begins again')
+    await page.evaluate(() => sessions.publish?.stop())
+  })
+
+  await check('the buttons answer no other page', async () => {
+    const { buttons, token } = await page.evaluate(() => ({ ...document.body.dataset }))
+    const send = (headers) => context.request.post(`${buttons}nodes/127.0.0.1/down`, { headers }).then((answer) => answer.status())
+    const authorization = `Bearer ${token}`
+    assert(await send({ authorization, origin: 'https://evil.example' }) === 403, 'a foreign page is let in')
+    assert(await send({ authorization }) === 403, 'a request without an origin is let in')
+    assert(await send({ authorization: 'Bearer x', origin: new URL(base).origin }) === 401, 'a wrong token is let in')
+  })
+
+  if (flags.drain) {
+    await check('the gateway drains, and the page says so', async () => {
+      page.on('dialog', (dialog) => dialog.accept())
+      await page.click('#drain')
+      await until(() => page.textContent('#phase'), (phase) => /draining|has ended/.test(phase))
+    })
+  }
 }
 
 await check('no script error occurs in the page', async () => assert(complaints.errors.length === 0, complaints.errors[0]))

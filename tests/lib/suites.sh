@@ -55,6 +55,8 @@ suite testssl 40 yes "$c python3=python3 openssl=openssl testssl=testssl.sh hexd
 suite prometheus 35 no "$c python3=python3 openssl=openssl curl=curl prometheus=prometheus promtool=prometheus
   /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client" \
   'a real Prometheus scrapes a gateway and answers dashboard and rules'
+suite page 65 no "$c node=nodejs npm=npm openssl=openssl ${CHROMIUM:-chromium}=chromium ${FIREFOX:-firefox-esr}=firefox-esr" \
+  'the status page in Chromium and Firefox'
 suite browser 160 no "$c node=nodejs npm=npm ${CHROMIUM:-chromium}=chromium" \
   'Chromium publishes and plays through the gateway'
 
@@ -203,11 +205,17 @@ start_demo() {
 # The stream manager's address, which the scripts use to make nodes fail.
 demo_manager() { sed -nE 's/^ *manager +(http[^ ]+).*/\1/p' "$logs/demo"; }
 
-# SIGINT, as from Ctrl-C: the demo has to end by itself with exit code 0.
+# SIGINT, as from Ctrl-C, unless it was drained: the demo has to end by itself with exit code 0.
 stop_demo() {
-  kill -INT "$demo"
+  kill -INT "$demo" 2>/dev/null || true
   step 90 'the demo ends cleanly' tail --pid="$demo" -f /dev/null || return 1
   wait "$demo" || { complain 'the demo ended with a failure; its output:' "$logs/demo"; return 1; }
+}
+
+suite_page() {
+  newer_node && npm_packages || return 1
+  [ -x "$target/debug/tidegate" ] || build_tests || return 1
+  step 300 'tests/browser/page.mjs' env TIDEGATE_PROGRAM="$target/debug/tidegate" node tests/browser/page.mjs
 }
 
 suite_browser() {
@@ -220,7 +228,7 @@ suite_browser() {
   page=https://localhost:${ports% *}
   step 600 'tests/browser/run.mjs' node tests/browser/run.mjs "$page" || code=1
   step 1200 'tests/browser/whip.mjs' node tests/browser/whip.mjs --manager "$(demo_manager)" "$page" || code=1
-  step 600 'tests/browser/demo.mjs' node tests/browser/demo.mjs "$page" || code=1
+  step 600 'tests/browser/demo.mjs' node tests/browser/demo.mjs --drain "$page" || code=1
   stop_demo || code=1
   if [ "$code" -ne 0 ]; then
     printf -- '--- output of the demo\n'

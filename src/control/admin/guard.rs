@@ -45,6 +45,15 @@ impl Guard {
         }
     }
 
+    /// What the status page may do here.
+    pub(crate) const fn access(&self) -> &'static str {
+        match (self.kind, self.bound) {
+            (Kind::Monitoring, _) => "read",
+            (Kind::Admin, None) => "change",
+            (Kind::Admin, Some(_)) => "token",
+        }
+    }
+
     /// Whether the request has the token of `[admin]`, if this listener asks for it.
     fn has_token(&self, config: &Config, headers: &HeaderMap) -> bool {
         if self.kind == Kind::Monitoring || self.bound.is_none() {
@@ -84,7 +93,7 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         let text = "expected a Host field with an address, localhost or a name in [monitoring].names";
         return refusal(StatusCode::MISDIRECTED_REQUEST, text);
     }
-    if !reads && is_from_another_page(headers) {
+    if !reads && is_from_another_page(headers, guard.bound.is_none()) {
         return refusal(StatusCode::FORBIDDEN, "requests of other web pages may not change anything here");
     }
     if !reads && guard.kind == Kind::Monitoring {
@@ -92,7 +101,9 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         return ([(header::ALLOW, "GET, HEAD")], refusal(StatusCode::METHOD_NOT_ALLOWED, text))
             .into_response();
     }
-    if !guard.has_token(&served.config, headers) {
+    // the status page has nothing of this gateway in it: it asks for the token, and sends it with its requests
+    let is_page = reads && request.uri().path() == "/";
+    if !is_page && !guard.has_token(&served.config, headers) {
         let text = "expected the token of [admin] in the field Authorization (Bearer)";
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"tidegate\"")];
         return (challenge, refusal(StatusCode::UNAUTHORIZED, text)).into_response();
@@ -129,11 +140,16 @@ fn is_named(headers: &HeaderMap, bound: Option<IpAddr>, names: &[String], reads:
 }
 
 /// Whether a browser sent the request for a page of another web origin. Programs send neither `Origin` nor `Sec-Fetch-Site`; a
-/// page can't make a browser leave out `Origin` in a request that changes something.
-fn is_from_another_page(headers: &HeaderMap) -> bool {
+/// page can't make a browser leave out `Origin` in a request that changes something. Browsers reach a socket file by a proxy
+/// only, which may speak TLS (`by_proxy`).
+fn is_from_another_page(headers: &HeaderMap, by_proxy: bool) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let own = text("host").map(|host| format!("http://{host}"));
-    let foreign_origin = text("origin").is_some_and(|origin| own.as_deref() != Some(origin));
+    let is_own = |origin: &str| {
+        let name =
+            origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://").filter(|_| by_proxy));
+        name.is_some() && name == text("host")
+    };
+    let foreign_origin = text("origin").is_some_and(|origin| !is_own(origin));
     let foreign_site = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
     foreign_origin || foreign_site
 }
@@ -176,7 +192,7 @@ mod tests {
             &[("host", "[::1]:9180"), ("sec-fetch-site", "none")],
         ];
         for fields in own {
-            assert!(!is_from_another_page(&headers(fields)), "{fields:?}");
+            assert!(!is_from_another_page(&headers(fields), false), "{fields:?}");
         }
         let foreign: [&[(&str, &str)]; 6] = [
             &[("host", "127.0.0.1:9180"), ("origin", "https://127.0.0.1:9180")],
@@ -187,8 +203,12 @@ mod tests {
             &[("origin", "http://127.0.0.1:9180")],
         ];
         for fields in foreign {
-            assert!(is_from_another_page(&headers(fields)), "{fields:?}");
+            assert!(is_from_another_page(&headers(fields), false), "{fields:?}");
         }
+        let by_tls = headers(&[("host", "edge.example"), ("origin", "https://edge.example")]);
+        assert!(is_from_another_page(&by_tls, false) && !is_from_another_page(&by_tls, true));
+        let other = headers(&[("host", "edge.example"), ("origin", "https://evil.example")]);
+        assert!(is_from_another_page(&other, true));
     }
 
     #[test]

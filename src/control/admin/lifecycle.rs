@@ -9,6 +9,7 @@ use crate::control::admin::listener::{
     Bound, ClosableListener, Closed, Kind, ListenAddress, bind_tcp, bind_unix,
 };
 use crate::control::admin::pages::router;
+use crate::control::admin::recorder::Recorder;
 use crate::control::process::state::ProcessState;
 use crate::control::start::inherited::InheritedSocket;
 use crate::control::start::listeners::is_meant;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How long a connection that was accepted before the hand-over may take to send its request.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
@@ -35,6 +36,13 @@ pub struct Taken {
     pub address: ListenAddress,
     pub bound: Bound,
     pub origin: Origin,
+}
+
+/// What the listeners show.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) state: Arc<ProcessState>,
+    pub(crate) recorder: Arc<Recorder>,
 }
 
 /// How the main thread controls a listener for operators, which is served on the control thread.
@@ -156,7 +164,7 @@ fn is_at(address: &ListenAddress, socket: &Socket) -> bool {
 
 /// Prepares to serve a listener on the control thread's runtime. It answers from the moment at which the handle's `start` is
 /// sent. Fails if the socket can't be copied.
-pub fn prepare(taken: Taken, state: Arc<ProcessState>, control: &Handle) -> io::Result<AdminHandle> {
+pub(crate) fn prepare(taken: Taken, shown: Shown, control: &Handle) -> io::Result<AdminHandle> {
     let Taken { kind, address, bound, origin } = taken;
     let socket = bound.descriptor().try_clone_to_owned()?;
     let (start, started) = oneshot::channel();
@@ -164,7 +172,7 @@ pub fn prepare(taken: Taken, state: Arc<ProcessState>, control: &Handle) -> io::
     let (finish, finished) = sync_channel(0);
     control.spawn(async move {
         if started.await.is_ok() {
-            serve_until_exit(kind, bound, state, exited, finish).await;
+            serve_until_exit(kind, bound, shown, exited, finish).await;
         }
     });
     Ok(AdminHandle { address, socket, origin, start: Some(start), exit, finished })
@@ -175,12 +183,12 @@ pub fn prepare(taken: Taken, state: Arc<ProcessState>, control: &Handle) -> io::
 async fn serve_until_exit(
     kind: Kind,
     bound: Bound,
-    state: Arc<ProcessState>,
+    shown: Shown,
     exited: oneshot::Receiver<AdminExit>,
     finish: SyncSender<()>,
 ) {
     let ((close, closed), (end, ended)) = (oneshot::channel(), oneshot::channel());
-    let first = serve(kind, bound, state.clone(), closed, ended);
+    let first = serve(kind, bound, shown.clone(), closed, ended);
     tokio::spawn(async move {
         if let Err(error) = first.await {
             tracing::error!("the {} listener failed: {error}", kind.word());
@@ -202,7 +210,7 @@ async fn serve_until_exit(
         // dropping a sender closes or ends the listener, so both live as long as it
         let (_close, closed) = oneshot::channel();
         let (_end, ended) = oneshot::channel();
-        if let Err(error) = serve(kind, other, state, closed, ended).await {
+        if let Err(error) = serve(kind, other, shown, closed, ended).await {
             tracing::error!("the {} listener failed: {error}", kind.word());
         }
     }
@@ -214,11 +222,17 @@ async fn serve_until_exit(
 pub(crate) async fn serve(
     kind: Kind,
     bound: Bound,
-    state: Arc<ProcessState>,
+    shown: Shown,
     close: Closed,
     end: Closed,
 ) -> io::Result<()> {
-    let end = async { drop(end.await) };
+    let Shown { state, recorder } = shown;
+    let (end_streams, ending) = watch::channel(());
+    let end = async {
+        drop(end.await);
+        // a stream would never be answered to its end
+        drop(end_streams);
+    };
     let connections = Connections::new(Arc::clone(&state.admin_cuts));
     match bound {
         Bound::Tcp(listener) => {
@@ -226,7 +240,7 @@ pub(crate) async fn serve(
             tracing::info!("{} listener on http://{address}/", kind.word());
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let listener = ClosableListener::new(listener, close, connections);
-            let router = router(Guard::new(state, kind, Some(address)));
+            let router = router(Guard::new(state, kind, Some(address)), recorder, ending);
             axum::serve(listener, router).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {
@@ -235,7 +249,8 @@ pub(crate) async fn serve(
             }
             let listener = tokio::net::UnixListener::from_std(listener)?;
             let listener = ClosableListener::new(listener, close, connections);
-            axum::serve(listener, router(Guard::new(state, kind, None))).with_graceful_shutdown(end).await
+            let router = router(Guard::new(state, kind, None), recorder, ending);
+            axum::serve(listener, router).with_graceful_shutdown(end).await
         }
     }
 }

@@ -3,11 +3,16 @@
 pub mod api;
 mod api_error;
 pub(crate) mod connections;
+mod events;
+mod flow;
 pub mod guard;
 pub mod lifecycle;
 pub mod listener;
 mod nodes;
 pub mod operator_listeners;
 pub mod pages;
+mod recorder;
 mod sessions;
+mod status;
+mod totals;
 mod why;

@@ -2,8 +2,9 @@
 //! successor, ended.
 
 use crate::config::{AdminListen, Config};
-use crate::control::admin::lifecycle::{self, AdminExit, AdminHandle, Origin, SocketFile, Taken};
+use crate::control::admin::lifecycle::{self, AdminExit, AdminHandle, Origin, Shown, SocketFile, Taken};
 use crate::control::admin::listener::{self, Kind, ListenAddress};
+use crate::control::admin::recorder::Recorder;
 use crate::control::process::state::ProcessState;
 use crate::control::start::inherited::InheritedSocket;
 use socket2::Socket;
@@ -61,8 +62,12 @@ impl OperatorSockets {
 
     /// Prepares to serve them on the control thread's runtime. Fails if a socket can't be copied.
     pub fn prepare(self, state: &Arc<ProcessState>, control: &Handle) -> io::Result<OperatorListeners> {
-        let handles =
-            self.taken.into_iter().map(|taken| lifecycle::prepare(taken, Arc::clone(state), control));
+        let recorder = Arc::<Recorder>::default();
+        if !self.taken.is_empty() {
+            control.spawn(Arc::clone(&recorder).run(Arc::clone(state)));
+        }
+        let shown = Shown { state: Arc::clone(state), recorder };
+        let handles = self.taken.into_iter().map(|taken| lifecycle::prepare(taken, shown.clone(), control));
         let handles = handles.collect::<io::Result<Vec<_>>>()?;
         let mut listeners = OperatorListeners { handles, files: Vec::new(), abandoned: self.abandoned };
         listeners.own_socket_files(Origin::Bound);

@@ -3,7 +3,7 @@
 use crate::control::cli::drain::Drain;
 use crate::control::cli::output::print;
 use crate::control::cli::target::{CONFIG_FILE, Target, TargetOptions};
-use crate::control::cli::{check, doctor, drain, manual, reload, sessions, status, upgrade};
+use crate::control::cli::{check, doctor, drain, manual, nodes, reload, sessions, status, upgrade, why};
 use crate::control::exit::USAGE;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -44,13 +44,31 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show the state of the running gateway: phase, sessions, workers, certificates
+    /// Show the state of the running gateway: sessions, stream managers, nodes, ends and refusals, certificates
     Status {
         #[command(flatten)]
         target: TargetOptions,
     },
-    /// List the sessions of the running gateway
+    /// List the sessions of the running gateway, or those that have ended
     Sessions {
+        #[command(flatten)]
+        filter: sessions::Filter,
+        #[command(flatten)]
+        target: TargetOptions,
+    },
+    /// List the nodes as the running gateway sees them
+    Nodes {
+        /// Show the list every two seconds until it is interrupted
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        target: TargetOptions,
+    },
+    /// Tell what happened in a session or a request, and why it ended
+    Why {
+        /// The id, as answers (X-Tidegate-Session), lists, logs and Closes show it
+        #[arg(value_parser = sessions::session_id)]
+        id: String,
         #[command(flatten)]
         target: TargetOptions,
     },
@@ -125,8 +143,14 @@ pub fn main() -> Action {
         Command::Status { target } => {
             Target::find(&target).and_then(|found| status::show(&found, target.json))
         }
-        Command::Sessions { target } => {
-            Target::find(&target).and_then(|found| sessions::sessions(&found, target.json))
+        Command::Sessions { filter, target } => {
+            Target::find(&target).and_then(|found| sessions::sessions(&found, &filter, target.json))
+        }
+        Command::Nodes { watch, target } => {
+            Target::find(&target).and_then(|found| nodes::nodes(&found, target.json, watch))
+        }
+        Command::Why { id, target } => {
+            Target::find(&target).and_then(|found| why::why(&found, &id, target.json))
         }
         Command::Kick { id, target } => {
             Target::find(&target).and_then(|found| sessions::kick(&found, &id, target.json))

@@ -23,7 +23,7 @@ pub fn process_stats(started: SystemTime) -> Process {
 }
 
 /// User and system time of all threads, in seconds.
-fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     // fields 14 and 15 of the line (proc_pid_stat(5)), counted behind the name, which may hold blanks
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);

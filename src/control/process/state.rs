@@ -10,9 +10,10 @@ use crate::control::process::worker_query::WorkerQueries;
 use crate::control::signals::{ControlEvent, Reply};
 use crate::control::start::certs::{Challenges, Facts};
 use crate::control::stream_manager::health::Managers;
-use crate::metrics::WorkerMetrics;
 use crate::metrics::nodes::NodeRow;
+use crate::metrics::{Route, WorkerMetrics};
 use crate::proto::millis::millis;
+use crate::proto::red5::role::Role;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -120,6 +121,8 @@ pub struct ProcessState {
     pub started_at: SystemTime,
     /// The driver of the first worker: `io_uring` or `epoll`. Set when the workers run.
     pub driver_name: OnceLock<&'static str>,
+    /// Why the workers use epoll although `gateway.driver` lets them use io_uring.
+    pub driver_reason: OnceLock<String>,
     /// Addresses that are listened on, with the ports that the kernel chose.
     pub listening: Vec<SocketAddr>,
     /// Set when the workers are started.
@@ -201,6 +204,7 @@ impl ProcessState {
             started: Instant::now(),
             started_at: SystemTime::now(),
             driver_name: OnceLock::new(),
+            driver_reason: OnceLock::new(),
             listening,
             stored_answers: OnceLock::new(),
             gateway_counts: OnceLock::new(),
@@ -279,6 +283,20 @@ impl ProcessState {
     /// Accepted connections of all workers that are open now, and what may outlive them.
     pub fn connections(&self) -> i64 {
         self.metrics.iter().map(|worker| worker.connections.get()).sum()
+    }
+
+    /// How many sessions of a kind are open now. Of WHIP and WHEP, the gateway knows those that it remembers.
+    pub fn active_sessions(&self, route: Route, role: Role) -> i64 {
+        let remembered = |kind: usize| {
+            let all = self.worker_queries.get().map(WorkerQueries::whip_sessions).unwrap_or_default();
+            i64::try_from(all[kind]).unwrap_or(i64::MAX)
+        };
+        let active = |worker: &WorkerMetrics| worker.sessions_active[route as usize][role as usize].get();
+        match route {
+            Route::Whip => remembered(0),
+            Route::Whep => remembered(1),
+            Route::TwoStep | Route::OneStep => self.metrics.iter().map(|worker| active(worker)).sum(),
+        }
     }
 
     /// Sessions of all workers that are open now.

@@ -118,6 +118,7 @@ impl RunningWorkers {
         let _ = state.worker_queries.set(WorkerQueries::new(self.mailboxes(), self.gateway.clone()));
         if let Some(worker) = self.handles.first() {
             let _ = state.driver_name.set(worker.driver.name);
+            worker.driver.reason.iter().for_each(|reason| drop(state.driver_reason.set(reason.clone())));
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::proto::red5::route::{self, Route};
 use std::net::IpAddr;
 
 mod routes;
+mod signalling;
 
 /// A random generator (xorshift) whose seed repeats a failure.
 struct Dice(u64);

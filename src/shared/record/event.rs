@@ -76,7 +76,7 @@ pub enum Event<'r> {
         status: u16,
         /// Why it was refused.
         refusal: Option<Refusal>,
-        /// Bytes of the answer.
+        /// Bytes of its body.
         bytes: u64,
     },
     /// The client left before it had its answer.

@@ -82,6 +82,7 @@ impl<'c> Requests<'c> {
         let planned = match self.head().await {
             Ok(planned) => planned,
             Err(Some(refusal)) => {
+                session.note_unreadable();
                 // a connection without a readable head counts against the limits all the same
                 let refusal = self.take_permit(None).err().unwrap_or(refusal);
                 let shape = Shape { session: session.id.to_string(), close: true, ..Shape::default() };

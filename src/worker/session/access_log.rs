@@ -1,28 +1,31 @@
 //! The access log: one line for each request and one for each session, at its end.
 
-use crate::config::AccessLog;
+use crate::config::{AccessFormat, AccessLog};
 use crate::proto::millis::millis;
 use crate::shared::record::{Record, Summary};
 use crate::shared::revision::Revision;
 use crate::shared::session_id::SessionId;
 use crate::worker::local::state::Worker;
+use crate::worker::session::combined;
 use crate::worker::session::context::Session;
+use std::time::SystemTime;
 
 /// Status in the access log of a request whose client left before it got an answer; nginx uses the same number.
 pub(crate) const STATUS_CLIENT_LEFT: u16 = 499;
 
 /// Writes the line of the newest request of a session, unless `log.access` is off.
 pub(crate) fn write_request(session: &Session) {
-    if is_on(&session.revision()) {
-        let record = session.wake_handle.info.record.borrow();
-        write("request", session.shown_id(), &record, &Summary::of(record.last_request()));
+    let revision = session.revision();
+    if is_on(&revision) {
+        write("request", &revision, session.shown_id(), &session.wake_handle.info.record.borrow());
     }
 }
 
 /// Writes the line of a session that has ended, unless `log.access` is off.
 pub(crate) fn write_session(worker: &Worker, id: SessionId, record: &Record) {
-    if is_on(&worker.newest()) {
-        write("session", id, record, &Summary::of(record.last_request()));
+    let revision = worker.newest();
+    if is_on(&revision) {
+        write("session", &revision, id, record);
     }
 }
 
@@ -30,12 +33,28 @@ fn is_on(revision: &Revision) -> bool {
     revision.config.log.access != AccessLog::Off
 }
 
+fn write(kind: &'static str, revision: &Revision, id: SessionId, record: &Record) {
+    let summary = Summary::of(record.last_request());
+    match revision.config.log.access_format {
+        AccessFormat::Fields => write_fields(kind, id, record, &summary),
+        AccessFormat::Combined => {
+            let line = combined::line(record, &summary, status(&summary), SystemTime::now());
+            tracing::info!(target: "access::line", "{line}");
+        }
+    }
+}
+
+/// The status of a line: that of the answer, or 499 if the client left before it.
+fn status(summary: &Summary<'_>) -> Option<u16> {
+    summary.status.or_else(|| summary.cause.map(|_| STATUS_CLIENT_LEFT))
+}
+
 /// Writes a line. Fields of what did not happen are left out.
-fn write(kind: &'static str, id: SessionId, record: &Record, summary: &Summary<'_>) {
+fn write_fields(kind: &'static str, id: SessionId, record: &Record, summary: &Summary<'_>) {
     let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
     let [client_close, node_close] = summary.closes;
     let [sent_close, _] = summary.sent_closes;
-    let status = summary.status.or_else(|| summary.cause.map(|_| STATUS_CLIENT_LEFT));
+    let status = status(summary);
     let relayed = summary.frames != [0; 2];
     tracing::info!(
         target: "access",

@@ -5,6 +5,7 @@ pub(crate) mod access_log;
 pub(crate) mod answer;
 pub(crate) mod asked;
 pub(crate) mod client;
+mod combined;
 pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod recording;

@@ -9,6 +9,7 @@ use crate::worker::session::access_log::{self, STATUS_CLIENT_LEFT};
 use crate::worker::session::answer::Answer;
 use crate::worker::session::context::Session;
 use crate::worker::session::current::Current;
+use std::borrow::Cow;
 use std::time::Instant;
 
 /// Longest target that a record keeps, in bytes.
@@ -18,11 +19,11 @@ const TARGET_MAX: usize = 512;
 const NAME_MAX: usize = 80;
 
 /// What a request is about, as the record of its session keeps it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct About<'r> {
     pub route: RequestRoute,
     pub role: Option<Role>,
-    pub app: &'r str,
+    pub app: Cow<'r, str>,
     pub stream: &'r str,
 }
 
@@ -43,11 +44,22 @@ impl Session {
             role,
             method: cut(request.method, NAME_MAX),
             target: cut(target, TARGET_MAX),
-            app: cut(app, NAME_MAX),
+            app: cut(&app, NAME_MAX),
             stream: cut(stream, NAME_MAX),
         };
         record.note(since.duration_since(info.accepted), &event);
         self.current.set(Some(Current { route, method: method_number(request.method), since }));
+    }
+
+    /// Notes that a head came that can't be read, or not in time: a request of which nothing is known.
+    pub(crate) fn note_unreadable(&self) {
+        let mut record = self.wake_handle.info.record.borrow_mut();
+        record.begin_request();
+        (record.agent, record.origin) = (None, None);
+        let route = RequestRoute::Other;
+        let requested = Event::Requested { route, role: None, method: "", target: "", app: "", stream: "" };
+        record.note(self.accepted.elapsed(), &requested);
+        self.current.set(None);
     }
 
     /// Notes an event that happens now.
@@ -58,7 +70,9 @@ impl Session {
     /// Notes that the request gets this answer: counts it, and writes its line to the access log.
     pub(crate) fn note_answer(&self, answer: &Answer) {
         let &Answer { status, refusal, ref bytes } = answer;
-        self.end_of_request(status, &Event::Answered { status, refusal, bytes: bytes.len() as u64 });
+        let head = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(0, |end| end + 4);
+        let bytes = (bytes.len() - head) as u64;
+        self.end_of_request(status, &Event::Answered { status, refusal, bytes });
         access_log::write_request(self);
     }
 

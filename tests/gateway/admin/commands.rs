@@ -56,7 +56,7 @@ fn a_session_is_listed_with_its_details_and_without_secrets() {
         ("route", "two_step"),
         ("role", "publisher"),
         ("state", "open"),
-        ("app", "live"),
+        ("app", "live/room1"),
         ("stream", "stream1"),
         ("client", &client.tcp().local_addr().unwrap().to_string()),
         ("node", &bed.workspace.node(1).to_string()),
@@ -118,7 +118,8 @@ fn many_sessions_are_listed_in_pages() {
         assert_eq!(bed.gateway.admin_get(&format!("/api/sessions?{wrong}")).status(), 400, "{wrong}");
     }
     let listed: Value =
-        serde_json::from_str(&text_of(&bed.gateway.command(&["sessions", "--json"]), 0)).unwrap();
+        serde_json::from_str(&text_of(&bed.gateway.command(&["sessions", "--route", "http", "--json"]), 0))
+            .unwrap();
     assert!(listed["sessions"].as_array().unwrap().iter().map(id_of).eq(ids));
 }
 
@@ -158,12 +159,13 @@ fn commands_act_like_the_api_and_print_the_result() {
     let mut bed = TestBed::start();
     let listener = bed.node(1);
     let (mut client, _node) = bed.relay(&listener);
+    let id = id_of(&listed(&bed.gateway)[0]);
     let (mut drained, _drained_node) = bed.relay(&listener);
     let table = text_of(&bed.gateway.command(&["sessions"]), 0);
     assert!(table.starts_with("SESSION ") && table.lines().count() == 3, "{table}");
-    let row = table.lines().find(|row| row.contains(&client.tcp().local_addr().unwrap().to_string()));
-    let row: Vec<_> = row.expect("a row for the client").split_whitespace().collect();
-    assert_eq!(row[1..4], ["two_step", "open", "live/stream1"], "{table}");
+    let row = table.lines().find(|row| row.contains(&id));
+    let row: Vec<_> = row.expect("a row for the session").split_whitespace().collect();
+    assert_eq!(row[1..5], ["two_step", "pub", "open", "live/stream1"], "{table}");
     assert_eq!(text_of(&bed.gateway.command(&["kick", row[0]]), 0), format!("kicked {}\n", row[0]));
     assert!(client.expect_close(1001).starts_with("kicked "));
     client.answer_close(1001);

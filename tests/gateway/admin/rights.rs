@@ -167,7 +167,12 @@ fn a_tcp_address_of_the_admin_listener_asks_for_the_token() {
     };
     let request = |method, target| Request::new(method, target).instead("Host", &admin.to_string());
     let right = format!("Bearer {TOKEN}");
-    for (method, target) in ACTIONS.into_iter().chain([("GET", "/metrics"), ("GET", "/livez")]) {
+    for (method, target) in ACTIONS.into_iter().chain([
+        ("GET", "/metrics"),
+        ("GET", "/livez"),
+        ("GET", "/api/events"),
+        ("GET", "//"),
+    ]) {
         for wrong in ["", "Bearer", "Bearer 0123456789abcdef0123456789abcdee", "Basic eDp5"] {
             let answer = send(&request(method, target).with("Authorization", wrong));
             assert_eq!(answer.status(), 401, "{method} {target} {wrong}");
@@ -175,6 +180,11 @@ fn a_tcp_address_of_the_admin_listener_asks_for_the_token() {
         }
         assert_eq!(send(&request(method, target).with("Cookie", &right)).status(), 401);
     }
+    // the page that asks for the token, with nothing of the gateway in it
+    let page = send(&request("GET", "/"));
+    assert_eq!(page.status(), 200);
+    assert!(page.text().contains("data-access=\"token\""));
+    assert_eq!(send(&request("POST", "/")).status(), 401);
     assert_eq!(send(&request("GET", "/metrics").with("Authorization", &right)).status(), 200);
     assert_eq!(send(&request("POST", "/api/reload").with("Authorization", &right)).status(), 200);
     // a page of another site stays out, whatever it sends

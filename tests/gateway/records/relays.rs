@@ -239,7 +239,7 @@ fn the_signalling_of_a_session_is_told_by_kind_and_size_and_without_payload() {
     let told = bed.gateway.why(&id);
     assert_told(
         &told,
-        &[("role", json!("subscriber")), ("stream", json!("stream9"))],
+        &[("role", json!("subscriber")), ("stream", json!("stream9")), ("app", json!("live/room1"))],
         "Open; the last data came",
         &[
             "first frame of the node, 65 bytes",

@@ -4,6 +4,7 @@ use super::markers::{Channel, Markers};
 use crate::harness::certs::ECDSA;
 use crate::harness::takeover::Takeover;
 use crate::harness::{Gateway, HttpPeer, NodeListener, Request, eventually};
+use std::collections::HashSet;
 
 /// Keys whose values are secret, in spellings that some server reads as such.
 const KEYS: [&str; 14] = [
@@ -31,6 +32,8 @@ pub struct Scene {
     pub node: HttpPeer,
     /// Speaks WebSocket.
     pub listener: NodeListener,
+    /// Sessions that were asked for.
+    looked_at: HashSet<String>,
 }
 
 impl Scene {
@@ -54,7 +57,7 @@ impl Scene {
             config.set_env("TIDEGATE_TEST_SECRET", format!("Bearer {from_environment}"));
         });
         let (node, listener) = (takeover.bed.whip_node(1), takeover.bed.node(2));
-        Self { takeover, markers, node, listener }
+        Self { takeover, markers, node, listener, looked_at: HashSet::new() }
     }
 
     pub fn mark(&mut self, what: impl Into<String>, may: &[Channel]) -> String {
@@ -112,12 +115,13 @@ pub fn everything(response: &crate::harness::Response) -> Vec<u8> {
 pub const EVENT: &str = "/streammanager/api/4.0/event/live";
 
 /// What operators read. The lists are looked at without and with connections that carry requests.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "/",
     "/metrics",
     "/livez",
     "/readyz",
     "/api/status",
+    "/api/nodes",
     "/api/sessions",
     "/api/sessions?route=http",
     "/api/ends",
@@ -143,7 +147,7 @@ pub fn look_at_operator_views(scene: &mut Scene) {
         seen.extend(everything(&bed.gateway.send_admin(&bed.gateway.admin_request(method, page))));
     }
     let ids = session_ids(&bed.gateway);
-    for id in &ids {
+    for id in ids.iter().filter(|id| scene.looked_at.insert((*id).clone())) {
         seen.extend(everything(&bed.gateway.admin_get(&format!("/api/sessions/{id}"))));
     }
     scene.markers.record(Channel::Admin, seen);

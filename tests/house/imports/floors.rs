@@ -48,7 +48,7 @@ pub const FLOORS: &[Floor] = &[
         name: "shared",
         height: 2,
         rooms: &[
-            &["transfer"],
+            &["transfer", "node_list"],
             &["gateway"],
             &["questions"],
             &["answers"],

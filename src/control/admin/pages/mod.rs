@@ -3,32 +3,40 @@
 //! Every request passes `guard` first. The pages are served on the control thread, so a client that reads slowly here never
 //! delays a session.
 
-use crate::control::admin::api;
+use crate::control::admin::events::{self, Ending};
 use crate::control::admin::guard::{self, Guard};
-use crate::control::process::acme_status::NameStatus;
+use crate::control::admin::recorder::Recorder;
+use crate::control::admin::{api, status};
 use crate::control::process::facts;
-use crate::control::process::reload_report::ReloadReport;
-use crate::control::process::state::{DrainReport, Phase, ProcessState};
-use crate::control::start::certs;
-use crate::metrics::page::{self, Dialect, Page, session_kinds};
-use crate::metrics::{AnswerOutcome, Counter, WorkerMetrics};
-use crate::proto::websocket::relay::By;
-use axum::Router;
+use crate::control::process::state::{Phase, ProcessState};
+use crate::metrics::page::{self, Dialect};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use rustls::crypto::aws_lc_rs;
-use serde_json::{Value, json};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use serde_json::Value;
+use std::sync::{Arc, LazyLock};
 
-/// The status page; `{nonce}` stands where each answer has its own random number.
-const STATUS_PAGE: &str = include_str!("page.html");
+/// The status page; `{nonce}` stands where each answer has its own random number, `{access}` for what the page may do.
+static STATUS_PAGE: LazyLock<String> = LazyLock::new(|| {
+    let script = [
+        include_str!("words.js"),
+        include_str!("charts.js"),
+        include_str!("tables.js"),
+        include_str!("sessions.js"),
+        include_str!("live.js"),
+    ];
+    include_str!("page.html")
+        .replace("/*{style}*/", include_str!("style.css"))
+        .replace("/*{script}*/", &script.concat())
+});
 
-/// All routes of a listener. `guard` knows which of the two it is, and refuses what is not for it.
-pub(crate) fn router(guard: Guard) -> Router {
+/// All routes of a listener. `guard` knows which of the two it is, and refuses what is not for it. Streams of what `recorder` has
+/// end with `ending`.
+pub(crate) fn router(guard: Guard, recorder: Arc<Recorder>, ending: Ending) -> Router {
     let state = Arc::clone(&guard.state);
     Router::new()
         .route("/", get(status_page))
@@ -36,9 +44,13 @@ pub(crate) fn router(guard: Guard) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/api/status", get(status))
+        .route("/api/events", get(events::stream))
         .merge(api::routes(&guard))
+        .layer(Extension(guard.clone()))
         .layer(from_fn_with_state(guard, guard::guard))
         .layer(from_fn(add_security_fields))
+        .layer(Extension(recorder))
+        .layer(Extension(ending))
         .with_state(state)
 }
 
@@ -63,7 +75,7 @@ async fn add_security_fields(request: Request, next: Next) -> Response {
 
 /// The status page for people. Its own script and style are allowed by a random number that each answer has anew (CSP nonce);
 /// no other script runs.
-async fn status_page() -> Response {
+async fn status_page(Extension(guard): Extension<Guard>) -> Response {
     let mut bytes = [0; 16];
     if aws_lc_rs::default_provider().secure_random.fill(&mut bytes).is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -71,10 +83,10 @@ async fn status_page() -> Response {
     let nonce = format!("{:032x}", u128::from_be_bytes(bytes));
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(STATUS_PAGE.replace("{nonce}", &nonce)))
-        .into_response()
+    let page = STATUS_PAGE.replace("{nonce}", &nonce).replace("{access}", guard.access());
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }
 
 /// `/metrics`: the counters of all workers, in the format that the client accepts.
@@ -107,102 +119,9 @@ async fn readyz(State(state): State<Arc<ProcessState>>) -> (StatusCode, String) 
     (code, format!("{}\n", phase.word()))
 }
 
-/// `/api/status`: the state of the process as JSON, as the status page and `tidegate status` read it.
+/// `/api/status`: the state of the process as JSON.
 async fn status(State(state): State<Arc<ProcessState>>) -> Json<Value> {
-    let served = state.served();
-    let sum = |of: &dyn Fn(&WorkerMetrics) -> &Counter| -> u64 {
-        state.metrics.iter().map(|worker| of(worker).get()).sum()
-    };
-    let mut sessions = json!({ "active": state.sessions() });
-    let page = Page { workers: state.metrics.clone(), facts: facts::collect(&state) };
-    for (route, role) in session_kinds() {
-        let total = sum(&|worker| &worker.sessions_total[route as usize][role as usize]);
-        sessions[route.word()][role.word()] =
-            json!({ "active": page.active_sessions(route, role), "total": total });
-    }
-    sessions["http"] = state.metrics.iter().map(|worker| worker.http_connections.get()).sum::<i64>().into();
-    let mut answers = json!({ "stored": state.stored_answers.get().map_or(0, |stored| stored()) });
-    for outcome in AnswerOutcome::ALL {
-        answers[outcome.word()] = sum(&|worker| &worker.answers[*outcome as usize]).into();
-    }
-    let mut ends = json!({});
-    for by in By::ALL {
-        let all = state.metrics.iter().flat_map(|worker| &worker.ends[by as usize]);
-        ends[by.word()] = all.map(Counter::get).sum::<u64>().into();
-    }
-    Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "phase": state.phase.get().word(),
-        "revision": served.revision,
-        "drain": state.drain.load().as_deref().map(DrainReport::to_json),
-        "needs_restart": served.needs_restart,
-        "reload": state.last_reload.load().as_deref().map(ReloadReport::to_json),
-        "driver": state.driver(),
-        "uptime_seconds": state.started.elapsed().as_secs(),
-        "listening": state.listening,
-        "connections": state.connections(),
-        "sessions": sessions,
-        "answers": answers,
-        "ends": ends,
-        "bytes": sum(&|worker| &worker.bytes[0]) + sum(&|worker| &worker.bytes[1]),
-        "frames": sum(&|worker| &worker.frames[0]) + sum(&|worker| &worker.frames[1]),
-        "panics": sum(&|worker| &worker.panics),
-        "workers": state.metrics.iter().enumerate().map(worker).collect::<Vec<_>>(),
-        "certificates": certificates(&served.certificates, &state.acme.names()),
-        "managers": state.managers.to_json(),
-    }))
-}
-
-fn worker((index, worker): (usize, &Arc<WorkerMetrics>)) -> Value {
-    json!({
-        "index": index,
-        "sessions": worker.sessions(),
-        "connections": worker.connections.get(),
-        "heartbeat": worker.heartbeat.get(),
-        "loop_lag_seconds": worker.loop_lag_micros.get() as f64 / 1e6,
-        "buffers_lent_bytes": worker.buffers_lent_bytes.get(),
-    })
-}
-
-/// Certificates that are served, then names that have none yet. One by ACME has the state of its orders in `acme`.
-fn certificates(served: &[certs::Facts], ordered: &[NameStatus]) -> Vec<Value> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let status_of = |facts: &certs::Facts| {
-        ordered.iter().find(|status| facts.by_acme && facts.names.contains(&status.name))
-    };
-    let one = |facts: &certs::Facts| {
-        json!({
-            "names": facts.names,
-            "not_before": facts.not_before,
-            "not_after": facts.not_after,
-            "days_left": (facts.not_after - now).div_euclid(86_400),
-            "acme": status_of(facts).map(orders),
-        })
-    };
-    let is_served =
-        |status: &NameStatus| served.iter().any(|facts| facts.by_acme && facts.names.contains(&status.name));
-    let missing = ordered.iter().filter(|status| !is_served(status)).map(|status| {
-        json!({
-            "names": [status.name],
-            "not_before": null,
-            "not_after": null,
-            "days_left": null,
-            "acme": orders(status),
-        })
-    });
-    served.iter().map(one).chain(missing).collect()
-}
-
-fn orders(status: &NameStatus) -> Value {
-    json!({
-        "state": status.state.word(),
-        "error": status.error,
-        "error_at": status.error_at,
-        "next_attempt": status.next_attempt,
-        "renew_at": status.renew_at,
-    })
+    Json(status::to_json(&state))
 }
 
 #[cfg(test)]

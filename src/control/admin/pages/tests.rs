@@ -1,8 +1,10 @@
 //! Tests of the listeners for operators, over real sockets.
 
 use super::*;
-use crate::control::admin::lifecycle::serve;
+use crate::control::admin::lifecycle::{Shown, serve};
 use crate::control::admin::listener::{Kind, ListenAddress, bind};
+use crate::control::start::certs;
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::net::{TcpListener, TcpStream};
@@ -27,11 +29,11 @@ fn serve_in_thread(kind: Kind, address: &ListenAddress) -> Arc<ProcessState> {
     let listening = vec![SocketAddr::from(([127, 0, 0, 1], 443))];
     let state = Arc::new(ProcessState::new(config, 2, vec![facts], listening));
     let bound = bind(kind, address).expect("the address is free");
-    let served = Arc::clone(&state);
+    let shown = Shown { state: Arc::clone(&state), recorder: Arc::default() };
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let ((_close, closed), (_end, ended)) = (oneshot::channel(), oneshot::channel());
-        runtime.expect("a runtime").block_on(serve(kind, bound, served, closed, ended))
+        runtime.expect("a runtime").block_on(serve(kind, bound, shown, closed, ended))
     });
     state
 }

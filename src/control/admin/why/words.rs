@@ -20,6 +20,7 @@ pub(crate) fn of(event: &Event<'_>) -> String {
             let how = if resumed { "resumed" } else { "full handshake" };
             format!("TLS {}, {how}", tls.word())
         }
+        Event::Requested { method: "", .. } => "a request whose head could not be read".to_owned(),
         Event::Requested { route, role, method, target, app, stream } => {
             let role = role.map(|role| format!(", {}", role.word())).unwrap_or_default();
             let names = if stream.is_empty() { String::new() } else { format!(" of {app}/{stream}") };

@@ -220,36 +220,98 @@ const PAGES: &[Page] = &[
     Page {
         command: "status",
         text: &[
-            "Prints the state of the running gateway: its phase and revision, where it listens, how many sessions and stored \
-                 answers it has, each worker, each certificate with the days that are left, and why the last reload was refused, \
-                 if it was.",
+            "Prints the state of the running gateway: its phase and revision, why the last reload was refused if it was, where it \
+             listens, which driver the workers use and why, how many sessions it has, each limit of which more than a half is used, \
+             each stream manager with since when it answers or not and why not, how many nodes there are and which of them fail, \
+             how sessions ended and which requests were refused since the start, and each certificate with the days that are left.",
         ],
         exits: ASKS,
         environment: FINDS,
         files: &[FILE],
         examples: &[("For people and for programs:", "tidegate status\ntidegate status --json | jq .phase")],
-        see: &["tidegate(1)", "tidegate-sessions(1)", "tidegate-doctor(1)"],
+        see: &["tidegate(1)", "tidegate-sessions(1)", "tidegate-nodes(1)", "tidegate-doctor(1)"],
         ..Page::EMPTY
     },
     Page {
         command: "sessions",
         text: &[
-            "Lists the open sessions of the running gateway: id, route, app and stream, the addresses of client and node, \
-                 age, idle time, frames and bytes. The id is the one in the log, in the field X-Tidegate-Session of each answer, \
-                 and at the end of the reason of each Close that the gateway wrote.",
+            "Lists the open sessions of the running gateway, WHIP and WHEP sessions included: id, route, role, state, app and \
+             stream, the addresses of client and node, age and idle time. With `--ended` it lists sessions and requests that have \
+             ended, the last ones first, with how they ended: the gateway keeps the newest tens of thousands of them.",
+            "The id is the one in the log, in the field X-Tidegate-Session of each answer, and at the end of the reason of each \
+             Close that the gateway wrote; `tidegate why` tells more of it. A table fits the terminal, or 100 columns elsewhere: \
+             wide cells are cut in their middle. With `--json` nothing is cut, and ports, frames and bytes are there too.",
+            "With `--watch` the table is redrawn in place every two seconds; where stdout is no terminal, each one is appended \
+             below the time, and with `--json` each is a line.",
         ],
         exits: ASKS,
         environment: FINDS,
         files: &[FILE],
-        examples: &[("The sessions of one stream:", "tidegate sessions | grep live/stream1")],
-        see: &["tidegate(1)", "tidegate-kick(1)", "tidegate-status(1)"],
+        examples: &[
+            (
+                "The subscribers of one stream:",
+                "tidegate sessions --app live --stream stream1 --role subscriber",
+            ),
+            ("What ended last at a node:", "tidegate sessions --ended --node 10.0.0.5 --limit 20"),
+            ("The publishers, all the time:", "tidegate sessions --role publisher --watch"),
+        ],
+        see: &[
+            "tidegate(1)",
+            "tidegate-why(1)",
+            "tidegate-kick(1)",
+            "tidegate-nodes(1)",
+            "tidegate-status(1)",
+        ],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "nodes",
+        text: &[
+            "Lists the nodes as the running gateway sees them: whether a node is avoided because it failed (with the time that is \
+             left), fails, or was named by the stream manager; its sessions through this gateway; how often it was dialled since \
+             the start and how often in vain; how long half and 95 % of the dials took; and what went wrong last.",
+            "The busiest nodes are counted one by one, all others together in the row `other`. `--watch` works as with \
+             `tidegate-sessions`(1).",
+        ],
+        exits: ASKS,
+        environment: FINDS,
+        files: &[FILE],
+        examples: &[(
+            "The nodes that fail, for a program:",
+            "tidegate nodes --json | jq '.nodes[] | select(.last_fault.failing)'",
+        )],
+        see: &["tidegate(1)", "tidegate-sessions(1)", "tidegate-status(1)"],
+        ..Page::EMPTY
+    },
+    Page {
+        command: "why",
+        text: &[
+            "Tells what happened in a session or a request: first in a sentence or two why it ended, then what it was, then each \
+             event with its time since the connection was accepted: TLS, the request with secret parameters masked, answers of \
+             the stream manager and whether they came from memory, each node that was tried, the answer, the first frames, \
+             signalling messages by kind and size, what was slow, and the Closes of both sides. No payload is kept.",
+            "It knows sessions that are open and the newest tens of thousands that have ended. They are kept in memory: an upgrade \
+             and a restart forget those that have ended.",
+        ],
+        exits: ASKS,
+        environment: FINDS,
+        files: &[FILE],
+        examples: &[
+            ("Why a viewer dropped, by the id that its page shows:", "tidegate why 00000000000000ff"),
+            (
+                "Which party ended it and how, for a program:",
+                "tidegate why 00000000000000ff --json | jq -r '.session.by, .session.how'",
+            ),
+        ],
+        see: &["tidegate(1)", "tidegate-sessions(1)", "tidegate-kick(1)"],
         ..Page::EMPTY
     },
     Page {
         command: "kick",
         text: &[
-            "Ends one session of the running gateway. Both sides of a WebSocket get a Close; any other connection ends after \
-                 the answer that is under way. The client may connect again.",
+            "Ends one session of the running gateway. Both sides of a WebSocket get a Close; a WHIP or WHEP session is deleted at \
+             its node, and the node's answer is told; any other connection ends after the answer that is under way. The client \
+             may connect again.",
         ],
         exits: ASKS,
         environment: FINDS,
