@@ -162,6 +162,11 @@ impl NodeTable {
         let mut candidates: Vec<_> = review.candidates.iter().map(|(node, dials)| (*dials, *node)).collect();
         candidates.sort_unstable_by(|a, b| b.cmp(a));
         for (dials, node) in candidates {
+            // it got a label when there was room, and its numbers stay
+            if labelled.contains_key(&node) {
+                review.candidates.remove(&node);
+                continue;
+            }
             let least = labelled.iter().min_by_key(|(_, labelled)| labelled.rank.recent);
             let least = least.map(|(node, labelled)| (*node, labelled.rank.recent));
             match least {
@@ -300,6 +305,19 @@ mod tests {
         let names: Vec<_> = rows.iter().map(|row| row.node.as_str()).collect();
         assert_eq!(names, ["10.0.0.2", OTHER_NODES], "the node with a session stays");
         assert_eq!(dials(&rows, OTHER_NODES), Some(3));
+    }
+
+    #[test]
+    fn a_candidate_that_got_a_label_meanwhile_keeps_its_counts() {
+        let (table, start) = (NodeTable::default(), Instant::now());
+        (0..256).for_each(|n| dial(&table, n, 1));
+        dial(&table, 999, 2);
+        // makes room, and the candidate takes it at its next dial
+        let idle = node(7);
+        table.labelled.write().expect("a map").remove(&idle).expect("a label");
+        dial(&table, 999, 3);
+        let rows = table.rows(&[], start + REVIEW_INTERVAL);
+        assert_eq!((dials(&rows, &node(999).to_string()), dials(&rows, OTHER_NODES)), (Some(3), Some(2)));
     }
 
     #[test]

@@ -85,7 +85,7 @@ const checkBrowser = async (name) => {
       await until(() => text(page, '#link'), (now) => now !== before)
     })
     await it('the nodes and the stream manager are listed with their state', async () => {
-      for (const node of NODES) await has(page, '[data-table="nodes"]', new RegExp(`${node.replaceAll('.', '\\.')}\\d+.*serves`))
+      for (const node of NODES) await has(page, '[data-table="nodes"]', new RegExp(`${node.replaceAll('.', '\\.')}serves\\d+`))
       await has(page, '[data-table="managers"]', /answers, for/)
       await has(page, '[data-table="certificates"]', 'gateway.test')
     })
@@ -152,7 +152,7 @@ const checkBrowser = async (name) => {
     await it('a node that dies is a fault with its cause, and its sessions end with a verdict', async () => {
       await scene.killNode(1)
       for (let n = 0; n < 4; n++) await scene.open(`late${n}`)
-      await has(page, '[data-table="nodes"]', /127\.0\.0\.2.*avoided for \d+ s more: .*refused/)
+      await has(page, '[data-table="nodes"]', /127\.0\.0\.2avoided for \d+ s more: .*refused/)
       await has(page, '[data-table="ended"]', /The node 127\.0\.0\.2:\d+ ended its connection without a Close/)
       await has(page, '[data-chart="ends"] .legend', 'node vanished')
       await shot(page, 'busy')
@@ -186,6 +186,21 @@ const checkBrowser = async (name) => {
     })
     await it('the monitoring page offers nothing that changes something', async () => {
       assert(!(await shown(page, '#actions')) && !(await page.$('[data-focus^="kick"]')), 'there are buttons')
+    })
+
+    await it('where sessions are not shown, the page says why and shows the rest', async () => {
+      scene.reload('monitoring = {', 'monitoring = { sessions = "off",')
+      await has(page, '#unlisted', '[monitoring].sessions is off')
+      assert((await ids(page)).length === 0 && !(await text(page, '[data-table="ended"]')).includes('127.0.0.1'), 'clients are shown')
+      await has(page, '[data-table="nodes"]', '127.0.0.1')
+      scene.reload('sessions = "off",', '')
+      await until(() => ids(page), (rows) => rows.length > 0)
+    })
+    await it('a reload that is refused is a sentence', async () => {
+      scene.reload('attempts = 1', 'atempts = 1')
+      await has(page, '#notices', /The last reload was refused.*origins\.attempts/)
+      scene.reload('atempts = 1', 'attempts = 1')
+      await until(() => text(page, '#notices'), (notices) => notices === '')
     })
 
     await it('a stream manager that is gone is a sentence', async () => {

@@ -2,7 +2,7 @@
 // say nothing, and clients. The page test makes all of them fail.
 import { spawn, execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import net from 'node:net'
@@ -72,6 +72,14 @@ export class Scene {
       if (Date.now() > deadline || this.gateway.exitCode !== null) throw new Error(`the gateway does not start:\n${this.output}`)
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
+  }
+
+  // Replaces a part of the configuration and makes the gateway read it.
+  reload (part, other) {
+    const text = readFileSync(this.config, 'utf8')
+    if (!text.includes(part)) throw new Error(`the configuration has no ${part}`)
+    writeFileSync(this.config, text.replace(part, other))
+    this.gateway.kill('SIGHUP')
   }
 
   // A node: opens every WebSocket, and greets.

@@ -71,8 +71,8 @@ impl Session {
     pub(crate) fn note_answer(&self, answer: &Answer) {
         let &Answer { status, refusal, ref bytes } = answer;
         let head = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(0, |end| end + 4);
-        let bytes = (bytes.len() - head) as u64;
-        self.end_of_request(status, &Event::Answered { status, refusal, bytes });
+        let event = Event::Answered { status, refusal, bytes: (bytes.len() - head) as u64 };
+        self.end_of_request(status, &event);
         access_log::write_request(self);
     }
 

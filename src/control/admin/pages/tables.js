@@ -27,12 +27,12 @@ const nodeState = ({ last_fault: fault, quarantined_seconds: avoided, learned_se
 }
 const showNodes = ({ nodes, left_out: left }) => fill('nodes', `Sessions and connections since this process began.${left ? ` ${count(left)} more are not shown.` : ''}`, [
   ['node', (row) => row.node === 'other' ? 'all others' : row.node],
+  ['state', nodeState, TEXT],
   ['sessions', (row) => count(row.sessions), NUMBER],
   ['connections', (row) => count(row.dials), NUMBER],
   ['failed', (row) => row.failed ? said('bad', count(row.failed), row.dials ? ` (${percent(row.failed / row.dials)})` : '') : '0', NUMBER],
   ['half answer within', (row) => millis(row.dial_ms.p50), NUMBER],
-  ['95 % within', (row) => millis(row.dial_ms.p95), NUMBER],
-  ['state', nodeState, TEXT]
+  ['95 % within', (row) => millis(row.dial_ms.p95), NUMBER]
 ], nodes, 'No node is known yet: no client has asked for a stream.')
 
 const managerState = ({ up, since_seconds: since }) => up === null ? said('soft', 'not asked yet') : up ? said('good', `answers, for ${duration(since)}`) : said('bad', `does not answer, for ${duration(since)}`)
