@@ -31,9 +31,8 @@ pub(crate) fn ask(target: &Target) -> Result<Value, ExitError> {
 fn lines(answer: &Value, width: usize) -> Vec<String> {
     let rows: Vec<_> = answer["nodes"].as_array().into_iter().flatten().map(cells).collect();
     let mut lines = table::lines(&NODES, &rows, width);
-    match answer["left_out"].as_u64() {
-        Some(left_out @ 1..) => lines.push(format!("{left_out} nodes more")),
-        _ => {}
+    if let Some(left_out @ 1..) = answer["left_out"].as_u64() {
+        lines.push(format!("{left_out} nodes more"));
     }
     lines
 }

@@ -33,9 +33,8 @@ fn told_in_words(told: &Value, width: usize) -> Vec<String> {
             _ => format!("{:EVENT_INDENT$}{line}", ""),
         }));
     }
-    match told["missing_events"].as_u64() {
-        Some(missing @ 1..) => lines.push(format!("{missing} events or earlier requests were not kept")),
-        _ => {}
+    if let Some(missing @ 1..) = told["missing_events"].as_u64() {
+        lines.push(format!("{missing} events or earlier requests were not kept"));
     }
     lines
 }

@@ -51,9 +51,9 @@ fn frames_that_are_looked_at_are_those_that_the_scanner_counts() {
     let oracle = |input: &[u8]| {
         let mut input = input.to_vec();
         let masked = input.first().is_some_and(|choice| choice & 1 == 0);
-        for at in 1..input.len() {
+        for (at, byte) in input.iter_mut().enumerate().skip(1) {
             if at % 2 == 1 || masked {
-                input[at] |= if at % 3 == 0 { 0 } else { 0x80 };
+                *byte |= if at % 3 == 0 { 0 } else { 0x80 };
             }
         }
         peek(&input);

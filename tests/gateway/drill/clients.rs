@@ -1,6 +1,6 @@
 //! A page of a foreign origin, a client behind a slow or lost line, a gateway that is full, and one viewer that dropped.
 
-use super::{SECRET, assert_calm, assert_has, line, lines, one_step, two_step};
+use super::{SECRET, assert_calm, assert_has, line, lines, one_step, said, two_step, why};
 use crate::harness::records::events;
 use crate::harness::whip::{Form, post};
 use crate::harness::{Frame, TestBed, eventually};
@@ -16,7 +16,7 @@ fn a_page_of_a_foreign_origin() {
             let refused = bed.exchange(&request.clone().by_page(page));
             refused.assert_refusal(403, "cross_site");
             let told = bed.gateway.why_ended(&refused.session_id());
-            assert_has(told["verdict"].as_str().unwrap(), &["cors.allow_origins"]);
+            assert_has(&why(&bed.gateway, told["id"].as_str().unwrap()), &["cors.allow_origins"]);
             assert_eq!(told["session"]["origin"], page);
         }
     }
@@ -55,7 +55,7 @@ fn a_client_that_does_not_read() {
     // and after it
     let told = bed.gateway.why_ended(&id);
     assert_has(
-        told["verdict"].as_str().unwrap(),
+        &why(&bed.gateway, told["id"].as_str().unwrap()),
         &["bytes waited that it did not take: its line was too slow"],
     );
     let words = "bytes wait for the client, which does not take them";
@@ -114,7 +114,7 @@ fn a_client_that_loses_its_network() {
     assert_eq!(node.expect_close(1001), format!("client silent {id}"));
     let told = bed.gateway.why_ended(&id);
     assert_has(
-        told["verdict"].as_str().unwrap(),
+        &why(&bed.gateway, told["id"].as_str().unwrap()),
         &["answered no Ping", "its network was lost", "pong_timeout"],
     );
     assert_eq!(bed.gateway.metric("tidegate_ends_total", &[("how", "silent")]), 1.0);
@@ -134,7 +134,10 @@ fn a_gateway_that_is_full() {
             refused.assert_refusal(503, "overloaded");
             assert!(refused.field("retry-after").is_some());
             let told = bed.gateway.why_ended(&refused.session_id());
-            assert_has(told["verdict"].as_str().unwrap(), &["This gateway is full", "limits.sessions"]);
+            assert_has(
+                &why(&bed.gateway, told["id"].as_str().unwrap()),
+                &["This gateway is full", "limits.sessions"],
+            );
         }
     }
     let refused = line(&bed.gateway, "INFO", &["refused: limits.sessions is reached"]);
@@ -144,6 +147,7 @@ fn a_gateway_that_is_full() {
     let used =
         bed.gateway.metric("tidegate_limit_used", &limit) / bed.gateway.metric("tidegate_limit", &limit);
     assert_eq!(used, 1.0);
+    assert_has(&said(&bed.gateway, &["status"]), &["2 of limits.sessions = 2 (reached)", "12 overloaded"]);
     assert_calm(&bed.gateway);
     drop(inside);
 }
@@ -167,7 +171,7 @@ fn a_viewer_that_dropped_and_asks_why() {
     let address = bed.workspace.node(1).to_string();
     let told = bed.gateway.why_ended(&id);
     let words = ["ended its connection without a Close", &address, "The client got Close 1014"];
-    assert_has(told["verdict"].as_str().unwrap(), &words);
+    assert_has(&why(&bed.gateway, told["id"].as_str().unwrap()), &words);
     let story =
         ["asked the stream manager: 200, 1 node", "took the request", "first frame of the node", "token=***"];
     assert_has(&events(&told), &story);
@@ -178,6 +182,8 @@ fn a_viewer_that_dropped_and_asks_why() {
     {
         assert_eq!(bed.gateway.ids(&format!("/api/ends?{filter}")), [id.as_str()], "{filter}");
     }
+    let by_stream = said(&bed.gateway, &["sessions", "--ended", "--stream", "stream1"]);
+    assert_has(&by_stream, &[&id, &bed.ip(1).to_string(), "origin lost"]);
     eventually("its line", || !lines(&bed.gateway, &[" access: ", &id]).is_empty());
     let access = lines(&bed.gateway, &[" access: ", &id]);
     let words = [

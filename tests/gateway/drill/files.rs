@@ -85,12 +85,12 @@ fn a_reload_that_is_refused() {
     assert_has(&line(&gateway, "ERROR", &["expected a known key"]), &words);
     let refused = line(&gateway, "ERROR", &["reload refused, revision 1 stays in use"]);
     assert_has(&refused, &["has 1 problem"]);
-    assert_has(&said(&gateway, &["status"]), &words);
+    assert_has(&said(&gateway, &["status"]), &["reload      refused: ", words[0], words[1], words[2]]);
     assert_eq!(gateway.metric("tidegate_config_last_reload_successful", &[]), 0.0, "TidegateReloadFailed");
     config.unset("origins.strickt");
     config.write(&workspace);
     assert_eq!(gateway.reload().0, Some(0));
     assert_eq!(gateway.metric("tidegate_config_last_reload_successful", &[]), 1.0);
-    assert!(!said(&gateway, &["status"]).contains("refused"));
+    assert!(!said(&gateway, &["status"]).contains("reload      refused"));
     assert_calm(&gateway);
 }

@@ -1,6 +1,6 @@
 //! A stream manager that is dead, slow, or talks nonsense.
 
-use super::{SECRET, assert_calm, assert_has, line, lines, manager, one_step};
+use super::{SECRET, assert_calm, assert_has, line, lines, manager, one_step, said, why};
 use crate::harness::whip::{Form, post};
 use crate::harness::{Gate, HttpPeer, Reply, Request, TestBed, eventually};
 
@@ -14,7 +14,7 @@ fn all_refused(bed: &TestBed, status: u16, code: &str) {
         let refused = bed.exchange(&request);
         refused.assert_refusal(status, code);
         let told = bed.gateway.why_ended(&refused.session_id());
-        assert_has(told["verdict"].as_str().unwrap(), &[code, "stream_manager."]);
+        assert_has(&why(&bed.gateway, told["id"].as_str().unwrap()), &[code, "stream_manager."]);
     }
 }
 
@@ -38,6 +38,11 @@ fn a_stream_manager_that_is_dead() {
     assert_eq!(bed.gateway.metric("tidegate_answers_total", &[("outcome", "failed")]), 8.0);
     let status = manager(&bed.gateway);
     assert!(status["up"] == false && status["last_fault"]["cause"] == "refused", "{status}");
+    let status = said(&bed.gateway, &["status"]);
+    assert_has(
+        &status,
+        &[&format!("http://{address} DOWN since "), "it refuses connections", "8 manager_failed"],
+    );
     assert_calm(&bed.gateway);
 }
 
@@ -88,6 +93,7 @@ fn a_stream_manager_that_talks_nonsense_to_publishers_only_is_told() {
     assert_has(&gone, &["text/html, 21 bytes", &bed.workspace.manager().to_string()]);
     eventually("it is down", || bed.gateway.metric("tidegate_manager_up", &[]) == 0.0);
     assert_eq!(manager(&bed.gateway)["last_fault"]["cause"], "json");
+    assert_has(&said(&bed.gateway, &["status"]), &["DOWN since ", "no JSON that can be read"]);
     assert_calm(&bed.gateway);
 }
 

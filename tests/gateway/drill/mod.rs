@@ -49,6 +49,20 @@ fn said(gateway: &Gateway, words: &[&str]) -> String {
     text
 }
 
+/// The text in one line, as it was before a command wrapped it.
+fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Why a session ended, by `tidegate why`; the API has the same words.
+#[track_caller]
+fn why(gateway: &Gateway, id: &str) -> String {
+    let verdict = gateway.why_ended(id)["verdict"].as_str().expect("a verdict").to_owned();
+    let told = unwrapped(&said(gateway, &["why", id]));
+    assert!(told.starts_with(&unwrapped(&verdict)) && !verdict.contains(".."), "{verdict}: {told}");
+    told
+}
+
 #[track_caller]
 fn assert_has(text: &str, words: &[&str]) {
     for word in words {

@@ -1,6 +1,6 @@
 //! A node that is killed, hangs, refuses, or answers with errors.
 
-use super::{assert_calm, assert_has, line, lines, node_fault, one_step, said, two_step};
+use super::{assert_calm, assert_has, line, lines, node_fault, one_step, said, two_step, unwrapped, why};
 use crate::harness::records::events;
 use crate::harness::whip::{FORMS, Form, empty_post, patch, post};
 use crate::harness::{Config, Connection, Reply, TestBed, Workspace, eventually};
@@ -58,13 +58,18 @@ fn a_node_that_is_killed_with_its_sessions() {
     assert!(row["quarantined_seconds"].is_number() && row["sessions"] == 0, "{row}");
     let told = bed.gateway.why_ended(&ids[0]);
     assert_has(
-        told["verdict"].as_str().unwrap(),
+        &why(&bed.gateway, told["id"].as_str().unwrap()),
         &[&node, "it was stopped, it crashed, or its network was lost"],
     );
     let lost = |end: &serde_json::Value| end["how"] == "lost" && end["by"] == "origin";
     let on_it =
         || bed.gateway.rows(&format!("/api/ends?node={}", bed.ip(1))).iter().filter(|end| lost(end)).count();
     eventually("all of them are listed", || on_it() == VIEWERS);
+    assert_has(&said(&bed.gateway, &["nodes"]), &[&bed.ip(1).to_string(), "avoided ", "connection refused"]);
+    let status = said(&bed.gateway, &["status"]);
+    assert_has(&status, &["1 failing", "20 origin lost", "10 origin_refused"]);
+    let ended = said(&bed.gateway, &["sessions", "--ended", "--node", &bed.ip(1).to_string()]);
+    assert!(ids.iter().all(|id| ended.contains(id.as_str())), "{ended}");
     assert_calm(&bed.gateway);
 }
 
@@ -81,7 +86,10 @@ fn a_node_of_whip_sessions_that_is_killed() {
         refused.assert_refusal(502, "origin_refused");
         let told = bed.gateway.why_ended(&refused.session_id());
         let address = bed.workspace.node(1).to_string();
-        assert_has(told["verdict"].as_str().unwrap(), &["The node refused the connection", &address]);
+        assert_has(
+            &why(&bed.gateway, told["id"].as_str().unwrap()),
+            &["The node refused the connection", &address],
+        );
     }
     let name = bed.workspace.node(1).to_string();
     line(&bed.gateway, "WARN", &[&format!("node {name} does not take requests: connection refused")]);
@@ -105,7 +113,7 @@ fn a_node_that_accepts_and_never_answers() {
         refused.assert_refusal(504, "origin_timeout");
         let told = bed.gateway.why_ended(&refused.session_id());
         assert_has(
-            told["verdict"].as_str().unwrap(),
+            &why(&bed.gateway, told["id"].as_str().unwrap()),
             &["did not answer in time", &address, "origins.upgrade_timeout"],
         );
         assert_has(&events(&told), &[&format!("node {address} did not answer in time")]);
@@ -120,6 +128,10 @@ fn a_node_that_accepts_and_never_answers() {
     let failures = [("node", &*bed.ip(1).to_string()), ("outcome", "upgrade_timeout")];
     assert_eq!(bed.gateway.metric("tidegate_node_failures_total", &failures), 3.0);
     assert!(node_fault(&bed, 1).0.contains("no answer in time"));
+    assert_has(
+        &unwrapped(&said(&bed.gateway, &["status"])),
+        &["connected, but no answer in time", "3 origin_timeout"],
+    );
     drop(listener);
     assert_calm(&bed.gateway);
 }
@@ -135,7 +147,7 @@ fn a_node_that_answers_with_errors() {
     refused.assert_refusal(502, "origin_bad_handshake");
     let words = ["the node answered with status 403", "the client's credentials"];
     assert_has(&line(&bed.gateway, "INFO", &["refused: the node answered"]), &words);
-    assert_has(bed.gateway.why_ended(&refused.session_id())["verdict"].as_str().unwrap(), &words);
+    assert_has(&why(&bed.gateway, &refused.session_id()), &words);
     // credentials of one client are no fault of the node
     assert_eq!(lines(&bed.gateway, &["does not take requests"]), [""; 0]);
     node.answer("", Reply::json(500, "{}"));
@@ -143,7 +155,10 @@ fn a_node_that_answers_with_errors() {
         let refused = bed.exchange(&two_step(&bed, 1));
         refused.assert_refusal(502, "origin_bad_handshake");
         let told = bed.gateway.why_ended(&refused.session_id());
-        assert_has(told["verdict"].as_str().unwrap(), &["status 500: it has a fault of its own", &address]);
+        assert_has(
+            &why(&bed.gateway, told["id"].as_str().unwrap()),
+            &["status 500: it has a fault of its own", &address],
+        );
     }
     line(
         &bed.gateway,
@@ -167,7 +182,10 @@ fn a_node_that_answers_whip_with_errors_and_recovers() {
         assert_eq!(failed.status(), 503, "the client gets the answer of the node");
         let told = bed.gateway.why_ended(&failed.session_id());
         let address = bed.workspace.node(1).to_string();
-        assert_has(told["verdict"].as_str().unwrap(), &[&format!("Answered with 503 by the node {address}")]);
+        assert_has(
+            &why(&bed.gateway, told["id"].as_str().unwrap()),
+            &[&format!("Answered with 503 by the node {address}")],
+        );
     }
     let name = format!("node {}", bed.workspace.node(1));
     line(&bed.gateway, "WARN", &[&name, "does not take requests: it answers with a server error"]);
