@@ -49,7 +49,7 @@ fn a_node_that_is_killed_with_its_sessions() {
     );
     // TidegateSessionsLostAtNodes, TidegateNodeFailing
     let lost = [("by", "origin"), ("how", "lost")];
-    assert_eq!(bed.gateway.metric("tidegate_ends_total", &lost), VIEWERS as f64);
+    bed.gateway.wait_for_metric("tidegate_ends_total", &lost, VIEWERS as f64);
     let label = [("node", &*bed.ip(1).to_string())];
     assert_eq!(bed.gateway.metric("tidegate_node_failures_total", &label), 10.0);
     assert_eq!(bed.gateway.metric("tidegate_node_dials_total", &label), VIEWERS as f64 + 10.0);

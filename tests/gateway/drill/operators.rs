@@ -1,6 +1,6 @@
 //! Another user at the admin listener, and a drain that a colleague began and forgot.
 
-use super::{assert_calm, assert_has, line, said, two_step};
+use super::{SECRET, assert_calm, assert_has, line, said, two_step};
 use crate::harness::{Frame, TestBed, skipped};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -73,4 +73,26 @@ fn a_drain_by_a_signal_says_so() {
     assert_has(&said(&bed.gateway, &["status"]), &["phase       draining by a signal", "ends in "]);
     drop((client, node));
     assert!(bed.gateway.wait_for_exit().success());
+}
+
+#[test]
+fn a_client_of_the_admin_address_without_the_token_is_named() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let bed = TestBed::with(|config, workspace| {
+        config.set("admin.listen", workspace.second_gateway().to_string());
+        config.set("admin.token", "env:TOKEN_OF_DRILL");
+        config.set_env("TOKEN_OF_DRILL", token);
+    });
+    let admin = bed.workspace.second_gateway().to_string();
+    for _ in 0..5 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["drain", "--admin", &admin]).env("TIDEGATE_ADMIN_TOKEN", SECRET);
+        let output = command.output().expect("the program starts");
+        assert!(!output.status.success());
+        assert_has(&String::from_utf8_lossy(&output.stderr), &["token"]);
+    }
+    let warned = line(&bed.gateway, "WARN", &["request without the token of [admin] refused"]);
+    assert_has(&warned, &["client=127."]);
+    assert!(!warned.contains(SECRET) && !bed.gateway.stderr().contains(token));
+    assert_eq!(bed.gateway.ready(), Some(200));
 }
