@@ -58,7 +58,7 @@ fn a_client_that_does_not_read() {
         &why(&bed.gateway, told["id"].as_str().unwrap()),
         &["bytes waited that it did not take: its line was too slow"],
     );
-    let words = "bytes wait for the client, which does not take them";
+    let words = "bytes for the client could not be sent: it does not take them";
     assert_eq!(events(&told).matches(words).count(), 1, "{told:#}");
     assert!(!events(&told).contains("goes on"), "it never took them: {told:#}");
     eventually("its line", || !lines(&bed.gateway, &[" access: ", &id]).is_empty());

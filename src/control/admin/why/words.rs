@@ -41,7 +41,7 @@ pub(crate) fn of(event: &Event<'_>) -> String {
         }
         Event::WantedStream { stream } => format!("the client asks for the stream {stream}"),
         Event::Stalled { to, bytes } => {
-            format!("{bytes} bytes wait for the {}, which does not take them", side(to))
+            format!("{bytes} bytes for the {} could not be sent: it does not take them", side(to))
         }
         Event::Flowing { to, millis } => {
             format!("the {} had taken nothing for {millis} ms, and goes on", side(to))
