@@ -69,7 +69,7 @@ pub fn open(log: &Log) -> io::Result<Opened> {
     let file = match &log.access {
         AccessLog::File(path) => {
             let file = OpenOptions::new().append(true).create(true).open(path)?;
-            Some(log_queue::start("access", LossyWriter::new(file)))
+            Some(log_queue::start("access", LossyWriter::new(path.display().to_string(), file)))
         }
         AccessLog::Off | AccessLog::Stderr => None,
     };
@@ -139,6 +139,8 @@ impl LogWriters {
 /// Writes lines to a file whose disk may be full. Lines that can't be written are dropped; the log says once when that begins and
 /// once when it ends. Each call of `write` is one line.
 struct LossyWriter<W> {
+    /// Its path, for the log.
+    path: String,
     file: W,
     /// Lines dropped since the last line that was written.
     dropped: u64,
@@ -147,8 +149,8 @@ struct LossyWriter<W> {
 }
 
 impl<W: io::Write> LossyWriter<W> {
-    const fn new(file: W) -> Self {
-        Self { file, dropped: 0, truncated: false }
+    const fn new(path: String, file: W) -> Self {
+        Self { path, file, dropped: 0, truncated: false }
     }
 
     fn try_write(&mut self, line: &[u8]) -> io::Result<()> {
@@ -178,12 +180,15 @@ impl<W: io::Write> io::Write for LossyWriter<W> {
             Ok(()) => {
                 let lost = std::mem::take(&mut self.dropped);
                 if lost > 0 {
-                    tracing::warn!("the access log is written again; {lost} lines were lost");
+                    tracing::warn!("the access log is written again; {lost} lines were lost: {}", self.path);
                 }
             }
             Err(error) => {
                 if self.dropped == 0 {
-                    tracing::error!(%error, "the access log can't be written, its lines are dropped");
+                    let path = &self.path;
+                    tracing::error!(
+                        "the access log can't be written, its lines are dropped until it can: {path}: {error}"
+                    );
                 }
                 self.dropped += 1;
                 log_queue::count_lost();
@@ -298,7 +303,7 @@ mod tests {
 
     #[test]
     fn only_lines_that_do_not_fit_on_a_full_disk_are_lost() {
-        let mut log = LossyWriter::new(Disk(Vec::new(), 8));
+        let mut log = LossyWriter::new(String::new(), Disk(Vec::new(), 8));
         let write = |log: &mut LossyWriter<Disk>, line: &str| {
             io::Write::write_all(log, line.as_bytes()).expect("it never fails");
         };

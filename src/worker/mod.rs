@@ -25,4 +25,5 @@ pub use local::filter::SessionFilter;
 pub use local::info::{Activity, SessionSnapshot, State};
 pub use local::registry::{Found, Page, PageQuery};
 pub use main_loop::{Command, EndedWhip};
+pub(crate) use session::remedy;
 pub use thread::{Handle, Mailbox, WorkerSpec, start};

@@ -10,6 +10,7 @@ mod abuse;
 mod acme;
 mod admin;
 mod drain;
+mod drill;
 mod harness;
 mod http;
 mod limits;

@@ -5,9 +5,9 @@
 //! addresses, and sends requests for any web page that it shows: the guard refuses those too.
 
 use crate::config::{Config, ShowSessions};
-use crate::control::admin::listener::Kind;
+use crate::control::admin::listener::{Client, Kind};
 use crate::control::process::state::ProcessState;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Json, Response};
@@ -55,7 +55,7 @@ impl Guard {
     }
 
     /// Whether the request has the token of `[admin]`, if this listener asks for it.
-    fn has_token(&self, config: &Config, headers: &HeaderMap) -> bool {
+    fn has_token(&self, config: &Config, headers: &HeaderMap, client: Option<SocketAddr>) -> bool {
         if self.kind == Kind::Monitoring || self.bound.is_none() {
             return true;
         }
@@ -63,16 +63,17 @@ impl Guard {
         let is_right =
             config.admin.token.as_ref().is_some_and(|token| is_bearer(headers, token.0.as_bytes()));
         if !is_right {
-            self.log_refused_token();
+            self.log_refused_token(client);
         }
         is_right
     }
 
-    fn log_refused_token(&self) {
+    fn log_refused_token(&self, client: Option<SocketAddr>) {
         let mut logged = self.token_logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.is_none_or(|logged| logged.elapsed() >= TOKEN_LOG_INTERVAL) {
             *logged = Some(Instant::now());
             tracing::warn!(
+                client = client.map(tracing::field::display),
                 "request without the token of [admin] refused; such requests are logged every 10 s at most"
             );
         }
@@ -103,7 +104,8 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     }
     // the status page has nothing of this gateway in it: it asks for the token, and sends it with its requests
     let is_page = reads && request.uri().path() == "/";
-    if !is_page && !guard.has_token(&served.config, headers) {
+    let client = request.extensions().get::<ConnectInfo<Client>>().map(|ConnectInfo(client)| client.0);
+    if !is_page && !guard.has_token(&served.config, headers, client) {
         let text = "expected the token of [admin] in the field Authorization (Bearer)";
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"tidegate\"")];
         return (challenge, refusal(StatusCode::UNAUTHORIZED, text)).into_response();

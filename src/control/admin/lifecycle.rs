@@ -6,7 +6,7 @@
 use crate::control::admin::connections::Connections;
 use crate::control::admin::guard::Guard;
 use crate::control::admin::listener::{
-    Bound, ClosableListener, Closed, Kind, ListenAddress, bind_tcp, bind_unix,
+    Bound, Client, ClosableListener, Closed, Kind, ListenAddress, bind_tcp, bind_unix,
 };
 use crate::control::admin::pages::router;
 use crate::control::admin::recorder::Recorder;
@@ -240,7 +240,8 @@ pub(crate) async fn serve(
             tracing::info!("{} listener on http://{address}/", kind.word());
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let listener = ClosableListener::new(listener, close, connections);
-            let router = router(Guard::new(state, kind, Some(address)), recorder, ending);
+            let router = router(Guard::new(state, kind, Some(address)), recorder, ending)
+                .into_make_service_with_connect_info::<Client>();
             axum::serve(listener, router).with_graceful_shutdown(end).await
         }
         Bound::Unix(listener) => {

@@ -2,6 +2,8 @@
 
 use crate::config::AdminListen;
 use crate::control::admin::connections::{BoundedIo, Connections};
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use futures_util::future::{Either, select};
 use std::fmt;
 use std::io;
@@ -152,6 +154,16 @@ pub(crate) struct ClosableListener<L> {
     listener: Option<L>,
     close: Closed,
     connections: Connections,
+}
+
+/// The address of a client of a TCP listener, which each of its requests carries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client(pub(crate) SocketAddr);
+
+impl Connected<IncomingStream<'_, ClosableListener<tokio::net::TcpListener>>> for Client {
+    fn connect_info(stream: IncomingStream<'_, ClosableListener<tokio::net::TcpListener>>) -> Self {
+        Self(*stream.remote_addr())
+    }
 }
 
 impl<L> ClosableListener<L> {

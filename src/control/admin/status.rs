@@ -3,7 +3,7 @@
 use crate::control::admin::totals;
 use crate::control::process::acme_status::NameStatus;
 use crate::control::process::reload_report::ReloadReport;
-use crate::control::process::state::ProcessState;
+use crate::control::process::state::{DrainReport, ProcessState};
 use crate::control::start::certs;
 use crate::metrics::page::session_kinds;
 use crate::metrics::{AnswerOutcome, Counter, WorkerMetrics};
@@ -39,6 +39,7 @@ pub(crate) fn to_json(state: &ProcessState) -> Value {
         "pid": std::process::id(),
         "phase": state.phase.get().word(),
         "revision": served.revision,
+        "drain": state.drain.load().as_deref().map(DrainReport::to_json),
         "needs_restart": served.needs_restart,
         "reload": state.last_reload.load().as_deref().map(ReloadReport::to_json),
         "driver": state.driver(),

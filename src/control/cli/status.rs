@@ -33,7 +33,7 @@ pub(crate) fn lines(status: &Value, nodes: &Value) -> String {
     let mut row = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<12}{value}");
     };
-    row("phase", text(&status["phase"]));
+    row("phase", phase(status));
     row("version", format!("{}, process {}", text(&status["version"]), status["pid"]));
     row("uptime", span(status["uptime_seconds"].as_f64().unwrap_or_default()));
     row("revision", status["revision"].to_string());
@@ -172,6 +172,18 @@ fn most_frequent(mut all: Vec<(String, u64)>) -> String {
         shown.push(format!("{others} others"));
     }
     if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+}
+
+/// The phase; of a drain also what began it, for how long it may go on, and whether it can be taken back.
+fn phase(status: &Value) -> String {
+    let (mut phase, drain) = (text(&status["phase"]), &status["drain"]);
+    if let (Some(cause), Some(left)) = (drain["cause"].as_str(), drain["seconds_left"].as_u64()) {
+        let _ = write!(phase, " {cause}; ends in {left} s at most");
+        if drain["may_undo"] == true {
+            phase.push_str("; `tidegate drain --undo` takes it back");
+        }
+    }
+    phase
 }
 
 /// How long a certificate is valid, and what happens to it by ACME.

@@ -16,6 +16,7 @@ use crate::metrics::{Route, WorkerMetrics};
 use crate::proto::millis::millis;
 use crate::proto::red5::role::Role;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -113,6 +114,8 @@ pub struct ProcessState {
     /// The counters of each worker, by its index.
     pub metrics: Vec<Arc<WorkerMetrics>>,
     pub phase: PhaseCell,
+    /// The drain that is under way.
+    pub drain: ArcSwapOption<DrainReport>,
     /// The process that serves in place of this one.
     pub successor: SuccessorCell,
     /// How many reloads were requested so far.
@@ -169,6 +172,25 @@ pub struct Served {
     pub needs_restart: Vec<&'static str>,
 }
 
+/// A drain that is under way.
+#[derive(Debug, Clone, Copy)]
+pub struct DrainReport {
+    /// What began it, in words.
+    pub cause: &'static str,
+    /// When it is over.
+    pub until: Instant,
+    /// Whether it can be taken back.
+    pub may_undo: bool,
+}
+
+impl DrainReport {
+    /// The report as `/api/status` shows it.
+    pub fn to_json(&self) -> Value {
+        let left = self.until.saturating_duration_since(Instant::now());
+        json!({ "cause": self.cause, "seconds_left": left.as_secs(), "may_undo": self.may_undo })
+    }
+}
+
 impl ProcessState {
     /// The state of a process that is starting: `workers` is the number of workers it will have, `certificates` and `config`
     /// are what it will serve first, `listening` the addresses of its listeners.
@@ -179,6 +201,7 @@ impl ProcessState {
             served: ArcSwap::from_pointee(served),
             metrics: (0..workers).map(|_| Arc::default()).collect(),
             phase: PhaseCell::default(),
+            drain: ArcSwapOption::empty(),
             successor: SuccessorCell::default(),
             reloads_requested: AtomicU64::new(0),
             started: Instant::now(),

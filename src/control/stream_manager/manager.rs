@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// A timer of tokio may end so much too early by another clock.
 const TIMER_PRECISION: Duration = Duration::from_millis(2);
 
+/// Where the paths of the streams service begin. All its good answers are lists of nodes, those to publishers too.
+const STREAMS_SERVICE: &str = "/as/v1/streams/";
+
 /// A question of a client, on its way to stream managers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'q> {
@@ -37,6 +40,11 @@ impl Asked<'_> {
     /// Whether it has no effect, so that several stream managers may hear it.
     pub(crate) fn may_repeat(&self) -> bool {
         self.kind != EventKind::Other
+    }
+
+    /// Whether good answers to it are JSON. Of other questions it is not known what their answers look like.
+    fn wants_json(&self) -> bool {
+        self.kind != EventKind::Other || self.target.starts_with(STREAMS_SERVICE)
     }
 
     /// Whether it shows no credentials and has no effect.
@@ -112,7 +120,7 @@ impl Manager {
         let Some(exchanged) = self.exchange(&uri, &asked, began).await else {
             return tried(Err(Refusal::ManagerTimeout), false, true);
         };
-        let (read, is_answer) = self.read(&exchanged, asked.kind, began, false);
+        let (read, is_answer) = self.read(&exchanged, asked.wants_json(), began, false);
         if exchanged.as_ref().is_err_and(Fault::is_of_time) {
             self.on_silence(asked.target, began);
         } else {
@@ -158,12 +166,12 @@ impl Manager {
         }
     }
 
-    /// Reads what was exchanged, and notes how a question ended that was asked at `began`. `probe`: it was the gateway's own.
-    /// The second value is whether it is an answer of a stream manager that is well.
+    /// Reads what was exchanged, and notes how a question ended that was asked at `began`. `wants_json`: its good answers are
+    /// JSON. `probe`: it was the gateway's own. The second value is whether it is an answer of a stream manager that is well.
     fn read(
         &self,
         exchanged: &Result<Exchanged, Fault>,
-        kind: EventKind,
+        wants_json: bool,
         began: Instant,
         probe: bool,
     ) -> (answer::Answer, bool) {
@@ -175,8 +183,7 @@ impl Manager {
                 read = answer::read(*status, content_type, body);
                 match status {
                     500.. => Some(Fault::new(ManagerOutcome::ServerError, format_args!("status {status}"))),
-                    // of other questions it is not known what their answers look like
-                    200 if read == answer::Answer::Other && kind != EventKind::Other => {
+                    200 if read == answer::Answer::Other && wants_json => {
                         let found = content_type.unwrap_or("no Content-Type");
                         Some(Fault::new(ManagerOutcome::Json, format_args!("{found}, {} bytes", body.len())))
                     }
@@ -235,7 +242,7 @@ impl Manager {
                 } else {
                     self.breaker.on_answer(None, Instant::now());
                 }
-                self.read(&exchanged, EventKind::Subscribe, began, true);
+                self.read(&exchanged, true, began, true);
             }
             Err(_) => {
                 self.breaker.on_probe_timeout(probe, began);

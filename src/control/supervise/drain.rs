@@ -1,13 +1,14 @@
 //! The end of the process: sessions go on after a hand-over, the workers drain, older processes drain too. A drain that the
 //! operator began at the admin listener can be taken back.
 
-use crate::control::process::state::{Phase, ProcessState, answer};
+use crate::control::process::state::{DrainReport, Phase, ProcessState, answer};
 use crate::control::signals::{ControlEvent, Reply};
 use crate::control::supervise::accepting::await_accepting;
 use crate::control::supervise::report::{End, POLL_INTERVAL, STATUS_INTERVAL, status_line};
 use crate::control::systemd::{self, Watchdog};
 use crate::control::upgrade::handover::{Handover, Left};
 use crate::control::workers::interface::Workers;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,14 @@ struct Asked {
     signalled: bool,
     /// The drain was requested at the admin listener and can be taken back there, until a signal comes.
     may_undo: bool,
+    /// What began the drain, in words.
+    cause: &'static str,
+}
+
+impl Asked {
+    const fn by_signal() -> Self {
+        Self { signalled: true, may_undo: false, cause: End::Signal.drain_cause() }
+    }
 }
 
 impl Drain<'_> {
@@ -78,7 +87,7 @@ impl Drain<'_> {
             let kept_until = began + config.upgrade_drain.saturating_sub(window);
             let signalled =
                 signalled || self.keep_sessions(kept_until, handover) == Kept::Asked { signalled: true };
-            self.close_sessions(window, Asked { signalled, may_undo: false });
+            self.close_sessions(window, Asked { signalled, may_undo: false, cause: end.drain_cause() });
             return Drained::Over;
         }
         let others_end = Instant::now() + config.drain + OTHERS_MARGIN;
@@ -86,7 +95,11 @@ impl Drain<'_> {
         if in_charge {
             handover.drain_older_processes();
         }
-        let mut asked = Asked { signalled: end == End::Signal, may_undo: end == End::AdminRequest };
+        let mut asked = Asked {
+            signalled: end == End::Signal,
+            may_undo: end == End::AdminRequest,
+            cause: end.drain_cause(),
+        };
         let (mut undo, mut window) = (None, config.drain);
         match handover.leave_queues(self.state, self.workers, self.events, asked.may_undo) {
             Left::Quiet => {}
@@ -95,7 +108,7 @@ impl Drain<'_> {
                 tracing::warn!(connections, "second signal, cutting open connections");
                 return Drained::Over;
             }
-            Left::Signalled => asked = Asked { signalled: true, may_undo: false },
+            Left::Signalled => asked = Asked::by_signal(),
             Left::Undo(reply) => undo = Some(reply),
         }
         loop {
@@ -130,6 +143,7 @@ impl Drain<'_> {
         match &accepting {
             Ok(()) => {
                 self.state.phase.undo_drain();
+                self.state.drain.store(None);
                 systemd::status(&status_line(self.state));
                 tracing::info!(sessions = self.state.sessions(), "drain taken back, serving again");
             }
@@ -194,8 +208,10 @@ impl Drain<'_> {
             false => systemd::stopping(&status_line(state), window),
         }
         self.workers.drain(window, asked.may_undo);
-        tracing::info!(sessions = state.sessions(), "draining for at most {window:?}");
         let deadline = Instant::now() + window;
+        let undo = if asked.may_undo { "; `tidegate drain --undo` takes it back" } else { "" };
+        tracing::info!(sessions = state.sessions(), "draining for at most {window:?}, {}{undo}", asked.cause);
+        self.report(deadline, asked);
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut ticks = Ticks::default();
         while state.connections() > 0 {
@@ -206,8 +222,9 @@ impl Drain<'_> {
                     return Closing::Cut;
                 }
                 Ok(ControlEvent::End) => {
-                    asked = Asked { signalled: true, may_undo: false };
+                    asked = Asked::by_signal();
                     tracing::info!("signal to end, the drain is under way already");
+                    self.report(deadline, asked);
                     systemd::stopping(&status_line(state), left());
                 }
                 Ok(ControlEvent::UndoDrain(reply)) if asked.may_undo => return Closing::Undo(reply, left()),
@@ -223,6 +240,11 @@ impl Drain<'_> {
         }
         tracing::info!("drained");
         Closing::Over
+    }
+
+    /// Shows the drain in `/api/status`.
+    fn report(&self, until: Instant, Asked { cause, may_undo, .. }: Asked) {
+        self.state.drain.store(Some(Arc::new(DrainReport { cause, until, may_undo })));
     }
 
     /// Waits until older processes and a dismissed successor have drained too, or until `deadline`: systemd kills them when

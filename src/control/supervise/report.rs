@@ -25,6 +25,19 @@ pub(crate) enum End {
     WorkerExited(usize),
 }
 
+impl End {
+    /// What began the drain at this end, in words.
+    pub(crate) const fn drain_cause(self) -> &'static str {
+        match self {
+            Self::Signal => "by a signal (SIGTERM or SIGINT)",
+            Self::AdminRequest => "as `tidegate drain` or a request at the admin listener asked",
+            Self::HandedOver => "after an upgrade",
+            Self::Orphaned => "because the process before this one ended early",
+            Self::WorkerExited(_) => "because a worker ended",
+        }
+    }
+}
+
 /// Logs how many sessions the drain closed (`told`) and how many were cut, once the workers have ended.
 pub fn log_summary(state: &ProcessState) {
     let ends = |how: How| -> u64 {

@@ -33,6 +33,8 @@ pub struct Summary<'r> {
     pub stream: &'r str,
     /// The node that was tried last.
     pub node: Option<SocketAddr>,
+    /// The HTTP status of the last node that gave an answer of no use.
+    pub node_status: Option<u16>,
     /// How many nodes were tried.
     pub tries: u32,
     /// Where the last answer of the stream manager came from.
@@ -61,6 +63,8 @@ pub struct Summary<'r> {
     pub answered: Option<Duration>,
     /// When the node's first frame came.
     pub first_frame: Option<Duration>,
+    /// The side that does not take the bytes that wait for it, and since when that is known.
+    pub stalled: Option<(Side, Duration)>,
     /// When the last event happened.
     pub last: Duration,
 }
@@ -117,8 +121,9 @@ impl<'r> Summary<'r> {
                 self.cache = Some(by);
                 self.asking += Duration::from_micros(took);
             }
-            Event::Tried { node, outcome, .. } => {
+            Event::Tried { node, outcome, status, .. } => {
                 self.tries += 1;
+                self.node_status = status;
                 // of two nodes that were tried side by side, the one that took the request counts
                 if outcome != DialOutcome::Cancelled || self.node.is_none() {
                     self.node = Some(node);
@@ -142,10 +147,13 @@ impl<'r> Summary<'r> {
             // a WHIP session has its own behind that of its POST
             Event::Traced(traced) => self.traced = Some(traced),
             Event::Left => self.cause = Some(Cause::Left),
-            Event::FirstFrame { .. }
-            | Event::Signalled { .. }
-            | Event::Stalled { .. }
-            | Event::Flowing { .. } => {}
+            Event::Stalled { to, .. } => {
+                if self.stalled.is_none_or(|(side, _)| side != to) {
+                    self.stalled = Some((to, at));
+                }
+            }
+            Event::Flowing { to, .. } => self.stalled = self.stalled.filter(|(side, _)| *side != to),
+            Event::FirstFrame { .. } | Event::Signalled { .. } => {}
         }
     }
 }

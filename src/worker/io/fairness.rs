@@ -44,6 +44,9 @@ const KEPT_MAX: i64 = 4 << 20;
 /// A leg that kept bytes for this long without an end is read in small pieces again.
 const STALL_MIN: Millis = 250;
 
+/// After this time a stall is told while it lasts.
+const STALL_LONG: Millis = 1000;
+
 /// Most bytes that one leg takes at once. It starts small, because the cost of the leg's bytes is not known yet, and neither
 /// is whether they will be taken.
 #[derive(Debug)]
@@ -96,23 +99,56 @@ impl ReadSize {
     }
 }
 
-/// Since when bytes wait for a leg, on the worker's clock; 0 while none do.
+/// The bytes that wait for a leg.
 #[derive(Debug, Default)]
-pub(crate) struct Backlog(Millis);
+pub(crate) struct Backlog {
+    /// Since when bytes wait, on the worker's clock; 0 while none do.
+    since: Millis,
+    /// Whether it was told that the stall lasts.
+    told: bool,
+}
+
+/// What is new about a stall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stall {
+    /// It has lasted for long. Told once for each stall.
+    Lasts,
+    /// The last bytes were taken now, after so many milliseconds.
+    Ended(Millis),
+}
 
 impl Backlog {
-    /// Notes whether bytes wait for the leg at `now`. If the last of them were taken now, after a stall, the result is how long
-    /// that lasted.
-    pub(crate) fn ended_stall(&mut self, waits: bool, now: Millis) -> Option<Millis> {
-        match (self.0, waits) {
-            (0, true) => self.0 = now.max(1),
+    /// Notes whether bytes wait for the leg at `now`, and tells what is new about a stall.
+    pub(crate) fn note(&mut self, waits: bool, now: Millis) -> Option<Stall> {
+        let lasted = now.saturating_sub(self.since);
+        match (self.since, waits) {
+            (0, true) => self.since = now.max(1),
+            (1.., true) if lasted >= STALL_LONG && !self.told => {
+                self.told = true;
+                return Some(Stall::Lasts);
+            }
             (1.., false) => {
-                let lasted = now.saturating_sub(std::mem::take(&mut self.0));
-                return (lasted > STALL_MIN).then_some(lasted);
+                self.clear();
+                return (lasted > STALL_MIN).then_some(Stall::Ended(lasted));
             }
             _ => {}
         }
         None
+    }
+
+    /// Whether it was told that the bytes that wait are not taken.
+    pub(crate) const fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// When a stall that lasts has to be told; [`Millis::MAX`] while none does.
+    pub(crate) fn due(&self) -> Millis {
+        if self.since == 0 || self.told { Millis::MAX } else { self.since.saturating_add(STALL_LONG) }
+    }
+
+    /// Forgets the bytes: they will never be taken.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -295,8 +331,17 @@ mod tests {
         let mut backlog = Backlog::default();
         let noted =
             [(false, 0), (true, 0), (true, 200), (false, 252), (false, 900), (true, 900), (false, 1150)];
-        let ended = noted.map(|(waits, now)| backlog.ended_stall(waits, now));
-        assert_eq!(ended, [None, None, None, Some(251), None, None, None]);
+        let told = noted.map(|(waits, now)| backlog.note(waits, now));
+        assert_eq!(told, [None, None, None, Some(Stall::Ended(251)), None, None, None]);
+    }
+
+    #[test]
+    fn a_stall_that_lasts_is_told_once() {
+        let mut backlog = Backlog::default();
+        let told = [100, 1000, 1100, 1200, 9000].map(|now| backlog.note(true, now));
+        assert_eq!(told, [None, None, Some(Stall::Lasts), None, None]);
+        backlog.clear();
+        assert_eq!(backlog.note(false, 9001), None, "bytes that were dropped were not taken");
     }
 
     #[test]

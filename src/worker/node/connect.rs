@@ -48,6 +48,9 @@ pub(crate) enum DialFault {
     BadHandshake(Option<UpgradeFault>),
 }
 
+/// A node that answers with a status of 500 or more, in words.
+pub(crate) const SERVER_ERROR: &str = "it answers with a server error (HTTP status 5xx)";
+
 impl DialFault {
     /// The label in the metrics.
     pub(crate) const fn outcome(self) -> DialOutcome {
@@ -69,7 +72,16 @@ impl DialFault {
             Self::Broken => Some("the connection broke before an answer"),
             Self::ConnectTimeout => Some("no connection in time"),
             Self::UpgradeTimeout => Some("connected, but no answer in time"),
+            Self::BadHandshake(Some(UpgradeFault::Status(500..))) => Some(SERVER_ERROR),
             Self::BadHandshake(_) | Self::Exhausted | Self::Local { .. } => None,
+        }
+    }
+
+    /// The HTTP status of an answer that is of no use because of it.
+    pub(crate) const fn status(self) -> Option<u16> {
+        match self {
+            Self::BadHandshake(Some(UpgradeFault::Status(status))) => Some(status),
+            _ => None,
         }
     }
 

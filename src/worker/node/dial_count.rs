@@ -3,7 +3,6 @@
 use crate::metrics::nodes::NodeMetrics;
 use crate::metrics::{DialOutcome, WorkerMetrics};
 use crate::proto::admission::Admitted;
-use crate::proto::websocket::upgrade::UpgradeFault;
 use crate::shared::node_metrics::NodeSession;
 use crate::shared::record::Event;
 use crate::worker::local::state::Worker;
@@ -84,10 +83,7 @@ impl<'s> Attempt<'s> {
     /// Notes that the node did not serve the request.
     pub(crate) fn fault(&mut self, fault: DialFault) {
         self.count.end(fault.outcome());
-        self.status = match fault {
-            DialFault::BadHandshake(Some(UpgradeFault::Status(status))) => Some(status),
-            _ => None,
-        };
+        self.status = fault.status();
     }
 
     /// Counts a session at the node until the result is dropped.

@@ -264,6 +264,9 @@ impl<'q> Search<'q> {
         let alternatives = !self.question.contains("transcode=");
         let nodes = if alternatives { nodes } else { &nodes[..nodes.len().min(1)] };
         if nodes.is_empty() {
+            session.note_limit(
+                "the stream manager's answer names no node; `curl` to stream_manager.url with the path of this request shows it",
+            );
             return Err(Refusal::ManagerFailed);
         }
         let (gateway, revision) = (&session.worker.gateway, session.revision());
@@ -318,6 +321,7 @@ pub(crate) fn blame(session: &Session, admitted: &Admitted, fault: DialFault, as
         "a node did not take a request"
     );
     session.note_node(admitted.address().ip());
+    session.note_node_status(fault.status());
     if let Some(text) = fault.of_node() {
         session.worker.gateway.node_faults.failed(admitted.address(), text);
     }

@@ -211,19 +211,20 @@ impl<'s> Pump<'s> {
         self.finish_node(now);
         self.note_stalls(now);
         self.account();
-        self.session.wake_handle.set_due(self.relay.next_due(&self.rules).min(self.node_end.due()));
+        let due = self.relay.next_due(&self.rules).min(self.node_end.due());
+        let stalls = self.client.backlog.due().min(self.node.backlog.due());
+        self.session.wake_handle.set_due(due.min(stalls));
         self.is_over()
     }
 
     /// Notes when a leg begins and ends to keep bytes. One that kept them for long is sent small pieces again.
     fn note_stalls(&mut self, now: Millis) {
-        if let Some(millis) = self.client.backlog.ended_stall(!self.conn.out.is_empty(), now) {
+        let (client, node) = (self.conn.out.len(), self.node_outbox.len());
+        if closes::note_stall(self.session, &mut self.client.backlog, (Side::Client, client), now) {
             self.node_read_size.stalled();
-            self.session.note(&Event::Flowing { to: Side::Client, millis });
         }
-        if let Some(millis) = self.node.backlog.ended_stall(!self.node_outbox.is_empty(), now) {
+        if closes::note_stall(self.session, &mut self.node.backlog, (Side::Node, node), now) {
             self.conn.read_size().stalled();
-            self.session.note(&Event::Flowing { to: Side::Node, millis });
         }
     }
 
@@ -372,11 +373,9 @@ impl<'s> Pump<'s> {
     }
 
     fn note_failed_writes(&mut self, now: Millis, client: bool, node: bool) {
-        if client {
-            self.write_failed(Side::Client, now);
-        }
-        if node {
-            self.write_failed(Side::Node, now);
+        let failed = [(Side::Client, client), (Side::Node, node)];
+        for (side, _) in failed.into_iter().filter(|(_, failed)| *failed) {
+            self.write_failed(side, now);
         }
     }
 
@@ -384,10 +383,11 @@ impl<'s> Pump<'s> {
     /// still read: a node that refuses a publisher sends the reason, closes, and resets what the client sends meanwhile.
     fn write_failed(&mut self, side: Side, now: Millis) {
         self.relay.write_failed(side, now);
-        match side {
-            Side::Client => self.conn.out = Outbox::default(),
-            Side::Node => self.node_outbox = Outbox::default(),
-        }
+        let (leg, outbox) = match side {
+            Side::Client => (&mut self.client, &mut self.conn.out),
+            Side::Node => (&mut self.node, &mut self.node_outbox),
+        };
+        closes::note_untaken(self.session, &mut leg.backlog, (side, std::mem::take(outbox).len()));
     }
 
     /// Notes that a leg is broken in both directions.
@@ -435,15 +435,15 @@ impl<'s> Pump<'s> {
 
     /// Counts and logs the end of the session.
     fn report(&mut self, _active: &ActiveGuard) {
-        let metrics = &self.session.worker.metrics;
-        metrics.buffers_lent_bytes.add(-self.lent);
+        self.session.worker.metrics.buffers_lent_bytes.add(-self.lent);
         if self.cut {
             self.relay.cut(!self.conn.out.is_empty());
         }
         let End { by, how } = self.relay.end().unwrap_or(End { by: By::Gateway, how: How::Close });
-        metrics.ends[by as usize][how as usize].add(1);
-        let waiting = [self.conn.out.len(), self.node_outbox.len()];
-        closes::note(self.session, &self.relay, waiting);
+        self.session.worker.metrics.ends[by as usize][how as usize].add(1);
+        closes::note(self.session, &self.relay);
+        closes::note_untaken(self.session, &mut self.client.backlog, (Side::Client, self.conn.out.len()));
+        closes::note_untaken(self.session, &mut self.node.backlog, (Side::Node, self.node_outbox.len()));
         let (frames, bytes, pings) = (self.frames, self.bytes, self.relay.pings());
         closes::end(self.session, &Event::Ended { by, how, frames, bytes, pings });
     }

@@ -80,7 +80,7 @@ fn write_fields(kind: &'static str, id: SessionId, record: &Record, summary: &Su
         ask_ms = summary.cache.map(|_| millis(summary.asking)),
         answer_ms = summary.answered.map(|at| millis(at.saturating_sub(summary.requested))),
         first_frame_ms = summary.first_frame.map(|at| millis(at.saturating_sub(summary.requested))),
-        seconds = summary.last.as_secs_f64(),
+        seconds = summary.last.as_micros() as f64 / 1e6,
         bytes = (!relayed).then_some(summary.answer_bytes),
         client_frames = relayed.then_some(summary.frames[0]),
         client_bytes = relayed.then_some(summary.bytes[0]),

@@ -27,7 +27,9 @@ pub(crate) struct Asked<'r> {
 pub(crate) struct Hints {
     /// The node that was not admitted or did not take the request.
     pub(crate) node: Option<IpAddr>,
-    /// What was reached, if the code of the refusal does not say it: a key, or a bound without one.
+    /// The HTTP status of the node, if its answer was of no use.
+    pub(crate) node_status: Option<u16>,
+    /// What is behind the refusal, if its code does not say it: the key or the bound that was reached, or what an answer lacks.
     pub(crate) limit: Option<&'static str>,
 }
 

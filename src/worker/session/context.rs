@@ -90,7 +90,12 @@ impl Session {
         self.hints.borrow_mut().get_or_insert_default().node = Some(node);
     }
 
-    /// Notes, for the log, which limit was reached: the sentence after "refused: ".
+    /// Notes, for the log, with which HTTP status the node did not take the request.
+    pub(crate) fn note_node_status(&self, status: Option<u16>) {
+        self.hints.borrow_mut().get_or_insert_default().node_status = status;
+    }
+
+    /// Notes, for the log, what is behind a refusal, for example the limit that was reached: the sentence after "refused: ".
     pub(crate) fn note_limit(&self, limit: &'static str) {
         self.hints.borrow_mut().get_or_insert_default().limit = Some(limit);
     }

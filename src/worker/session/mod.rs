@@ -10,7 +10,7 @@ pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod recording;
 pub(crate) mod refusal_line;
-mod remedy;
+pub(crate) mod remedy;
 pub(crate) mod request_trace;
 mod slow_reader;
 pub(crate) mod trace;

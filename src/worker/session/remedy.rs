@@ -5,7 +5,7 @@ use crate::proto::admission::Denial;
 use crate::proto::refusal::Refusal;
 use crate::shared::gateway::Gateway;
 use crate::shared::revision::Revision;
-use crate::worker::session::asked::Asked;
+use crate::worker::session::asked::{Asked, Hints};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -54,14 +54,14 @@ pub(crate) const fn of(refusal: Refusal) -> &'static str {
         Refusal::Draining => "the gateway drains",
         Refusal::Overloaded => "limits.sessions, limits.handshakes or answers.waiters is reached",
         Refusal::OriginRefused => {
-            "the node is down or does not listen on origins.port; lines on the node tell more"
+            "the node is down or does not listen on origins.port; its own line in the log tells more"
         }
         Refusal::OriginBadHandshake => {
             "the node's answer is of no use; it may expect other values of origins.subprotocol, origins.origin_header or \
              origins.extensions"
         }
         Refusal::ManagerFailed => {
-            "no stream manager of stream_manager.urls answers well; a line of each tells the cause"
+            "no stream manager of stream_manager.urls answers well; `tidegate status` and a line of each in the log tell the cause"
         }
         Refusal::OriginTimeout => {
             "the node took longer than origins.connect_timeout, origins.upgrade_timeout or origins.answer_timeout"
@@ -85,11 +85,30 @@ pub(crate) fn for_request(
         (Refusal::CrossSite, Some(asked)) if asked.origin.is_none() => {
             "it has no field Origin, which cors.allow_missing = false requires".into()
         }
-        (Refusal::TooMany | Refusal::Overloaded, Some(asked)) => {
+        (Refusal::OriginBadHandshake, Some(Asked { hints: Hints { node_status: Some(status), .. }, .. })) => {
+            bad_status(*status)
+        }
+        (Refusal::TooMany | Refusal::Overloaded | Refusal::ManagerFailed, Some(asked)) => {
             asked.hints.limit.unwrap_or_else(|| of(refusal)).into()
         }
         _ => of(refusal).into(),
     }
+}
+
+/// What a status of a node tells that was to take a WebSocket or a WHIP request.
+pub(crate) fn bad_status(status: u16) -> Cow<'static, str> {
+    let why = match status {
+        401 | 403 => {
+            "it does not accept the client's credentials, or expects other values of origins.origin_header or \
+             origins.subprotocol"
+        }
+        404 => "it does not have this app, or origins.port is that of another program",
+        500.. => "it has a fault of its own, which its own log tells",
+        _ => {
+            "it does not take the request for a reason of its own, or another program listens on origins.port"
+        }
+    };
+    format!("the node answered with status {status}: {why}").into()
 }
 
 /// Which rule keeps a node from being dialled, and what would admit it.

@@ -5,6 +5,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The name of the first certificate, ECDSA P-256.
 pub const NAME: &str = "gateway.test";
@@ -29,14 +30,32 @@ impl Identity {
         Self::new(&[NAME, "127.0.0.1"], &PKCS_ECDSA_P256_SHA256)
     }
 
+    /// The same that is valid for so long from now.
+    pub fn valid_for(time: Duration) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Self::made(&[NAME, "127.0.0.1"], &PKCS_ECDSA_P256_SHA256, |params| {
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + time;
+        })
+    }
+
     pub fn for_address(ip: IpAddr) -> Self {
         Self::new(&[&ip.to_string()], &PKCS_ECDSA_P256_SHA256)
     }
 
     fn new(names: &[&str], algorithm: &'static SignatureAlgorithm) -> Self {
+        Self::made(names, algorithm, |_| {})
+    }
+
+    fn made(
+        names: &[&str],
+        algorithm: &'static SignatureAlgorithm,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        let certificate = params.self_signed(&key).unwrap();
         Self {
             chain_pem: certificate.pem(),
             key_pem: key.serialize_pem(),

@@ -89,6 +89,33 @@ fn every_end_has_a_verdict_of_its_own() {
     assert!(left["verdict"].as_str().expect("a verdict").contains("waited for the stream manager"), "{left}");
 }
 
+#[test]
+fn a_side_that_does_not_take_its_bytes_is_why_until_it_takes_them() {
+    let lost = Event::Ended { by: By::Client, how: How::Lost, frames: [0; 2], bytes: [0; 2], pings: 0 };
+    let stalled = |to| Event::Stalled { to, bytes: 7_000 };
+    let flowing = |to| Event::Flowing { to, millis: 1_200 };
+    let verdict = |events: &[Event<'_>]| ended_row(events)["verdict"].as_str().expect("a verdict").to_owned();
+    let slow = "bytes waited that it did not take";
+    assert!(verdict(&[REQUESTED, stalled(Side::Client), lost]).contains(slow));
+    assert!(verdict(&[REQUESTED, stalled(Side::Client), flowing(Side::Node), lost]).contains(slow));
+    assert!(!verdict(&[REQUESTED, stalled(Side::Client), flowing(Side::Client), lost]).contains(slow));
+    assert!(!verdict(&[REQUESTED, stalled(Side::Node), lost]).contains(slow));
+}
+
+#[test]
+fn the_status_of_a_node_is_told_with_what_it_means() {
+    let node = SocketAddr::from(([10, 0, 0, 5], 5080));
+    let verdict = |status| {
+        let outcome = DialOutcome::BadHandshake;
+        let answered = Event::Answered { status: 502, refusal: Some(Refusal::OriginBadHandshake), bytes: 9 };
+        let row = ended_row(&[REQUESTED, Event::Tried { node, outcome, status, took: 5 }, answered]);
+        row["verdict"].as_str().expect("a verdict").to_owned()
+    };
+    assert!(verdict(Some(500)).contains("status 500: it has a fault of its own"), "{}", verdict(Some(500)));
+    assert!(verdict(Some(401)).contains("status 401: it does not accept the client's credentials"));
+    assert!(verdict(None).contains("the node's answer is of no use"));
+}
+
 fn ended_row(events: &[Event<'_>]) -> Value {
     ended(&found(events).archived)
 }

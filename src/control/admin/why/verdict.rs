@@ -2,14 +2,15 @@
 
 use super::words;
 use crate::proto::refusal::Refusal;
+use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, How};
 use crate::shared::record::{Cause, Summary};
-use crate::worker::{Activity, SessionSnapshot, State};
+use crate::worker::{Activity, SessionSnapshot, State, remedy};
 
 /// The verdict on a session with this summary; `open`: it goes on.
 pub(crate) fn of(summary: &Summary<'_>, open: Option<&SessionSnapshot>) -> String {
     if let Some(open) = open {
-        return is_open(open);
+        return is_open(open, summary);
     }
     match (summary.cause, summary.refusal, summary.status) {
         (Some(Cause::Relay(by, how)), ..) => relay(by, how, summary),
@@ -22,7 +23,7 @@ pub(crate) fn of(summary: &Summary<'_>, open: Option<&SessionSnapshot>) -> Strin
     }
 }
 
-fn is_open(open: &SessionSnapshot) -> String {
+fn is_open(open: &SessionSnapshot, summary: &Summary<'_>) -> String {
     let idle = open.idle as f64 / 1e3;
     match (open.state, open.requests, open.activity) {
         (State::Superseded, ..) => {
@@ -38,7 +39,17 @@ fn is_open(open: &SessionSnapshot) -> String {
         }
         (State::Opening, ..) => format!("It is being opened since {idle:.1} s."),
         (State::Closing, ..) => "It is ending: a Close was sent, and its answer is waited for.".to_owned(),
-        (State::Open, ..) => format!("Open; the last data came {idle:.0} s ago."),
+        (State::Open, ..) => match summary.stalled {
+            Some((Side::Client, _)) => {
+                "Open, but the client does not take what the node sends: its line is too slow or gone, or its page does not read. \
+                 The gateway holds the node back."
+                    .to_owned()
+            }
+            Some((Side::Node, _)) => {
+                "Open, but the node does not take what the client sends. The gateway holds the client back.".to_owned()
+            }
+            None => format!("Open; the last data came {idle:.0} s ago."),
+        },
     }
 }
 
@@ -67,7 +78,16 @@ fn refused(refusal: Refusal, summary: &Summary<'_>) -> String {
         (1, Some(node)) => format!(" The node {node} was tried."),
         (tries, Some(node)) => format!(" {tries} nodes were tried, the last one was {node}."),
     };
-    format!("Refused with {} ({}): {}{tried}", refusal.status(), refusal.code(), refusal.sentence())
+    let why = match (refusal, summary.node_status) {
+        (Refusal::OriginBadHandshake, Some(status)) => remedy::bad_status(status),
+        _ => remedy::of(refusal).into(),
+    };
+    format!(
+        "Refused with {} ({}): {} Why: {why}.{tried}",
+        refusal.status(),
+        refusal.code(),
+        refusal.sentence()
+    )
 }
 
 fn relay(by: By, how: How, summary: &Summary<'_>) -> String {
@@ -76,6 +96,11 @@ fn relay(by: By, how: How, summary: &Summary<'_>) -> String {
     match (by, how) {
         (By::Client, How::Close) => format!("The client ended it with {}. That is a normal end.", code(0)),
         (By::Node, How::Close) => format!("The node{node} ended it with {}.", code(1)),
+        (By::Client, How::Lost) if matches!(summary.stalled, Some((Side::Client, _))) => {
+            "The client's connection ended without a Close while bytes waited that it did not take: its line was too slow, its \
+             network was lost, or its device fell asleep."
+                .to_owned()
+        }
         (By::Client, How::Lost) => {
             "The client's connection ended without a Close: its page was closed, its network was \
                                     lost, or its device fell asleep."

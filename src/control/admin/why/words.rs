@@ -40,7 +40,9 @@ pub(crate) fn of(event: &Event<'_>) -> String {
             format!("{} to {}: {}, {size} bytes", side(from), side(from.other()), signal.words())
         }
         Event::WantedStream { stream } => format!("the client asks for the stream {stream}"),
-        Event::Stalled { to, bytes } => format!("{bytes} bytes for the {} could not be sent", side(to)),
+        Event::Stalled { to, bytes } => {
+            format!("{bytes} bytes for the {} could not be sent: it does not take them", side(to))
+        }
         Event::Flowing { to, millis } => {
             format!("the {} had taken nothing for {millis} ms, and goes on", side(to))
         }

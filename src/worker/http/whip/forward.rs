@@ -15,7 +15,7 @@ use crate::worker::http::whip::undo::{Undo, exchange_limits};
 use crate::worker::io::disconnect::{CloseNotify, until_disconnect};
 use crate::worker::io::runtime;
 use crate::worker::local::task::guarded;
-use crate::worker::node::connect::{self, DialFault};
+use crate::worker::node::connect::{self, DialFault, SERVER_ERROR};
 use crate::worker::node::dial_count::Attempt;
 use crate::worker::node::exchange::{self, Answered, ExchangeFault, ExchangeLimits};
 use crate::worker::node::placement::{self, Failed, Retry, TryLimits, Unserved};
@@ -155,7 +155,11 @@ impl Forwarding<'_> {
             Ok(answered) if matches!(answered.status, 200..=299 | 400..=599) => {
                 attempt.end(DialOutcome::Connected);
                 session.worker.gateway.nodes.mark_answered(admitted.address().ip());
-                session.worker.gateway.node_faults.served(admitted.address());
+                let (faults, node) = (&session.worker.gateway.node_faults, admitted.address());
+                match answered.status {
+                    500.. => faults.failed(node, SERVER_ERROR),
+                    _ => faults.served(node),
+                }
                 return answer_for_client(session, self.shape, whip, &admitted, answered)
                     .map_err(|refusal| Failed { why: Unserved::Refused(refusal), reached: true });
             }
