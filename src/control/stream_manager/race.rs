@@ -5,6 +5,7 @@
 //! may have an effect is asked at another one only while no stream manager can have heard it.
 
 use crate::control::stream_manager::manager::{Asked, Manager, Tried};
+use crate::control::stream_manager::standing::Rank;
 use crate::proto::refusal::Refusal;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -24,6 +25,8 @@ pub(crate) struct Race<'q> {
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Tried> + Send + 'q>>>,
     /// When the next one is asked, whether or not the others answered.
     next_at: Instant,
+    /// The one that was asked last was out before it was asked.
+    last_is_out: bool,
     best: Option<Tried>,
 }
 
@@ -31,7 +34,7 @@ impl<'q> Race<'q> {
     /// A race through `managers`, in their order.
     pub(crate) fn new(asked: Asked<'q>, managers: Vec<Arc<Manager>>, share: Duration) -> Self {
         let (left, running) = (managers.into_iter(), FuturesUnordered::new());
-        Self { asked, left, share, running, next_at: Instant::now(), best: None }
+        Self { asked, left, share, running, next_at: Instant::now(), last_is_out: false, best: None }
     }
 
     /// How the question ended. Without an answer it is what the first one said in another way, else the last refusal.
@@ -39,11 +42,15 @@ impl<'q> Race<'q> {
         self.ask_next();
         loop {
             let beside = self.asked.may_repeat() && self.left.len() > 0;
-            let until = if beside { self.next_at } else { self.asked.deadline + self.share };
+            // what another one said is not held back for one that is out
+            let has_reply = self.best.as_ref().is_some_and(|best| best.outcome.is_ok());
+            let is_over = has_reply && self.last_is_out && self.running.len() == 1;
+            let until = if beside || is_over { self.next_at } else { self.asked.deadline + self.share };
             let Ok(ended) = tokio::time::timeout_at(until, self.running.next()).await else {
-                if beside {
-                    self.ask_next();
+                if !beside {
+                    break;
                 }
+                self.ask_next();
                 continue;
             };
             let Some(tried) = ended else { break };
@@ -65,6 +72,7 @@ impl<'q> Race<'q> {
         while let Some(manager) = self.left.next() {
             if manager.allows(&self.asked) {
                 let now = Instant::now();
+                self.last_is_out = manager.health.rank(now.into_std()) == Rank::Out;
                 let time_left = self.asked.deadline.saturating_duration_since(now);
                 let others = u32::try_from(self.left.len()).unwrap_or(u32::MAX);
                 self.next_at = now + self.share.min(time_left / others.saturating_add(1));

@@ -92,6 +92,21 @@ fn what_all_of_them_fail_is_the_answer_of_the_first() {
 }
 
 #[test]
+fn an_error_of_one_that_is_well_is_not_held_back_for_one_that_is_out() {
+    let scene = Scene::start(2);
+    let gate = Gate::default();
+    scene.manager(1).answer("", Reply::json(200, "{}").held(&gate));
+    scene.manager(0).answer("/stream", Reply::manager_error(500));
+    // while it counts as well, its answer is waited for
+    assert_eq!(scene.get(&SUBSCRIBE.replace("stream1", "stream2")).status(), 500);
+    eventually("a probe shows that it is silent", || scene.rank(1) == "out");
+    let began = Instant::now();
+    assert_eq!(scene.get(SUBSCRIBE).status(), 500);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    gate.open();
+}
+
+#[test]
 fn a_silent_one_is_passed_by_before_clients_give_up() {
     let scene = Scene::start(3);
     let gate = Gate::default();
