@@ -83,6 +83,6 @@ fn that_one_without_questions_is_gone_is_known_before_it_is_needed() {
     assert_eq!(scene.status(1)["up"], false);
     let shown = scene.gateway.command(&["status"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    let line = shown.lines().find(|line| line.contains(":5080, gone for")).expect("a line of it");
+    let line = shown.lines().find(|line| line.contains(":5080 DOWN since")).expect("a line of it");
     assert!(line.starts_with("manager     http://") && line.contains("it refuses connections"), "{line}");
 }
