@@ -146,7 +146,7 @@ impl Answers {
         CacheLookup::Hit(answer)
     }
 
-    /// The generation of the answers, which changes with [`Answers::forget_all`] and [`Answers::retain`]. A flight that began in an earlier one may
+    /// The generation of the answers, which changes with [`Answers::forget_all`] and `Answers::retain`. A flight that began in an earlier one may
     /// answer only the questions that were asked in that one, and its answer is not kept.
     pub fn generation(&self) -> u64 {
         self.generation.load(SeqCst)

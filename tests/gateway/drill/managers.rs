@@ -30,7 +30,7 @@ fn a_stream_manager_that_is_dead() {
         &[&format!("stream manager http://{address} is gone: it refuses connections")],
     );
     assert_has(
-        &line(&bed.gateway, "INFO", &["refused: the stream manager"]),
+        &line(&bed.gateway, "INFO", &["refused: no stream manager of stream_manager.urls answers well"]),
         &["stream_manager.url", "`tidegate status`", "code=\"manager_failed\""],
     );
     // TidegateManagerDown, TidegateNoManager, TidegateAnswersFail
@@ -52,7 +52,7 @@ fn a_stream_manager_that_does_not_answer() {
     let gate = Gate::default();
     bed.manager.answer("", Reply::json(404, "{}").held(&gate));
     all_refused(&bed, 504, "manager_timeout");
-    line(&bed.gateway, "WARN", &["is gone: it does not answer within stream_manager.timeout"]);
+    line(&bed.gateway, "WARN", &["is gone: it does not answer in time"]);
     line(&bed.gateway, "INFO", &["refused: the stream manager took longer than stream_manager.timeout"]);
     eventually("it is down", || bed.gateway.metric("tidegate_manager_up", &[]) == 0.0);
     assert_eq!(manager(&bed.gateway)["last_fault"]["cause"], "timeout");
