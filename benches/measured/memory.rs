@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate::config;
 use tidegate::shared::answers::{Answer, Answers};
 use tidegate::shared::counters::UseCount;
-use tidegate::shared::nodes::Nodes;
+use tidegate::shared::nodes::{ManagerId, Nodes};
 
 /// The default configuration.
 pub fn config() -> config::Config {
@@ -28,6 +28,7 @@ pub fn nodes() -> Arc<Nodes> {
 fn memory() -> (Answers, Arc<Nodes>) {
     let config = config();
     let (answers, nodes) = Answers::new(&config.answers, config.origins.quarantine);
+    nodes.change_managers(config.stream_manager.managers().iter().map(ManagerId::of).collect());
     nodes.learn(NODE.ip());
     answers.keep(EVENT.into(), &Arc::new(answer(&answers)), answers.generation());
     (answers, nodes)

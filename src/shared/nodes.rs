@@ -159,7 +159,7 @@ impl Nodes {
 
     /// Takes over the stream managers of a newer configuration. Nodes that only others named are forgotten, also those that their
     /// last answers name from now on.
-    pub(crate) fn change_managers(&self, managers: Vec<ManagerId>) {
+    pub fn change_managers(&self, managers: Vec<ManagerId>) {
         let managers = Arc::new(managers);
         let former = self.managers.swap(Arc::clone(&managers));
         if former.iter().any(|manager| !managers.contains(manager)) {

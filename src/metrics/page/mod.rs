@@ -62,6 +62,18 @@ mod tests {
     use crate::proto::refusal::Refusal;
     use std::time::Duration;
 
+    #[test]
+    fn every_sample_is_there_once() {
+        for dialect in [Dialect::OpenMetrics, Dialect::Prometheus] {
+            let page = page(dialect);
+            let mut seen = std::collections::HashSet::new();
+            for line in page.lines().filter(|line| !line.starts_with('#')) {
+                let sample = line.rsplit_once(' ').map_or(line, |(sample, _)| sample);
+                assert!(seen.insert(sample), "{sample} is there twice");
+            }
+        }
+    }
+
     fn page(dialect: Dialect) -> String {
         let workers: Vec<Arc<WorkerMetrics>> = (0..2).map(|_| Arc::default()).collect();
         workers[0].sessions_total[Route::TwoStep as usize][Role::Publisher as usize].add(3);

@@ -7,6 +7,7 @@ use crate::proto::red5::role::Role;
 use crate::proto::refusal::Refusal;
 use crate::proto::websocket::frame::Side;
 use crate::proto::websocket::relay::{By, How};
+use std::collections::BTreeMap;
 use std::fmt::Error;
 
 impl Page {
@@ -41,17 +42,16 @@ impl Page {
             .map(|r| ([("code", r.code())], families.sum(|w| w.refusals.of(*r))))
             .collect();
         families.counters("tidegate_refusals", "Requests that were refused, by code", refusals)?;
-        let ends = By::ALL.iter().flat_map(|by| How::ALL.iter().map(move |how| (by, how)));
-        let ends: Vec<_> = ends
-            .map(|(by, how)| {
-                let sum = families.sum(|w| &w.ends[*by as usize][*how as usize]);
-                ([("by", by.word()), ("how", how.word())], sum)
-            })
-            .chain(WhipEnd::ALL.iter().map(|how| {
-                let sum = families.sum(|w| &w.whip_ends[*how as usize]);
-                ([("by", how.by().word()), ("how", how.word())], sum)
-            }))
-            .collect();
+        // a relay and a WHIP session may end in the same way: one sample for both
+        let mut ends: BTreeMap<_, u64> = BTreeMap::new();
+        for (by, how) in By::ALL.iter().flat_map(|by| How::ALL.iter().map(move |how| (by, how))) {
+            let sum = families.sum(|w| &w.ends[*by as usize][*how as usize]);
+            *ends.entry([("by", by.word()), ("how", how.word())]).or_default() += sum;
+        }
+        for how in WhipEnd::ALL {
+            let sum = families.sum(|w| &w.whip_ends[*how as usize]);
+            *ends.entry([("by", how.by().word()), ("how", how.word())]).or_default() += sum;
+        }
         families.counters(
             "tidegate_ends",
             "Sessions that ended, by the side that ended them and how",
