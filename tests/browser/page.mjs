@@ -22,7 +22,13 @@ const EXPECTED = /401|403|404|503|Failed to load resource|ERR_|NetworkError|down
 
 const text = (page, selector) => page.$eval(selector, (found) => found.textContent)
 const shown = (page, selector) => page.$eval(selector, (found) => found.getClientRects().length > 0)
-const has = (page, selector, part) => until(() => page.$eval(selector, (found) => found.textContent).catch(() => ''), (found) => part instanceof RegExp ? part.test(found) : found.includes(part))
+const has = async (page, selector, part) => {
+  const found = () => page.$eval(selector, (found) => found.textContent).catch(() => '')
+  // a check that takes too long says what it waited for
+  const late = setTimeout(async () => console.log(`       waits for ${part} in ${selector}, which has: ${(await found()).slice(0, 300)}`), 15_000)
+  await until(found, (text) => part instanceof RegExp ? part.test(text) : text.includes(part))
+  clearTimeout(late)
+}
 const ids = (page) => page.$$eval('[data-table="sessions"] tr[data-id]', (rows) => rows.map((row) => row.dataset.id))
 const cells = (page, column) => page.$$eval('[data-table="sessions"] tr[data-id]', (rows, at) => rows.map((row) => row.children[at].textContent), column)
 const click = (page, selector) => page.$eval(selector, (found) => found.click())

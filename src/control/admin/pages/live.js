@@ -123,13 +123,22 @@ const repeat = async () => {
 }
 
 // Asks before something ends for clients.
-const sure = (title, text, yes) => new Promise((resolve) => {
+let answerSure
+const sure = (title, text, yes) => {
+  // a question that is still open when the next one comes is answered no
+  answerSure?.(false)
   byId('sure-h').textContent = title
   byId('sure-text').textContent = text
   byId('sure-yes').textContent = yes
   byId('sure').returnValue = 'no'
-  byId('sure').addEventListener('close', () => resolve(byId('sure').returnValue === 'yes'), { once: true })
   byId('sure').showModal()
+  return new Promise((resolve) => { answerSure = resolve })
+}
+byId('sure').addEventListener('close', () => {
+  // the event comes late: the next question may be open already
+  if (byId('sure').open) return
+  answerSure?.(byId('sure').returnValue === 'yes')
+  answerSure = undefined
 })
 
 const change = async (path, method, done) => {
