@@ -1,7 +1,12 @@
 //! The clock by which answers and nodes age, in milliseconds since its start.
 
 use crate::proto::millis::{Millis, millis};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What the clock of the wall showed at `then`, counted back from what it shows now.
+pub(crate) fn wall_time(then: Instant) -> SystemTime {
+    SystemTime::now().checked_sub(then.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
 
 /// A monotonic clock that several caches share, so that their times can be compared.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ mod atomic;
 mod bucket;
 pub(crate) mod cache_status;
 pub(crate) mod client_address;
-mod clock;
+pub(crate) mod clock;
 pub mod counters;
 pub mod evictions;
 pub mod gateway;

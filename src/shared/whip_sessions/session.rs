@@ -4,6 +4,7 @@ use crate::metrics::{RequestRoute, Route};
 use crate::proto::red5::role::Role;
 use crate::proto::red5::whip::{AffinityKey, Handle};
 use crate::shared::client_address::counted_as;
+use crate::shared::clock::wall_time;
 use crate::shared::node_metrics::NodeSession;
 use crate::shared::record::{Event, Record};
 use crate::shared::session_id::SessionId;
@@ -102,7 +103,7 @@ impl WhipSession {
 
     /// When it was created, by the clock of the wall.
     pub(crate) fn began(&self) -> SystemTime {
-        SystemTime::now().checked_sub(self.epoch.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH)
+        wall_time(self.epoch)
     }
 
     /// A session that is created now, on a connection that was accepted at `epoch`.

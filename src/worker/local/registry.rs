@@ -2,6 +2,7 @@
 
 use crate::metrics::{Gauge, RequestRoute, WorkerMetrics};
 use crate::proto::millis::Millis;
+use crate::shared::clock::wall_time;
 use crate::shared::record::Summary;
 use crate::shared::record::archive::{Archive, Archived};
 use crate::shared::session_id::SessionId;
@@ -12,7 +13,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// All sessions of one worker, by their id, and the records of those that have ended.
 #[derive(Debug)]
@@ -133,8 +133,7 @@ impl Registry {
         if let Some(wake_handle) = self.all.borrow().get(&id) {
             let (info, any) = (&wake_handle.info, SessionFilter::default());
             let any = SessionFilter { route: info.activity.get().map(|what| what.word().to_owned()), ..any };
-            let began =
-                SystemTime::now().checked_sub(info.accepted.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let began = wall_time(info.accepted);
             let record = info.record.borrow().clone();
             let open = SessionSnapshot::of(id, worker, info, now, &any);
             return Some(Found { archived: Archived { id, began, record }, open });
@@ -190,8 +189,7 @@ impl Drop for Registration<'_> {
         let record = info.record.take();
         // a client without a request has not heard of its id
         if record.has_request() {
-            let began =
-                SystemTime::now().checked_sub(info.accepted.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let began = wall_time(info.accepted);
             let archived = Archived { id: self.id, began, record };
             self.sessions.archive.borrow_mut().add(info.relayed.get().is_some(), archived);
         }

@@ -2,6 +2,8 @@
 
 use crate::proto::http::head::Request;
 use crate::proto::http::trace_context::{SpanId, TraceFields};
+#[cfg(feature = "otel")]
+use crate::shared::clock::wall_time;
 use crate::shared::record::archive::Archived;
 use crate::shared::record::{Event, Record, Summary, Traced};
 #[cfg(feature = "otel")]
@@ -11,8 +13,6 @@ use crate::worker::local::state::Worker;
 use crate::worker::session::context::Session;
 use crate::worker::session::trace::{Trace, fields_of, is_on};
 use std::time::Duration;
-#[cfg(feature = "otel")]
-use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Session {
     /// Begins the trace of a request, or takes it from the request.
@@ -75,7 +75,7 @@ pub(crate) fn export_websocket(session: &Session) {
 fn export(session: &Session) {
     let record = session.wake_handle.info.record.borrow();
     if is_recorded_in(&record) {
-        let began = SystemTime::now().checked_sub(session.accepted.elapsed()).unwrap_or(UNIX_EPOCH);
+        let began = wall_time(session.accepted);
         let record = record.of_last_request();
         session.worker.gateway.spans.add(Finished { id: session.id, began, whip_session: false, record });
     }

@@ -1,13 +1,14 @@
 //! The end of a WHIP or WHEP session: counted, kept in the archive, and written to the access log.
 
 use crate::metrics::WhipEnd;
+use crate::shared::clock::wall_time;
 use crate::shared::record::archive::Archived;
 use crate::shared::record::{Event, Record};
 use crate::shared::session_id::SessionId;
 use crate::shared::whip_sessions::WhipSession;
 use crate::worker::local::state::Worker;
 use crate::worker::session::{access_log, request_trace};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// Forgets a WHIP session that has ended, if that has not happened before.
 pub(crate) fn forget(worker: &Worker, session: &WhipSession, how: WhipEnd) {
@@ -34,7 +35,7 @@ pub(crate) fn undone(worker: &Worker, mut record: Record, epoch: Instant) {
     record.note(epoch.elapsed(), &Event::WhipEnded { how });
     let id = SessionId(worker.random());
     access_log::write_session(worker, id, &record);
-    let began = SystemTime::now().checked_sub(epoch.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let began = wall_time(epoch);
     keep(worker, Archived { id, began, record });
 }
 

@@ -2,9 +2,9 @@
 //! sites cannot do it.
 
 use crate::harness::connection::End;
+use crate::harness::gateway::text_of;
 use crate::harness::{Frame, Gateway, Reply, Request, TestBed, eventually};
 use serde_json::Value;
-use std::process::Output;
 
 /// All sessions that the admin listener lists.
 #[track_caller]
@@ -24,13 +24,6 @@ fn done(gateway: &Gateway, method: &str, target: &str) -> Value {
     let answer = gateway.send_admin(&gateway.admin_request(method, target));
     assert!((200..300).contains(&answer.status()), "{answer:?}");
     answer.json()
-}
-
-#[track_caller]
-fn text_of(output: &Output, code: i32) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
-    assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    out + &err
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which clients may change something: those of the admin socket by its file mode, those of its TCP address by a token, and no
 //! others, neither local users nor web pages nor clients of the monitoring listener.
 
+use crate::harness::gateway::text_of;
 use crate::harness::{Config, Frame, Gateway, Request, TestBed, Workspace, eventually};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -19,13 +20,6 @@ const ACTIONS: [(&str, &str); 7] = [
     ("DELETE", "/api/answers"),
     ("PUT", "/api/later"),
 ];
-
-#[track_caller]
-fn text_of(output: &Output, code: i32) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
-    assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    out + &err
-}
 
 /// Runs a command of the program with these words, and nothing in the environment that names a gateway.
 fn tidegate(words: &[&str]) -> Command {

@@ -1,22 +1,16 @@
 //! A drain that is taken back: the workers accept again, sessions that were not told stay, and no accepted client is lost.
 
-use crate::harness::connection::Connection;
+use crate::harness::connection::talk;
+use crate::harness::gateway::text_of;
 use crate::harness::predecessor::listener;
 use crate::harness::systemd::{Activation, ServiceManager};
 use crate::harness::takeover::{self, Takeover};
-use crate::harness::{ClientBuilder, Config, Frame, Gateway, HttpPeer, TestBed, Workspace, eventually};
+use crate::harness::{ClientBuilder, Config, Gateway, HttpPeer, TestBed, Workspace, eventually};
 use rustix::process::Signal;
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-#[track_caller]
-fn text_of(output: &Output, code: i32) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
-    assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    out + &err
-}
 
 /// Waits until the log says this once more than `before` times.
 #[track_caller]
@@ -53,15 +47,6 @@ fn both_workers_serve(bed: &TestBed) {
         clients.push(client);
         sessions("0") > zero && sessions("1") > one
     });
-}
-
-/// Sends a frame each way.
-#[track_caller]
-fn talk(client: &mut Connection, node: &mut Connection) {
-    client.send_frame(Frame::text("to the node"));
-    assert_eq!(node.read_frame(), Frame::text("to the node"));
-    node.send_frame(Frame::text("to the client"));
-    assert_eq!(client.read_frame(), Frame::text("to the client"));
 }
 
 #[test]

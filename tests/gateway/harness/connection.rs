@@ -381,6 +381,15 @@ impl Connection {
     }
 }
 
+/// Sends a frame each way between a client and its node; fails unless both arrive whole.
+#[track_caller]
+pub fn talk(client: &mut Connection, node: &mut Connection) {
+    client.send_frame(Frame::text("to the node"));
+    assert_eq!(node.read_frame(), Frame::text("to the node"));
+    node.send_frame(Frame::text("to the client"));
+    assert_eq!(client.read_frame(), Frame::text("to the client"));
+}
+
 /// The bytes in a printable form, at most 300 of them.
 pub fn printable(bytes: &[u8]) -> String {
     format!("{} bytes \"{}\"", bytes.len(), bytes[..bytes.len().min(300)].escape_ascii())

@@ -392,3 +392,11 @@ impl Drop for Gateway {
         }
     }
 }
+
+/// What a command wrote to stdout and stderr; fails unless its exit code is `code`.
+#[track_caller]
+pub fn text_of(output: &Output, code: i32) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    out + &err
+}

@@ -1,16 +1,9 @@
 //! `tidegate upgrade`: the command does what SIGUSR2 does, and reports what became of it.
 
 use super::failures::Linked;
+use crate::harness::gateway::text_of;
 use crate::harness::takeover::{Takeover, is_running};
 use crate::harness::{Frame, eventually};
-use std::process::Output;
-
-#[track_caller]
-fn text_of(output: &Output, code: i32) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
-    assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    out + &err
-}
 
 #[test]
 fn the_command_returns_when_the_new_process_is_in_charge_and_names_it() {

@@ -1,22 +1,13 @@
 //! A successor takes over from the running process: sessions go on, no client is refused, nothing is left behind.
 
-use crate::harness::connection::{End, Side};
+use crate::harness::connection::{End, Side, talk};
 use crate::harness::takeover::{self, Takeover};
 use crate::harness::whip::{ANSWER, post};
-use crate::harness::{Connection, Frame, HttpPeer, Reply, Request, TestBed, eventually};
+use crate::harness::{Connection, HttpPeer, Reply, Request, TestBed, eventually};
 use rustix::process::Signal;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-
-/// One message each way.
-#[track_caller]
-fn talk(client: &mut Connection, node: &mut Connection) {
-    client.send_frame(Frame::text("to the node"));
-    assert_eq!(node.read_frame(), Frame::text("to the node"));
-    node.send_frame(Frame::text("to the client"));
-    assert_eq!(client.read_frame(), Frame::text("to the client"));
-}
 
 #[test]
 fn a_successor_serves_and_the_old_process_drains() {
